@@ -1,0 +1,67 @@
+package hosts
+
+import (
+	"bytes"
+	"io"
+	"testing"
+	"testing/iotest"
+
+	"github.com/coredns/coredns/plugin"
+)
+
+// FuzzParse compares with the stock plugin, for each of the options, and a file
+// read at once with the same file read in pieces.
+func FuzzParse(f *testing.F) {
+	for _, u := range ugly {
+		if len(u.text) < 10_000 {
+			f.Add([]byte(u.text), uint8(0))
+			f.Add([]byte(u.text), uint8(5))
+		}
+	}
+	origins := [][]string{nil, {"."}, {"test."}, {"a.test.", `a\.b.test.`}}
+	f.Fuzz(func(t *testing.T, text []byte, options uint8) {
+		o := Options{Origins: origins[options>>1%4], NoReverse: options&1 == 1}
+		table := compare(t, string(text), o)
+
+		var r io.Reader = bytes.NewReader(text)
+		if options&8 != 0 {
+			r = iotest.HalfReader(r)
+		} else {
+			r = iotest.DataErrReader(r)
+		}
+		again, err := Parse(r, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(bytes.Join(table.blocks, nil), bytes.Join(again.blocks, nil)) ||
+			!bytes.Equal(table.lists, again.lists) || table.bad != again.bad {
+			t.Error("the file read in pieces makes another table")
+		}
+	})
+}
+
+// FuzzLookup asks for any name. A table must answer all but not know them.
+func FuzzLookup(f *testing.F) {
+	table, err := Parse(bytes.NewReader([]byte("10.0.0.1 a.test\n::1 *.a.test *.test\n10.0.0.2 .\n")), Options{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range []string{"a.test.", "x.a.test.", ".", "", `\`, `\.`, "a.", ".a.test."} {
+		f.Add(name)
+	}
+	h := newStock(f, "10.0.0.1 a.test\n::1 *.a.test *.test\n10.0.0.2 .\n", Options{})
+	f.Fuzz(func(t *testing.T, name string) {
+		a, held := table.Lookup(name)
+		if held != (a.Len4()+a.Len6() > 0) {
+			t.Errorf("%q: held is %v of %d addresses", name, held, a.Len4()+a.Len6())
+		}
+		name = plugin.Name(name).Normalize()
+		if !askable(name) {
+			return
+		}
+		a, _ = table.Lookup(name)
+		if want := len(h.LookupStaticHostV4(name)) + len(h.LookupStaticHostV6(name)); a.Len4()+a.Len6() != want {
+			t.Errorf("%q has %d addresses, stock has %d", name, a.Len4()+a.Len6(), want)
+		}
+	})
+}

@@ -1,0 +1,196 @@
+// Package hosts turns the lines of a hosts file into a table that answers A,
+// AAAA and PTR questions.
+//
+// A line is an address and the names it belongs to, as hosts(5) has it:
+//
+//	10.0.0.7      db.example.org db   # a comment
+//	fe80::1%eth0  router.example.org
+//	10.0.0.80     *.apps.example.org
+//
+// The rules are those of CoreDNS's hosts plugin. Anything from a # to the end
+// of the line is a comment, the zone of an IPv6 address is dropped, names are
+// lower-cased and made fully qualified, a * as the first label stands for
+// exactly one label, and every name that is not a wildcard is also a PTR target
+// of its addresses. Two things differ. An address that stands twice under one
+// name counts once, as RFC 2181 section 5 asks of an RRset. A field that is no
+// domain name (a label over 63 octets, a name over 255, an empty label, a
+// backslash with nothing after it) is left out and reported; no question could
+// ask for it, and a PTR record could not carry it.
+//
+// # Memory
+//
+// A [Table] is made for files of millions of lines, in a process that has a
+// garbage collector. A name, its addresses and its place in the forward and the
+// reverse index are bytes and 32-bit offsets in a few large blocks that hold no
+// pointers, so the collector has nothing to follow in them. A name with one
+// address takes the length of the name plus about 20 bytes, indexes included.
+package hosts
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"unsafe"
+)
+
+// Table holds the entries of one hosts file. [Parse] makes it, nothing changes
+// it afterwards, and any number of goroutines may read it without a lock. A nil
+// *Table is an empty one.
+type Table struct {
+	store
+	seed  maphash.Seed
+	names index // by name: offsets of records
+	wild  bool  // some record is a wildcard
+	rev4  reverse
+	rev6  reverse
+
+	entries  int
+	problems []Problem
+	bad      int
+}
+
+// Problem is a line, or a name of a line, that could not be used.
+type Problem struct {
+	Line   int    // counted from 1
+	Reason string // what is wrong and what became of it
+}
+
+// Addresses are the IPv4 and IPv6 addresses of one name, in the order of the
+// file and without duplicates. It is a view of the table and costs nothing to
+// copy; the zero value holds no address.
+type Addresses struct {
+	v4, v6 []byte
+}
+
+// Len4 returns the number of IPv4 addresses.
+func (a Addresses) Len4() int { return len(a.v4) / 4 }
+
+// Len6 returns the number of IPv6 addresses.
+func (a Addresses) Len6() int { return len(a.v6) / 16 }
+
+// At4 returns IPv4 address i in network byte order. It panics unless 0 <= i < Len4().
+func (a Addresses) At4(i int) [4]byte { return [4]byte(a.v4[i*4 : i*4+4]) }
+
+// At6 returns IPv6 address i in network byte order. It panics unless 0 <= i < Len6().
+func (a Addresses) At6(i int) [16]byte { return [16]byte(a.v6[i*16 : i*16+16]) }
+
+// Names are the names that share one address, in the order of the file and
+// without duplicates. It is a view of the table and costs nothing to copy; the
+// zero value holds no name.
+type Names struct {
+	t     *Table
+	one   uint32   // the only name, when group is empty
+	group []uint32 // offsets of records
+}
+
+// Len returns the number of names.
+func (n Names) Len() int {
+	if len(n.group) == 0 && n.t != nil {
+		return 1
+	}
+	return len(n.group)
+}
+
+// At returns name i, lower case, in presentation form and with the final dot.
+// It panics unless 0 <= i < Len(). The string shares the table's memory: one
+// that is kept keeps 64 KiB of the table with it.
+func (n Names) At(i int) string {
+	if n.group == nil && i == 0 {
+		return view(n.t.name(n.one))
+	}
+	return view(n.t.name(n.group[i]))
+}
+
+// Lookup returns the addresses of name, which must be lower case, fully
+// qualified and in presentation form, as CoreDNS's request.Request.Name returns
+// it. Where the name has no address of its own in a family, the addresses of
+// the wildcard that covers it take their place in that family. held tells
+// whether there is an address in either family: with it, a question for a type
+// that the name lacks is answered by NODATA. Lookup does not allocate.
+func (t *Table) Lookup(name string) (a Addresses, held bool) {
+	if t == nil {
+		return Addresses{}, false
+	}
+	if off, ok := t.find(name); ok {
+		a = t.addresses(off)
+	}
+	if t.wild && (len(a.v4) == 0 || len(a.v6) == 0) {
+		a = t.addWildcard(a, name)
+	}
+	return a, len(a.v4)+len(a.v6) > 0
+}
+
+func (t *Table) addWildcard(a Addresses, name string) Addresses {
+	off, ok := t.find(parent(name))
+	if !ok {
+		return a
+	}
+	w := t.addresses(off)
+	if len(a.v4) == 0 {
+		a.v4 = w.v4
+	}
+	if len(a.v6) == 0 {
+		a.v6 = w.v6
+	}
+	return a
+}
+
+// Names returns the names that the file gives to addr. An IPv4-mapped IPv6
+// address counts as the IPv4 address, and a zone is disregarded. Names does not
+// allocate.
+func (t *Table) Names(addr netip.Addr) Names {
+	if t == nil || !addr.IsValid() {
+		return Names{}
+	}
+	r, key := &t.rev6, addr.As16()
+	k := key[:]
+	if addr = addr.Unmap(); addr.Is4() {
+		r, k = &t.rev4, k[12:]
+	}
+	if r.used == 0 {
+		return Names{}
+	}
+	i, ok := r.seek(&t.store, maphash.Bytes(t.seed, k), k)
+	if !ok {
+		return Names{}
+	}
+	v := r.slots[i]
+	if v&isGroup == 0 {
+		return Names{t: t, one: v}
+	}
+	return Names{t: t, group: r.members(v, len(k))}
+}
+
+// Len returns the number of addresses of all names plus the number of names of
+// all addresses.
+func (t *Table) Len() int {
+	if t == nil {
+		return 0
+	}
+	return t.entries
+}
+
+// Problems returns the first ten problems of the file, in the order of its
+// lines, and how many there are in all.
+func (t *Table) Problems() ([]Problem, int) {
+	if t == nil {
+		return nil, 0
+	}
+	return t.problems, t.bad
+}
+
+// find returns the record of a name. A wildcard's record stands under the name
+// less its asterisk.
+func (t *Table) find(name string) (off uint32, ok bool) {
+	if t.names.used == 0 {
+		return 0, false
+	}
+	i, ok := t.names.seek(&t.store, maphash.String(t.seed, name), name)
+	if !ok {
+		return 0, false
+	}
+	return t.names.slots[i], true
+}
+
+// view returns b as a string without a copy. That is safe as no byte of a name
+// is written again once its record is in place.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

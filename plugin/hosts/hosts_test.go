@@ -1,0 +1,324 @@
+package hosts
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/miekg/dns"
+)
+
+func mustParse(t testing.TB, text string, o Options) *Table {
+	t.Helper()
+	table, err := Parse(strings.NewReader(text), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+func TestNil(t *testing.T) {
+	var table *Table
+	if a, held := table.Lookup("a.test."); held || a.Len4()+a.Len6() != 0 {
+		t.Error("a nil table holds a name")
+	}
+	if n := table.Names(netip.MustParseAddr("10.0.0.1")).Len(); n != 0 {
+		t.Errorf("a nil table has %d names of an address", n)
+	}
+	if n := table.Len(); n != 0 {
+		t.Errorf("a nil table has %d entries", n)
+	}
+	if p, n := table.Problems(); p != nil || n != 0 {
+		t.Errorf("a nil table has %d problems", n)
+	}
+}
+
+func TestOddQuestions(t *testing.T) {
+	for _, text := range []string{"", "10.0.0.1 *.a.test . a.test\n::1 b.test\n"} {
+		table := mustParse(t, text, Options{})
+		for _, name := range []string{"", "..", "a", "a.test", `\`, `\.`, `a\`, strings.Repeat("a.", 5000)} {
+			if _, held := table.Lookup(name); held {
+				t.Errorf("%q is held", name)
+			}
+		}
+		if n := table.Names(netip.Addr{}).Len(); n != 0 {
+			t.Errorf("no address has %d names", n)
+		}
+	}
+}
+
+func TestNamesOfAddress(t *testing.T) {
+	table := mustParse(t, "10.0.0.1 a.test\n::ffff:10.0.0.1 b.test\nfe80::1%eth0 c.test\n", Options{})
+	for addr, want := range map[string][]string{
+		"10.0.0.1":             {"a.test.", "b.test."},
+		"::ffff:10.0.0.1":      {"a.test.", "b.test."},
+		"::ffff:10.0.0.1%eth0": {"a.test.", "b.test."},
+		"fe80::1":              {"c.test."},
+		"fe80::1%eth1":         {"c.test."},
+		"::a00:1":              nil,
+	} {
+		if got := namesOf(table.Names(netip.MustParseAddr(addr))); !slices.Equal(got, want) {
+			t.Errorf("%s has names %q, want %q", addr, got, want)
+		}
+	}
+}
+
+func TestLen(t *testing.T) {
+	const text = "10.0.0.1 a.test b.test\n10.0.0.1 a.test\n::1 a.test *.a.test\n10.0.0.2 *.a.test x.other\n"
+	for _, tt := range []struct {
+		o    Options
+		want int
+	}{
+		{Options{}, 10},
+		{Options{NoReverse: true}, 6},
+		{Options{Origins: []string{"test."}}, 8},
+		{Options{Origins: []string{"test.", "other."}}, 10},
+		{Options{Origins: []string{"est."}}, 0},
+	} {
+		if got := mustParse(t, text, tt.o).Len(); got != tt.want {
+			t.Errorf("%+v: Len is %d, want %d", tt.o, got, tt.want)
+		}
+	}
+}
+
+func TestProblems(t *testing.T) {
+	const text = "# c\n10.0.0 a.test\n\n10.0.0.1 a..test b.test\r\n10.0.0.2 a\\ *\n"
+	problems, n := mustParse(t, text+strings.Repeat("\nbad", 20), Options{}).Problems()
+	if n != 24 || len(problems) != maxProblems {
+		t.Fatalf("%d problems of %d", len(problems), n)
+	}
+	want := []Problem{
+		{2, `"10.0.0" is not an IP address; line left out`},
+		{4, `"a..test" is not a domain name: it has an empty label; left out`},
+		{5, `"a\\" is not a domain name: nothing follows the backslash; left out`},
+		{5, `"*" names no domain that it is a wildcard of and matches nothing; left out`},
+		{7, `"bad" is not an IP address; line left out`},
+	}
+	if got := problems[:len(want)]; !slices.Equal(got, want) {
+		t.Errorf("the problems are\n%+v, want\n%+v", got, want)
+	}
+
+	problems, _ = mustParse(t, strings.Repeat("b", 1000)+" a.test\n", Options{}).Problems()
+	if n := len(problems[0].Reason); n > 150 {
+		t.Errorf("a reason is %d bytes long: %s", n, problems[0].Reason)
+	}
+}
+
+func TestReadError(t *testing.T) {
+	boom := errors.New("boom")
+	r := io.MultiReader(strings.NewReader("10.0.0.1 a.test\n10.0.0.2 b.te"), iotest.ErrReader(boom))
+	table, err := Parse(r, Options{})
+	if table != nil || !errors.Is(err, boom) {
+		t.Errorf("got table %v, error %v", table, err)
+	}
+	// A reader that never has anything is no reason to wait for ever.
+	if _, err := Parse(silent{}, Options{}); !errors.Is(err, io.ErrNoProgress) {
+		t.Errorf("got error %v", err)
+	}
+}
+
+type silent struct{}
+
+func (silent) Read([]byte) (int, error) { return 0, nil }
+
+func TestSlowReader(t *testing.T) {
+	const text = "10.0.0.1 a.test b.test#c\r\n\n::1 a.test"
+	table, err := Parse(iotest.OneByteReader(strings.NewReader(text)), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, _ := table.Lookup("a.test.")
+	if got := slices.Concat(strings4(a), strings6(a)); !slices.Equal(got, []string{"10.0.0.1", "::1"}) {
+		t.Errorf("a.test. has addresses %q", got)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	const text = "10.0.0.1 a.test\n10.0.0.2 a.test\n10.0.0.3 a.test\n10.0.0.3 a.test\n"
+	for _, tt := range []struct {
+		max  limits
+		want string
+	}{
+		{limits{size: len(text), more: 2}, ""},
+		{limits{size: len(text) - 1, more: 2}, "line 4: " + errTooLong.Error()},
+		{limits{size: len(text), more: 1}, "line 3: " + errTooLarge.Error()},
+	} {
+		table, err := parse(strings.NewReader(text), Options{}, tt.max)
+		if (table == nil) != (err != nil) || fmt.Sprint(err) != tt.want && tt.want != "" {
+			t.Errorf("%+v: table %v, error %v, want %q", tt.max, table != nil, err, tt.want)
+		}
+	}
+
+	full := store{blocks: make([][]byte, maxBlocks)}
+	full.blocks[maxBlocks-1] = make([]byte, blockSize-10, blockSize)
+	if off, ok := full.add([]byte("a.bc"), []byte{10, 0, 0, 1}); !ok || off != isGroup-10 {
+		t.Errorf("the last record is at %#x, %v", off, ok)
+	}
+	if _, ok := full.add([]byte("a."), []byte{10, 0, 0, 1}); ok {
+		t.Error("a full store takes a record")
+	}
+}
+
+func TestNoAllocations(t *testing.T) {
+	table := mustParse(t, "10.0.0.1 a.test b.test\n::1 a.test\n10.0.0.2 c.test\n::2 *.d.test\n", Options{})
+	alone, shared := netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.1")
+	six := netip.MustParseAddr("::1")
+	seen := 0
+	n := testing.AllocsPerRun(100, func() {
+		for _, name := range []string{"a.test.", "x.d.test.", "none.test."} {
+			a, _ := table.Lookup(name)
+			for i := range a.Len4() {
+				seen += int(a.At4(i)[3])
+			}
+			for i := range a.Len6() {
+				seen += int(a.At6(i)[15])
+			}
+		}
+		for _, addr := range []netip.Addr{alone, shared, six} {
+			names := table.Names(addr)
+			for i := range names.Len() {
+				seen += len(names.At(i))
+			}
+		}
+	})
+	if n != 0 || seen == 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestManyReaders(t *testing.T) {
+	table := mustParse(t, "10.0.0.1 a.test b.test\n10.0.0.2 a.test\n", Options{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 1000 {
+				a, _ := table.Lookup("a.test.")
+				n := table.Names(netip.AddrFrom4(a.At4(0)))
+				if a.Len4() != 2 || n.Len() != 2 || n.At(1) != "b.test." {
+					t.Error("a reader saw something else")
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// lines returns a reader of n lines.
+func lines(n int, line func(b []byte, i int) []byte) io.Reader {
+	next := 0
+	var rest []byte
+	return reader(func(p []byte) (int, error) {
+		for len(rest) < len(p) && next < n {
+			rest = line(rest, next)
+			next++
+		}
+		if len(rest) == 0 {
+			return 0, io.EOF
+		}
+		k := copy(p, rest)
+		rest = rest[:copy(rest, rest[k:])]
+		return k, nil
+	})
+}
+
+type reader func([]byte) (int, error)
+
+func (r reader) Read(p []byte) (int, error) { return r(p) }
+
+// TestLopsided has files in which a table that took quadratic time anywhere
+// would keep this test from ever ending.
+func TestLopsided(t *testing.T) {
+	const n = 300_000
+	one := netip.MustParseAddr("10.0.0.1")
+	for _, tt := range []struct {
+		name    string
+		line    func(b []byte, i int) []byte
+		entries int
+		check   func(t *Table) bool
+	}{
+		{"one address", func(b []byte, i int) []byte { return fmt.Appendf(b, "10.0.0.1 n%d.test\n", i) }, 2 * n,
+			func(t *Table) bool {
+				names := t.Names(one)
+				return names.Len() == n && names.At(n-1) == fmt.Sprintf("n%d.test.", n-1) && len(t.rev4.tags) < 10
+			}},
+		{"one name", func(b []byte, i int) []byte {
+			return fmt.Appendf(b, "10.%d.%d.%d a.test\n", i>>16, i>>8&255, i&255)
+		}, 2 * n, func(t *Table) bool {
+			a, _ := t.Lookup("a.test.")
+			last := n - 1
+			return a.Len4() == n && a.At4(n-1) == [4]byte{10, byte(last >> 16), byte(last >> 8), byte(last)} &&
+				t.Names(one).Len() == 1
+		}},
+		{"one line", func(b []byte, i int) []byte {
+			if i == 0 {
+				b = append(b, "10.0.0.1"...)
+			}
+			return fmt.Appendf(b, " n%d.test", i)
+		}, 2 * n, func(t *Table) bool { return t.Names(one).Len() == n }},
+		{"the same line", func(b []byte, i int) []byte { return append(b, "10.0.0.1 a.test\n"...) }, 2,
+			func(t *Table) bool { return t.Names(one).Len() == 1 }},
+		{"the same two lines", func(b []byte, i int) []byte { return append(b, "10.0.0.1 a.test\n::1 a.test\n"...) }, 4,
+			func(t *Table) bool { return t.Names(one).Len() == 1 }},
+		{"wildcards", func(b []byte, i int) []byte { return fmt.Appendf(b, "10.0.0.1 *.n%d.test\n", i) }, n,
+			func(t *Table) bool {
+				_, held := t.Lookup("x.n7.test.")
+				return held && t.Names(one).Len() == 0
+			}},
+		{"two families", func(b []byte, i int) []byte {
+			return fmt.Appendf(b, "10.%d.%d.%d n%d.test\n2001:db8::%x:%x n%d.test\n", i>>16, i>>8&255, i&255, i, i>>16, i&0xffff, i)
+		}, 4 * n, func(t *Table) bool {
+			a, _ := t.Lookup("n70000.test.")
+			names := t.Names(netip.MustParseAddr("2001:db8::1:1170"))
+			return a.Len4() == 1 && a.Len6() == 1 && names.Len() == 1 && names.At(0) == "n70000.test."
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			table, err := Parse(lines(n, tt.line), Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, table)
+			if got := table.Len(); got != tt.entries {
+				t.Errorf("Len is %d, want %d", got, tt.entries)
+			}
+			if !tt.check(table) {
+				t.Error("the last line is not answered")
+			}
+		})
+	}
+}
+
+func TestNormalize(t *testing.T) {
+	for _, field := range []string{
+		".", "a", "a.", "A.b", "a..b", ".a", "..", `a\.`, `a\..`, `a\\`, `a\\.`, `a\`, `\`, `\\`, `\.`, `\..`, `a\1`, `a\12`, `a\123`,
+		`\1234.a`, label(63), label(64), label(62) + `\.`, label(63) + `\.`, strings.Repeat(`\000`, 63), strings.Repeat(`\000`, 64),
+		"É", "\xff", "*.a", "*", "a b", "\x00",
+	} {
+		name, fault := normalize(nil, []byte(field))
+		want := plugin.Name(field).Normalize()
+		if _, ok := dns.IsDomainName(field); ok != (fault == "") {
+			t.Errorf("%q: fault %q, stock says %v", field, fault, ok)
+		} else if ok && string(name) != want {
+			t.Errorf("%q becomes %q, want %q", field, name, want)
+		}
+	}
+}
+
+func TestWithin(t *testing.T) {
+	for _, name := range []string{"a.test.", "test.", ".", "b.a.test.", "atest.", `\.test.`, `a\.test.`, `a\\.test.`, `a\\\.test.`, "a.b."} {
+		for _, zone := range []string{".", "test.", "a.test.", `\.test.`, `a\.test.`, "b."} {
+			want := plugin.Zones{zone}.Contains(name)
+			if got := within([]string{zone}, []byte(name)); got != want {
+				t.Errorf("%q in %q: %v, stock says %v", name, zone, got, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,265 @@
+package hosts
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+)
+
+// store holds the bytes of names and addresses.
+//
+// A record is a header of two octets, the name, and the address: 4 octets, or
+// 16 if the header has isSix. If the header has isList, the name has more than
+// this one address, and in the address's place stands the offset of a list.
+// A list is the number of IPv4 addresses and that of IPv6 addresses, 4 octets
+// each, then the addresses.
+//
+// A wildcard's name is kept without the asterisk. So it begins with a dot, as
+// the name of no other record does but that of the root.
+type store struct {
+	// Records lie in blocks, so that growing copies none of them. The block
+	// is the upper half of a record's offset. No record spans two blocks.
+	blocks [][]byte
+	lists  []byte
+}
+
+const (
+	blockBits = 16
+	blockSize = 1 << blockBits
+	maxBlocks = isGroup >> blockBits
+
+	headSize = 2
+	lenMask  = 1<<10 - 1 // 255 octets, each at most \DDD, are shorter
+	isSix    = 1 << 10   // the first address in the file is an IPv6 one
+	isList   = 1 << 11
+
+	listHead = 8
+)
+
+// record returns the header, the name and what follows the name. What follows
+// runs on to the end of the block.
+func (s *store) record(off uint32) (head uint16, name, rest []byte) {
+	b := s.blocks[off>>blockBits][off%blockSize:]
+	head = binary.NativeEndian.Uint16(b)
+	end := headSize + int(head&lenMask)
+	return head, b[headSize:end:end], b[end:]
+}
+
+func (s *store) name(off uint32) []byte {
+	_, name, _ := s.record(off)
+	return name
+}
+
+// wildcard tells whether a record's name is that of a wildcard.
+func wildcard(name []byte) bool { return name[0] == '.' && len(name) > 1 }
+
+// addresses returns the addresses of a record.
+func (s *store) addresses(off uint32) Addresses {
+	head, _, rest := s.record(off)
+	switch {
+	case head&isList != 0:
+		l := s.lists[binary.NativeEndian.Uint32(rest):]
+		end4 := listHead + 4*int(binary.NativeEndian.Uint32(l))
+		end6 := end4 + 16*int(binary.NativeEndian.Uint32(l[4:]))
+		return Addresses{v4: l[listHead:end4:end4], v6: l[end4:end6:end6]}
+	case head&isSix != 0:
+		return Addresses{v6: rest[:16:16]}
+	}
+	return Addresses{v4: rest[:4:4]}
+}
+
+// first returns the first of a record's addresses that are size octets long,
+// nil if there is none.
+func (s *store) first(off uint32, size int) []byte {
+	a := s.addresses(off)
+	all := a.v4
+	if size == 16 {
+		all = a.v6
+	}
+	return all[:min(size, len(all))]
+}
+
+// firstSize returns the length of the address of a record that comes first in
+// the file.
+func (s *store) firstSize(off uint32) int {
+	if head, _, _ := s.record(off); head&isSix != 0 {
+		return 16
+	}
+	return 4
+}
+
+// setList puts the offset of a list in the place of a record's address.
+func (s *store) setList(off, list uint32) {
+	head, _, rest := s.record(off)
+	binary.NativeEndian.PutUint32(rest, list)
+	binary.NativeEndian.PutUint16(s.blocks[off>>blockBits][off%blockSize:], head|isList)
+}
+
+// add appends a record and returns its offset, false if the store is full.
+func (s *store) add(name, addr []byte) (off uint32, ok bool) {
+	last := len(s.blocks) - 1
+	size := headSize + len(name) + len(addr)
+	if last < 0 || len(s.blocks[last])+size > blockSize {
+		if len(s.blocks) == maxBlocks {
+			return 0, false
+		}
+		last++
+		var b []byte // the first block of many a file is far from full
+		if last > 0 {
+			b = make([]byte, 0, blockSize)
+		}
+		s.blocks = append(s.blocks, b)
+	}
+	head := uint16(len(name))
+	if len(addr) == 16 {
+		head |= isSix
+	}
+	b := s.blocks[last]
+	off = s.end()
+	b = binary.NativeEndian.AppendUint16(b, head)
+	b = append(b, name...)
+	s.blocks[last] = append(b, addr...)
+	return off, true
+}
+
+// end returns an offset that is above those of all records and not above that
+// of the next one.
+func (s *store) end() uint32 {
+	last := len(s.blocks) - 1
+	return uint32(last)<<blockBits + uint32(len(s.blocks[last]))
+}
+
+// all yields the offset of every record in the order in which they were added.
+func (s *store) all(yield func(off uint32) bool) {
+	for n, b := range s.blocks {
+		for i := 0; i < len(b); {
+			off := uint32(n)<<blockBits + uint32(i)
+			if !yield(off) {
+				return
+			}
+			head := binary.NativeEndian.Uint16(b[i:])
+			i += headSize + int(head&lenMask) + 4
+			if head&isSix != 0 {
+				i += 12
+			}
+		}
+	}
+}
+
+// index is a hash table with linear probing that maps the hash of a key to
+// values; which of the values is the key's is for the caller to see. The upper
+// bits of a hash say where its probing begins, the lowest eight are its tag. A
+// tag beside each value keeps most values of other keys from being looked at.
+type index struct {
+	tags  []uint8 // 0: the slot is free
+	slots []uint32
+	used  int
+}
+
+// newIndex returns an index with room for n values. It always has a free slot,
+// which is what ends a search.
+func newIndex(n int) index {
+	n += n/4 + 1
+	return index{tags: make([]uint8, n), slots: make([]uint32, n)}
+}
+
+// full tells whether the index has to grow ahead of the next put.
+func (x *index) full() bool { return x.used+x.used/4+1 >= len(x.tags) }
+
+func (x *index) home(hash uint64) int {
+	i, _ := bits.Mul64(hash, uint64(len(x.tags)))
+	return int(i)
+}
+
+func tag(hash uint64) uint8 { return max(uint8(hash), 1) }
+
+// next returns the first slot from i on that has the tag, or the free slot that
+// ends the search. After the last slot comes the first; i may be one too many.
+func (x *index) next(i int, tag uint8) (slot int, found bool) {
+	for ; ; i++ {
+		if i == len(x.tags) {
+			i = 0
+		}
+		switch x.tags[i] {
+		case tag:
+			return i, true
+		case 0:
+			return i, false
+		}
+	}
+}
+
+func (x *index) put(slot int, hash uint64, value uint32) {
+	x.tags[slot] = tag(hash)
+	x.slots[slot] = value
+	x.used++
+}
+
+// insert puts a value whose key the index does not have.
+func (x *index) insert(hash uint64, value uint32) {
+	i := x.home(hash)
+	for x.tags[i] != 0 {
+		if i++; i == len(x.tags) {
+			i = 0
+		}
+	}
+	x.put(i, hash, value)
+}
+
+// seek returns the slot of the record with this name, or the free one that is
+// for it. The values of x are offsets of records.
+func (x *index) seek(s *store, hash uint64, name string) (slot int, found bool) {
+	for i := x.home(hash); ; i++ {
+		i, found = x.next(i, tag(hash))
+		if !found || string(s.name(x.slots[i])) == name {
+			return i, found
+		}
+	}
+}
+
+// reverse finds the names of an address of one family. Where the address has
+// one name, and is the first of the family that this name has, the value is the
+// record's offset. Else it is isGroup plus the place of a group, which is the
+// address in words of the machine, the number of names, and the offsets of
+// their records.
+type reverse struct {
+	index
+	groups []uint32
+}
+
+// isGroup marks a value of reverse that is a place in groups.
+const isGroup = 1 << 31
+
+// seek returns the slot of an address, or the free one that is for it.
+func (r *reverse) seek(s *store, hash uint64, addr []byte) (slot int, found bool) {
+	for i := r.home(hash); ; i++ {
+		i, found = r.next(i, tag(hash))
+		if !found || r.holds(s, r.slots[i], addr) {
+			return i, found
+		}
+	}
+}
+
+func (r *reverse) holds(s *store, value uint32, addr []byte) bool {
+	var buf [16]byte
+	return bytes.Equal(r.addr(s, value, buf[:len(addr)]), addr)
+}
+
+// addr returns the address that a value stands for, of the length of buf. It
+// may be in buf.
+func (r *reverse) addr(s *store, value uint32, buf []byte) []byte {
+	if value&isGroup == 0 {
+		return s.first(value, len(buf))
+	}
+	g := r.groups[value&^isGroup:]
+	for i := 0; i < len(buf); i += 4 {
+		binary.NativeEndian.PutUint32(buf[i:], g[i/4])
+	}
+	return buf
+}
+
+// members returns the records of a group whose address is size octets long.
+func (r *reverse) members(value uint32, size int) []uint32 {
+	g := r.groups[int(value&^isGroup)+size/4:]
+	return g[1 : 1+g[0]]
+}
