@@ -1,0 +1,499 @@
+// Package services is the index of a cluster's Services, endpoints, pods and namespaces: objects in, answers out.
+//
+// An Index has one State at a time, which never changes. Update makes the next one, sharing with the last whatever did
+// not change, and publishes it at once. A query takes the State once and asks only that, so it sees one consistent
+// moment, waits for nobody, and holds nobody up.
+package services
+
+import (
+	"iter"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Index holds the current State. Make one with NewIndex.
+type Index struct {
+	state atomic.Pointer[State]
+
+	mu    sync.Mutex // held by the one writer
+	batch uint64
+	// What a deleted or replaced object takes with it, by "namespace/name".
+	slices map[string]*Slice
+	pods   map[string]*Pod
+}
+
+// State is what an Index held at one moment. It is safe for any number of readers.
+type State struct {
+	namespaces trie[nameKey, namespace]
+	owners     trie[nameKey, *owner]
+	clusterIPs trie[key16, holders[*Service]]
+	endpoints4 trie[key4, endpoint4]
+	endpoints6 trie[key16, endpoint6]
+	pods       trie[key16, holders[*Pod]]
+	modified   uint32
+	synced     bool
+}
+
+// owner is what stands under one "service.namespace": the Service, and the slices that name it.
+type owner struct {
+	name     string
+	service  *Service // nil when only slices name it
+	slices   []*Slice
+	ready    int // addresses in slices
+	repeated int // addresses that stand in more than one of slices
+}
+
+type (
+	namespace string
+	endpoint4 struct {
+		addr  key4
+		slice *Slice
+	}
+	endpoint6 struct {
+		addr  key16
+		slice *Slice
+	}
+	// holders are the objects that have an address.
+	holders[T any] struct {
+		addr key16
+		all  []T
+	}
+)
+
+func (n namespace) key() nameKey { return nameKey(n) }
+func (o *owner) key() nameKey    { return nameKey(o.name) }
+func (e endpoint4) key() key4    { return e.addr }
+func (e endpoint6) key() key16   { return e.addr }
+func (h holders[T]) key() key16  { return h.addr }
+
+// NewIndex returns an empty Index, not synced.
+func NewIndex() *Index {
+	ix := &Index{slices: make(map[string]*Slice), pods: make(map[string]*Pod)}
+	ix.state.Store(new(State))
+	return ix
+}
+
+// State returns the current State.
+func (ix *Index) State() *State { return ix.state.Load() }
+
+// Update calls change with a Tx and publishes what it did as one step. It is safe for concurrent use.
+func (ix *Index) Update(change func(*Tx)) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+
+	ix.batch++
+	next := *ix.state.Load()
+	tx := &Tx{ix: ix, state: &next}
+	change(tx)
+	if tx.changed {
+		next.modified = uint32(time.Now().Unix()) // #nosec G115 -- an SOA serial wraps (RFC 1982)
+	}
+	ix.state.Store(&next)
+}
+
+// Tx is a change to an Index that is being made. It is only good inside Update. Setting an object that is nil does
+// nothing; setting one that equals what is there does nothing either.
+type Tx struct {
+	ix      *Index
+	state   *State
+	changed bool
+}
+
+// SetSynced says that everything which is to be served was seen once.
+func (tx *Tx) SetSynced() { tx.state.synced = true }
+
+// SetNamespace adds a namespace.
+func (tx *Tx) SetNamespace(name string) {
+	if _, ok := tx.state.namespaces.get(nameKey(name)); ok {
+		return
+	}
+	tx.state.namespaces.set(tx.ix.batch, namespace(name))
+	tx.changed = true
+}
+
+// DeleteNamespace takes a namespace out.
+func (tx *Tx) DeleteNamespace(name string) {
+	if _, ok := tx.state.namespaces.get(nameKey(name)); !ok {
+		return
+	}
+	tx.state.namespaces.del(tx.ix.batch, nameKey(name))
+	tx.changed = true
+}
+
+// ReplaceNamespaces makes names all the namespaces there are.
+func (tx *Tx) ReplaceNamespaces(names []string) {
+	keep := make(map[string]struct{}, len(names))
+	for _, name := range names {
+		keep[name] = struct{}{}
+	}
+	var gone []string
+	tx.state.namespaces.all(func(n namespace) bool {
+		if _, ok := keep[string(n)]; !ok {
+			gone = append(gone, string(n))
+		}
+		return true
+	})
+	for _, name := range gone {
+		tx.DeleteNamespace(name)
+	}
+	for _, name := range names {
+		tx.SetNamespace(name)
+	}
+}
+
+// SetService adds s, in place of the Service of its name if there is one.
+func (tx *Tx) SetService(s *Service) {
+	if s == nil {
+		return
+	}
+	old, _ := tx.state.owners.get(nameKey(s.owner))
+	if old != nil && old.service.equal(s) {
+		return
+	}
+	if old != nil {
+		tx.unindexService(old.service)
+	}
+	tx.changed = true
+	next := owner{name: s.owner}
+	if old != nil {
+		next = *old
+		next.name = s.owner
+	}
+	next.service = s
+	tx.state.owners.set(tx.ix.batch, &next)
+	addHolder(tx.ix.batch, &tx.state.clusterIPs, s.Addrs(), s)
+}
+
+// DeleteService takes the Service of that name out. Its endpoints stay until their slices go.
+func (tx *Tx) DeleteService(namespace, name string) { tx.deleteService(name + "." + namespace) }
+
+func (tx *Tx) deleteService(key string) {
+	old, ok := tx.state.owners.get(nameKey(key))
+	if !ok || old.service == nil {
+		return
+	}
+	tx.unindexService(old.service)
+	next := *old
+	next.service = nil
+	tx.putOwner(&next)
+	tx.changed = true
+}
+
+func (tx *Tx) unindexService(s *Service) {
+	if s != nil {
+		delHolder(tx.ix.batch, &tx.state.clusterIPs, s.Addrs(), s)
+	}
+}
+
+// putOwner stores o, or takes it out if nothing is left of it.
+func (tx *Tx) putOwner(o *owner) {
+	if o.service == nil && len(o.slices) == 0 {
+		tx.state.owners.del(tx.ix.batch, o.key())
+		return
+	}
+	tx.state.owners.set(tx.ix.batch, o)
+}
+
+// ReplaceServices makes all the Services there are. It skips those that are nil.
+func (tx *Tx) ReplaceServices(all []*Service) {
+	keep := make(map[string]struct{}, len(all))
+	for _, s := range all {
+		if s != nil {
+			keep[s.owner] = struct{}{}
+		}
+	}
+	var gone []string
+	tx.state.owners.all(func(o *owner) bool {
+		if _, ok := keep[o.name]; !ok && o.service != nil {
+			gone = append(gone, o.name)
+		}
+		return true
+	})
+	for _, key := range gone {
+		tx.deleteService(key)
+	}
+	for _, s := range all {
+		tx.SetService(s)
+	}
+}
+
+// SetSlice adds s, in place of the EndpointSlice of its name if there is one.
+func (tx *Tx) SetSlice(s *Slice) {
+	if s == nil {
+		return
+	}
+	old := tx.ix.slices[s.object]
+	if s.equal(old) {
+		return
+	}
+	if old != nil {
+		tx.unindexSlice(old)
+	}
+	tx.indexSlice(s)
+	tx.ix.slices[s.object] = s
+	tx.changed = true
+}
+
+// DeleteSlice takes the EndpointSlice of that name out.
+func (tx *Tx) DeleteSlice(namespace, name string) { tx.deleteSlice(namespace + "/" + name) }
+
+func (tx *Tx) deleteSlice(key string) {
+	old := tx.ix.slices[key]
+	if old == nil {
+		return
+	}
+	tx.unindexSlice(old)
+	delete(tx.ix.slices, key)
+	tx.changed = true
+}
+
+// ReplaceSlices makes all the EndpointSlices there are. It skips those that are nil.
+func (tx *Tx) ReplaceSlices(all []*Slice) {
+	keep := make(map[string]struct{}, len(all))
+	for _, s := range all {
+		if s != nil {
+			keep[s.object] = struct{}{}
+		}
+	}
+	for key := range tx.ix.slices {
+		if _, ok := keep[key]; !ok {
+			tx.deleteSlice(key)
+		}
+	}
+	for _, s := range all {
+		tx.SetSlice(s)
+	}
+}
+
+func (tx *Tx) indexSlice(s *Slice) {
+	old, _ := tx.state.owners.get(nameKey(s.owner))
+	next := owner{name: s.owner}
+	if old != nil {
+		next = *old
+		s.owner = old.name // one string for all that belong together; s is not published yet
+	}
+	next.slices = append(slices.Clone(next.slices), s)
+	next.ready += s.addrs.len()
+
+	addrs := s.Addrs()
+	for i := range addrs.Len4() {
+		k := key4(addrs.At4(i))
+		e, _ := tx.state.endpoints4.get(k)
+		if joined, shared, ok := e.slice.join(s); ok {
+			tx.state.endpoints4.set(tx.ix.batch, endpoint4{k, joined})
+			next.repeated += shared
+		}
+	}
+	for i := range addrs.Len6() {
+		k := key16(addrs.At6(i))
+		e, _ := tx.state.endpoints6.get(k)
+		if joined, shared, ok := e.slice.join(s); ok {
+			tx.state.endpoints6.set(tx.ix.batch, endpoint6{k, joined})
+			next.repeated += shared
+		}
+	}
+	tx.state.owners.set(tx.ix.batch, &next)
+}
+
+func (tx *Tx) unindexSlice(s *Slice) {
+	old, _ := tx.state.owners.get(nameKey(s.owner))
+	next := *old
+	next.slices = slices.DeleteFunc(slices.Clone(next.slices), func(o *Slice) bool { return o == s })
+	next.ready -= s.addrs.len()
+
+	addrs := s.Addrs()
+	for i := range addrs.Len4() {
+		k := key4(addrs.At4(i))
+		e, _ := tx.state.endpoints4.get(k)
+		rest, shared, ok := e.slice.part(s)
+		if !ok {
+			continue
+		}
+		next.repeated -= shared
+		if rest == nil {
+			tx.state.endpoints4.del(tx.ix.batch, k)
+			continue
+		}
+		tx.state.endpoints4.set(tx.ix.batch, endpoint4{k, rest})
+	}
+	for i := range addrs.Len6() {
+		k := key16(addrs.At6(i))
+		e, _ := tx.state.endpoints6.get(k)
+		rest, shared, ok := e.slice.part(s)
+		if !ok {
+			continue
+		}
+		next.repeated -= shared
+		if rest == nil {
+			tx.state.endpoints6.del(tx.ix.batch, k)
+			continue
+		}
+		tx.state.endpoints6.set(tx.ix.batch, endpoint6{k, rest})
+	}
+	tx.putOwner(&next)
+}
+
+// each yields the slices that s stands for.
+func (s *Slice) each(yield func(*Slice) bool) {
+	switch {
+	case s == nil:
+	case s.several == nil:
+		yield(s)
+	default:
+		for _, one := range s.several {
+			if !yield(one) {
+				return
+			}
+		}
+	}
+}
+
+// join returns what an address that s was indexed under is indexed under when o has it too. shared is 1 if another slice
+// of o's Service has the address, else 0. ok is false if o is there already.
+func (s *Slice) join(o *Slice) (joined *Slice, shared int, ok bool) {
+	all := slices.Collect(s.each)
+	if slices.Contains(all, o) {
+		return nil, 0, false
+	}
+	if len(all) == 0 {
+		return o, 0, true
+	}
+	for _, other := range all {
+		if other.owner == o.owner {
+			shared = 1
+		}
+	}
+	return &Slice{several: append(all, o)}, shared, true
+}
+
+// part undoes join: it returns what is left without o, nil if nothing is.
+func (s *Slice) part(o *Slice) (rest *Slice, shared int, ok bool) {
+	all := slices.Collect(s.each)
+	if !slices.Contains(all, o) {
+		return nil, 0, false
+	}
+	left := slices.DeleteFunc(all, func(x *Slice) bool { return x == o })
+	for _, other := range left {
+		if other.owner == o.owner {
+			shared = 1
+		}
+	}
+	switch len(left) {
+	case 0:
+		return nil, shared, true
+	case 1:
+		return left[0], shared, true
+	}
+	return &Slice{several: left}, shared, true
+}
+
+// SetPod adds p, in place of the Pod of its name if there is one.
+func (tx *Tx) SetPod(p *Pod) {
+	if p == nil {
+		return
+	}
+	if old := tx.ix.pods[p.object]; old != nil {
+		delHolder(tx.ix.batch, &tx.state.pods, old.addrs.view(), old)
+		tx.changed = tx.changed || old.addrs != p.addrs
+	} else {
+		tx.changed = true
+	}
+	addHolder(tx.ix.batch, &tx.state.pods, p.addrs.view(), p)
+	tx.ix.pods[p.object] = p
+}
+
+// DeletePod takes the Pod of that name out.
+func (tx *Tx) DeletePod(namespace, name string) { tx.deletePod(namespace + "/" + name) }
+
+func (tx *Tx) deletePod(key string) {
+	old := tx.ix.pods[key]
+	if old == nil {
+		return
+	}
+	delHolder(tx.ix.batch, &tx.state.pods, old.addrs.view(), old)
+	delete(tx.ix.pods, key)
+	tx.changed = true
+}
+
+// ReplacePods makes all the Pods there are. It skips those that are nil.
+func (tx *Tx) ReplacePods(all []*Pod) {
+	keep := make(map[string]struct{}, len(all))
+	for _, p := range all {
+		if p != nil {
+			keep[p.object] = struct{}{}
+		}
+	}
+	for key := range tx.ix.pods {
+		if _, ok := keep[key]; !ok {
+			tx.deletePod(key)
+		}
+	}
+	for _, p := range all {
+		tx.SetPod(p)
+	}
+}
+
+func addHolder[T comparable](batch uint64, t *trie[key16, holders[T]], addrs Addrs, v T) {
+	for addr := range addrs.All {
+		a := key16(addr.As16())
+		h, _ := t.get(a)
+		if !slices.Contains(h.all, v) {
+			t.set(batch, holders[T]{a, append(slices.Clone(h.all), v)})
+		}
+	}
+}
+
+func delHolder[T comparable](batch uint64, t *trie[key16, holders[T]], addrs Addrs, v T) {
+	for addr := range addrs.All {
+		a := key16(addr.As16())
+		h, _ := t.get(a)
+		rest := slices.DeleteFunc(slices.Clone(h.all), func(o T) bool { return o == v })
+		if len(rest) == 0 {
+			t.del(batch, a)
+			continue
+		}
+		t.set(batch, holders[T]{a, rest})
+	}
+}
+
+// Synced reports whether everything which is to be served was seen once.
+func (s *State) Synced() bool { return s.synced }
+
+// Modified returns the Unix time, in seconds, of the last change: the serial of the zones.
+func (s *State) Modified() uint32 { return s.modified }
+
+// Service returns the Service of that name, nil if there is none.
+func (s *State) Service(namespace, name string) *Service {
+	return s.ServiceOf(name + "." + namespace)
+}
+
+// ServiceOf returns the Service that stands under the two labels owner, "name.namespace", nil if there is none.
+func (s *State) ServiceOf(owner string) *Service {
+	o, ok := s.owners.get(nameKey(owner))
+	if !ok {
+		return nil
+	}
+	return o.service
+}
+
+// SlicesWith yields the EndpointSlices in which an endpoint with the address a is ready.
+func (s *State) SlicesWith(a netip.Addr) iter.Seq[*Slice] { return s.sliceWith(a).each }
+
+// sliceWith returns what the address a of an endpoint is indexed under, nil if there is none.
+func (s *State) sliceWith(a netip.Addr) *Slice {
+	if a = a.Unmap(); a.Is4() {
+		e, _ := s.endpoints4.get(a.As4())
+		return e.slice
+	}
+	e, _ := s.endpoints6.get(a.As16())
+	return e.slice
+}
+
+// PodsWith returns the Pods that have the address a. The caller must not change the list.
+func (s *State) PodsWith(a netip.Addr) []*Pod {
+	h, _ := s.pods.get(a.As16())
+	return h.all
+}

@@ -1,0 +1,260 @@
+package services
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Options are the parts of a stanza that decide which of a State's objects are answered for.
+type Options struct {
+	Namespaces         []string // none: all
+	Pods               PodMode
+	NoEndpoints        bool // as if there were no EndpointSlices
+	IgnoreEmptyService bool // a Service with a cluster IP and no ready endpoint does not exist
+}
+
+// PodMode says which names of pods are answered.
+type PodMode uint8
+
+// The modes of the option pods.
+const (
+	PodsDisabled PodMode = iota // none
+	PodsInsecure                // all that spell an address
+	PodsVerified                // those that spell the address of a Pod of the namespace
+)
+
+func (o *Options) serves(namespace string) bool {
+	return len(o.Namespaces) == 0 || slices.Contains(o.Namespaces, namespace)
+}
+
+// Outcome says what a Match is.
+type Outcome uint8
+
+// The outcomes of a look-up.
+const (
+	NameError Outcome = iota // no such name: NXDOMAIN
+	NoData                   // the name is there, and holds no record that depends on an object
+	OfService                // a Service's cluster IPs
+	OfEndpoints
+	OfPod
+	Alias // an ExternalName
+)
+
+// Match is what a State knows of a name: where the records are, not the records.
+type Match struct {
+	Outcome Outcome
+	service *Service
+	slices  []*Slice
+	own     endpointLabel
+	repeats bool // an address may come more than once
+	pod     netip.Addr
+
+	port, protocol string // as in Name; no pointer to it, which would take every Name to the heap
+}
+
+// Lookup finds the name n. It allocates nothing.
+func (s *State) Lookup(n *Name, o *Options) Match {
+	switch {
+	case n.Kind == Unknown:
+		return Match{}
+	case n.Namespace == "":
+		return Match{Outcome: NoData}
+	case !s.exposed(n.Namespace, o):
+		return Match{}
+	case n.Kind == Pods:
+		return s.lookupPod(n, o)
+	case n.Service == "":
+		return Match{Outcome: NoData}
+	}
+	own, ok := s.owners.get(nameKey(n.owner))
+	if !ok || own.service == nil {
+		return Match{}
+	}
+	m := Match{service: own.service, port: n.Port, protocol: n.Protocol}
+	switch {
+	case o.IgnoreEmptyService && own.service.kind == clusterIP && (own.ready == 0 || o.NoEndpoints):
+		return Match{}
+	case own.service.kind == externalName:
+		if n.Endpoint != "" || n.Port != "" || n.Protocol != "" || own.service.external == "" {
+			return Match{}
+		}
+		m.Outcome = Alias
+		return m
+	case own.service.kind == headless || n.Endpoint != "":
+		if o.NoEndpoints {
+			return Match{}
+		}
+		return m.endpoints(own, n.Endpoint)
+	case own.service.ports.has(n.Port, n.Protocol):
+		m.Outcome = OfService
+		return m
+	}
+	return Match{}
+}
+
+// exposed reports whether the namespace exists and is one that the options serve.
+func (s *State) exposed(name string, o *Options) bool {
+	_, ok := s.namespaces.get(nameKey(name))
+	return ok && o.serves(name)
+}
+
+// endpoints narrows m to those endpoints of own that the name asks for: with that label, if it is not empty.
+func (m Match) endpoints(own *owner, label string) Match {
+	m.Outcome = OfEndpoints
+	m.slices = own.slices
+	if label != "" {
+		m.own = parseEndpointLabel(label)
+		m.repeats = true // one name, and few addresses
+	}
+	named := 0
+	for _, s := range own.slices {
+		m.repeats = m.repeats || s.flags != 0
+		if s.names != "" {
+			named++
+		}
+	}
+	m.repeats = m.repeats || own.repeated > 0 || named > 1
+	if n4, n6 := m.Count(); n4+n6 > 0 {
+		return m
+	}
+	if own.namesProtocol(label) {
+		return Match{Outcome: NoData}
+	}
+	return Match{}
+}
+
+// namesProtocol reports whether label is the protocol of an SRV record's name, such as _tcp. Nothing stands at
+// _tcp.web.shop.svc but _http._tcp.web.shop.svc does below it, so the name exists (RFC 8020, section 2).
+func (o *owner) namesProtocol(label string) bool {
+	protocol, ok := strings.CutPrefix(label, "_")
+	if !ok || protocol == "" {
+		return false
+	}
+	if o.service.kind == clusterIP {
+		return o.service.ports.has("", protocol)
+	}
+	for _, s := range o.slices {
+		if s.addrs.len() > 0 && s.ports.has("", protocol) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *State) lookupPod(n *Name, o *Options) Match {
+	if o.Pods == PodsDisabled {
+		return Match{}
+	}
+	if n.Service == "" {
+		return Match{Outcome: NoData}
+	}
+	a, ok := parsePodLabel(n.Service)
+	if !ok {
+		return Match{}
+	}
+	m := Match{Outcome: OfPod, pod: a}
+	if o.Pods == PodsInsecure {
+		return m
+	}
+	for _, p := range s.PodsWith(a) {
+		if p.Namespace() == n.Namespace && spells(n.Service, a) {
+			return m
+		}
+	}
+	return Match{}
+}
+
+// parsePodLabel returns the address that a pod's label spells: 10-1-2-3, or fd00--1 (specification, section 2.2).
+func parsePodLabel(label string) (netip.Addr, bool) {
+	sep := byte(':')
+	if strings.Count(label, "-") == 3 && !strings.Contains(label, "--") {
+		sep = '.'
+	}
+	var buf [63]byte
+	if len(label) > len(buf) {
+		return netip.Addr{}, false
+	}
+	text := buf[:copy(buf[:], label)]
+	for i, c := range text {
+		switch c {
+		case '-':
+			text[i] = sep
+		case '%', '\\':
+			return netip.Addr{}, false
+		}
+	}
+	a, err := netip.ParseAddr(string(text))
+	return a.Unmap(), err == nil
+}
+
+// spells reports whether label is the one spelling of a that Kubernetes uses.
+func spells(label string, a netip.Addr) bool {
+	var buf [64]byte
+	text := a.AppendTo(buf[:0])
+	if len(text) != len(label) {
+		return false
+	}
+	for i, c := range text {
+		if c == '.' || c == ':' {
+			c = '-'
+		}
+		if c != label[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// endpointLabel is the label of an endpoint that a query asks for: a name, and the address that it spells if it is one
+// that follows from an address.
+type endpointLabel struct {
+	text string
+	addr netip.Addr
+}
+
+func parseEndpointLabel(label string) endpointLabel {
+	l := endpointLabel{text: label}
+	if strings.Count(label, "-") < 2 { // most names; and an address has more
+		return l
+	}
+	if a, ok := parsePodLabel(label); ok {
+		var buf [64]byte
+		if string(appendDerived(buf[:0], a)) == label {
+			l.addr = a
+		}
+	}
+	return l
+}
+
+// appendDerived appends the label of an endpoint that has no name of its own: its address with dashes, and a 0 behind a
+// last dash, which a label can't end in (RFC 1123, section 2.1).
+func appendDerived(b []byte, a netip.Addr) []byte {
+	start := len(b)
+	b = a.AppendTo(b)
+	for i := start; i < len(b); i++ {
+		if b[i] == '.' || b[i] == ':' {
+			b[i] = '-'
+		}
+	}
+	if b[len(b)-1] == '-' {
+		b = append(b, '0')
+	}
+	return b
+}
+
+// matches reports whether l is the label of the endpoint of s with the i-th address, which has that name of its own.
+func (l *endpointLabel) matches(s *Slice, i int, name string) bool {
+	if name != "" {
+		return name == l.text
+	}
+	return l.addr.IsValid() && s.addrAt(i) == l.addr
+}
+
+// addrAt returns the i-th address of all.
+func (s *Slice) addrAt(i int) netip.Addr {
+	if n4 := int(s.addrs.n4); i >= n4 {
+		return netip.AddrFrom16(s.Addrs().At6(i - n4))
+	}
+	return netip.AddrFrom4(s.Addrs().At4(i))
+}

@@ -1,0 +1,145 @@
+package services
+
+import "net/netip"
+
+// Service returns the Service that m is of, nil if it is of none.
+func (m *Match) Service() *Service { return m.service }
+
+// Target returns the fully qualified name that an Alias stands for.
+func (m *Match) Target() string { return m.service.external }
+
+// Repeats reports whether Members may yield an address, or an endpoint's name, more than once.
+func (m *Match) Repeats() bool { return m.repeats }
+
+// Count returns how many IPv4 and IPv6 addresses Members yields.
+func (m *Match) Count() (n4, n6 int) {
+	switch m.Outcome {
+	case OfService:
+		a := m.service.Addrs()
+		return a.Len4(), a.Len6()
+	case OfPod:
+		if m.pod.Is4() {
+			return 1, 0
+		}
+		return 0, 1
+	case OfEndpoints:
+		if m.own.text != "" {
+			for member := range m.Members {
+				if member.Addr.Is4() {
+					n4++
+				} else {
+					n6++
+				}
+			}
+			return n4, n6
+		}
+		for _, s := range m.slices {
+			if s.ports.has(m.port, m.protocol) {
+				a := s.Addrs()
+				n4, n6 = n4+a.Len4(), n6+a.Len6()
+			}
+		}
+	}
+	return n4, n6
+}
+
+// Member is an address that stands behind a name, with what is known of it.
+type Member struct {
+	Addr  netip.Addr
+	name  string // an endpoint's own
+	ports portSet
+}
+
+// Members yields the addresses behind the name: a Service's cluster IPs, a pod's address, or those of the endpoints that
+// have a port which the name asks for.
+func (m *Match) Members(yield func(Member) bool) {
+	switch m.Outcome {
+	case OfService:
+		a := m.service.Addrs()
+		for i := range a.Len4() {
+			if !yield(Member{Addr: netip.AddrFrom4(a.At4(i)), ports: m.service.ports}) {
+				return
+			}
+		}
+		for i := range a.Len6() {
+			if !yield(Member{Addr: netip.AddrFrom16(a.At6(i)), ports: m.service.ports}) {
+				return
+			}
+		}
+	case OfPod:
+		yield(Member{Addr: m.pod, ports: noPorts})
+	case OfEndpoints:
+		for _, s := range m.slices {
+			if m.own.text == "" && !s.ports.has(m.port, m.protocol) {
+				continue
+			}
+			names := s.names
+			for i := range s.addrs.len() {
+				var name string
+				if names != "" {
+					name = names[1 : 1+int(names[0])]
+					names = names[1+len(name):]
+				}
+				if m.own.text != "" && !m.own.matches(s, i, name) {
+					continue
+				}
+				if !yield(Member{s.addrAt(i), name, s.ports}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// AppendLabel appends the label under which the endpoint stands below its Service.
+func (e Member) AppendLabel(b []byte) []byte {
+	if e.name != "" {
+		return append(b, e.name...)
+	}
+	return appendDerived(b, e.Addr)
+}
+
+// Ports walks those ports of e, one of Members, that the name asks for.
+func (m *Match) Ports(e Member) Ports {
+	return Ports{e.ports.iter(), m.port, m.protocol}
+}
+
+// Ports walks ports: Number is good after Next returned true. A number may come twice.
+type Ports struct {
+	it             portIter
+	name, protocol string
+}
+
+// Next moves on to the next port. It reports whether there is one.
+func (p *Ports) Next() bool {
+	for p.it.next() {
+		if p.it.matches(p.name, p.protocol) {
+			return true
+		}
+	}
+	return false
+}
+
+// Number returns the port's number, 0 if it has none.
+func (p *Ports) Number() uint16 { return p.it.number }
+
+// Pairs returns in how many ways an address of Members goes with one of its Ports.
+func (m *Match) Pairs() int {
+	switch m.Outcome {
+	case OfService:
+		return m.service.ports.count(m.port, m.protocol) * m.service.addrs.len()
+	case OfEndpoints:
+		n := 0
+		if m.own.text != "" {
+			for e := range m.Members {
+				n += e.ports.count("", "")
+			}
+			return n
+		}
+		for _, s := range m.slices {
+			n += s.ports.count(m.port, m.protocol) * s.addrs.len()
+		}
+		return n
+	}
+	return 0
+}

@@ -1,0 +1,437 @@
+package services
+
+import (
+	"net/netip"
+	"strings"
+	"unique"
+)
+
+// ServiceSpec is what the answers need of a Service.
+type ServiceSpec struct {
+	Namespace, Name string
+	ClusterIPs      []netip.Addr // none when Headless or External
+	Headless        bool         // clusterIP None
+	External        bool         // type ExternalName
+	ExternalName    string       // the target, with or without the trailing dot
+	Ports           []Port
+}
+
+// Port is a port of a Service or of an EndpointSlice.
+type Port struct {
+	Name     string // may be empty
+	Protocol string // TCP, UDP, SCTP, in any case
+	Number   int32  // 1 to 65535; -1 when the object gives none
+}
+
+// SliceSpec is what the answers need of an EndpointSlice.
+type SliceSpec struct {
+	Namespace, Name string
+	Service         string // the label kubernetes.io/service-name
+	Ports           []Port // shared by all endpoints
+	Endpoints       []Endpoint
+}
+
+// Endpoint is a ready endpoint of an EndpointSlice.
+type Endpoint struct {
+	Addrs []netip.Addr
+	Name  string // the endpoint's own label; empty when it follows from the address
+}
+
+// PodSpec is what the answers need of a Pod.
+type PodSpec struct {
+	Namespace, Name string
+	IPs             []netip.Addr
+	Labels          map[string]string
+}
+
+// Service is the packed form of a Service. It never changes.
+type Service struct {
+	owner    string // "name.namespace", as it stands in a query
+	addrs    packed
+	external string // fully qualified
+	ports    portSet
+	kind     serviceKind
+}
+
+type serviceKind uint8
+
+const (
+	clusterIP serviceKind = iota
+	headless
+	externalName
+)
+
+// NewService packs spec. It returns nil if the Service's name or namespace is no DNS label (RFC 1035, section 2.3.4),
+// so that no query can reach it.
+func NewService(spec ServiceSpec) *Service {
+	if !validLabel(spec.Name) || !validLabel(spec.Namespace) {
+		return nil
+	}
+	s := &Service{owner: spec.Name + "." + spec.Namespace, ports: packPorts(spec.Ports)}
+	switch {
+	case spec.External:
+		s.kind = externalName
+		s.external = target(spec.ExternalName)
+	case spec.Headless:
+		s.kind = headless
+	default:
+		s.addrs = pack(spec.ClusterIPs)
+	}
+	return s
+}
+
+// target returns the fully qualified form of an ExternalName, or "" if it can't be the target of a CNAME record: an
+// address, or a name that does not fit a message (RFC 1035, section 2.3.4).
+func target(name string) string {
+	name = strings.TrimSuffix(name, ".")
+	if name == "" || len(name) > 253 {
+		return ""
+	}
+	if _, err := netip.ParseAddr(name); err == nil {
+		return ""
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || strings.ContainsAny(label, "\\\"();@$ \t\r\n") {
+			return ""
+		}
+	}
+	return name + "."
+}
+
+// Namespace returns the namespace of the object.
+func (s *Service) Namespace() string { return s.owner[strings.IndexByte(s.owner, '.')+1:] }
+
+// ObjectName returns the name of the object.
+func (s *Service) ObjectName() string { return s.owner[:strings.IndexByte(s.owner, '.')] }
+
+// Owner returns the two labels under which the Service is asked for, "name.namespace".
+func (s *Service) Owner() string { return s.owner }
+
+// Headless reports whether the Service has no address of its own by design.
+func (s *Service) Headless() bool { return s.kind == headless }
+
+// Addrs returns the Service's cluster IPs.
+func (s *Service) Addrs() Addrs { return s.addrs.view() }
+
+func (s *Service) equal(o *Service) bool { return s == o || s != nil && o != nil && *s == *o }
+
+// Slice is the packed form of an EndpointSlice's ready endpoints: four bytes or sixteen an address, and a name only for
+// endpoints that have one of their own. It never changes.
+type Slice struct {
+	object string // "namespace/name"
+	owner  string // "service.namespace"
+	addrs  packed
+	names  string // "" when all names follow from the addresses; else a length and a name for each address, in order
+	ports  portSet
+	flags  sliceFlags
+
+	// An address of several slices is indexed under a Slice that has nothing but them here. One pointer an address,
+	// where a list would be three: at a million endpoints that is 16 MB of 40.
+	several []*Slice
+}
+
+type sliceFlags uint8
+
+const (
+	sameAddr sliceFlags = 1 << iota // an address stands more than once
+	sameName                        // a name stands more than once
+)
+
+// NewSlice packs spec. It returns nil if the slice names no Service that a query could reach. An endpoint's name that is
+// no DNS label gives way to the one that follows from the address.
+func NewSlice(spec SliceSpec) *Slice {
+	if !validLabel(spec.Service) || !validLabel(spec.Namespace) {
+		return nil
+	}
+	s := &Slice{
+		object: spec.Namespace + "/" + spec.Name,
+		owner:  spec.Service + "." + spec.Namespace,
+		ports:  packPorts(spec.Ports),
+	}
+
+	var n, named int
+	for _, ep := range spec.Endpoints {
+		n += len(ep.Addrs)
+		if ep.Name != "" {
+			named++
+		}
+	}
+	addrs := make([]netip.Addr, 0, n)
+	var names []byte
+	for _, want4 := range [2]bool{true, false} {
+		for _, ep := range spec.Endpoints {
+			for _, a := range ep.Addrs {
+				if a = a.Unmap(); !a.IsValid() || a.Is4() != want4 {
+					continue
+				}
+				addrs = append(addrs, a)
+				if named == 0 {
+					continue
+				}
+				name := strings.ToLower(ep.Name)
+				if !validLabel(name) {
+					name = ""
+				}
+				names = append(append(names, byte(len(name))), name...)
+			}
+		}
+	}
+	s.addrs = pack(addrs)
+	if len(names) > len(addrs) { // more than empty names
+		s.names = string(names)
+	}
+
+	if repeats(addrs) {
+		s.flags |= sameAddr
+	}
+	if s.names != "" && s.repeatsName() {
+		s.flags |= sameName
+	}
+	return s
+}
+
+func (s *Slice) repeatsName() bool {
+	var own []string
+	for i := range s.addrs.len() {
+		if name := s.nameAt(i); name != "" {
+			own = append(own, name)
+		}
+	}
+	return repeats(own)
+}
+
+func repeats[T comparable](all []T) bool {
+	if len(all) < 2 {
+		return false
+	}
+	seen := make(map[T]struct{}, len(all))
+	for _, v := range all {
+		seen[v] = struct{}{}
+	}
+	return len(seen) < len(all)
+}
+
+// Namespace returns the namespace of the object.
+func (s *Slice) Namespace() string { return s.object[:strings.IndexByte(s.object, '/')] }
+
+// ObjectName returns the name of the object.
+func (s *Slice) ObjectName() string { return s.object[strings.IndexByte(s.object, '/')+1:] }
+
+// Owner returns the two labels of the Service that the slice belongs to, "name.namespace".
+func (s *Slice) Owner() string { return s.owner }
+
+// Addrs returns the addresses of the slice's ready endpoints.
+func (s *Slice) Addrs() Addrs { return s.addrs.view() }
+
+// nameAt returns the own name of the endpoint with the i-th address, "" if it has none.
+func (s *Slice) nameAt(i int) string {
+	rest := s.names
+	for ; rest != "" && i > 0; i-- {
+		rest = rest[1+int(rest[0]):]
+	}
+	if rest == "" {
+		return ""
+	}
+	return rest[1 : 1+int(rest[0])]
+}
+
+func (s *Slice) equal(o *Slice) bool {
+	return s == o || s != nil && o != nil && s.object == o.object && s.owner == o.owner && s.addrs == o.addrs &&
+		s.names == o.names && s.ports == o.ports
+}
+
+// Pod is the packed form of a Pod. It never changes.
+type Pod struct {
+	object string // "namespace/name"
+	addrs  packed
+	labels map[string]string
+}
+
+// NewPod packs spec. It returns nil if the namespace is no DNS label.
+func NewPod(spec PodSpec) *Pod {
+	if !validLabel(spec.Namespace) {
+		return nil
+	}
+	return &Pod{object: spec.Namespace + "/" + spec.Name, addrs: pack(spec.IPs), labels: spec.Labels}
+}
+
+// Namespace returns the namespace of the object.
+func (p *Pod) Namespace() string { return p.object[:strings.IndexByte(p.object, '/')] }
+
+// ObjectName returns the name of the object.
+func (p *Pod) ObjectName() string { return p.object[strings.IndexByte(p.object, '/')+1:] }
+
+// Labels returns the labels of the object, which the caller must not change.
+func (p *Pod) Labels() map[string]string { return p.labels }
+
+// validLabel reports whether s is a label that a query can hold and that needs no escape.
+func validLabel(s string) bool {
+	if s == "" || len(s) > 63 {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return true
+}
+
+// packed holds addresses without pointers: n4 of four bytes, then the rest of sixteen.
+type packed struct {
+	bytes string
+	n4    int32
+}
+
+func pack(addrs []netip.Addr) packed {
+	var n4, n6 int
+	for _, a := range addrs {
+		switch {
+		case a.Unmap().Is4():
+			n4++
+		case a.Is6():
+			n6++
+		}
+	}
+	b := make([]byte, 0, 4*n4+16*n6)
+	for _, a := range addrs {
+		if a = a.Unmap(); a.Is4() {
+			ip := a.As4()
+			b = append(b, ip[:]...)
+		}
+	}
+	for _, a := range addrs {
+		if a = a.Unmap(); a.Is6() {
+			ip := a.As16()
+			b = append(b, ip[:]...)
+		}
+	}
+	return packed{string(b), int32(n4)}
+}
+
+func (p packed) len() int { return int(p.n4) + (len(p.bytes)-4*int(p.n4))/16 }
+
+func (p packed) view() Addrs { return Addrs{p.bytes[:4*p.n4], p.bytes[4*p.n4:]} }
+
+// Addrs is a view of packed addresses. It costs nothing to make and is never changed.
+type Addrs struct{ v4, v6 string }
+
+// Len4 returns the number of IPv4 addresses.
+func (a Addrs) Len4() int { return len(a.v4) / 4 }
+
+// Len6 returns the number of IPv6 addresses.
+func (a Addrs) Len6() int { return len(a.v6) / 16 }
+
+// At4 returns the i-th IPv4 address.
+func (a Addrs) At4(i int) [4]byte { return [4]byte([]byte(a.v4[4*i : 4*i+4])) }
+
+// At6 returns the i-th IPv6 address.
+func (a Addrs) At6(i int) [16]byte { return [16]byte([]byte(a.v6[16*i : 16*i+16])) }
+
+// portSet is an ordered set of ports, kept once for all the objects that have the same: most slices of a cluster share a
+// few. Each port is its protocol and its name, each with its length before it and in lower case, and its number in two
+// bytes, 0 when the object gives none.
+type portSet struct{ h unique.Handle[string] }
+
+func packPorts(ports []Port) portSet {
+	if len(ports) == 0 {
+		return noPorts // which has addresses all the same
+	}
+	var b []byte
+	for _, p := range ports {
+		proto, name, number := strings.ToLower(p.Protocol), strings.ToLower(p.Name), p.Number
+		if len(proto) > 63 || len(name) > 63 { // a query can't name it
+			proto, name = "", ""
+		}
+		if number < 0 || number > 65535 {
+			number = 0
+		}
+		b = append(append(b, byte(len(proto))), proto...)
+		b = append(append(b, byte(len(name))), name...)
+		b = append(b, byte(number>>8), byte(number))
+	}
+	return portSet{unique.Make(string(b))}
+}
+
+// noPorts is the set of an object without ports: one without a name, a protocol, or a number.
+var noPorts = portSet{unique.Make("\x00\x00\x00\x00")}
+
+// portIter walks a portSet.
+type portIter struct {
+	rest     string
+	protocol string
+	name     string
+	number   uint16
+}
+
+func (p portSet) iter() portIter { return portIter{rest: p.h.Value()} }
+
+func (it *portIter) next() bool {
+	r := it.rest
+	if r == "" {
+		return false
+	}
+	n := 1 + int(r[0])
+	it.protocol, r = r[1:n], r[n:]
+	n = 1 + int(r[0])
+	it.name, r = r[1:n], r[n:]
+	it.number, it.rest = uint16(r[0])<<8|uint16(r[1]), r[2:]
+	return true
+}
+
+// matches reports whether the port is one that a query asks for; an empty name or protocol asks for any.
+func (it *portIter) matches(name, protocol string) bool {
+	return (name == "" || name == it.name) && (protocol == "" || protocol == it.protocol)
+}
+
+// has reports whether a port of the set matches.
+func (p portSet) has(name, protocol string) bool {
+	if name == "" && protocol == "" {
+		return true
+	}
+	for it := p.iter(); it.next(); {
+		if it.matches(name, protocol) {
+			return true
+		}
+	}
+	return false
+}
+
+// count returns how many ports of the set match.
+func (p portSet) count(name, protocol string) int {
+	n := 0
+	for it := p.iter(); it.next(); {
+		if it.matches(name, protocol) {
+			n++
+		}
+	}
+	return n
+}
+
+// All yields the addresses.
+func (a Addrs) All(yield func(netip.Addr) bool) {
+	for i := range a.Len4() {
+		if !yield(netip.AddrFrom4(a.At4(i))) {
+			return
+		}
+	}
+	for i := range a.Len6() {
+		if !yield(netip.AddrFrom16(a.At6(i))) {
+			return
+		}
+	}
+}
+
+// Labels yields the endpoints' labels, below their Service, with their addresses.
+func (s *Slice) Labels(yield func(string, netip.Addr) bool) {
+	for i := range s.addrs.len() {
+		a := s.addrAt(i)
+		label := s.nameAt(i)
+		if label == "" {
+			label = string(appendDerived(nil, a))
+		}
+		if !yield(label, a) {
+			return
+		}
+	}
+}

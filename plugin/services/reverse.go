@@ -1,0 +1,152 @@
+package services
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// ParseReverse returns the address that a lower-case, fully qualified name in in-addr.arpa. (RFC 1035, section 3.5) or
+// ip6.arpa. (RFC 3596, section 2.5) stands for. ok is false for any other name, and for one that is too short or too
+// long. It allocates nothing.
+func ParseReverse(name string) (a netip.Addr, ok bool) {
+	if rest, ok := strings.CutSuffix(name, ".in-addr.arpa."); ok {
+		return parseReverse4(rest)
+	}
+	if rest, ok := strings.CutSuffix(name, ".ip6.arpa."); ok {
+		return parseReverse6(rest)
+	}
+	return netip.Addr{}, false
+}
+
+func parseReverse4(rest string) (netip.Addr, bool) {
+	var ip [4]byte
+	for i := range ip {
+		var label string
+		if i < 3 {
+			var ok bool
+			if label, rest, ok = strings.Cut(rest, "."); !ok {
+				return netip.Addr{}, false
+			}
+		} else {
+			label = rest
+		}
+		n, ok := parseOctet(label)
+		if !ok {
+			return netip.Addr{}, false
+		}
+		ip[3-i] = n
+	}
+	return netip.AddrFrom4(ip), true
+}
+
+// parseOctet takes a number below 256 without a leading zero.
+func parseOctet(s string) (byte, bool) {
+	if s == "" || len(s) > 3 || len(s) > 1 && s[0] == '0' {
+		return 0, false
+	}
+	n := 0
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+		n = 10*n + int(s[i]-'0')
+	}
+	return byte(n), n < 256
+}
+
+func parseReverse6(rest string) (netip.Addr, bool) {
+	if len(rest) != 63 {
+		return netip.Addr{}, false
+	}
+	var ip [16]byte
+	for i := range 32 {
+		c := rest[2*i]
+		if i < 31 && rest[2*i+1] != '.' {
+			return netip.Addr{}, false
+		}
+		var n byte
+		switch {
+		case c >= '0' && c <= '9':
+			n = c - '0'
+		case c >= 'a' && c <= 'f':
+			n = c - 'a' + 10
+		default:
+			return netip.Addr{}, false
+		}
+		at := 15 - i/2
+		ip[at] |= n << (4 * (i % 2))
+	}
+	return netip.AddrFrom16(ip).Unmap(), true
+}
+
+// Pointer is the name of a Service or of an endpoint that has an address: the target of a PTR record, less the zone.
+type Pointer struct {
+	owner string
+	name  string     // an endpoint's own name
+	addr  netip.Addr // valid for an endpoint without a name of its own
+}
+
+// AppendTo appends the name below the zone, without a dot at the end: "web.shop.svc", "db-0.db.shop.svc".
+func (p Pointer) AppendTo(b []byte) []byte {
+	switch {
+	case p.name != "":
+		b = append(append(b, p.name...), '.')
+	case p.addr.IsValid():
+		b = append(appendDerived(b, p.addr), '.')
+	}
+	return append(append(b, p.owner...), ".svc"...)
+}
+
+// Pointers calls yield, until it returns false, with the names of the address a: of the Service whose cluster IP it is,
+// else of each endpoint that has it, each name once.
+func (s *State) Pointers(a netip.Addr, o *Options, yield func(Pointer) bool) {
+	if h, ok := s.clusterIPs.get(a.As16()); ok {
+		if svc := s.firstServed(h.all, o); svc != nil {
+			yield(Pointer{owner: svc.owner})
+			return
+		}
+	}
+	if o.NoEndpoints {
+		return
+	}
+	var seen []Pointer
+	for sl := range s.sliceWith(a).each {
+		if len(o.Namespaces) > 0 && !s.exposed(sl.Namespace(), o) {
+			continue
+		}
+		for i := range sl.addrs.len() {
+			if sl.addrAt(i) != a {
+				continue
+			}
+			p := Pointer{owner: sl.owner, name: sl.nameAt(i)}
+			if p.name == "" {
+				p.addr = a
+			}
+			if slices.Contains(seen, p) {
+				continue
+			}
+			if s.sliceWith(a).several != nil || sl.flags&sameAddr != 0 {
+				seen = append(seen, p)
+			}
+			if !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+// firstServed returns the first by name of the Services that the options serve. There is more than one only while a
+// cluster IP moves from one to another.
+func (s *State) firstServed(all []*Service, o *Options) *Service {
+	var first *Service
+	for _, svc := range all {
+		if len(o.Namespaces) > 0 && !s.exposed(svc.Namespace(), o) {
+			continue
+		}
+		if first == nil || svc.owner < first.owner {
+			first = svc
+		}
+	}
+	return first
+}

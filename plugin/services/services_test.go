@@ -1,0 +1,486 @@
+package services
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sort"
+	"strings"
+	"testing"
+)
+
+func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func ips(all ...string) (list []netip.Addr) {
+	for _, s := range all {
+		list = append(list, ip(s))
+	}
+	return list
+}
+
+var http80 = []Port{{Name: "http", Protocol: "TCP", Number: 80}}
+
+// shop is a small cluster.
+func shop() *Index {
+	ix := NewIndex()
+	ix.Update(func(tx *Tx) {
+		for _, ns := range []string{"shop", "empty", "other"} {
+			tx.SetNamespace(ns)
+		}
+		tx.SetService(NewService(ServiceSpec{Namespace: "shop", Name: "web", ClusterIPs: ips("10.96.7.10", "fd00:96::7:10"), Ports: http80}))
+		tx.SetSlice(NewSlice(SliceSpec{Namespace: "shop", Name: "web-1", Service: "web", Ports: http80, Endpoints: []Endpoint{{Addrs: ips("10.244.1.9")}}}))
+		tx.SetService(NewService(ServiceSpec{Namespace: "shop", Name: "db", Headless: true, Ports: []Port{{"pg", "TCP", 5432}}}))
+		tx.SetSlice(NewSlice(SliceSpec{
+			Namespace: "shop", Name: "db-1", Service: "db", Ports: []Port{{"pg", "TCP", 5432}, {"metrics", "TCP", 9187}},
+			Endpoints: []Endpoint{{Addrs: ips("10.244.1.5"), Name: "db-0"}, {Addrs: ips("10.244.1.6"), Name: "db-1"}, {Addrs: ips("10.244.1.7")}},
+		}))
+		tx.SetSlice(NewSlice(SliceSpec{
+			Namespace: "shop", Name: "db-2", Service: "db", Ports: []Port{{"pg", "TCP", 5432}},
+			Endpoints: []Endpoint{{Addrs: ips("fd00:10::5"), Name: "db-0"}, {Addrs: ips("fd00:10::")}},
+		}))
+		tx.SetService(NewService(ServiceSpec{Namespace: "shop", Name: "bare", ClusterIPs: ips("10.96.7.11"), Ports: []Port{{Number: -1}}}))
+		tx.SetService(NewService(ServiceSpec{Namespace: "shop", Name: "docs", External: true, ExternalName: "www.example.org"}))
+		tx.SetService(NewService(ServiceSpec{Namespace: "shop", Name: "raw", External: true, ExternalName: "192.0.2.1"}))
+		tx.SetService(NewService(ServiceSpec{Namespace: "shop", Name: "idle", Headless: true, Ports: http80}))
+		tx.SetService(NewService(ServiceSpec{Namespace: "nowhere", Name: "web", ClusterIPs: ips("10.96.7.12"), Ports: http80}))
+		tx.SetService(NewService(ServiceSpec{Namespace: "other", Name: "web", ClusterIPs: ips("10.96.7.13"), Ports: http80}))
+		tx.SetPod(NewPod(PodSpec{Namespace: "shop", Name: "p", IPs: ips("10.244.1.5", "fd00:10::5")}))
+		tx.SetSynced()
+	})
+	return ix
+}
+
+// describe is all that a name answers, in one line.
+func describe(s *State, base string, o *Options) string {
+	n := ParseName(base)
+	m := s.Lookup(&n, o)
+	switch m.Outcome {
+	case NameError:
+		return "none"
+	case NoData:
+		return "empty"
+	case Alias:
+		return "alias " + m.Target()
+	}
+	var all []string
+	n4, n6 := m.Count()
+	pairs := 0
+	for e := range m.Members {
+		if e.Addr.Is4() {
+			n4--
+		} else {
+			n6--
+		}
+		line := e.Addr.String()
+		if m.Outcome == OfEndpoints {
+			line += "=" + string(e.AppendLabel(nil))
+		}
+		if m.Outcome != OfPod {
+			for p := m.Ports(e); p.Next(); {
+				pairs++
+				line += fmt.Sprint(":", p.Number())
+			}
+		}
+		all = append(all, line)
+	}
+	sort.Strings(all)
+	if n4 != 0 || n6 != 0 || pairs != m.Pairs() {
+		return fmt.Sprintf("counts are off by %d, %d; %d pairs, want %d", n4, n6, m.Pairs(), pairs)
+	}
+	return strings.Join(all, " ")
+}
+
+func TestLookup(t *testing.T) {
+	s := shop().State()
+	for _, tc := range []struct {
+		name string
+		o    Options
+		want string
+	}{
+		{name: "", want: "empty"},
+		{name: "svc", want: "empty"},
+		{name: "pod", want: "empty"},
+		{name: "nothing", want: "none"},
+		{name: "shop.svc", want: "empty"},
+		{name: "empty.svc", want: "empty"},
+		{name: "nowhere.svc", want: "none"},
+		{name: "web.nowhere.svc", want: "none"},
+		{name: "web.empty.svc", want: "none"},
+		{name: "web.shop.svc", want: "10.96.7.10:80 fd00:96::7:10:80"},
+		{name: "_http._tcp.web.shop.svc", want: "10.96.7.10:80 fd00:96::7:10:80"},
+		{name: "http.tcp.web.shop.svc", want: "10.96.7.10:80 fd00:96::7:10:80"},
+		{name: "_http._udp.web.shop.svc", want: "none"},
+		{name: "_tcp.web.shop.svc", want: "empty"},
+		{name: "_udp.web.shop.svc", want: "none"},
+		{name: "_.web.shop.svc", want: "none"},
+		{name: "a._http._tcp.web.shop.svc", want: "none"},
+		{name: `a\.b.shop.svc`, want: "none"},
+		{name: `_http\._tcp.web.shop.svc`, want: "none"},
+		{name: "10-244-1-9.web.shop.svc", want: "10.244.1.9=10-244-1-9:80"},
+		{name: "10-244-1-09.web.shop.svc", want: "none"},
+		{name: "bare.shop.svc", want: "10.96.7.11:0"},
+		{name: "docs.shop.svc", want: "alias www.example.org."},
+		{name: "x.docs.shop.svc", want: "none"},
+		{name: "raw.shop.svc", want: "none"},
+		{name: "idle.shop.svc", want: "none"},
+		{name: "db.shop.svc", want: "10.244.1.5=db-0:5432:9187 10.244.1.6=db-1:5432:9187 10.244.1.7=10-244-1-7:5432:9187 fd00:10::5=db-0:5432 fd00:10::=fd00-10--0:5432"},
+		{name: "_metrics._tcp.db.shop.svc", want: "10.244.1.5=db-0:9187 10.244.1.6=db-1:9187 10.244.1.7=10-244-1-7:9187"},
+		{name: "_tcp.db.shop.svc", want: "empty"},
+		{name: "db-0.db.shop.svc", want: "10.244.1.5=db-0:5432:9187 fd00:10::5=db-0:5432"},
+		{name: "db-2.db.shop.svc", want: "none"},
+		{name: "10-244-1-5.db.shop.svc", want: "none"},
+		{name: "10-244-1-7.db.shop.svc", want: "10.244.1.7=10-244-1-7:5432:9187"},
+		{name: "fd00-10--0.db.shop.svc", want: "fd00:10::=fd00-10--0:5432"},
+		{name: "fd00-10--.db.shop.svc", want: "none"},
+		{name: "db.shop.svc", o: Options{NoEndpoints: true}, want: "none"},
+		{name: "web.shop.svc", o: Options{NoEndpoints: true}, want: "10.96.7.10:80 fd00:96::7:10:80"},
+		{name: "web.shop.svc", o: Options{IgnoreEmptyService: true}, want: "10.96.7.10:80 fd00:96::7:10:80"},
+		{name: "bare.shop.svc", o: Options{IgnoreEmptyService: true}, want: "none"},
+		{name: "docs.shop.svc", o: Options{IgnoreEmptyService: true}, want: "alias www.example.org."},
+		{name: "web.shop.svc", o: Options{Namespaces: []string{"other"}}, want: "none"},
+		{name: "web.other.svc", o: Options{Namespaces: []string{"other"}}, want: "10.96.7.13:80"},
+		{name: "shop.pod", want: "none"},
+		{name: "shop.pod", o: Options{Pods: PodsInsecure}, want: "empty"},
+		{name: "10-1-2-3.shop.pod", want: "none"},
+		{name: "10-1-2-3.shop.pod", o: Options{Pods: PodsInsecure}, want: "10.1.2.3"},
+		{name: "10-1-2-3.nowhere.pod", o: Options{Pods: PodsInsecure}, want: "none"},
+		{name: "10-1-2-300.shop.pod", o: Options{Pods: PodsInsecure}, want: "none"},
+		{name: "fd00--1.shop.pod", o: Options{Pods: PodsInsecure}, want: "fd00::1"},
+		{name: "fd00--1%eth0.shop.pod", o: Options{Pods: PodsInsecure}, want: "none"},
+		{name: "10-244-1-5.shop.pod", o: Options{Pods: PodsVerified}, want: "10.244.1.5"},
+		{name: "10-244-1-5.other.pod", o: Options{Pods: PodsVerified}, want: "none"},
+		{name: "fd00-10--5.shop.pod", o: Options{Pods: PodsVerified}, want: "fd00:10::5"},
+		{name: "fd00-10-0-0-0-0-0-5.shop.pod", o: Options{Pods: PodsVerified}, want: "none"},
+	} {
+		if got := describe(s, tc.name, &tc.o); got != tc.want {
+			t.Errorf("%s %+v:\n got %s\nwant %s", tc.name, tc.o, got, tc.want)
+		}
+	}
+}
+
+func TestLookupAllocatesNothing(t *testing.T) {
+	s := shop().State()
+	o := Options{}
+	for _, base := range []string{"web.shop.svc", "_http._tcp.web.shop.svc", "db.shop.svc", "none.shop.svc", "db-0.db.shop.svc"} {
+		n := testing.AllocsPerRun(100, func() {
+			n := ParseName(base)
+			m := s.Lookup(&n, &o)
+			sum := 0
+			for e := range m.Members {
+				sum += e.Addr.BitLen()
+			}
+		})
+		if n != 0 {
+			t.Errorf("%s: %v allocations, want none", base, n)
+		}
+	}
+}
+
+func TestPointers(t *testing.T) {
+	s := shop().State()
+	for _, tc := range []struct {
+		addr string
+		o    Options
+		want []string
+	}{
+		{addr: "10.96.7.10", want: []string{"web.shop.svc"}},
+		{addr: "fd00:96::7:10", want: []string{"web.shop.svc"}},
+		{addr: "10.244.1.5", want: []string{"db-0.db.shop.svc"}},
+		{addr: "10.244.1.7", want: []string{"10-244-1-7.db.shop.svc"}},
+		{addr: "fd00:10::", want: []string{"fd00-10--0.db.shop.svc"}},
+		{addr: "10.96.7.12", want: []string{"web.nowhere.svc"}},
+		{addr: "10.96.7.12", o: Options{Namespaces: []string{"shop"}}},
+		{addr: "10.244.1.5", o: Options{NoEndpoints: true}},
+		{addr: "192.0.2.1"},
+	} {
+		var got []string
+		s.Pointers(ip(tc.addr), &tc.o, func(p Pointer) bool { got = append(got, string(p.AppendTo(nil))); return true })
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s %+v: got %v, want %v", tc.addr, tc.o, got, tc.want)
+		}
+	}
+}
+
+func TestParseReverse(t *testing.T) {
+	for name, want := range map[string]string{
+		"10.7.96.10.in-addr.arpa.":   "10.96.7.10",
+		"7.96.10.in-addr.arpa.":      "",
+		"1.10.7.96.10.in-addr.arpa.": "",
+		"010.7.96.10.in-addr.arpa.":  "",
+		"256.7.96.10.in-addr.arpa.":  "",
+		"in-addr.arpa.":              "",
+		"0.1.0.0.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa.":           "",
+		"0.1.0.0.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa.":   "fd00:96::7:10",
+		"x.1.0.0.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa.":   "",
+		"1.0.1.0.0.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa.": "",
+		"web.shop.svc.cluster.local.": "",
+	} {
+		a, ok := ParseReverse(name)
+		if ok != (want != "") || ok && a.String() != want {
+			t.Errorf("%s: got %v %v, want %q", name, a, ok, want)
+		}
+	}
+}
+
+// FuzzParseName holds ParseName against the labels of the name, taken apart the slow way.
+func FuzzParseName(f *testing.F) {
+	for _, s := range []string{"", "svc", "shop.svc", "_http._tcp.web.shop.svc", `a\.b.shop.svc`, `\\.web.shop.svc`, "1-2-3-4.shop.pod", "a.b.c.d.e.svc", "..svc", "-.-.svc"} {
+		f.Add(s)
+	}
+	s, o := shop().State(), Options{Pods: PodsInsecure}
+	f.Fuzz(func(t *testing.T, base string) {
+		n := ParseName(base)
+		var labels []string
+		last := 0
+		for i := 0; i < len(base); i++ {
+			switch {
+			case base[i] == '\\':
+				i++
+			case base[i] == '.':
+				labels = append(labels, base[last:i])
+				last = i + 1
+			}
+		}
+		if base != "" {
+			labels = append(labels, base[last:])
+		}
+		slices.Reverse(labels)
+		if slices.Contains(labels, "") { // no name on the wire has an empty label
+			describe(s, base, &o)
+			return
+		}
+		if n.Kind == Svc || n.Kind == Pods {
+			want := []string{n.Kind.String(), n.Namespace, n.Service}
+			for i, label := range labels[:min(3, len(labels))] {
+				if want[i] != label {
+					t.Errorf("%q: label %d is %q, want %q", base, i, want[i], label)
+				}
+			}
+			if len(labels) == 4 && n.Endpoint != labels[3] {
+				t.Errorf("%q: endpoint %q, want %q", base, n.Endpoint, labels[3])
+			}
+			if len(labels) > 5 {
+				t.Errorf("%q: %d labels are too many for %v", base, len(labels), n)
+			}
+		}
+		describe(s, base, &o)
+	})
+}
+
+// TestAnyOrderSameAnswers makes random changes to an index and compares it with one that was built from what is left.
+func TestAnyOrderSameAnswers(t *testing.T) {
+	for seed := range uint64(30) {
+		rnd := rand.New(rand.NewPCG(seed, 99))
+		ix := NewIndex()
+		svcs, eps, nss, pods := map[string]*Service{}, map[string]*Slice{}, map[string]bool{}, map[string]*Pod{}
+		for range 400 {
+			ix.Update(func(tx *Tx) {
+				for range 1 + rnd.IntN(4) {
+					change(rnd, tx, svcs, eps, nss, pods)
+				}
+			})
+		}
+
+		fresh := NewIndex()
+		fresh.Update(func(tx *Tx) {
+			for ns := range nss {
+				tx.SetNamespace(ns)
+			}
+			for _, s := range svcs {
+				tx.SetService(s)
+			}
+			for _, s := range eps {
+				tx.SetSlice(s)
+			}
+			for _, p := range pods {
+				tx.SetPod(p)
+			}
+		})
+		compare(t, seed, ix.State(), fresh.State())
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func change(rnd *rand.Rand, tx *Tx, svcs map[string]*Service, eps map[string]*Slice, nss map[string]bool, pods map[string]*Pod) {
+	ns, name := fmt.Sprint("n", rnd.IntN(3)), fmt.Sprint("s", rnd.IntN(4))
+	key := ns + "/" + name
+	addr := func() netip.Addr {
+		if rnd.IntN(4) == 0 {
+			return ip(fmt.Sprintf("fd00::%x", rnd.IntN(12)))
+		}
+		return ip(fmt.Sprintf("10.0.0.%d", rnd.IntN(12)))
+	}
+	switch rnd.IntN(12) {
+	case 0, 1:
+		spec := ServiceSpec{Namespace: ns, Name: name, Ports: http80}
+		switch rnd.IntN(3) {
+		case 0:
+			spec.Headless = true
+		case 1:
+			spec.External, spec.ExternalName = true, "example.org"
+		default:
+			spec.ClusterIPs = []netip.Addr{addr(), addr()}
+		}
+		s := NewService(spec)
+		tx.SetService(s)
+		svcs[key] = s
+	case 2:
+		tx.DeleteService(ns, name)
+		delete(svcs, key)
+	case 3, 4, 5:
+		spec := SliceSpec{Namespace: ns, Name: fmt.Sprint("e", rnd.IntN(5)), Service: name, Ports: http80}
+		for range rnd.IntN(5) {
+			e := Endpoint{Addrs: []netip.Addr{addr()}}
+			if rnd.IntN(2) == 0 {
+				e.Name = fmt.Sprint("h", rnd.IntN(4))
+			}
+			spec.Endpoints = append(spec.Endpoints, e)
+		}
+		s := NewSlice(spec)
+		tx.SetSlice(s)
+		eps[ns+"/"+spec.Name] = s
+	case 6:
+		slice := fmt.Sprint("e", rnd.IntN(5))
+		tx.DeleteSlice(ns, slice)
+		delete(eps, ns+"/"+slice)
+	case 7:
+		tx.SetNamespace(ns)
+		nss[ns] = true
+	case 8:
+		tx.DeleteNamespace(ns)
+		delete(nss, ns)
+	case 9:
+		p := NewPod(PodSpec{Namespace: ns, Name: name, IPs: []netip.Addr{addr(), addr()}})
+		tx.SetPod(p)
+		pods[key] = p
+	case 10:
+		tx.DeletePod(ns, name)
+		delete(pods, key)
+	case 11:
+		replace(rnd, tx, svcs, eps, nss, pods)
+	}
+}
+
+// replace drops some objects and puts the rest in anew, as a new list of the API server does.
+func replace(rnd *rand.Rand, tx *Tx, svcs map[string]*Service, eps map[string]*Slice, nss map[string]bool, pods map[string]*Pod) {
+	switch rnd.IntN(4) {
+	case 0:
+		tx.ReplaceServices(some(rnd, svcs))
+	case 1:
+		tx.ReplaceSlices(some(rnd, eps))
+	case 2:
+		tx.ReplacePods(some(rnd, pods))
+	case 3:
+		var names []string
+		for ns := range nss {
+			if rnd.IntN(4) == 0 {
+				delete(nss, ns)
+				continue
+			}
+			names = append(names, ns)
+		}
+		tx.ReplaceNamespaces(names)
+	}
+}
+
+func some[V any](rnd *rand.Rand, all map[string]V) (left []V) {
+	for k, v := range all {
+		if rnd.IntN(4) == 0 {
+			delete(all, k)
+			continue
+		}
+		left = append(left, v)
+	}
+	return left
+}
+
+func compare(t *testing.T, seed uint64, a, b *State) {
+	t.Helper()
+	var names []string
+	for n := range 3 {
+		names = append(names, fmt.Sprintf("n%d.svc", n), fmt.Sprintf("n%d.pod", n))
+		for s := range 4 {
+			svc := fmt.Sprintf("s%d.n%d.svc", s, n)
+			names = append(names, svc, "_http._tcp."+svc)
+			for h := range 4 {
+				names = append(names, fmt.Sprintf("h%d.%s", h, svc))
+			}
+			for i := range 12 {
+				names = append(names, fmt.Sprintf("10-0-0-%d.%s", i, svc), fmt.Sprintf("fd00--%x.%s", i, svc))
+			}
+		}
+		for i := range 12 {
+			names = append(names, fmt.Sprintf("10-0-0-%d.n%d.pod", i, n))
+		}
+	}
+	for _, o := range []Options{{}, {IgnoreEmptyService: true, Pods: PodsVerified}} {
+		for _, name := range names {
+			x, y := describe(a, name, &o), describe(b, name, &o)
+			if x != y {
+				t.Errorf("seed %d, %s %+v:\n changed %s\n   fresh %s", seed, name, o, x, y)
+			}
+			n := ParseName(name)
+			ma, mb := a.Lookup(&n, &o), b.Lookup(&n, &o)
+			if ma.Repeats() != mb.Repeats() {
+				t.Errorf("seed %d, %s: repeats %v, fresh %v", seed, name, ma.Repeats(), mb.Repeats())
+			}
+		}
+		for i := range 12 {
+			for _, addr := range []string{fmt.Sprintf("10.0.0.%d", i), fmt.Sprintf("fd00::%x", i)} {
+				var x, y []string
+				a.Pointers(ip(addr), &o, func(p Pointer) bool { x = append(x, string(p.AppendTo(nil))); return true })
+				b.Pointers(ip(addr), &o, func(p Pointer) bool { y = append(y, string(p.AppendTo(nil))); return true })
+				sort.Strings(x)
+				sort.Strings(y)
+				if !slices.Equal(x, y) {
+					t.Errorf("seed %d, %s: changed %v, fresh %v", seed, addr, x, y)
+				}
+			}
+		}
+	}
+}
+
+func TestImpossibleObjects(t *testing.T) {
+	long := strings.Repeat("x", 64)
+	if NewService(ServiceSpec{Namespace: "shop", Name: long}) != nil || NewService(ServiceSpec{Namespace: "", Name: "web"}) != nil ||
+		NewService(ServiceSpec{Namespace: "shop", Name: "a.b"}) != nil || NewSlice(SliceSpec{Namespace: "shop", Name: "s"}) != nil ||
+		NewPod(PodSpec{Namespace: "a/b", Name: "p"}) != nil {
+		t.Error("an object that no query can name was packed")
+	}
+
+	ix := shop()
+	many := make([]Endpoint, 100_000)
+	for i := range many {
+		many[i] = Endpoint{Addrs: []netip.Addr{netip.AddrFrom4([4]byte{11, byte(i >> 16), byte(i >> 8), byte(i)})}, Name: long}
+	}
+	ix.Update(func(tx *Tx) {
+		tx.SetService(nil)
+		tx.SetSlice(nil)
+		tx.SetPod(nil)
+		tx.ReplacePods([]*Pod{nil})
+		tx.SetSlice(NewSlice(SliceSpec{Namespace: "shop", Name: "many", Service: "idle", Endpoints: append(many, Endpoint{Addrs: []netip.Addr{{}}})}))
+		tx.SetService(NewService(ServiceSpec{Namespace: "shop", Name: "far", External: true, ExternalName: long + ".example.org"}))
+		tx.SetService(NewService(ServiceSpec{Namespace: "shop", Name: "odd", ClusterIPs: []netip.Addr{{}, ip("10.96.7.14")}, Ports: []Port{{long, long, 99999}, {"a", "b", -5}}}))
+	})
+	s, o := ix.State(), Options{}
+	if got := describe(s, "odd.shop.svc", &o); got != "10.96.7.14:0:0" {
+		t.Errorf("a Service with odd ports: %s", got)
+	}
+	if got := describe(s, "far.shop.svc", &o); got != "none" {
+		t.Errorf("an ExternalName that fits no message: %s", got)
+	}
+	n := ParseName("idle.shop.svc")
+	m := s.Lookup(&n, &o)
+	if n4, _ := m.Count(); n4 != len(many) || m.Repeats() {
+		t.Errorf("%d addresses, repeats %v", n4, m.Repeats())
+	}
+	if got := describe(s, "11-1-134-159.idle.shop.svc", &o); got != "11.1.134.159=11-1-134-159:0" {
+		t.Errorf("the last of many: %s", got)
+	}
+	if got := describe(s, "web.shop.svc", &o); got != "10.96.7.10:80 fd00:96::7:10:80" {
+		t.Errorf("the others: %s", got)
+	}
+}

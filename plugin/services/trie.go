@@ -1,0 +1,227 @@
+package services
+
+import (
+	"hash/maphash"
+	"math/bits"
+	"slices"
+)
+
+// A trie is a map that costs its writer little to change and its readers nothing to keep: a hash trie whose published
+// nodes are never written again. A change copies the few nodes on the path to it, so every reader that took the root
+// before goes on seeing all of what was there at that moment. A reader takes no lock.
+//
+// A batch of changes is made under one batch number. A node that carries the number was made in the batch and no reader
+// has seen it, so it is changed in place: that makes loading a million entries cheap.
+type trie[K hashable, E entry[K]] struct {
+	root *node[K, E]
+	n    int
+}
+
+// hashable is a key of a trie.
+type hashable interface {
+	comparable
+	hash() uint64
+}
+
+// entry is what a trie holds, found by its key.
+type entry[K hashable] interface{ key() K }
+
+type (
+	nameKey string
+	key4    [4]byte
+	key16   [16]byte
+)
+
+// The seed is drawn at start, so that nobody can prepare names or addresses that all fall on one node.
+var seed = maphash.MakeSeed()
+
+func (k nameKey) hash() uint64 { return maphash.String(seed, string(k)) }
+func (k key4) hash() uint64    { return maphash.Bytes(seed, k[:]) }
+func (k key16) hash() uint64   { return maphash.Bytes(seed, k[:]) }
+
+// Each level of the trie spends fanBits of the hash. Below the last level that has bits left, a node is a plain list.
+const (
+	fanBits  = 6
+	fanMask  = 1<<fanBits - 1
+	maxDepth = 64 / fanBits
+)
+
+// node holds up to 64 slots. A slot is an entry (its bit is in here), a node below (its bit is in below), or empty.
+// At maxDepth the bitmaps are unused and entries is a list of what collides in all bits of the hash.
+type node[K hashable, E entry[K]] struct {
+	batch   uint64
+	here    uint64
+	below   uint64
+	entries []E
+	kids    []*node[K, E]
+}
+
+func slot(bitmap, bit uint64) int { return bits.OnesCount64(bitmap & (bit - 1)) }
+
+// get returns the entry with the key k.
+func (t *trie[K, E]) get(k K) (e E, ok bool) {
+	h := k.hash()
+	n := t.root
+	for depth := 0; n != nil; depth++ {
+		if depth == maxDepth {
+			for _, e := range n.entries {
+				if e.key() == k {
+					return e, true
+				}
+			}
+			break
+		}
+		bit := uint64(1) << (h & fanMask)
+		if n.here&bit != 0 {
+			if e := n.entries[slot(n.here, bit)]; e.key() == k {
+				return e, true
+			}
+			break
+		}
+		if n.below&bit == 0 {
+			break
+		}
+		n = n.kids[slot(n.below, bit)]
+		h >>= fanBits
+	}
+	return e, false
+}
+
+// set puts e in, in place of the entry with the same key if there is one.
+func (t *trie[K, E]) set(batch uint64, e E) {
+	var added bool
+	t.root, added = t.root.set(batch, e.key().hash(), 0, e)
+	if added {
+		t.n++
+	}
+}
+
+// del takes the entry with the key k out, if it is there.
+func (t *trie[K, E]) del(batch uint64, k K) {
+	if _, ok := t.get(k); !ok {
+		return
+	}
+	t.root = t.root.del(batch, k.hash(), 0, k)
+	t.n--
+}
+
+// all calls yield with every entry, in no order, until it returns false.
+func (t *trie[K, E]) all(yield func(E) bool) { t.root.all(yield) }
+
+// writable returns n itself if the batch made it, else a copy that the batch may write.
+func (n *node[K, E]) writable(batch uint64) *node[K, E] {
+	if n == nil {
+		return &node[K, E]{batch: batch}
+	}
+	if n.batch == batch {
+		return n
+	}
+	return &node[K, E]{
+		batch: batch, here: n.here, below: n.below,
+		entries: slices.Clone(n.entries), kids: slices.Clone(n.kids),
+	}
+}
+
+func (n *node[K, E]) set(batch, h uint64, depth int, e E) (*node[K, E], bool) {
+	n = n.writable(batch)
+	if depth == maxDepth {
+		at := slices.IndexFunc(n.entries, func(o E) bool { return o.key() == e.key() })
+		if at >= 0 {
+			n.entries[at] = e
+			return n, false
+		}
+		n.entries = append(n.entries, e)
+		return n, true
+	}
+
+	bit := uint64(1) << (h & fanMask)
+	switch {
+	case n.below&bit != 0:
+		at := slot(n.below, bit)
+		kid, added := n.kids[at].set(batch, h>>fanBits, depth+1, e)
+		n.kids[at] = kid
+		return n, added
+
+	case n.here&bit == 0:
+		n.entries = insert(n.entries, slot(n.here, bit), e)
+		n.here |= bit
+		return n, true
+	}
+
+	at := slot(n.here, bit)
+	old := n.entries[at]
+	if old.key() == e.key() {
+		n.entries[at] = e
+		return n, false
+	}
+
+	// Two keys in one slot: both go one level down.
+	kid, _ := (*node[K, E])(nil).set(batch, old.key().hash()>>(fanBits*(depth+1)), depth+1, old)
+	kid, _ = kid.set(batch, h>>fanBits, depth+1, e)
+	n.entries = slices.Delete(n.entries, at, at+1)
+	n.here &^= bit
+	n.kids = insert(n.kids, slot(n.below, bit), kid)
+	n.below |= bit
+	return n, true
+}
+
+// del returns n without k, which it holds, or nil if nothing is left.
+func (n *node[K, E]) del(batch, h uint64, depth int, k K) *node[K, E] {
+	n = n.writable(batch)
+	bit := uint64(1) << (h & fanMask)
+	switch {
+	case depth == maxDepth:
+		at := slices.IndexFunc(n.entries, func(o E) bool { return o.key() == k })
+		n.entries = slices.Delete(n.entries, at, at+1)
+
+	case n.here&bit != 0:
+		at := slot(n.here, bit)
+		n.entries = slices.Delete(n.entries, at, at+1)
+		n.here &^= bit
+
+	default:
+		at := slot(n.below, bit)
+		kid := n.kids[at].del(batch, h>>fanBits, depth+1, k)
+		n.kids[at] = kid
+		if kid != nil && (len(kid.kids) > 0 || len(kid.entries) > 1) {
+			return n
+		}
+		n.kids = slices.Delete(n.kids, at, at+1)
+		n.below &^= bit
+		if kid != nil { // a single entry needs no node of its own
+			n.entries = insert(n.entries, slot(n.here, bit), kid.entries[0])
+			n.here |= bit
+		}
+	}
+	if len(n.entries) == 0 && len(n.kids) == 0 {
+		return nil
+	}
+	return n
+}
+
+func (n *node[K, E]) all(yield func(E) bool) bool {
+	if n == nil {
+		return true
+	}
+	for _, e := range n.entries {
+		if !yield(e) {
+			return false
+		}
+	}
+	for _, kid := range n.kids {
+		if !kid.all(yield) {
+			return false
+		}
+	}
+	return true
+}
+
+// insert grows s by steps of four: append doubles, and half-empty nodes would be a third of the index.
+func insert[T any](s []T, at int, v T) []T {
+	if len(s) == cap(s) {
+		grown := make([]T, len(s), len(s)+4)
+		copy(grown, s)
+		s = grown
+	}
+	return slices.Insert(s, at, v)
+}
