@@ -1,0 +1,334 @@
+package stanza
+
+import (
+	"strings"
+
+	"github.com/coredns/caddy/caddyfile"
+)
+
+// Bounds of a ConfigMap's text and of what it may grow into. The API server takes no ConfigMap larger than maxText.
+const (
+	maxText        = 1 << 20 // bytes
+	maxEnvironment = 4 << 20 // bytes handled for environment variables
+	maxImports     = 10000   // imports of snippets, as caddyfile
+	maxImported    = 1 << 18 // tokens out of snippets
+)
+
+// corefile reads the tokens of a whole Corefile with the rules of caddyfile.Parse, down to what a line break is between
+// tokens of which one was imported, so that a text means in the ConfigMap what it means as the Corefile after a
+// restart. It differs in that
+//   - no file is ever opened: an import of what is no snippet is passed over, or refused inside the stanza,
+//   - other plugins' stanzas are not looked at beyond their braces,
+//   - braces must balance: caddyfile lets the last one be missing, and takes one too many for a server block's key.
+type corefile struct {
+	streams  [][]caddyfile.Token // the text and, above it, the imported snippets: what is not read yet
+	last     caddyfile.Token     // read last; an import leaves no trace
+	started  bool                // there is a last
+	snippets map[string][]caddyfile.Token
+	env      environment
+	imports  int
+	imported int
+	blocks   []serverBlock
+}
+
+// serverBlock is what matters of one server block.
+type serverBlock struct {
+	at     caddyfile.Token
+	keys   []string
+	bare   bool // not a server block at all, but a stanza that stands alone
+	stanza []caddyfile.Token
+}
+
+// readCorefile finds the server blocks of a text.
+func readCorefile(name, text string) ([]serverBlock, error) {
+	top := caddyfile.Token{File: name, Line: 1}
+	if len(text) > maxText {
+		return nil, errAt(top, "the text is longer than %d bytes", maxText)
+	}
+	var tokens []caddyfile.Token
+	d := caddyfile.NewDispenser(name, strings.NewReader(text))
+	for d.Next() {
+		tokens = append(tokens, caddyfile.Token{File: name, Line: d.Line(), Text: d.Val()})
+	}
+	if len(tokens) == 0 {
+		return nil, errAt(top, "the text is empty: expecting a Corefile or a %s stanza", Name)
+	}
+
+	f := &corefile{
+		streams:  [][]caddyfile.Token{tokens},
+		snippets: map[string][]caddyfile.Token{},
+		env:      environment{left: maxEnvironment},
+	}
+	for {
+		if _, ok := f.peek(); !ok {
+			return f.blocks, nil
+		}
+		if err := f.readBlock(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// peek returns the next token.
+func (f *corefile) peek() (caddyfile.Token, bool) {
+	for n := len(f.streams); n > 0; n-- {
+		if s := f.streams[n-1]; len(s) > 0 {
+			return s[0], true
+		}
+		f.streams = f.streams[:n-1]
+	}
+	return caddyfile.Token{}, false
+}
+
+// drop takes the token that peek returned off its stream.
+func (f *corefile) drop() {
+	top := &f.streams[len(f.streams)-1]
+	*top = (*top)[1:]
+}
+
+// take takes the token that peek returned, which becomes t, for the last one read.
+func (f *corefile) take(t caddyfile.Token) {
+	f.drop()
+	f.last, f.started = t, true
+}
+
+// newLine reports whether t, the next token, begins a line. caddyfile's rule: a token of a snippet that stands above
+// the import does not.
+func (f *corefile) newLine(t caddyfile.Token) bool {
+	return !f.started || f.last.Line+strings.Count(f.last.Text, "\n") < t.Line
+}
+
+// expand returns t with its environment variables replaced.
+func (f *corefile) expand(t caddyfile.Token) (caddyfile.Token, error) {
+	text, err := f.env.expand(t.Text)
+	if err != nil {
+		return t, errAt(t, "%v", err)
+	}
+	t.Text = text
+	return t, nil
+}
+
+// readBlock reads a server block, the definition of a snippet, or a bare stanza.
+func (f *corefile) readBlock() error {
+	b, alone, err := f.readKeys()
+	if err != nil {
+		return err
+	}
+	if b.bare || alone {
+		f.blocks = append(f.blocks, b)
+		return nil
+	}
+	if len(b.keys) == 1 && strings.HasPrefix(b.keys[0], "(") && strings.HasSuffix(b.keys[0], ")") {
+		return f.readSnippet(b)
+	}
+
+	t, _ := f.peek()
+	braced := t.Text == "{"
+	if braced {
+		f.take(t)
+	}
+	if err := f.readDirectives(&b, braced); err != nil {
+		return err
+	}
+	if len(b.keys) > 0 {
+		f.blocks = append(f.blocks, b)
+	}
+	return nil
+}
+
+// readKeys reads the keys of a server block; alone if the text ends with them. A first word kubehosts, with no server
+// block before it, is a bare stanza, which is read whole.
+func (f *corefile) readKeys() (b serverBlock, alone bool, err error) {
+	taken := false // a word was taken
+	more := false  // the last key ended in a comma
+	for {
+		t, ok := f.peek()
+		if !ok {
+			if more {
+				return b, true, errAt(f.last, "Unexpected EOF")
+			}
+			return b, true, nil
+		}
+		key, err := f.expand(t)
+		if err != nil {
+			return b, false, err
+		}
+		if !taken {
+			b.at = t
+		}
+		switch {
+		case taken && !more && f.newLine(t):
+			return b, false, nil
+		case key.Text == "import" && f.newLine(t):
+			if _, err := f.readImport(); err != nil {
+				return b, false, err
+			}
+			continue
+		case key.Text == "{" && more:
+			return b, false, errAt(t, "Expected another address but had '%s' - check for extra comma", key.Text)
+		case key.Text == "{":
+			return b, false, nil
+		case key.Text == "}":
+			return b, false, errAt(t, "unexpected '}' outside of a server block: there is one '}' too many here or above")
+		case key.Text == Name && !taken && len(f.blocks) == 0:
+			b.bare = true
+			return b, false, f.readDirectives(&b, false)
+		}
+		f.take(t)
+		taken = true
+		if key.Text == "" {
+			continue
+		}
+		key.Text, more = strings.CutSuffix(key.Text, ",")
+		b.keys = append(b.keys, key.Text)
+	}
+}
+
+// readSnippet stores the block that follows under the name of its key.
+func (f *corefile) readSnippet(b serverBlock) error {
+	name := b.keys[0][1 : len(b.keys[0])-1]
+	if _, ok := f.snippets[name]; ok {
+		return errAt(b.at, "redeclaration of previously declared snippet %s", name)
+	}
+	t, _ := f.peek()
+	if t.Text != "{" {
+		return errAt(t, "unexpected '%s', expecting the '{' of snippet (%s)", t.Text, name)
+	}
+	f.take(t)
+	body := []caddyfile.Token{}
+	for depth := 1; ; {
+		t, ok := f.peek()
+		if !ok {
+			return errAt(b.at, "Unexpected EOF: snippet (%s) has a '{' without its '}'", name)
+		}
+		f.take(t)
+		switch t.Text {
+		case "{":
+			depth++
+		case "}":
+			depth--
+		}
+		if depth == 0 {
+			f.snippets[name] = body
+			return nil
+		}
+		body = append(body, t)
+	}
+}
+
+// readDirectives reads the directives of a server block up to its end.
+func (f *corefile) readDirectives(b *serverBlock, braced bool) error {
+	for {
+		t, ok := f.peek()
+		if !ok {
+			if braced {
+				return errAt(b.at, "Unexpected EOF: the server block has a '{' without its '}'")
+			}
+			return nil
+		}
+		switch t.Text {
+		case "}":
+			if !braced {
+				return errAt(t, "unexpected '}': there is no '{' for it")
+			}
+			f.take(t)
+			return nil
+		case "{":
+			return errAt(t, "unexpected '{', expecting a directive")
+		case "import":
+			if _, err := f.readImport(); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := f.readDirective(b, t); err != nil {
+			return err
+		}
+	}
+}
+
+// readDirective reads one directive, from its name t to the end of its line or of its block, and keeps it if it is
+// ours.
+func (f *corefile) readDirective(b *serverBlock, t caddyfile.Token) error {
+	name, err := f.expand(t)
+	if err != nil {
+		return err
+	}
+	ours := name.Text == Name
+	if b.bare && !ours {
+		return errAt(t, "unexpected '%s': a bare %s stanza stands alone", t.Text, Name)
+	}
+	if ours {
+		b.stanza = append(b.stanza, t)
+	}
+	f.take(t)
+
+	start, depth := t, 0
+	for {
+		t, ok := f.peek()
+		if !ok && depth > 0 {
+			return errAt(start, "Unexpected EOF: '%s' has a '{' without its '}'", start.Text)
+		}
+		if !ok {
+			return nil
+		}
+		switch {
+		case t.Text == "{":
+			depth++
+		case depth == 0 && f.newLine(t):
+			return nil
+		case t.Text == "}" && depth == 0:
+			return errAt(t, "Unexpected '}' because no matching opening brace")
+		case t.Text == "}":
+			depth--
+		case ours && t.Text == "import" && f.newLine(t):
+			file, err := f.readImport()
+			if err != nil {
+				return err
+			}
+			if file != "" {
+				return errAt(t, "import of '%s': there is no such snippet above, and a ConfigMap cannot import files into the %s stanza", file, Name)
+			}
+			continue
+		}
+		if ours {
+			if t, err = f.expand(t); err != nil {
+				return err
+			}
+			b.stanza = append(b.stanza, t)
+		}
+		f.take(t)
+	}
+}
+
+// readImport reads an import and its argument, puts the tokens of the snippet in front of what is to be read, and
+// returns "". What is no snippet is a file or a pattern of files: it is passed over, and its name returned.
+func (f *corefile) readImport() (file string, err error) {
+	imp, _ := f.peek()
+	f.drop()
+	arg, ok := f.peek()
+	if !ok || !sameLine(imp, arg) {
+		return "", errAt(imp, "Wrong argument count or unexpected line ending after 'import'")
+	}
+	f.drop()
+	if t, ok := f.peek(); ok && sameLine(arg, t) {
+		return "", errAt(t, "Import takes only one argument (glob pattern or file)")
+	}
+	if arg, err = f.expand(arg); err != nil {
+		return "", err
+	}
+	if arg.Text == "" {
+		return "", errAt(imp, "Import requires a non-empty filepath")
+	}
+	body, ok := f.snippets[arg.Text]
+	if !ok {
+		return arg.Text, nil
+	}
+	f.imports++
+	f.imported += len(body)
+	if f.imports > maxImports || f.imported > maxImported {
+		return "", errAt(imp, "import of snippet %s: more than %d imports or %d tokens; does a snippet import itself?", arg.Text, maxImports, maxImported)
+	}
+	f.streams = append(f.streams, body)
+	return "", nil
+}

@@ -1,0 +1,45 @@
+package stanza
+
+import (
+	"errors"
+	"os"
+	"strings"
+)
+
+// environment replaces {$VAR} and {%VAR%} as caddyfile does in a Corefile: a variable that is not set becomes nothing,
+// and what a variable brings in is looked at again. left bounds the bytes that are handled, for a variable may bring in
+// itself, and a text of 1 MiB may ask for a long one a hundred thousand times.
+type environment struct {
+	left int
+}
+
+var errEnvironment = errors.New("environment variables: too many, too long, or naming themselves")
+
+func (e *environment) expand(s string) (string, error) {
+	s, err := e.replace(s, "{%", "%}")
+	if err != nil {
+		return "", err
+	}
+	return e.replace(s, "{$", "}")
+}
+
+func (e *environment) replace(s, open, end string) (string, error) {
+	for {
+		start := strings.Index(s, open)
+		if start < 0 {
+			return s, nil
+		}
+		// The end is searched from the start of open, not after it: {%} is left as it is.
+		n := strings.Index(s[start:], end)
+		if n <= len(open) {
+			return s, nil
+		}
+		ref := s[start : start+n+len(end)]
+		value := os.Getenv(s[start+len(open) : start+n])
+		e.left -= len(s) + strings.Count(s, ref)*len(value)
+		if e.left < 0 {
+			return "", errEnvironment
+		}
+		s = strings.ReplaceAll(s, ref, value)
+	}
+}

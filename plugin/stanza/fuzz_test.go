@@ -1,0 +1,127 @@
+package stanza
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coredns/caddy/caddyfile"
+)
+
+// FuzzParseText wants no panic and no end of time or memory, and of what is accepted that it
+//   - means the same when it is read again, over itself, and written out anew,
+//   - means what caddyfile.Parse and Parse make of it, which is what CoreDNS does with it as a Corefile.
+func FuzzParseText(f *testing.F) {
+	f.Add("kubehosts cluster.local {\nttl 5\n}")
+	f.Add(". {\n" + baseStanza + "\n}")
+	f.Add("(s) {\nttl 5\nhosts /a {\nreload 1s\n}\n}\n.:53 {\nkubehosts a {\nimport s\n}\n}\nb c, d {\nlog {\n}\n}")
+	f.Add(".\nkubehosts 10.0.0.0/9 {\nlabels a in (b, c)\nfallthrough\nhosts {\n::1 \"a b\" # c\n}\n}")
+	f.Add("import x\n.:53 {\nimport y\nkubehosts {\nhosts {\n10.0.0.1 {$HOME} {%USER%}\n}\nstartup_timeout 1h\n}\n}")
+	f.Add("\ufeff. {\r\nkubehosts \"a\n\" {\r\n}\r\n}")
+	keys := []string{"dns://.:53"}
+
+	f.Fuzz(func(t *testing.T, text string) {
+		start := time.Now()
+		c, err := ParseText("T", text, keys)
+		if took := time.Since(start); took > 30*time.Second {
+			t.Fatalf("took %v", took)
+		}
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), "T:") || len(err.Error()) > 2*maxErrorText {
+				t.Fatalf("error %q", err)
+			}
+			return
+		}
+		again, err := ParseText("T", text, keys)
+		if err != nil || again.Hash() != c.Hash() {
+			t.Fatalf("read again: %v", err)
+		}
+		if over, err := c.Over(again); err != nil || over.Hash() != c.Hash() {
+			t.Fatalf("over itself: %v", err)
+		}
+		if anew, ok := render(c); ok {
+			if r, err := ParseText("T", anew, keys); err != nil || r.Hash() != c.Hash() {
+				t.Fatalf("written anew as %q: %v", anew, err)
+			}
+		}
+		if !c.bare && !strings.Contains(text, "import") && !asCorefile(t, text, c.Hash()) {
+			t.Fatal("the Corefile has no such stanza")
+		}
+	})
+}
+
+// asCorefile reports whether text as a Corefile holds a stanza of the hash.
+func asCorefile(t *testing.T, text, hash string) bool {
+	blocks, err := caddyfile.Parse("T", strings.NewReader(text), nil)
+	if err != nil {
+		t.Fatalf("refused as a Corefile: %v", err)
+	}
+	return slices.ContainsFunc(blocks, func(b caddyfile.ServerBlock) bool {
+		tokens, ok := b.Tokens[Name]
+		if !ok {
+			return false
+		}
+		d := caddyfile.NewDispenserTokens("T", tokens)
+		c, err := Parse(&d, b.Keys)
+		return err == nil && c.Hash() == hash
+	})
+}
+
+// render writes c as a bare stanza; ok is false if a word of it cannot be written plainly.
+func render(c *Config) (text string, ok bool) {
+	var b strings.Builder
+	ok = true
+	line := func(words ...string) {
+		for _, w := range words {
+			if w == "" || w == "{" || w == "}" || strings.ContainsAny(w, "\"#\r\n") || strings.Contains(w, "{$") || strings.Contains(w, "{%") ||
+				len(strings.Fields(w)) != 1 || w == "import" {
+				ok = false
+			}
+		}
+		b.WriteString(strings.Join(words, " ") + "\n")
+	}
+	option := func(set bool, words ...string) {
+		if set {
+			line(words...)
+		}
+	}
+	b.WriteString(Name + " " + strings.Join(c.Zones, " ") + " {\n")
+	for _, z := range c.Zones {
+		ok = ok && !strings.ContainsAny(z, "\"#{}:/") && len(strings.Fields(z)) == 1
+	}
+	for _, name := range sourceOptions {
+		if o, there := c.sources[name]; there {
+			line(append([]string{name}, o.args...)...)
+		}
+	}
+	option(true, "startup_timeout", c.StartupTimeout.String())
+	option(len(c.Namespaces) > 0, append([]string{"namespaces"}, c.Namespaces...)...)
+	option(c.NamespaceLabels != "", append([]string{"namespace_labels"}, strings.Fields(c.NamespaceLabels)...)...)
+	option(c.Labels != "", append([]string{"labels"}, strings.Fields(c.Labels)...)...)
+	option(true, "pods", c.Pods.String())
+	option(c.EndpointPodNames, "endpoint_pod_names")
+	option(c.NoEndpoints, "noendpoints")
+	option(c.IgnoreEmptyService, "ignore", "empty_service")
+	option(true, "ttl", fmt.Sprint(c.TTL))
+	for _, h := range c.Hosts {
+		line(append([]string{"hosts"}, h.Files...)...)
+		text := strings.TrimSuffix(b.String(), "\n") + " {\n"
+		b.Reset()
+		b.WriteString(text)
+		for _, l := range h.Inline {
+			line(strings.Fields(l.Text)...)
+		}
+		option(true, "ttl", fmt.Sprint(h.TTL))
+		option(h.NoReverse, "no_reverse")
+		option(true, "reload", h.Reload.String())
+		b.WriteString("}\n")
+	}
+	option(c.Fallthrough != nil, append([]string{"fallthrough"}, c.Fallthrough...)...)
+	for _, z := range c.Fallthrough {
+		ok = ok && !strings.ContainsAny(z, ":/")
+	}
+	b.WriteString("}\n")
+	return b.String(), ok
+}

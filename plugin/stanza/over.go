@@ -1,0 +1,122 @@
+package stanza
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/coredns/caddy/caddyfile"
+	"github.com/coredns/coredns/plugin"
+)
+
+// Over returns what serves when c came from the ConfigMap and base from the Corefile. Neither is changed.
+//
+//   - Where data comes from (configmap, manifests, kubeconfig, endpoint, tls, apiserver_*) and startup_timeout are
+//     base's. c may leave the data-source options out or repeat them word for word.
+//   - A hosts FILE of c must be one of base's. FILEs that c repeats have the ttl, no_reverse and reload of c's option;
+//     the others stay as base has them, after c's. Inline lines are c's alone.
+//   - Each zone of c must be one of base's or below one. A bare stanza that names no zones keeps base's.
+//   - All else is c's.
+//
+// An error names the option, the FILE or the zone, with its line in the ConfigMap.
+func (c *Config) Over(base *Config) (*Config, error) {
+	if err := c.sameSources(base); err != nil {
+		return nil, err
+	}
+	hosts, err := c.hostsOver(base)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.zonesWithin(base); err != nil {
+		return nil, err
+	}
+
+	r := *c
+	r.Hosts = hosts
+	if c.bare && !c.ZonesWritten {
+		r.Zones, r.ZonesWritten = base.Zones, base.ZonesWritten
+	}
+	r.ConfigMap, r.Manifests = base.ConfigMap, base.Manifests
+	r.Kubeconfig, r.Context = base.Kubeconfig, base.Context
+	r.Endpoints, r.TLS = base.Endpoints, base.TLS
+	r.APIQPS, r.APIBurst, r.APIMaxInflight = base.APIQPS, base.APIBurst, base.APIMaxInflight
+	r.StartupTimeout = base.StartupTimeout
+	r.sources = base.sources
+	return &r, nil
+}
+
+// refusef returns the error for what a ConfigMap may not do, at t.
+func refusef(t caddyfile.Token, format string, args ...any) error {
+	return fmt.Errorf("%s%s", position(t), clip(fmt.Sprintf(format, args...), maxErrorText))
+}
+
+func (c *Config) sameSources(base *Config) error {
+	for _, name := range sourceOptions {
+		ours, ok := c.sources[name]
+		if !ok {
+			continue
+		}
+		theirs, ok := base.sources[name]
+		if ok && slices.Equal(ours.args, theirs.args) {
+			continue
+		}
+		says := "does not have it"
+		if ok {
+			says = "says '" + clip(strings.Join(theirs.args, " "), 200) + "'"
+		}
+		return refusef(ours.at, "option %s may not be changed by the ConfigMap: the Corefile %s, the ConfigMap says '%s'",
+			name, says, clip(strings.Join(ours.args, " "), 200))
+	}
+	return nil
+}
+
+// hostsOver returns c's hosts options and, of base's, the FILEs that c does not repeat.
+func (c *Config) hostsOver(base *Config) ([]Hosts, error) {
+	allowed := map[string]bool{}
+	for _, h := range base.Hosts {
+		for _, f := range h.Files {
+			allowed[f] = true
+		}
+	}
+	repeated := map[string]bool{}
+	for _, h := range c.Hosts {
+		for _, f := range h.Files {
+			if !allowed[f] {
+				return nil, h.refuse(f)
+			}
+			repeated[f] = true
+		}
+	}
+	hosts := slices.Clone(c.Hosts)
+	for _, h := range base.Hosts {
+		h.Files = slices.DeleteFunc(slices.Clone(h.Files), func(f string) bool { return repeated[f] })
+		h.Inline = nil
+		if len(h.Files) > 0 {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts, nil
+}
+
+// refuse is the error for a FILE that the Corefile does not have.
+func (h Hosts) refuse(file string) error {
+	why := ""
+	if file == DefaultHostsFile {
+		why = " (hosts with neither FILE nor inline line means this file)"
+	}
+	return refusef(h.at, "hosts file '%s'%s may not be added by the ConfigMap: no hosts option of the Corefile's stanza names it", clip(file, 200), why)
+}
+
+func (c *Config) zonesWithin(base *Config) error {
+	for _, z := range c.Zones {
+		if plugin.Zones(base.Zones).Contains(z) {
+			continue
+		}
+		have := "has no zones"
+		if len(base.Zones) > 0 {
+			have = "has " + clip(strings.Join(base.Zones, " "), 200)
+		}
+		return refusef(c.at, "zone %s may not be added by the ConfigMap: the Corefile's stanza %s", z, have)
+	}
+	return nil
+}

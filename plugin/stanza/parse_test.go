@@ -1,0 +1,265 @@
+package stanza
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coredns/caddy/caddyfile"
+	"github.com/coredns/coredns/plugin"
+)
+
+// corefileOf parses text as the Corefile's stanza of the server block with the keys.
+func corefileOf(text string, keys ...string) (*Config, error) {
+	d := caddyfile.NewDispenser("Corefile", strings.NewReader(text))
+	return Parse(&d, keys)
+}
+
+func mustParse(t *testing.T, text string, keys ...string) *Config {
+	t.Helper()
+	c, err := corefileOf(text, keys...)
+	if err != nil {
+		t.Fatalf("Parse(%q): %v", text, err)
+	}
+	return c
+}
+
+// wantError checks that err says what, and begins with where.
+func wantError(t *testing.T, err error, where, what string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("no error, want %q", what)
+	}
+	if !strings.HasPrefix(err.Error(), where) || !strings.Contains(err.Error(), what) {
+		t.Errorf("error %q, want one that begins with %q and says %q", err, where, what)
+	}
+}
+
+func TestParseDefaults(t *testing.T) {
+	c := mustParse(t, "kubehosts", "dns://example.org.:53", "dns://.:53", "tls://example.org.:853")
+	if !slices.Equal(c.Zones, []string{"example.org."}) || c.ZonesWritten {
+		t.Errorf("Zones %q, written %v, want those of the server block less the root, each once", c.Zones, c.ZonesWritten)
+	}
+	if c.TTL != 5 || c.StartupTimeout != 5*time.Second || c.Pods != Disabled {
+		t.Errorf("ttl %d, startup_timeout %v, pods %v", c.TTL, c.StartupTimeout, c.Pods)
+	}
+	if c.ConfigMap != nil || c.Manifests != nil || c.Hosts != nil || c.Fallthrough != nil || c.Namespaces != nil || c.Endpoint() != "" {
+		t.Errorf("options that were not written: %+v", c)
+	}
+}
+
+func TestParseAll(t *testing.T) {
+	c := mustParse(t, `kubehosts Cluster.Local 10.0.0.0/9 cluster.local {
+	configmap kube-system/coredns Other
+	kubeconfig /k ctx
+	endpoint https://a https://b
+	tls cert key ca
+	apiserver_qps 2.5
+	apiserver_burst 7
+	apiserver_max_inflight 8
+	startup_timeout 1m
+	namespaces b a b
+	namespaces c
+	labels z in (b, a), a = 1,!q
+	pods verified
+	endpoint_pod_names
+	noendpoints
+	ignore empty_service
+	ttl 0
+	hosts /a /b/*.hosts {
+		10.0.0.1   x.example.org x # comment
+		fe80::1%eth0 y
+		ttl 60
+		no_reverse
+		reload 0
+	}
+	hosts {
+	}
+	hosts {
+		10.0.0.2 z
+	}
+	fallthrough in-addr.arpa Example.org
+}`, "dns://.:53")
+
+	if len(c.Zones) != 129 || c.Zones[0] != "cluster.local." || c.Zones[1] != "0.10.in-addr.arpa." || !c.ZonesWritten {
+		t.Errorf("%d Zones, the first of them %q", len(c.Zones), c.Zones[:2])
+	}
+	if want := (ConfigMapRef{"kube-system", "coredns", "Other"}); *c.ConfigMap != want {
+		t.Errorf("ConfigMap %+v, want %+v", *c.ConfigMap, want)
+	}
+	if c.Kubeconfig != "/k" || c.Context != "ctx" || c.Endpoint() != "https://a" || len(c.Endpoints) != 2 || c.TLS != (TLS{"cert", "key", "ca"}) {
+		t.Errorf("kubeconfig %q %q, endpoint %q, tls %+v", c.Kubeconfig, c.Context, c.Endpoints, c.TLS)
+	}
+	if c.APIQPS != 2.5 || c.APIBurst != 7 || c.APIMaxInflight != 8 || c.StartupTimeout != time.Minute {
+		t.Errorf("apiserver %v %v %v, startup_timeout %v", c.APIQPS, c.APIBurst, c.APIMaxInflight, c.StartupTimeout)
+	}
+	if !slices.Equal(c.Namespaces, []string{"b", "a", "c"}) || c.Labels != "!q,a=1,z in (a,b)" || c.NamespaceLabels != "" {
+		t.Errorf("namespaces %q, labels %q, namespace_labels %q", c.Namespaces, c.Labels, c.NamespaceLabels)
+	}
+	if c.Pods != Verified || !c.EndpointPodNames || !c.NoEndpoints || !c.IgnoreEmptyService || c.TTL != 0 {
+		t.Errorf("pods %v, flags %v %v %v, ttl %d", c.Pods, c.EndpointPodNames, c.NoEndpoints, c.IgnoreEmptyService, c.TTL)
+	}
+	if !slices.Equal(c.Fallthrough, []string{"in-addr.arpa.", "example.org."}) {
+		t.Errorf("fallthrough %q", c.Fallthrough)
+	}
+
+	want := []Hosts{
+		{Files: []string{"/a", "/b/*.hosts"}, Inline: []InlineLine{{"10.0.0.1 x.example.org x", 19}, {"fe80::1%eth0 y", 20}}, TTL: 60, NoReverse: true, Line: 18},
+		{Files: []string{"/etc/hosts"}, TTL: 3600, Reload: 5 * time.Second, Line: 25},
+		{Files: []string{}, Inline: []InlineLine{{"10.0.0.2 z", 28}}, TTL: 3600, Reload: 5 * time.Second, Line: 27},
+	}
+	for i := range c.Hosts {
+		c.Hosts[i].at = caddyfile.Token{}
+	}
+	if !reflect.DeepEqual(c.Hosts, want) {
+		t.Errorf("hosts\n%+v, want\n%+v", c.Hosts, want)
+	}
+}
+
+func TestParseZones(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		keys []string
+		want []string
+	}{
+		{"kubehosts", []string{"dns://.:53"}, nil},
+		{"kubehosts { hosts /etc/hosts }", []string{"."}, nil},
+		{"kubehosts", []string{"."}, nil},
+		{"kubehosts .", []string{"dns://example.org.:53"}, []string{"."}},
+		{"kubehosts cluster.local in-addr.arpa ip6.arpa", []string{"."}, []string{"cluster.local.", "in-addr.arpa.", "ip6.arpa."}},
+		{"kubehosts 10.in-addr.arpa a", nil, []string{"10.in-addr.arpa.", "a."}},
+		{"kubehosts dns://A.example:1053", nil, []string{"a.example."}},
+		{"kubehosts", []string{"dns://10.in-addr.arpa.:53", "dns://a.:53"}, []string{"10.in-addr.arpa.", "a."}},
+	} {
+		if c := mustParse(t, tt.text, tt.keys...); !slices.Equal(c.Zones, tt.want) {
+			t.Errorf("%q in %q: Zones %q, want %q", tt.text, tt.keys, c.Zones, tt.want)
+		}
+	}
+}
+
+func TestParseInlineFromEnvironment(t *testing.T) {
+	// What caddyfile leaves of {$HOSTS}: one token with spaces and line breaks.
+	d := caddyfile.NewDispenserTokens("Corefile", []caddyfile.Token{
+		{Line: 1, Text: Name}, {Line: 1, Text: "{"}, {Line: 2, Text: "hosts"}, {Line: 2, Text: "{"},
+		{Line: 3, Text: "10.0.0.1 a b # first\n\n10.0.0.2 c"}, {Line: 9, Text: "}"}, {Line: 10, Text: "}"},
+	})
+	c, err := Parse(&d, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []InlineLine{{"10.0.0.1 a b", 3}, {"10.0.0.2 c", 3}}; !slices.Equal(c.Hosts[0].Inline, want) {
+		t.Errorf("Inline %+v, want %+v", c.Hosts[0].Inline, want)
+	}
+}
+
+// TestParseErrors holds what stock does not have, or passes over. Options are on line 2.
+func TestParseErrors(t *testing.T) {
+	for _, tt := range []struct{ option, want string }{
+		{"nonsense 1", "unknown property 'nonsense'"},
+		{"snapshot /var/x", "unknown property 'snapshot'"},
+		{"multicluster a", "unknown property 'multicluster'"},
+		{"zonal", "unknown property 'zonal'"},
+		{"import /etc/x", "unknown property 'import'"},
+		{"configmap", "Wrong argument count"},
+		{"configmap a b c", "Wrong argument count"},
+		{"configmap kube-system/", "'' is no name of a ConfigMap"},
+		{`configmap ""`, "'' is no name of a ConfigMap"},
+		{"configmap /coredns", "'' is no name of a namespace"},
+		{"configmap a.b/coredns", "'a.b' is no name of a namespace"},
+		{"configmap a/b/c", "'b/c' is no name of a ConfigMap"},
+		{"configmap CoreDNS", "'CoreDNS' is no name of a ConfigMap"},
+		{"configmap a k/y", "'k/y' is no key of a ConfigMap"},
+		{"configmap a ..", "'..' is no key of a ConfigMap"},
+		{"manifests", "Wrong argument count"},
+		{`manifests ""`, "neither a file nor a glob pattern"},
+		{"manifests a[", "neither a file nor a glob pattern"},
+		{"pods verified { }", "'pods' takes no block"},
+		{"ttl 5 6", "Wrong argument count"},
+		{"startup_timeout 1s 2s", "Wrong argument count"},
+		{"startup_timeout -1s", "failed to parse startup_timeout: -1s, time: negative duration"},
+		{"startup_timeout 5", "failed to parse startup_timeout: 5, time: missing unit"},
+		{"ignore", "Wrong argument count"},
+		{"apiserver_qps nan", "not a finite number"},
+		{"apiserver_qps +inf", "not a finite number"},
+		{"fallthrough a..b", "'a..b' is no zone"},
+		{"hosts a[", "neither a file nor a glob pattern"},
+		{"hosts { ttl }", "ttl needs a time in second"},
+		{"hosts { ttl x }", "ttl needs a number of second"},
+		{"hosts { ttl 0 }", "ttl provided is invalid"},
+		{"hosts { ttl 65536 }", "ttl provided is invalid"},
+		{"hosts { ttl 5 6 }", "Wrong argument count"},
+		{"hosts { reload }", "reload needs a duration (zero seconds to disable)"},
+		{"hosts { reload 1 }", "invalid duration for reload '1'"},
+		{"hosts { reload -1s }", "invalid negative duration for reload '-1s'"},
+		{"hosts { no_reverse x }", "Wrong argument count"},
+		{"hosts { fallthrough }", "unknown property 'fallthrough'"},
+		{"hosts { db.example.org 10.0.0.7 }", "unknown property 'db.example.org'"},
+		{"hosts { 10.0.0.256 a }", "unknown property '10.0.0.256'"},
+		{"hosts { 10.0.0.7 }", "no name after the address '10.0.0.7'"},
+		{"hosts { 10.0.0.7 a { } }", "'10.0.0.7' takes no block"},
+		{"{ }", "unexpected '{'"},
+	} {
+		_, err := corefileOf("kubehosts cluster.local {\n"+tt.option+"\n}\n", ".")
+		t.Run(tt.option, func(t *testing.T) { wantError(t, err, "Corefile:2 - Error during parsing: ", tt.want) })
+	}
+}
+
+func TestParseErrorsOfStanza(t *testing.T) {
+	for _, tt := range []struct{ text, where, want string }{
+		{"", "Corefile:0 - ", "no kubehosts stanza"},
+		{"kubehosts a..b", "Corefile:1 - ", "'a..b' is no zone"},
+		{"kubehosts a.example: {\n}", "Corefile:1 - ", "'a.example:' is no zone"},
+		{`kubehosts ""`, "Corefile:1 - ", "'' is no zone"},
+		{"kubehosts " + strings.Repeat("a", 64), "Corefile:1 - ", "is no zone"},
+		{"kubehosts " + strings.Repeat("10.0.0.0/9 ", 40), "Corefile:1 - ", "more than 4096 zones"},
+		{"kubehosts 10.0.0.0/8 1.ip6.arpa", "Corefile:1 - ", "non-reverse zone name must be used"},
+		{"kubehosts a\n{\nttl 5\n}", "Corefile:2 - ", "unexpected '{': the block of 'kubehosts' must open on its own line, 1"},
+		{"kubehosts a {\nttl 5\n", "Corefile:1 - ", "this '{' of 'kubehosts' has no '}'"},
+		{"kubehosts a {\nhosts {\nttl 5\n}\n", "Corefile:1 - ", "this '{' of 'kubehosts' has no '}'"},
+		{"kubehosts a {\n} b", "Corefile:2 - ", "unexpected 'b' after '}'"},
+		{"kubehosts a {\n}\n}", "Corefile:3 - ", "once per Server Block"},
+		{"}", "Corefile:1 - ", "unexpected '}'"},
+		{"kubehosts a\nkubehosts b", "Corefile:2 - ", "this plugin can only be used once per Server Block"},
+		{"kubehosts a {\nconfigmap a\nconfigmap b\n}", "Corefile:3 - ", "configmap may be given only once, and is on line 2 already"},
+		{"kubehosts a {\nmanifests x\nendpoint y\n}", "Corefile:3 - ", "endpoint and manifests (line 2) cannot both be set"},
+		{"kubehosts a {\nkubeconfig x\nmanifests y\n}", "Corefile:2 - ", "kubeconfig and manifests (line 3) cannot both be set"},
+		{"kubehosts a {\nmanifests y\ntls a b c\n}", "Corefile:3 - ", "tls and manifests"},
+		{"kubehosts a {\nmanifests y\napiserver_qps 0\n}", "Corefile:3 - ", "apiserver_qps and manifests"},
+		{"kubehosts a {\nnamespaces x\nnamespace_labels y\n}", "Corefile:3 - ", "namespaces and namespace_labels cannot both be set"},
+		{"kubehosts a {\n" + strings.Repeat("x", 1<<20) + "\n}", "Corefile:2 - ", "unknown property 'xxx"},
+	} {
+		_, err := corefileOf(tt.text)
+		wantError(t, err, tt.where, tt.want)
+		if len(err.Error()) > 2*maxErrorText {
+			t.Errorf("an error of %d bytes", len(err.Error()))
+		}
+	}
+}
+
+func TestParseServerBlockOfReverseZones(t *testing.T) {
+	_, err := corefileOf("kubehosts", "dns://10.in-addr.arpa.:53")
+	wantError(t, err, "Corefile:1 - ", "non-reverse zone name must be used")
+}
+
+func TestSecondStanzaIsErrOnce(t *testing.T) {
+	if _, err := corefileOf("kubehosts a {\n}\nkubehosts b {\n}"); !errors.Is(err, plugin.ErrOnce) {
+		t.Errorf("%v is not plugin.ErrOnce", err)
+	}
+}
+
+func TestManifestsAddUp(t *testing.T) {
+	c := mustParse(t, "kubehosts a {\nmanifests x y/*.yaml\nmanifests z\n}")
+	if want := []string{"x", "y/*.yaml", "z"}; !slices.Equal(c.Manifests, want) {
+		t.Errorf("Manifests %q, want %q", c.Manifests, want)
+	}
+}
+
+func TestKeyOfConfigMap(t *testing.T) {
+	c := mustParse(t, "kubehosts a {\nconfigmap coredns\n}")
+	if want := (ConfigMapRef{"", "coredns", "Corefile"}); *c.ConfigMap != want {
+		t.Errorf("ConfigMap %+v, want %+v", *c.ConfigMap, want)
+	}
+}

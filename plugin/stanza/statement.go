@@ -1,0 +1,123 @@
+package stanza
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/coredns/caddy/caddyfile"
+)
+
+// statement is a name, its arguments on the same line, and the block that may follow: the stanza itself, an option of
+// it, or a line of a hosts block.
+type statement struct {
+	words  []caddyfile.Token // the name and its arguments
+	braced bool              // a block follows, be it empty
+	block  []statement
+}
+
+func (s statement) name() string          { return s.words[0].Text }
+func (s statement) last() caddyfile.Token { return s.words[len(s.words)-1] }
+
+func (s statement) args() []string {
+	args := make([]string, 0, len(s.words)-1)
+	for _, w := range s.words[1:] {
+		args = append(args, w.Text)
+	}
+	return args
+}
+
+// one returns the only argument.
+func (s statement) one() (string, error) {
+	if len(s.words) != 2 {
+		return "", s.argErr()
+	}
+	return s.words[1].Text, nil
+}
+
+// none refuses arguments.
+func (s statement) none() error {
+	if len(s.words) != 1 {
+		return s.argErr()
+	}
+	return nil
+}
+
+func (s statement) errf(format string, args ...any) error { return errAt(s.last(), format, args...) }
+
+func (s statement) argErr() error {
+	return s.errf("Wrong argument count or unexpected line ending after '%s'", s.last().Text)
+}
+
+func (s statement) unknown() error {
+	return errAt(s.words[0], "unknown property '%s'", s.name())
+}
+
+// errAt returns an error in the form of caddyfile's Dispenser.Errf, at the file and line of t.
+func errAt(t caddyfile.Token, format string, args ...any) error {
+	return errors.New(position(t) + errorPrefix + clip(fmt.Sprintf(format, args...), maxErrorText))
+}
+
+func position(t caddyfile.Token) string { return fmt.Sprintf("%s:%d - ", t.File, t.Line) }
+
+// clip shortens s to n bytes.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "..."
+}
+
+// sameLine reports whether b, which comes after a, stands on the line where a ends.
+func sameLine(a, b caddyfile.Token) bool {
+	return a.File == b.File && a.Line+strings.Count(a.Text, "\n") == b.Line
+}
+
+// scanner makes statements out of tokens.
+type scanner struct {
+	tokens []caddyfile.Token
+	i      int // the next token
+}
+
+func (s *scanner) at(text string) bool { return s.i < len(s.tokens) && s.tokens[s.i].Text == text }
+
+// statement reads one statement, with blocks nested no deeper than depth. There must be a token left.
+//
+// It is not built on Dispenser.NextBlock: that takes a block after any option for more options of the block around it,
+// and a closing brace for an argument if it stands on the line of one.
+func (s *scanner) statement(depth int) (statement, error) {
+	start := s.i
+	if t := s.tokens[start]; t.Text == "{" || t.Text == "}" {
+		return statement{}, errAt(t, "unexpected '%s', expecting an option", t.Text)
+	}
+	s.i++
+	for s.i < len(s.tokens) && sameLine(s.tokens[s.i-1], s.tokens[s.i]) && !s.at("{") && !s.at("}") {
+		s.i++
+	}
+	st := statement{words: s.tokens[start:s.i]}
+	if !s.at("{") {
+		return st, nil
+	}
+
+	open := s.tokens[s.i]
+	if !sameLine(st.last(), open) {
+		return st, errAt(open, "unexpected '{': the block of '%s' must open on its own line, %d", st.name(), st.last().Line)
+	}
+	if depth == 0 {
+		return st, errAt(open, "unexpected '{': '%s' takes no block", st.name())
+	}
+	st.braced = true
+	s.i++
+	for s.i < len(s.tokens) {
+		if s.at("}") {
+			s.i++
+			return st, nil
+		}
+		sub, err := s.statement(depth - 1)
+		if err != nil {
+			return st, err
+		}
+		st.block = append(st.block, sub)
+	}
+	return st, errAt(open, "Unexpected EOF: this '{' of '%s' has no '}'", st.name())
+}

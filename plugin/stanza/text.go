@@ -1,0 +1,145 @@
+package stanza
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/coredns/caddy/caddyfile"
+	"github.com/coredns/coredns/plugin/pkg/transport"
+)
+
+// ParseText reads the stanza out of the text of a ConfigMap's key. The text is either a whole Corefile, in which the
+// stanza of the server block with the same keys is found, or a bare stanza: its first word, snippets aside, is
+// kubehosts. keys are those of the running server block; name is what errors call the text, as in "NAME:LINE - ...".
+//
+// Keys are compared as the server sees them, in any order. A key without a port has the default port, which is 53
+// unless CoreDNS was started with -dns.port; as that is not known here, such a key also fits the port of the running
+// server block, if nothing fits as written or with 53.
+//
+// Snippets and environment variables work as in a Corefile. No file is opened, whatever the text says: an import of
+// files is passed over outside the stanza and an error inside it. Nonsense in other server blocks and other plugins'
+// stanzas is none of this stanza's business, as long as braces balance and imports have an argument. A text may be
+// 1 MiB long, as a ConfigMap may.
+func ParseText(name, text string, keys []string) (*Config, error) {
+	blocks, err := readCorefile(name, text)
+	if err != nil {
+		return nil, err
+	}
+	b, err := pick(blocks, name, keys)
+	if err != nil {
+		return nil, err
+	}
+	return parseTokens(b.stanza, keys, b.bare)
+}
+
+// pick returns the server block that has the keys and a stanza. Several may have the keys, kept apart by the view
+// plugin.
+func pick(blocks []serverBlock, name string, keys []string) (serverBlock, error) {
+	if len(blocks) == 1 && blocks[0].bare {
+		return blocks[0], nil
+	}
+	same := matching(blocks, keys)
+	if len(same) == 0 {
+		return serverBlock{}, errAt(caddyfile.Token{File: name, Line: 1}, "no server block with the keys of the running one, '%s'; there are: %s",
+			strings.Join(keys, " "), list(blocks))
+	}
+	found := slices.DeleteFunc(slices.Clone(same), func(b serverBlock) bool { return b.stanza == nil })
+	switch len(found) {
+	case 0:
+		return serverBlock{}, errAt(same[0].at, "the server block '%s' has no %s stanza", strings.Join(keys, " "), Name)
+	case 1:
+		return found[0], nil
+	}
+	return serverBlock{}, errAt(found[1].stanza[0], "a second server block '%s' with a %s stanza: the first is on line %d, and which one is running cannot be told",
+		strings.Join(keys, " "), Name, found[0].stanza[0].Line)
+}
+
+// list names server blocks for an error.
+func list(blocks []serverBlock) string {
+	const most = 10
+	var s []string
+	for _, b := range blocks[:min(len(blocks), most)] {
+		s = append(s, fmt.Sprintf("'%s' (line %d)", clip(strings.Join(b.keys, " "), 80), b.at.Line))
+	}
+	if len(blocks) > most {
+		s = append(s, fmt.Sprintf("%d more", len(blocks)-most))
+	}
+	if s == nil {
+		return "none"
+	}
+	return strings.Join(s, ", ")
+}
+
+// matching returns the server blocks whose keys are those of the running one.
+func matching(blocks []serverBlock, keys []string) []serverBlock {
+	running, ok := addressSet(keys, transport.Port, -1)
+	if !ok {
+		return nil
+	}
+	for _, port := range defaultPorts(running) {
+		var same []serverBlock
+		for _, b := range blocks {
+			if set, ok := addressSet(b.keys, port, len(running)); ok && maps.Equal(set, running) {
+				same = append(same, b)
+			}
+		}
+		if same != nil {
+			return same
+		}
+	}
+	return nil
+}
+
+// defaultPorts are the ports that a key without one may stand for, the likeliest first. "" comes before all others, so
+// that a block whose ports are written wins.
+func defaultPorts(running map[address]bool) []string {
+	var more []string
+	for a := range running {
+		if a.transport == transport.DNS {
+			more = append(more, a.port)
+		}
+	}
+	slices.Sort(more)
+	return append([]string{"", transport.Port}, slices.Compact(more)...)
+}
+
+// addressSet returns what keys stand for, with port for the plain DNS keys that have none. It is not ok if a key is no
+// zone, or if there are more than most (-1: no limit) of them.
+func addressSet(keys []string, port string, most int) (map[address]bool, bool) {
+	set := map[address]bool{}
+	for i, k := range keys {
+		if most >= 0 && i > most {
+			return nil, false
+		}
+		as, err := addressesOf(k)
+		if err != nil {
+			return nil, false
+		}
+		for _, a := range as {
+			if a.port == "" {
+				a.port = transportPort(a.transport, port)
+			}
+			set[a] = true
+		}
+	}
+	return set, true
+}
+
+// transportPort is the port that the server gives a key of the transport, with dns for plain DNS.
+func transportPort(trans, dns string) string {
+	switch trans {
+	case transport.DNS:
+		return dns
+	case transport.TLS:
+		return transport.TLSPort
+	case transport.QUIC:
+		return transport.QUICPort
+	case transport.GRPC:
+		return transport.GRPCPort
+	case transport.HTTPS, transport.HTTPS3:
+		return transport.HTTPSPort
+	}
+	return ""
+}

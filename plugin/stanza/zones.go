@@ -1,0 +1,80 @@
+package stanza
+
+import (
+	"slices"
+
+	"github.com/coredns/caddy/caddyfile"
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/pkg/parse"
+)
+
+// address is one zone of a server block's key. port is "" where the key has none.
+type address struct {
+	transport, zone, port string
+}
+
+// addressesOf reads a key of a server block or an argument that names a zone: dns://example.org:53, example.org, or a
+// reverse network, which may stand for up to 128 zones.
+func addressesOf(key string) ([]address, error) {
+	trans, rest := parse.Transport(key)
+	hosts, port, err := plugin.SplitHostPort(rest)
+	if err != nil {
+		return nil, err
+	}
+	as := make([]address, len(hosts))
+	for i, h := range hosts {
+		// Look at the normalised name again: lower case may be longer, and a name without its last dot may pass
+		// where the whole does not.
+		zone := plugin.Name(h).Normalize()
+		if _, _, err := plugin.SplitHostPort(zone); err != nil {
+			return nil, err
+		}
+		as[i] = address{trans, zone, port}
+	}
+	return as, nil
+}
+
+// zonesOf reads a list of zones. Unlike plugin.OriginsFromArgsOrServerBlock it does not drop what is no domain name.
+func zonesOf(words []caddyfile.Token) ([]string, error) {
+	var zones []string
+	n := 0
+	for _, w := range words {
+		as, err := addressesOf(w.Text)
+		if err != nil {
+			return nil, errAt(w, "'%s' is no zone: %v", clip(w.Text, 255), err)
+		}
+		if n += len(as); n > maxZones {
+			return nil, errAt(w, "more than %d zones", maxZones)
+		}
+		for _, a := range as {
+			zones = add(zones, a.zone)
+		}
+	}
+	return zones, nil
+}
+
+// zonesOfKeys returns the zones of a server block less the root. The server has vetted its keys; one that is no zone
+// is left out.
+func zonesOfKeys(keys []string) []string {
+	var zones []string
+	for _, k := range keys {
+		as, err := addressesOf(k)
+		if err != nil {
+			continue
+		}
+		for _, a := range as {
+			if a.zone != "." {
+				zones = add(zones, a.zone)
+			}
+		}
+	}
+	return zones
+}
+
+// add appends s unless it is there.
+func add(list []string, s string) []string {
+	if slices.Contains(list, s) {
+		return list
+	}
+	return append(list, s)
+}
