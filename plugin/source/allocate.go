@@ -1,0 +1,80 @@
+package source
+
+import (
+	"cmp"
+	"encoding/binary"
+	"hash/fnv"
+	"net/netip"
+	"slices"
+)
+
+// The range that cluster IPs of Services without one are taken from, as a common API server would. The first 256 of it
+// stay free, for addresses that are written down: Kubernetes keeps as many for that (KEP-3070).
+var (
+	serviceRange = netip.MustParsePrefix("10.96.0.0/16")
+	serviceFirst = 0x100
+	serviceLast  = 0xFFFE // 10.96.255.255 is left out, as by an API server
+)
+
+// probes is how many addresses follow from a name before the next free one is taken.
+const probes = 16
+
+// allocate returns a cluster IP for each of names, but for those that find the range full. taken are the addresses that
+// other Services were given in writing.
+//
+// An address follows from a hash of the name alone, so that it is the same at every start and for every order of files.
+// Only where two names, or a name and a written address, hash to the same address does one give way to the next that its
+// hash says: of two names, the later in the alphabet.
+func allocate(names []objectName, taken map[netip.Addr]struct{}) map[objectName]netip.Addr {
+	names = slices.SortedFunc(slices.Values(names), func(a, b objectName) int {
+		return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.name, b.name))
+	})
+	used := make(map[netip.Addr]struct{}, len(taken)+len(names))
+	for a := range taken {
+		used[a] = struct{}{}
+	}
+	out := make(map[objectName]netip.Addr, len(names))
+	for _, name := range names {
+		if a, ok := free(name, used); ok {
+			used[a] = struct{}{}
+			out[name] = a
+		}
+	}
+	return out
+}
+
+func free(name objectName, used map[netip.Addr]struct{}) (netip.Addr, bool) {
+	size := serviceLast - serviceFirst + 1
+	var offset int
+	for probe := range probes {
+		offset = int(hashName(name, byte(probe)) % uint64(size)) // #nosec G115 -- below size
+		if a := serviceAddr(offset); !has(used, a) {
+			return a, true
+		}
+	}
+	for i := range size { // nearly full
+		if a := serviceAddr((offset + i) % size); !has(used, a) {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+func has(used map[netip.Addr]struct{}, a netip.Addr) bool {
+	_, ok := used[a]
+	return ok
+}
+
+func hashName(name objectName, probe byte) uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(name.String()))
+	h.Write([]byte{0, probe})
+	return h.Sum64()
+}
+
+func serviceAddr(offset int) netip.Addr {
+	b := serviceRange.Addr().As4()
+	n := binary.BigEndian.Uint32(b[:]) + uint32(serviceFirst+offset) // #nosec G115 -- at most serviceLast
+	binary.BigEndian.PutUint32(b[:], n)
+	return netip.AddrFrom4(b)
+}

@@ -1,0 +1,210 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+
+	api "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+)
+
+// ConfigMapEvent is what is known of a ConfigMap at one moment.
+type ConfigMapEvent struct {
+	Data            map[string]string // the receiver's own copy; binaryData is in it too
+	ResourceVersion string            // another one means another content; opaque
+	Found           bool              // false: there is no such ConfigMap, or Err
+	Err             error             // the API server refuses to tell, and why; the rest is empty then
+}
+
+func (e *ConfigMapEvent) equal(o *ConfigMapEvent) bool {
+	return e != nil && o != nil && e.Found == o.Found && e.ResourceVersion == o.ResourceVersion &&
+		(e.Err == nil) == (o.Err == nil) && (e.Err == nil || e.Err.Error() == o.Err.Error())
+}
+
+// configMap is a ConfigMap that somebody follows.
+type configMap struct {
+	name    objectName
+	refused *refusal
+	unwatch func()
+
+	mu    sync.Mutex
+	state *ConfigMapEvent // nil until the first list is settled; never changed once set
+	subs  map[*subscriber]struct{}
+}
+
+// subscriber is told of a ConfigMap on a goroutine of its own, so that it may take its time.
+type subscriber struct {
+	wake chan struct{} // holds one token when there is news
+	done chan struct{}
+}
+
+// ConfigMap follows the one ConfigMap of that namespace and name. It calls f with what is known at present, as soon as
+// anything is, and after each change; one call ends before the next begins, and of changes in quick succession only the
+// last may be told. The first call means that the first list is settled: the object was found, is absent, or the API
+// server refuses to tell. While the server can't be reached f is not called.
+//
+// All that follow the same object share one watch, and it selects by field metadata.name, so that a Role with list and
+// watch for that one resource name is enough. stop ends it: no call begins after stop returned, but one may be under way.
+func (s *Source) ConfigMap(namespace, name string, f func(ConfigMapEvent)) (stop func()) {
+	key := objectName{namespace, name}
+	sub := &subscriber{wake: make(chan struct{}, 1), done: make(chan struct{})}
+
+	s.mu.Lock()
+	c := s.configMaps[key]
+	if c == nil {
+		c = &configMap{
+			name: key, refused: &refusal{what: "ConfigMap " + key.String()},
+			unwatch: func() {}, subs: make(map[*subscriber]struct{}),
+		}
+		s.configMaps[key] = c
+		if s.client != nil {
+			c.watch(s)
+		}
+	}
+	c.add(sub)
+	s.mu.Unlock()
+
+	if s.manifests != nil {
+		s.manifests.tell(c)
+	}
+	go c.serve(sub, f)
+
+	var once sync.Once
+	return func() {
+		once.Do(func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if c.remove(sub) && s.configMaps[key] == c {
+				c.unwatch()
+				delete(s.configMaps, key)
+			}
+		})
+	}
+}
+
+// watch starts the watch at the API server.
+func (c *configMap) watch(s *Source) {
+	ctx, cancel := context.WithCancel(context.Background())
+	c.unwatch = cancel
+	w := watched{
+		client:    s.client.CoreV1().RESTClient(),
+		resource:  "configmaps",
+		namespace: c.name.namespace,
+		fields:    fields.OneTermEqualSelector("metadata.name", c.name.name).String(),
+		example:   &api.ConfigMap{},
+	}
+	go follow(ctx, w, c, c.refused.clear, func(err error) {
+		if c.refused.set(err) {
+			c.set(&ConfigMapEvent{Err: err})
+		}
+	})
+}
+
+// stop ends the watch, and all who follow it.
+func (c *configMap) stop() {
+	c.unwatch()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for sub := range c.subs {
+		close(sub.done)
+	}
+	clear(c.subs)
+}
+
+func (c *configMap) add(sub *subscriber) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.subs[sub] = struct{}{}
+	if c.state != nil {
+		sub.wake <- struct{}{}
+	}
+}
+
+// remove reports whether sub was the last.
+func (c *configMap) remove(sub *subscriber) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.subs[sub]; !ok {
+		return false
+	}
+	delete(c.subs, sub)
+	close(sub.done)
+	return len(c.subs) == 0
+}
+
+// set makes e what is known.
+func (c *configMap) set(e *ConfigMapEvent) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e.equal(c.state) {
+		return
+	}
+	c.state = e
+	for sub := range c.subs {
+		select {
+		case sub.wake <- struct{}{}:
+		default: // it has yet to look, and will see e
+		}
+	}
+}
+
+// serve calls f for all news until sub is done.
+func (c *configMap) serve(sub *subscriber, f func(ConfigMapEvent)) {
+	var told *ConfigMapEvent
+	for {
+		select {
+		case <-sub.done:
+			return
+		case <-sub.wake:
+		}
+		c.mu.Lock()
+		_, ok := c.subs[sub]
+		now := c.state
+		c.mu.Unlock()
+		if !ok {
+			return
+		}
+		if now == told {
+			continue
+		}
+		told = now
+		e := *now
+		e.Data = maps.Clone(now.Data)
+		f(e)
+	}
+}
+
+// take makes obj, a ConfigMap, what is known.
+func (c *configMap) take(obj any) error {
+	cm, ok := obj.(*api.ConfigMap)
+	if !ok {
+		return fmt.Errorf("%T is no ConfigMap", obj)
+	}
+	c.set(&ConfigMapEvent{Data: configMapData(cm), ResourceVersion: cm.ResourceVersion, Found: true})
+	return nil
+}
+
+// Add implements cache.ReflectorStore.
+func (c *configMap) Add(obj any) error { return c.take(obj) }
+
+// Update implements cache.ReflectorStore.
+func (c *configMap) Update(obj any) error { return c.take(obj) }
+
+// Delete implements cache.ReflectorStore.
+func (c *configMap) Delete(any) error {
+	c.set(&ConfigMapEvent{})
+	return nil
+}
+
+// Replace implements cache.ReflectorStore.
+func (c *configMap) Replace(list []any, _ string) error {
+	if len(list) == 0 {
+		return c.Delete(nil)
+	}
+	return c.take(list[0])
+}
+
+// Resync implements cache.ReflectorStore. There is nothing to do.
+func (c *configMap) Resync() error { return nil }

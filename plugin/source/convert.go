@@ -1,0 +1,206 @@
+package source
+
+import (
+	"fmt"
+	"net/netip"
+
+	api "k8s.io/api/core/v1"
+	discovery "k8s.io/api/discovery/v1"
+
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+// The kinds of objects, as metrics and logs call them.
+const (
+	kindNamespace = "Namespace"
+	kindService   = "Service"
+	kindSlice     = "EndpointSlice"
+	kindPod       = "Pod"
+	kindConfigMap = "ConfigMap"
+)
+
+// verdict says what becomes of an object that was seen.
+type verdict uint8
+
+const (
+	keep   verdict = iota // it takes the place of the one of its name
+	drop                  // there is nothing to keep, and nothing is kept of the one before it
+	ignore                // as if it was not seen: the one before it stays
+)
+
+// serviceSpec is what is kept of svc.
+func serviceSpec(svc *api.Service) services.ServiceSpec {
+	spec := services.ServiceSpec{
+		Namespace:    svc.Namespace,
+		Name:         svc.Name,
+		External:     svc.Spec.Type == api.ServiceTypeExternalName,
+		ExternalName: svc.Spec.ExternalName,
+		Ports:        make([]services.Port, 0, max(1, len(svc.Spec.Ports))),
+	}
+	ips := svc.Spec.ClusterIPs
+	if len(ips) == 0 {
+		ips = []string{svc.Spec.ClusterIP} // older than dual stack
+	}
+	spec.Headless = ips[0] == api.ClusterIPNone
+	for _, ip := range ips {
+		if ip == "" || ip == api.ClusterIPNone || spec.External {
+			continue
+		}
+		if addr, ok := address(ip, kindService, objectName{svc.Namespace, svc.Name}); ok {
+			spec.ClusterIPs = append(spec.ClusterIPs, addr)
+		}
+	}
+	for _, p := range svc.Spec.Ports {
+		spec.Ports = append(spec.Ports, services.Port{Name: p.Name, Protocol: string(p.Protocol), Number: p.Port})
+	}
+	if len(spec.Ports) == 0 {
+		spec.Ports = append(spec.Ports, services.Port{Number: -1})
+	}
+	return spec
+}
+
+// toService packs svc.
+func toService(svc *api.Service) (*services.Service, verdict) {
+	return packService(serviceSpec(svc))
+}
+
+func packService(spec services.ServiceSpec) (*services.Service, verdict) {
+	s := services.NewService(spec)
+	if s == nil {
+		reject(kindService, objectName{spec.Namespace, spec.Name}, "no query can hold its name or namespace, it is left out")
+		return nil, drop
+	}
+	return s, keep
+}
+
+// sliceSpec is what is kept of es: its ready endpoints. With podNames, one without a hostname gets its pod's name. It is
+// nil if es belongs to no Service, or holds names (addressType FQDN), which the API gives no meaning to.
+func sliceSpec(es *discovery.EndpointSlice, podNames bool) *services.SliceSpec {
+	service := es.Labels[discovery.LabelServiceName]
+	if service == "" || es.AddressType == discovery.AddressTypeFQDN {
+		return nil
+	}
+	name := objectName{es.Namespace, es.Name}
+	spec := &services.SliceSpec{
+		Namespace: es.Namespace,
+		Name:      es.Name,
+		Service:   service,
+		Ports:     make([]services.Port, 0, max(1, len(es.Ports))),
+		Endpoints: make([]services.Endpoint, 0, len(es.Endpoints)),
+	}
+	for _, p := range es.Ports {
+		port := services.Port{Number: -1}
+		if p.Name != nil {
+			port.Name = *p.Name
+		}
+		if p.Protocol != nil {
+			port.Protocol = string(*p.Protocol)
+		}
+		if p.Port != nil {
+			port.Number = *p.Port
+		}
+		spec.Ports = append(spec.Ports, port)
+	}
+	if len(spec.Ports) == 0 {
+		spec.Ports = append(spec.Ports, services.Port{Number: -1})
+	}
+	for i := range es.Endpoints {
+		ep := &es.Endpoints[i]
+		if ep.Conditions.Ready != nil && !*ep.Conditions.Ready { // unknown counts as ready, says the API
+			continue
+		}
+		to := services.Endpoint{Name: endpointName(ep, podNames)}
+		for _, a := range ep.Addresses {
+			if addr, ok := address(a, kindSlice, name); ok {
+				to.Addrs = append(to.Addrs, addr)
+			}
+		}
+		spec.Endpoints = append(spec.Endpoints, to)
+	}
+	return spec
+}
+
+func endpointName(ep *discovery.Endpoint, podNames bool) string {
+	if ep.Hostname != nil && *ep.Hostname != "" {
+		return *ep.Hostname
+	}
+	if podNames && ep.TargetRef != nil && len(ep.TargetRef.Name) < 64 {
+		return ep.TargetRef.Name
+	}
+	return ""
+}
+
+// toSlice returns what packs an EndpointSlice.
+func toSlice(podNames bool) func(*discovery.EndpointSlice) (*services.Slice, verdict) {
+	return func(es *discovery.EndpointSlice) (*services.Slice, verdict) {
+		spec := sliceSpec(es, podNames)
+		if spec == nil {
+			return nil, drop
+		}
+		return packSlice(spec)
+	}
+}
+
+func packSlice(spec *services.SliceSpec) (*services.Slice, verdict) {
+	s := services.NewSlice(*spec)
+	if s == nil {
+		reject(kindSlice, objectName{spec.Namespace, spec.Name},
+			fmt.Sprintf("no query can hold the name of its Service %q, it is left out", spec.Service))
+		return nil, drop
+	}
+	return s, keep
+}
+
+// toPod packs pod. One that is being deleted is ignored: its address answers until it is gone, and no longer after.
+func toPod(pod *api.Pod) (*services.Pod, verdict) {
+	if !pod.DeletionTimestamp.IsZero() {
+		return nil, ignore
+	}
+	return packPod(podSpec(pod))
+}
+
+func podSpec(pod *api.Pod) *services.PodSpec {
+	spec := &services.PodSpec{Namespace: pod.Namespace, Name: pod.Name, Labels: pod.Labels}
+	for _, ip := range pod.Status.PodIPs {
+		if addr, ok := address(ip.IP, kindPod, objectName{pod.Namespace, pod.Name}); ok {
+			spec.IPs = append(spec.IPs, addr)
+		}
+	}
+	return spec
+}
+
+func packPod(spec *services.PodSpec) (*services.Pod, verdict) {
+	p := services.NewPod(*spec)
+	if p == nil {
+		reject(kindPod, objectName{spec.Namespace, spec.Name}, "no query can hold its namespace, it is left out")
+		return nil, drop
+	}
+	return p, keep
+}
+
+// namespace is what is kept of a Namespace.
+type namespace struct{ name string }
+
+func toNamespace(ns *api.Namespace) (*namespace, verdict) { return &namespace{ns.Name}, keep }
+
+// address parses an address of the object name.
+func address(s, kind string, name objectName) (netip.Addr, bool) {
+	addr, err := netip.ParseAddr(s)
+	if err != nil || addr.Zone() != "" {
+		reject(kind, name, fmt.Sprintf("%q is no IP address", s))
+		return netip.Addr{}, false
+	}
+	return addr, true
+}
+
+// configMapData returns what a ConfigMap holds under its keys, text and binary alike.
+func configMapData(cm *api.ConfigMap) map[string]string {
+	data := make(map[string]string, len(cm.Data)+len(cm.BinaryData))
+	for k, v := range cm.BinaryData {
+		data[k] = string(v)
+	}
+	for k, v := range cm.Data {
+		data[k] = v
+	}
+	return data
+}

@@ -1,0 +1,141 @@
+package source
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+const subsystem = "kubehosts"
+
+var (
+	// programmingDuration is the DNS programming latency that Kubernetes SIG Scalability defines: from the change of a
+	// Service's pods, as the endpoint controller saw it, to the moment when an answer shows it. Clocks of two machines
+	// are compared.
+	programmingDuration = promauto.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace:                   plugin.Namespace,
+		Subsystem:                   subsystem,
+		Name:                        "dns_programming_duration_seconds",
+		Help:                        "Time in seconds from a change of a Service's endpoints to the changed answer.",
+		Buckets:                     prometheus.ExponentialBuckets(0.001, 2, 20), // 1 ms to 9 minutes
+		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor,
+	}, []string{"service_kind"})
+
+	requestDuration = promauto.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace:                   plugin.Namespace,
+		Subsystem:                   subsystem,
+		Name:                        "rest_client_request_duration_seconds",
+		Help:                        "Time in seconds until the API server began to reply, by verb and host.",
+		Buckets:                     prometheus.DefBuckets,
+		NativeHistogramBucketFactor: plugin.NativeHistogramBucketFactor,
+	}, []string{"verb", "host"})
+
+	requests = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: subsystem,
+		Name:      "rest_client_requests_total",
+		Help:      "Requests to the API server, by status code, method and host.",
+	}, []string{"code", "method", "host"})
+
+	objectsHeld = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: subsystem,
+		Name:      "objects",
+		Help:      "Objects that answers are made of, by kind.",
+	}, []string{"kind"})
+
+	objectsRejected = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: subsystem,
+		Name:      "objects_rejected_total",
+		Help:      "Objects, or addresses in them, that were seen and can't be used, by kind.",
+	}, []string{"kind"})
+
+	manifestsRejected = promauto.NewCounter(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: subsystem,
+		Name:      "manifests_rejected_total",
+		Help:      "Changed manifest files that were not understood, so that their last good state went on.",
+	})
+)
+
+// maxNamed is how many objects that can't be used are remembered as logged.
+const maxNamed = 1000
+
+var named struct {
+	mu  sync.Mutex
+	all map[string]struct{}
+}
+
+// reject counts an object, or a part of it, that can't be used, and logs it the first time.
+func reject(kind string, name objectName, reason string) {
+	objectsRejected.WithLabelValues(kind).Inc()
+	key := kind + " " + name.String()
+
+	named.mu.Lock()
+	_, known := named.all[key]
+	full := len(named.all) >= maxNamed
+	if !known && !full {
+		if named.all == nil {
+			named.all = make(map[string]struct{})
+		}
+		named.all[key] = struct{}{}
+	}
+	named.mu.Unlock()
+
+	if !known && !full {
+		log.Warningf("%s: %s; the rest is served", key, reason)
+	}
+}
+
+// measured counts and times the requests that go through next.
+type measured struct {
+	next   http.RoundTripper
+	health *health
+}
+
+// WrappedRoundTripper lets client-go find the transport below.
+func (m *measured) WrappedRoundTripper() http.RoundTripper { return m.next }
+
+// RoundTrip implements http.RoundTripper.
+func (m *measured) RoundTrip(r *http.Request) (*http.Response, error) {
+	host := strings.ToValidUTF8(r.URL.Host, "\uFFFD")
+	start := time.Now()
+	resp, err := m.next.RoundTrip(r)
+	requestDuration.WithLabelValues(r.Method, host).Observe(time.Since(start).Seconds())
+	code := "<error>" // client-go's word for it
+	if err == nil {
+		code = strconv.Itoa(resp.StatusCode)
+	}
+	requests.WithLabelValues(code, r.Method, host).Inc()
+	if r.Context().Err() == nil { // else it was us who gave up
+		m.health.saw(resp, err)
+	}
+	return resp, err
+}
+
+// limited lets only so many requests be without a reply at one time.
+type limited struct {
+	next  http.RoundTripper
+	slots chan struct{}
+}
+
+// WrappedRoundTripper lets client-go find the transport below.
+func (l *limited) WrappedRoundTripper() http.RoundTripper { return l.next }
+
+// RoundTrip implements http.RoundTripper.
+func (l *limited) RoundTrip(r *http.Request) (*http.Response, error) {
+	select {
+	case l.slots <- struct{}{}:
+		defer func() { <-l.slots }()
+		return l.next.RoundTrip(r)
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+}

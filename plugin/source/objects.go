@@ -1,0 +1,310 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	api "k8s.io/api/core/v1"
+	discovery "k8s.io/api/discovery/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+// Selection is what is wanted of a Source's objects. Services and Namespaces always are.
+type Selection struct {
+	Labels          string // selects Services, EndpointSlices and Pods, in kubectl's syntax; "" for all
+	NamespaceLabels string // selects Namespaces; "" for all
+	PodNames        bool   // endpoints without a hostname are called after their pods
+	Endpoints       bool   // EndpointSlices too
+	Pods            bool   // Pods too
+}
+
+func (sel Selection) kinds() []string {
+	kinds := []string{kindNamespace, kindService}
+	if sel.Endpoints {
+		kinds = append(kinds, kindSlice)
+	}
+	if sel.Pods {
+		kinds = append(kinds, kindPod)
+	}
+	return kinds
+}
+
+// groupKey is what two Selections must have in common to share an index.
+type groupKey struct {
+	labels, namespaceLabels string // canonical
+	podNames                bool
+}
+
+// group is an index, and the feeds that keep it up to date.
+type group struct {
+	source    *Source
+	key       groupKey
+	ix        *services.Index
+	objects   labels.Selector
+	namespace labels.Selector
+	publish   sync.Mutex // held while manifests are written into ix
+
+	// guarded by source.mu
+	holders int
+	feeds   map[string]*feed // by kind
+	first   []string         // the kinds that the first Selection wanted
+	synced  bool
+
+	mu     sync.Mutex
+	counts map[string]int
+}
+
+// feed brings the objects of one kind into an index, as long as it has users.
+type feed struct {
+	users  int
+	done   bool          // guarded by source.mu
+	listed chan struct{} // closed when all objects were brought once
+	stop   func()
+}
+
+// Objects is a hold on the objects that a Selection named. It is safe for concurrent use.
+type Objects struct {
+	group  *group
+	kinds  []string
+	feeds  []*feed
+	closed chan struct{}
+	once   sync.Once
+}
+
+// Objects returns a hold on the objects that sel names. All that ask for the same Labels, NamespaceLabels and PodNames
+// share one index, and EndpointSlices and Pods are fed into it as long as one of them wants those. The error is a
+// selector that can't be parsed.
+func (s *Source) Objects(sel Selection) (*Objects, error) {
+	objects, err := parseSelector("labels", sel.Labels)
+	if err != nil {
+		return nil, err
+	}
+	namespaces, err := parseSelector("namespace_labels", sel.NamespaceLabels)
+	if err != nil {
+		return nil, err
+	}
+	key := groupKey{objects.String(), namespaces.String(), sel.PodNames}
+	o := &Objects{kinds: sel.kinds(), closed: make(chan struct{})}
+
+	s.mu.Lock()
+	g := s.groups[key]
+	if g == nil {
+		g = &group{
+			source: s, key: key, ix: services.NewIndex(), objects: objects, namespace: namespaces,
+			feeds: make(map[string]*feed), counts: make(map[string]int), first: o.kinds,
+		}
+		s.groups[key] = g
+	}
+	g.holders++
+	o.group = g
+	for _, kind := range o.kinds {
+		f := g.feeds[kind]
+		if f == nil {
+			f = g.start(kind)
+			g.feeds[kind] = f
+		}
+		f.users++
+		o.feeds = append(o.feeds, f)
+	}
+	s.mu.Unlock()
+
+	if s.manifests != nil {
+		s.manifests.publish(g)
+	}
+	return o, nil
+}
+
+func parseSelector(option, expr string) (labels.Selector, error) {
+	if expr == "" {
+		return labels.Everything(), nil
+	}
+	parsed, err := meta.ParseToLabelSelector(expr)
+	if err != nil {
+		return nil, fmt.Errorf("%s %q is no label selector: %w", option, expr, err)
+	}
+	selector, err := meta.LabelSelectorAsSelector(parsed)
+	if err != nil {
+		return nil, fmt.Errorf("%s %q is no label selector: %w", option, expr, err)
+	}
+	return selector, nil
+}
+
+// Index returns the index that the objects are in. It may hold more than was asked for, because it is shared.
+func (o *Objects) Index() *services.Index { return o.group.ix }
+
+// Synced reports whether everything that was asked for was read once.
+func (o *Objects) Synced() bool {
+	for _, f := range o.feeds {
+		select {
+		case <-f.listed:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// Wait waits until everything that was asked for was read once. The error says that ctx ended, or Close came,
+// before.
+func (o *Objects) Wait(ctx context.Context) error {
+	if o.Synced() {
+		return nil
+	}
+	for _, f := range o.feeds {
+		select {
+		case <-f.listed:
+		case <-o.closed:
+			return errors.New("closed")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// Close gives the objects back. What nobody else holds is no longer kept up to date. Only the first call does something.
+func (o *Objects) Close() {
+	o.once.Do(func() {
+		close(o.closed)
+		o.group.release(o.kinds)
+	})
+}
+
+// release takes one user off the feeds of kinds.
+func (g *group) release(kinds []string) {
+	s := g.source
+	s.mu.Lock()
+	for _, kind := range kinds {
+		f := g.feeds[kind]
+		if f == nil { // the Source was closed
+			continue
+		}
+		if f.users--; f.users == 0 {
+			f.stop()
+			delete(g.feeds, kind)
+			g.clear(kind)
+		}
+	}
+	g.holders--
+	if g.holders == 0 && s.groups[g.key] == g {
+		delete(s.groups, g.key)
+	}
+	s.mu.Unlock()
+
+	if s.manifests != nil {
+		s.manifests.publish(g) // it may have been at it, with kinds that were wanted before
+	}
+	g.checkSynced()
+}
+
+// clear takes the objects of a kind out that nobody wants any more. The Source's mutex is held, so that nobody comes to
+// want them meanwhile.
+func (g *group) clear(kind string) {
+	g.ix.Update(func(tx *services.Tx) {
+		switch kind {
+		case kindSlice:
+			tx.ReplaceSlices(nil)
+		case kindPod:
+			tx.ReplacePods(nil)
+		}
+	})
+}
+
+// stopAll stops all feeds. The Source's mutex is held.
+func (g *group) stopAll() {
+	for kind, f := range g.feeds {
+		f.stop()
+		delete(g.feeds, kind)
+	}
+}
+
+// start begins to feed objects of kind. The Source's mutex is held.
+func (g *group) start(kind string) *feed {
+	f := &feed{listed: make(chan struct{})}
+	c := g.source.client
+	if c == nil {
+		f.stop = func() { g.setCount(kind, 0) }
+		return f
+	}
+	core := c.CoreV1().RESTClient()
+	w := watched{client: core, labels: g.key.labels}
+	switch kind {
+	case kindNamespace:
+		w.resource, w.example, w.labels = "namespaces", &api.Namespace{}, g.key.namespaceLabels
+		run(g, f, w, namespaceTable)
+	case kindService:
+		w.resource, w.example = "services", &api.Service{}
+		run(g, f, w, serviceTable)
+	case kindSlice:
+		w.client, w.resource, w.example = c.DiscoveryV1().RESTClient(), "endpointslices", &discovery.EndpointSlice{}
+		run(g, f, w, sliceTable(g.key.podNames))
+	case kindPod:
+		w.resource, w.example, w.fields = "pods", &api.Pod{}, livePods
+		run(g, f, w, podTable)
+	}
+	return f
+}
+
+// run starts the watch that feeds a table of g's index.
+func run[O any, R any](g *group, f *feed, w watched, t table[O, R]) {
+	ctx, cancel := context.WithCancel(context.Background())
+	st := &store[O, R]{table: t, group: g, listed: func() { g.markListed(f) }, passed: make(map[objectName]struct{})}
+	f.stop = func() {
+		cancel()
+		st.stop()
+		g.setCount(t.kind, 0)
+	}
+	refused := &refusal{what: w.resource}
+	go follow(ctx, w, st, refused.clear, func(err error) { refused.set(err) })
+}
+
+// markListed takes note that f brought everything once.
+func (g *group) markListed(f *feed) {
+	g.source.mu.Lock()
+	known := f.done
+	f.done = true
+	g.source.mu.Unlock()
+	if known {
+		return
+	}
+	g.checkSynced()
+	close(f.listed)
+}
+
+// checkSynced makes the index synced once everything was brought that the first Selection wanted and that is wanted
+// still.
+func (g *group) checkSynced() {
+	g.source.mu.Lock()
+	ready := !g.synced && len(g.feeds) > 0
+	for _, kind := range g.first {
+		if f := g.feeds[kind]; f != nil && !f.done {
+			ready = false
+		}
+	}
+	g.synced = g.synced || ready
+	g.source.mu.Unlock()
+	if ready {
+		g.ix.Update((*services.Tx).SetSynced)
+	}
+}
+
+// count takes note of n objects more.
+func (g *group) count(kind string, n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.counts[kind] += n
+	objectsHeld.WithLabelValues(kind).Add(float64(n))
+}
+
+// setCount takes note that there are n objects.
+func (g *group) setCount(kind string, n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	objectsHeld.WithLabelValues(kind).Add(float64(n - g.counts[kind]))
+	g.counts[kind] = n
+}

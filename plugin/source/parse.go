@@ -1,0 +1,419 @@
+package source
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	api "k8s.io/api/core/v1"
+	discovery "k8s.io/api/discovery/v1"
+
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+// manifest is an object out of a manifest file, or what is kept of one. The pointer for its kind is set, and no other; a
+// Namespace has none.
+type manifest struct {
+	kind   string
+	name   objectName // without a namespace for a Namespace
+	labels map[string]string
+	file   string
+	line   int
+
+	service   *services.ServiceSpec
+	addresses bool                // the Service is to have a cluster IP, and the file gives none
+	slice     *services.SliceSpec // with the hostnames alone
+	slicePods *services.SliceSpec // with pod names too; the same as slice when that makes no difference
+	pod       *services.PodSpec
+	configMap *ConfigMapEvent
+}
+
+// at says where the object stands.
+func (m *manifest) at() string { return m.file + ":" + strconv.Itoa(m.line) }
+
+// parser reads one manifest file.
+type parser struct {
+	file   string
+	out    []*manifest
+	budget int // how many more bytes documents may grow to
+	others int // objects of kinds that are of no use here
+}
+
+const (
+	maxManifest = 256 << 20 // bytes in one manifest file
+	maxNesting  = 10        // Lists in Lists
+	// growth is what the documents of a file may come to as JSON, beyond four times the file, when aliases are written
+	// out. A few lines of YAML can say gigabytes.
+	growth = 16 << 20
+)
+
+// parse reads the objects out of a manifest file: documents in YAML or JSON, Lists and typed lists taken apart. Objects of
+// kinds that answers are not made of are passed over. The error gives the file and the line.
+func parse(file string, b []byte) ([]*manifest, error) {
+	if len(b) > maxManifest {
+		return nil, fmt.Errorf("%s: larger than %d MiB", file, maxManifest>>20)
+	}
+	p := &parser{file: file, budget: 4*len(b) + growth}
+	b = bytes.TrimPrefix(b, []byte("\uFEFF"))
+	err := p.json(b)
+	if errors.Is(err, errNotJSON) {
+		err = p.yaml(b)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p.others > 0 {
+		log.Debugf("%s: %d objects of kinds that no answer is made of were passed over", file, p.others)
+	}
+	return p.out, nil
+}
+
+// fail is an error at a line.
+func (p *parser) fail(line int, format string, args ...any) error {
+	return fmt.Errorf("%s:%d: %w", p.file, line, fmt.Errorf(format, args...))
+}
+
+var errNotJSON = errors.New("not JSON")
+
+// json reads JSON documents, one after the other. It is errNotJSON if the first is none, which may be YAML then.
+func (p *parser) json(b []byte) error {
+	if t := bytes.TrimLeft(b, " \t\r\n"); len(t) == 0 || t[0] != '{' {
+		return errNotJSON
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	lines := &lineCounter{text: b, line: 1}
+	for first := true; ; first = false {
+		var doc json.RawMessage
+		switch err := d.Decode(&doc); {
+		case err == io.EOF:
+			return nil
+		case err != nil && first:
+			return errNotJSON
+		case err != nil:
+			rest := b[d.InputOffset():]
+			start := len(b) - len(bytes.TrimLeft(rest, " \t\r\n"))
+			return p.fail(lines.at(start), "no JSON: %w", err)
+		}
+		start := int(d.InputOffset()) - len(doc)
+		if err := p.object(lines, start, doc, typeMeta{}, 0); err != nil {
+			return err
+		}
+	}
+}
+
+// lineCounter tells the line of an offset. Offsets must not fall.
+type lineCounter struct {
+	text   []byte
+	offset int
+	line   int
+}
+
+func (c *lineCounter) at(offset int) int {
+	if c == nil {
+		return 0
+	}
+	offset = min(offset, len(c.text))
+	if offset > c.offset {
+		c.line += bytes.Count(c.text[c.offset:offset], []byte("\n"))
+		c.offset = offset
+	}
+	return c.line
+}
+
+type typeMeta struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+}
+
+// object takes in the object raw, that begins at offset. of is what a typed list says of its items.
+func (p *parser) object(lines *lineCounter, offset int, raw json.RawMessage, of typeMeta, depth int) error {
+	line := lines.at(offset)
+	var head struct {
+		typeMeta
+		Items []json.RawMessage `json:"items"`
+	}
+	if t := bytes.TrimLeft(raw, " \t\r\n"); len(t) == 0 || t[0] != '{' {
+		return p.fail(line, "a document that is no object")
+	}
+	if err := json.Unmarshal(raw, &head); err != nil {
+		return p.fail(line, "%w", err)
+	}
+	if head.Kind == "" && head.APIVersion == "" {
+		head.typeMeta = of
+	}
+	if head.Kind == "" || head.APIVersion == "" {
+		return p.fail(line, "an object without kind and apiVersion, so none of Kubernetes")
+	}
+	if !strings.HasSuffix(head.Kind, "List") {
+		return p.take(line, head.typeMeta, raw)
+	}
+	if depth == maxNesting {
+		return p.fail(line, "Lists in Lists, more than %d deep", maxNesting)
+	}
+	item := itemMeta(head.typeMeta)
+	at := 0
+	for _, r := range head.Items {
+		at += max(0, bytes.Index(raw[at:], r)) // items are pieces of raw, in order
+		if err := p.object(lines, offset+at, r, item, depth+1); err != nil {
+			return err
+		}
+		at += len(r)
+	}
+	return nil
+}
+
+// itemMeta is what a list says of the items in it: a ServiceList holds Services, a List says nothing.
+func itemMeta(list typeMeta) typeMeta {
+	if list.Kind == "List" {
+		return typeMeta{}
+	}
+	return typeMeta{list.APIVersion, strings.TrimSuffix(list.Kind, "List")}
+}
+
+// yaml reads YAML documents.
+func (p *parser) yaml(b []byte) (err error) {
+	// The library recovers from its own errors and panics with others. A file must not be able to end the process.
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%s: the YAML library gave up: %v", p.file, r)
+		}
+	}()
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	for {
+		var doc yaml.Node
+		switch err := d.Decode(&doc); {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return p.yamlError(err)
+		}
+		if len(doc.Content) == 0 {
+			continue
+		}
+		if err := p.node(doc.Content[0], typeMeta{}, 0); err != nil {
+			return err
+		}
+	}
+}
+
+// yamlError puts the line, which the library has in its words, where the others are.
+func (p *parser) yamlError(err error) error {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	if several := (*yaml.TypeError)(nil); errors.As(err, &several) && len(several.Errors) > 0 {
+		text = several.Errors[0]
+	}
+	if rest, ok := strings.CutPrefix(text, "line "); ok {
+		if line, reason, ok := strings.Cut(rest, ": "); ok {
+			return fmt.Errorf("%s:%s: %s", p.file, line, reason)
+		}
+	}
+	return fmt.Errorf("%s: %s", p.file, text)
+}
+
+// node takes in the object n, items of a list one by one, so that each has its line and its own memory.
+func (p *parser) node(n *yaml.Node, of typeMeta, depth int) error {
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+		return nil // nothing between two separators
+	}
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n.Kind != yaml.MappingNode {
+		return p.fail(n.Line, "a document that is no object")
+	}
+	var head typeMeta
+	var items *yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		switch value := n.Content[i+1]; n.Content[i].Value {
+		case "kind":
+			head.Kind = value.Value
+		case "apiVersion":
+			head.APIVersion = value.Value
+		case "items":
+			items = value
+		}
+	}
+	if strings.HasSuffix(head.Kind, "List") && items != nil && items.Kind == yaml.SequenceNode {
+		if depth == maxNesting {
+			return p.fail(n.Line, "Lists in Lists, more than %d deep", maxNesting)
+		}
+		for _, item := range items.Content {
+			if err := p.node(item, itemMeta(head), depth+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+
+	size := 0
+	if !measure(n, &size, p.budget, 0) {
+		return p.fail(n.Line, "aliases make the file too large, or refer to themselves")
+	}
+	p.budget -= size
+	var v any
+	if err := n.Decode(&v); err != nil {
+		return p.yamlError(err)
+	}
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return p.fail(n.Line, "%w", err)
+	}
+	return p.object(&lineCounter{line: n.Line}, 0, raw, of, depth)
+}
+
+// maxDepth is how deep a document may nest; encoding/json has the same limit.
+const maxDepth = 10000
+
+// measure adds to size about how long n is when its aliases are written out, and reports whether that fits the budget. On
+// the way it makes dates the strings that Kubernetes takes them for.
+func measure(n *yaml.Node, size *int, budget, depth int) bool {
+	*size += len(n.Value) + 8
+	if *size > budget || depth > maxDepth {
+		return false
+	}
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!timestamp" {
+		n.Tag = "!!str"
+	}
+	if n.Kind == yaml.AliasNode {
+		return measure(n.Alias, size, budget, depth+1)
+	}
+	for i, c := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 0 && c.Kind == yaml.ScalarNode && c.ShortTag() != "!!merge" {
+			c.Tag = "!!str"
+		}
+		if !measure(c, size, budget, depth+1) {
+			return false
+		}
+	}
+	return true
+}
+
+// take keeps what is needed of the object raw.
+func (p *parser) take(line int, of typeMeta, raw json.RawMessage) error {
+	m := &manifest{kind: of.Kind, file: p.file, line: line}
+	var err error
+	switch of {
+	case typeMeta{"v1", kindNamespace}:
+		var o api.Namespace
+		if err = json.Unmarshal(raw, &o); err == nil {
+			m.name.name = o.Name
+			m.labels = maps.Clone(o.Labels)
+			if m.labels == nil {
+				m.labels = make(map[string]string, 1)
+			}
+			m.labels[api.LabelMetadataName] = o.Name // as an API server does
+		}
+	case typeMeta{"v1", kindService}:
+		var o api.Service
+		if err = json.Unmarshal(raw, &o); err == nil {
+			m.ofService(&o)
+		}
+	case typeMeta{"discovery.k8s.io/v1", kindSlice}:
+		var o discovery.EndpointSlice
+		if err = json.Unmarshal(raw, &o); err == nil {
+			m.ofSlice(&o)
+		}
+	case typeMeta{"v1", kindPod}:
+		var o api.Pod
+		if err = json.Unmarshal(raw, &o); err == nil && !m.ofPod(&o) {
+			return nil
+		}
+	case typeMeta{"v1", kindConfigMap}:
+		var o api.ConfigMap
+		if err = json.Unmarshal(raw, &o); err == nil {
+			m.name = inNamespace(&o.Namespace, o.Name)
+			data := configMapData(&o)
+			m.configMap = &ConfigMapEvent{Data: data, ResourceVersion: contentVersion(data), Found: true}
+		}
+	default:
+		p.others++
+		return nil
+	}
+	if err != nil {
+		return p.fail(line, "%s %s: %w", of.Kind, nameIn(raw), err)
+	}
+	if m.name.name == "" {
+		return p.fail(line, "%s without metadata.name", of.Kind)
+	}
+	p.out = append(p.out, m)
+	return nil
+}
+
+// nameIn is the name of an object that can't be read otherwise.
+func nameIn(raw json.RawMessage) string {
+	var o struct{ Metadata struct{ Namespace, Name any } }
+	_ = json.Unmarshal(raw, &o) // what can be read of it is read
+	if o.Metadata.Namespace == nil {
+		return fmt.Sprintf("%v", o.Metadata.Name)
+	}
+	return fmt.Sprintf("%v/%v", o.Metadata.Namespace, o.Metadata.Name)
+}
+
+// inNamespace puts an object that names no namespace into "default", as kubectl does.
+func inNamespace(ns *string, name string) objectName {
+	if *ns == "" {
+		*ns = api.NamespaceDefault
+	}
+	return objectName{*ns, name}
+}
+
+func (m *manifest) ofService(o *api.Service) {
+	m.name = inNamespace(&o.Namespace, o.Name)
+	m.labels = o.Labels
+	for i := range o.Spec.Ports {
+		if o.Spec.Ports[i].Protocol == "" {
+			o.Spec.Ports[i].Protocol = api.ProtocolTCP
+		}
+	}
+	spec := serviceSpec(o)
+	m.service = &spec
+	m.addresses = !spec.External && o.Spec.ClusterIP == "" && len(o.Spec.ClusterIPs) == 0
+}
+
+func (m *manifest) ofSlice(o *discovery.EndpointSlice) {
+	m.name = inNamespace(&o.Namespace, o.Name)
+	m.labels = o.Labels
+	for i := range o.Ports {
+		if o.Ports[i].Protocol == nil {
+			tcp := api.ProtocolTCP
+			o.Ports[i].Protocol = &tcp
+		}
+	}
+	m.slice = sliceSpec(o, false)
+	m.slicePods = m.slice
+	if slices.ContainsFunc(o.Endpoints, func(ep discovery.Endpoint) bool { return ep.TargetRef != nil }) {
+		m.slicePods = sliceSpec(o, true)
+	}
+}
+
+// ofPod reports whether there is a pod that can be asked for.
+func (m *manifest) ofPod(o *api.Pod) bool {
+	switch o.Status.Phase {
+	case api.PodSucceeded, api.PodFailed, api.PodUnknown:
+		return false
+	}
+	if !o.DeletionTimestamp.IsZero() {
+		return false
+	}
+	m.name = inNamespace(&o.Namespace, o.Name)
+	m.labels = o.Labels
+	m.pod = podSpec(o)
+	return true
+}
+
+// contentVersion is a resource version for an object that has no other.
+func contentVersion(data map[string]string) string {
+	h := fnv.New128a()
+	for _, k := range slices.Sorted(maps.Keys(data)) {
+		fmt.Fprintf(h, "%d %d %s%s", len(k), len(data[k]), k, data[k])
+	}
+	return fmt.Sprintf("%x", h.Sum(nil))
+}

@@ -1,0 +1,190 @@
+package source
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+const svcJSON = `{"apiVersion":"v1","kind":"Service","metadata":{"name":"web"},"spec":{"clusterIP":"10.0.0.1"}}`
+
+func TestParse(t *testing.T) {
+	tests := []struct {
+		name, text string
+		want       string // kind namespace/name:line, one a word
+	}{
+		{"nothing", "", ""},
+		{"comments", "# nothing\n---\n# here\n---\n", ""},
+		{"one", "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n", "Service default/web:1"},
+		{"several", "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\n\n" +
+			"apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: a}\n---\n" +
+			"apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\n...\n---\n" +
+			"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: a}\n",
+			"Namespace /a:2 Pod a/p:7 ConfigMap a/c:16"},
+		{"list", "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: {name: a}\n" +
+			"- apiVersion: v1\n  kind: List\n  items:\n  - apiVersion: v1\n    kind: Service\n    metadata: {name: b}\n",
+			"Service default/a:4 Service default/b:10"},
+		{"kind after items", "apiVersion: v1\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: {name: a}\nkind: List\n", "Service default/a:3"},
+		{"empty list", "apiVersion: v1\nkind: List\nitems: []\n---\napiVersion: v1\nkind: List\nitems:\n", ""},
+		{"typed list", "apiVersion: discovery.k8s.io/v1\nkind: EndpointSliceList\nitems:\n- metadata: {name: a, namespace: x}\n", "EndpointSlice x/a:4"},
+		{"JSON", "\n" + svcJSON + "\n\n" + svcJSON, "Service default/web:2 Service default/web:4"},
+		{"JSON list", `{"kind":"List","apiVersion":"v1","items":[` + "\n" + svcJSON + ",\n" + svcJSON + "]}", "Service default/web:2 Service default/web:3"},
+		{"JSON typed list", `{"kind":"ServiceList","apiVersion":"v1","items":[` + "\n" + `{"metadata":{"name":"a","namespace":"b"}}]}`, "Service b/a:2"},
+		{"JSON between YAML", "---\n" + svcJSON + "\n---\napiVersion: v1\nkind: Service\nmetadata: {name: b}\n", "Service default/web:2 Service default/b:4"},
+		{"flow style", "{apiVersion: v1, kind: Service, metadata: {name: web}}", "Service default/web:1"},
+		{"byte order mark", "\uFEFFapiVersion: v1\nkind: Service\nmetadata: {name: web}\n", "Service default/web:1"},
+		{"carriage returns", "apiVersion: v1\r\nkind: Service\r\nmetadata: {name: web}\r\n---\r\n", "Service default/web:1"},
+		{"anchors", "apiVersion: v1\nkind: Service\nmetadata: &m {name: web}\n---\napiVersion: v1\nkind: List\nitems:\n- &a\n  apiVersion: v1\n  kind: Pod\n  metadata: {name: p}\n- *a\n",
+			"Service default/web:1 Pod default/p:8 Pod default/p:8"},
+		{"dates and numbers", "apiVersion: v1\nkind: Service\nmetadata: {name: web, labels: {d: 2020-01-01}, creationTimestamp: 2020-01-01T00:00:00Z}\n", "Service default/web:1"},
+		{"keys that are no strings", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {1: a, true: b}\n", "ConfigMap default/c:1"},
+		{"the Service of another", "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: web}\n", ""},
+		{"finished and terminating pods", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nstatus: {phase: Succeeded}\n---\n" +
+			"apiVersion: v1\nkind: Pod\nmetadata: {name: b, deletionTimestamp: \"2020-01-01T00:00:00Z\"}\n", ""},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := parse("f", []byte(tc.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var words []string
+			for _, m := range got {
+				words = append(words, m.kind+" "+m.name.String()+strings.TrimPrefix(m.at(), "f"))
+			}
+			if s := strings.Join(words, " "); s != tc.want {
+				t.Errorf("got  %q\nwant %q", s, tc.want)
+			}
+		})
+	}
+}
+
+func TestParseErrors(t *testing.T) {
+	deep := strings.Repeat(`{"apiVersion":"v1","kind":"List","items":[`, maxNesting+2) + strings.Repeat("]}", maxNesting+2)
+	bomb := "a: &a " + strings.Repeat("x", 1<<20) + "\nb: [" + strings.Repeat("*a,", 100) + "*a]\napiVersion: v1\nkind: Service\n"
+	tests := []struct {
+		name, text, want string
+	}{
+		{"a scalar", "\n\nhello\n", "f:3: a document that is no object"},
+		{"a sequence", "- a\n", "f:1: a document that is no object"},
+		{"a JSON scalar", svcJSON + "\n1", "f:2: a document that is no object"},
+		{"no kind", "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\n\na: b\n", "f:6: an object without kind and apiVersion"},
+		{"an item that is none", "apiVersion: v1\nkind: List\nitems:\n- a\n", "f:4: a document that is no object"},
+		{"no name", "---\napiVersion: v1\nkind: Service\n", "f:2: Service without metadata.name"},
+		{"bad YAML", "apiVersion: v1\nkind: Service\n  metadata: {\n", "f:3: mapping values are not allowed"},
+		{"tab", "a:\n\tb: c\n", "f:2: found character that cannot start any token"},
+		{"key twice", "apiVersion: v1\nkind: Service\nkind: Pod\nmetadata: {name: a}\n", "f:3: mapping key \"kind\" already defined at line 2"},
+		{"bad JSON", svcJSON + "\n{", "f:2: no JSON: unexpected EOF"},
+		{"wrong type", "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: b}\nspec: {ports: 1}\n", "f:1: Service b/a: json: cannot unmarshal number"},
+		{"wrong type in a list", "apiVersion: v1\nkind: ServiceList\nitems:\n- metadata: {name: a}\n- metadata: {name: b}\n  spec: {ports: 1}\n", "f:5: Service b: json: cannot"},
+		{"Lists in Lists", deep, "f:1: Lists in Lists, more than 10 deep"},
+		{"an alias of itself", "apiVersion: v1\nkind: Service\nmetadata: &a\n  b: *a\n", "f:1: aliases make the file too large, or refer to themselves"},
+		{"aliases that are large", bomb, "f:1: aliases make the file too large"},
+		{"bytes", "\x00\x01", "f: control characters are not allowed"},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			got, err := parse("f", []byte(tc.text))
+			if err == nil || !strings.HasPrefix(err.Error(), tc.want) {
+				t.Errorf("got %v, %v\nwant %s", got, err, tc.want)
+			}
+		})
+	}
+	if _, err := parse("f", make([]byte, maxManifest+1)); err == nil || err.Error() != "f: larger than 256 MiB" {
+		t.Errorf("a large file: %v", err)
+	}
+}
+
+func TestParseDefaults(t *testing.T) {
+	got, err := parse("f", []byte(`
+apiVersion: v1
+kind: Service
+metadata: {name: web, labels: {a: b}}
+spec: {ports: [{port: 80}, {port: 53, protocol: UDP}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: s, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+endpoints: [{addresses: [10.0.0.1], targetRef: {kind: Pod, name: p}}]
+ports: [{port: 80}]
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: a}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: c}
+data: {k: v}
+binaryData: {b: AAE=}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	web, slice, ns, cm := got[0], got[1], got[2], got[3]
+	if p := web.service.Ports; !web.addresses || p[0] != (services.Port{Protocol: "TCP", Number: 80}) || p[1].Protocol != "UDP" {
+		t.Errorf("Service: %+v", web.service)
+	}
+	if web.labels["a"] != "b" {
+		t.Errorf("labels: %v", web.labels)
+	}
+	if p := slice.slice.Ports; p[0] != (services.Port{Protocol: "TCP", Number: 80}) {
+		t.Errorf("EndpointSlice: %+v", slice.slice)
+	}
+	if a, b := slice.slice.Endpoints[0].Name, slice.slicePods.Endpoints[0].Name; a != "" || b != "p" {
+		t.Errorf("endpoint names %q and, of pods, %q", a, b)
+	}
+	if ns.labels["kubernetes.io/metadata.name"] != "a" {
+		t.Errorf("labels of the Namespace: %v", ns.labels)
+	}
+	if d := cm.configMap.Data; d["k"] != "v" || d["b"] != "\x00\x01" || !cm.configMap.Found || cm.configMap.ResourceVersion == "" {
+		t.Errorf("ConfigMap: %+v", cm.configMap)
+	}
+}
+
+func FuzzManifests(f *testing.F) {
+	for _, s := range []string{
+		svcJSON, svcJSON + "\n" + svcJSON,
+		"apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: {name: web}\n  spec: {clusterIPs: [10.0.0.1, fd00::1]}\n",
+		"apiVersion: discovery.k8s.io/v1\nkind: EndpointSliceList\nitems:\n- metadata: {name: a, labels: {kubernetes.io/service-name: web}}\n  endpoints: [{addresses: [10.0.0.1]}]\n",
+		"apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nstatus: {podIPs: [{ip: 10.0.0.1}]}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: b}\nbinaryData: {b: AAE=}\n",
+		"a: &a [*a]\n", "a: &a {<<: *a}\n", "? {a: b}\n: c\n", "{apiVersion: v1, kind: Namespace, metadata: {name: ~}}", "%YAML 1.1\n---\n...\n",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, err := parse("f", b)
+		if err != nil && !strings.HasPrefix(err.Error(), "f:") {
+			t.Errorf("an error that does not say where: %v", err)
+		}
+		size := 0
+		for _, m := range got {
+			if m.name.name == "" {
+				t.Error("an object without a name")
+			}
+			if (m.kind != kindNamespace) != (m.name.namespace != "") {
+				t.Errorf("%s %v", m.kind, m.name)
+			}
+			text, err := json.Marshal(m.service)
+			if err != nil {
+				t.Error(err)
+			}
+			size += len(text)
+			if m.service != nil {
+				packService(*m.service)
+			}
+			if m.slice != nil {
+				packSlice(m.slice)
+			}
+			if m.pod != nil {
+				packPod(m.pod)
+			}
+		}
+		if size > 100*len(b)+100*growth {
+			t.Errorf("%d bytes grew to %d", len(b), size)
+		}
+	})
+}

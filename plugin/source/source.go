@@ -1,0 +1,135 @@
+// Package source is where a cluster's objects come from: the API server, or manifest files. It keeps the indexes of
+// package services up to date, follows ConfigMaps, and tells when files change.
+package source
+
+import (
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/kubernetes"
+)
+
+var log = clog.NewWithPlugin("kubehosts")
+
+// Spec says where objects come from. Two that are equal name the same Source. The zero Spec is the API server of the
+// cluster that the process runs in.
+type Spec struct {
+	Manifests string // patterns of manifest files, one a line; with it, no API server is asked and the rest means nothing
+
+	Kubeconfig string // a kubeconfig file; "" for none
+	Context    string // the context of Kubeconfig to use; "" for its current one
+
+	Endpoint                  string // URL of the API server, when there is no Kubeconfig; "" for the one of this cluster
+	CertFile, KeyFile, CAFile string // TLS towards Endpoint, each may be ""
+
+	QPS         float32 // most requests a second to the API server; 0 for client-go's default
+	Burst       int     // most requests ahead of that rate; 0 for the default
+	MaxInflight int     // most requests without a reply at one time; 0 for no limit. A watch counts until it is accepted
+}
+
+// Source is the process's one connection to the place that a Spec names. Everything that asks it for the same objects
+// shares one index and one set of watches. It is safe for concurrent use.
+type Source struct {
+	spec Spec
+	refs int // guarded by sources.mu
+
+	client    *kubernetes.Clientset // nil when there are manifests
+	http      *http.Client
+	manifests *manifests // nil when there is a client
+
+	mu         sync.Mutex
+	groups     map[groupKey]*group
+	configMaps map[objectName]*configMap
+}
+
+// objectName is the name of a namespaced object.
+type objectName struct{ namespace, name string }
+
+func (n objectName) String() string { return n.namespace + "/" + n.name }
+
+var sources struct {
+	mu  sync.Mutex
+	all map[Spec]*Source
+}
+
+// Open returns the Source for spec, which lives until Close was called as often as Open. A second server block, or the
+// next Corefile after a reload, thus finds the connection of the first with its watches running.
+//
+// For an API server the client is made, but nothing is sent yet; what is wrong with its configuration is the error. For
+// manifests all files are read, and one that can't be understood is the error, with file and line. When the Source is
+// open already such a file is no error: its last good state goes on.
+func Open(spec Spec) (*Source, error) {
+	sources.mu.Lock()
+	defer sources.mu.Unlock()
+
+	if s := sources.all[spec]; s != nil {
+		s.refs++
+		return s, nil
+	}
+	s := &Source{
+		spec:       spec,
+		refs:       1,
+		groups:     make(map[groupKey]*group),
+		configMaps: make(map[objectName]*configMap),
+	}
+	var err error
+	if spec.Manifests != "" {
+		s.manifests, err = openManifests(s, strings.Split(spec.Manifests, "\n"))
+	} else {
+		s.http, s.client, err = newClient(spec)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if sources.all == nil {
+		sources.all = make(map[Spec]*Source)
+	}
+	sources.all[spec] = s
+	return s, nil
+}
+
+// Close gives back what one Open gave out. With the last, all watches stop.
+func (s *Source) Close() {
+	sources.mu.Lock()
+	defer sources.mu.Unlock()
+
+	if s.refs--; s.refs != 0 {
+		return
+	}
+	delete(sources.all, s.spec)
+	if s.manifests != nil {
+		s.manifests.files.Close()
+	}
+
+	s.mu.Lock()
+	for key, g := range s.groups {
+		g.stopAll()
+		delete(s.groups, key)
+	}
+	for name, c := range s.configMaps {
+		c.stop()
+		delete(s.configMaps, name)
+	}
+	s.mu.Unlock()
+	if s.http != nil {
+		utilnet.CloseIdleConnectionsFor(s.http.Transport)
+	}
+}
+
+// namespaceFile is where the kubelet tells a pod its namespace.
+const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// InClusterNamespace returns the namespace of the pod that the process runs in, or "kube-system" when it runs in none.
+func InClusterNamespace() string { return namespaceFrom(namespaceFile) }
+
+func namespaceFrom(file string) string {
+	b, err := os.ReadFile(file) // #nosec G304 -- a constant but in tests
+	if ns := strings.TrimSpace(string(b)); err == nil && ns != "" {
+		return ns
+	}
+	return "kube-system"
+}

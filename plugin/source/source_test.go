@@ -1,0 +1,707 @@
+package source
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// apiServer speaks as much of the Kubernetes API as a reflector needs, in JSON.
+type apiServer struct {
+	*httptest.Server
+
+	mu       sync.Mutex
+	version  int
+	objects  map[string]map[string]object // by resource and namespace/name
+	streams  map[chan string]string       // the open watches, and their resource
+	seen     map[string]int               // requests by "list resource" or "watch resource"
+	queries  map[string]string            // the last query of each
+	header   http.Header                  // of the last request
+	status   map[string]int               // what requests for a resource are answered with, "" for all; 0 for as they should be
+	noStream bool                         // does not know of streamed lists
+}
+
+type object map[string]any
+
+var kinds = map[string][2]string{
+	"namespaces": {"v1", "Namespace"}, "services": {"v1", "Service"}, "pods": {"v1", "Pod"}, "configmaps": {"v1", "ConfigMap"},
+	"endpointslices": {"discovery.k8s.io/v1", "EndpointSlice"},
+}
+
+func newAPIServer(t *testing.T) *apiServer {
+	a := &apiServer{
+		objects: make(map[string]map[string]object), streams: make(map[chan string]string),
+		seen: make(map[string]int), queries: make(map[string]string), status: make(map[string]int),
+	}
+	a.Server = httptest.NewServer(a)
+	t.Cleanup(func() {
+		a.cut()
+		a.Server.Close()
+	})
+	return a
+}
+
+func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	resource := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	q := r.URL.Query()
+	verb := "list " + resource
+	if q.Get("watch") != "" {
+		verb = "watch " + resource
+	}
+	stream := q.Get("sendInitialEvents") == "true"
+
+	a.mu.Lock()
+	a.seen[verb]++
+	a.queries[verb] = r.URL.RawQuery
+	a.header = r.Header
+	status := a.status[""] + a.status[resource]
+	if stream && a.noStream {
+		status = http.StatusUnprocessableEntity
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if status != 0 {
+		a.mu.Unlock()
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"so it is","code":%d,"reason":%q}`, status, reasons[status])
+		return
+	}
+	var items []object
+	for _, o := range a.objects[resource] {
+		if f := q.Get("fieldSelector"); !strings.HasPrefix(f, "metadata.name=") || f == "metadata.name="+o["metadata"].(object)["name"].(string) {
+			items = append(items, o)
+		}
+	}
+	version := strconv.Itoa(a.version)
+	if q.Get("watch") == "" {
+		a.mu.Unlock()
+		kind := kinds[resource]
+		_ = json.NewEncoder(w).Encode(object{
+			"apiVersion": kind[0], "kind": kind[1] + "List", "metadata": object{"resourceVersion": version}, "items": items,
+		})
+		return
+	}
+	events := make(chan string, 100)
+	if stream {
+		for _, o := range items {
+			events <- event("ADDED", o)
+		}
+		events <- event("BOOKMARK", object{
+			"apiVersion": kinds[resource][0], "kind": kinds[resource][1],
+			"metadata": object{"resourceVersion": version, "annotations": object{"k8s.io/initial-events-end": "true"}},
+		})
+	}
+	a.streams[events] = resource
+	a.mu.Unlock()
+	defer func() {
+		a.mu.Lock()
+		delete(a.streams, events)
+		a.mu.Unlock()
+	}()
+	w.(http.Flusher).Flush()
+	for {
+		select {
+		case e, ok := <-events:
+			if !ok {
+				return
+			}
+			fmt.Fprintln(w, e)
+			w.(http.Flusher).Flush()
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+var reasons = map[int]string{403: "Forbidden", 422: "Invalid", 503: "ServiceUnavailable"}
+
+func event(kind string, o object) string {
+	b, _ := json.Marshal(object{"type": kind, "object": o})
+	return string(b)
+}
+
+// put adds or changes an object; spec is what it has beside its metadata.
+func (a *apiServer) put(resource, namespace, name string, metadata, spec object) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.version++
+	o := object{"apiVersion": kinds[resource][0], "kind": kinds[resource][1]}
+	for k, v := range spec {
+		o[k] = v
+	}
+	m := object{"namespace": namespace, "name": name, "resourceVersion": strconv.Itoa(a.version)}
+	for k, v := range metadata {
+		m[k] = v
+	}
+	o["metadata"] = m
+	if a.objects[resource] == nil {
+		a.objects[resource] = make(map[string]object)
+	}
+	kind := "ADDED"
+	if a.objects[resource][namespace+"/"+name] != nil {
+		kind = "MODIFIED"
+	}
+	a.objects[resource][namespace+"/"+name] = o
+	a.tell(resource, event(kind, o))
+}
+
+func (a *apiServer) remove(resource, namespace, name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.version++
+	o := a.objects[resource][namespace+"/"+name]
+	o["metadata"].(object)["resourceVersion"] = strconv.Itoa(a.version)
+	delete(a.objects[resource], namespace+"/"+name)
+	a.tell(resource, event("DELETED", o))
+}
+
+func (a *apiServer) tell(resource, e string) {
+	for events, of := range a.streams {
+		if of == resource {
+			events <- e
+		}
+	}
+}
+
+// cut ends all watches.
+func (a *apiServer) cut() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for events := range a.streams {
+		close(events)
+		delete(a.streams, events)
+	}
+}
+
+func (a *apiServer) answer(resource string, status int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.status[resource] = status
+}
+
+// asked returns the requests so far.
+func (a *apiServer) asked() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return fmt.Sprint(a.seen) // sorted by key
+}
+
+func (a *apiServer) open(t *testing.T) *Source {
+	t.Helper()
+	s, err := Open(Spec{Endpoint: a.URL})
+	must(t, err)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func listed(t *testing.T, s *Source, sel Selection) *Objects {
+	t.Helper()
+	o, err := s.Objects(sel)
+	must(t, err)
+	t.Cleanup(o.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	must(t, o.Wait(ctx))
+	if !o.Synced() {
+		t.Error("Wait returned, and it is not synced")
+	}
+	return o
+}
+
+func (a *apiServer) putService(name, ip string) {
+	a.put("services", "default", name, nil, object{"spec": object{"clusterIP": ip}})
+}
+
+func (a *apiServer) putSlice(name string, metadata object, ips ...string) {
+	if metadata == nil {
+		metadata = object{}
+	}
+	if metadata["labels"] == nil {
+		metadata["labels"] = object{"kubernetes.io/service-name": "web"}
+	}
+	a.put("endpointslices", "default", name, metadata, object{"addressType": "IPv4", "endpoints": []object{{"addresses": ips}}})
+}
+
+func slicesOf(o *Objects, ip string) (n int) {
+	for range o.Index().State().SlicesWith(netip.MustParseAddr(ip)) {
+		n++
+	}
+	return n
+}
+
+func TestWatch(t *testing.T) {
+	a := newAPIServer(t)
+	a.put("namespaces", "", "default", nil, nil)
+	a.putService("web", "10.0.0.1")
+	a.putSlice("web-1", nil, "10.1.0.1")
+	o := listed(t, a.open(t), Selection{Endpoints: true})
+	if ip := ipOf(o, "web"); ip != "10.0.0.1" || slicesOf(o, "10.1.0.1") != 1 || !o.Index().State().Synced() {
+		t.Errorf("after the list, web has %q", ip)
+	}
+	if got, want := a.asked(), "map[watch endpointslices:1 watch namespaces:1 watch services:1]"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	a.mu.Lock()
+	if ua := a.header.Get("User-Agent"); !strings.HasPrefix(ua, "kubehosts") {
+		t.Errorf("User-Agent %q", ua)
+	}
+	if accept := a.header.Get("Accept"); !strings.HasPrefix(accept, "application/vnd.kubernetes.protobuf") {
+		t.Errorf("Accept %q", accept)
+	}
+	a.mu.Unlock()
+
+	a.putService("web", "10.0.0.2")
+	a.putService("db", "10.0.0.3")
+	a.put("services", "default", "odd", nil, object{"spec": object{"clusterIPs": []string{"x", "10.0.0.4"}}})
+	eventually(t, "changes", func() bool {
+		return ipOf(o, "web") == "10.0.0.2" && ipOf(o, "db") == "10.0.0.3" && ipOf(o, "odd") == "10.0.0.4"
+	})
+	if n := value(objectsHeld.WithLabelValues(kindService)); n != 3 {
+		t.Errorf("%v Services are counted", n)
+	}
+	a.remove("services", "default", "db")
+	eventually(t, "a deletion", func() bool { return ipOf(o, "db") == "" })
+
+	// A slice that no longer says whose it is, and one that never did.
+	a.putSlice("stray", object{"labels": object{"a": "b"}}, "10.1.0.9")
+	a.putSlice("web-1", object{"labels": object{"a": "b"}}, "10.1.0.1")
+	eventually(t, "a slice without its label", func() bool { return slicesOf(o, "10.1.0.1") == 0 })
+	a.remove("endpointslices", "default", "stray")
+	a.putSlice("web-1", nil, "10.1.0.2")
+	eventually(t, "a slice with its label again", func() bool { return slicesOf(o, "10.1.0.2") == 1 })
+	if n := value(objectsHeld.WithLabelValues(kindSlice)); n != 1 {
+		t.Errorf("%v EndpointSlices are counted", n)
+	}
+	o.Close()
+	if n := value(objectsHeld.WithLabelValues(kindSlice)); n != 0 {
+		t.Errorf("%v EndpointSlices are counted when nobody wants them", n)
+	}
+}
+
+func TestSharing(t *testing.T) {
+	before := runtime.NumGoroutine()
+	a := newAPIServer(t)
+	a.putService("web", "10.0.0.1")
+	a.put("pods", "default", "p", nil, object{"status": object{"podIPs": []object{{"ip": "10.1.0.1"}}}})
+	pods := func(o *Objects) int { return len(o.Index().State().PodsWith(netip.MustParseAddr("10.1.0.1"))) }
+
+	s, err := Open(Spec{Endpoint: a.URL})
+	must(t, err)
+	again, err := Open(Spec{Endpoint: a.URL})
+	must(t, err)
+	if s != again {
+		t.Error("two Sources for one Spec")
+	}
+	o := listed(t, s, Selection{Endpoints: true})
+	same := listed(t, again, Selection{Endpoints: true})
+	if o.Index() != same.Index() {
+		t.Error("two indexes for one Selection")
+	}
+	want := "map[watch endpointslices:1 watch namespaces:1 watch services:1]"
+	if got := a.asked(); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+
+	verified := listed(t, s, Selection{Endpoints: true, Pods: true})
+	if verified.Index() != o.Index() || pods(verified) != 1 {
+		t.Errorf("%d pods", pods(verified))
+	}
+	want = "map[watch endpointslices:1 watch namespaces:1 watch pods:1 watch services:1]"
+	if got := a.asked(); got != want {
+		t.Errorf("with pods\ngot  %s\nwant %s", got, want)
+	}
+	a.mu.Lock()
+	if q := a.queries["watch pods"]; !strings.Contains(q, "status.phase%21%3DSucceeded") {
+		t.Errorf("pods are asked for with %s", q)
+	}
+	a.mu.Unlock()
+	a.put("pods", "default", "p", object{"deletionTimestamp": "2020-01-01T00:00:00Z"}, object{"status": object{"podIPs": []object{{"ip": "10.1.0.7"}}}})
+	a.put("pods", "default", "q", nil, object{"status": object{"podIPs": []object{{"ip": "10.1.0.1"}}}})
+	eventually(t, "a terminating pod keeps its address", func() bool { return pods(verified) == 2 })
+
+	// The first Open and Selection go, as with a Corefile reload; nothing is asked again.
+	o.Close()
+	o.Close()
+	s.Close()
+	a.putService("web", "10.0.0.2")
+	eventually(t, "a change after the first Close", func() bool { return ipOf(same, "web") == "10.0.0.2" })
+	verified.Close()
+	if pods(same) != 0 {
+		t.Error("pods are kept that nobody wants")
+	}
+	if got := a.asked(); got != want {
+		t.Errorf("after Close\ngot  %s\nwant %s", got, want)
+	}
+
+	same.Close()
+	if err := same.Wait(t.Context()); err != nil {
+		t.Errorf("what was listed before Close: %v", err)
+	}
+	again.Close()
+	fresh, err := Open(Spec{Endpoint: a.URL})
+	must(t, err)
+	if fresh == s {
+		t.Error("a closed Source was opened again")
+	}
+	fresh.Close()
+	a.cut()
+	a.Server.Close()
+	eventually(t, "all goroutines end", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+func TestListWhereNoStream(t *testing.T) {
+	a := newAPIServer(t)
+	a.noStream = true
+	a.putService("web", "10.0.0.1")
+	a.put("pods", "default", "gone", object{"deletionTimestamp": "2020-01-01T00:00:00Z"}, nil)
+	o := listed(t, a.open(t), Selection{Pods: true})
+	if ip := ipOf(o, "web"); ip != "10.0.0.1" {
+		t.Errorf("web has %q", ip)
+	}
+	eventually(t, "the watch", func() bool { return strings.Contains(a.asked(), "watch services:2") })
+	a.putService("web", "10.0.0.2")
+	eventually(t, "a change", func() bool { return ipOf(o, "web") == "10.0.0.2" })
+}
+
+func TestSelectorsArePushed(t *testing.T) {
+	a := newAPIServer(t)
+	listed(t, a.open(t), Selection{Labels: "a=b", NamespaceLabels: "c in (d,e)", Endpoints: true})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for verb, want := range map[string]string{
+		"watch services": "labelSelector=a%3Db", "watch endpointslices": "labelSelector=a%3Db",
+		"watch namespaces": "labelSelector=c+in+%28d%2Ce%29",
+	} {
+		if q := a.queries[verb]; !strings.Contains(q, want) {
+			t.Errorf("%s with %s, want %s", verb, q, want)
+		}
+	}
+}
+
+func TestOutage(t *testing.T) {
+	a := newAPIServer(t)
+	a.putService("web", "10.0.0.1")
+	s := a.open(t)
+	o := listed(t, s, Selection{})
+	a.answer("", http.StatusServiceUnavailable)
+	a.cut()
+	asked := a.asked()
+	eventually(t, "it is tried again", func() bool { return a.asked() != asked })
+	if ip := ipOf(o, "web"); ip != "10.0.0.1" || !o.Synced() {
+		t.Errorf("web has %q while the API server is down", ip)
+	}
+	a.putService("web", "10.0.0.2")
+	a.answer("", 0)
+	eventually(t, "what changed meanwhile", func() bool { return ipOf(o, "web") == "10.0.0.2" })
+}
+
+func TestWaitEnds(t *testing.T) {
+	a := newAPIServer(t)
+	a.answer("services", http.StatusForbidden)
+	o, err := a.open(t).Objects(Selection{})
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := o.Wait(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if o.Synced() || o.Index().State().Synced() {
+		t.Error("synced without the Services")
+	}
+	done := make(chan error)
+	go func() { done <- o.Wait(t.Context()) }()
+	o.Close()
+	if err := <-done; err == nil {
+		t.Error("Wait returned no error after Close")
+	}
+}
+
+// configMapEvents follows a ConfigMap.
+func configMapEvents(t *testing.T, s *Source, name string) (<-chan ConfigMapEvent, func()) {
+	t.Helper()
+	events := make(chan ConfigMapEvent, 100)
+	stop := s.ConfigMap("kube-system", name, func(e ConfigMapEvent) { events <- e })
+	t.Cleanup(stop)
+	return events, stop
+}
+
+func next(t *testing.T, events <-chan ConfigMapEvent, what string) ConfigMapEvent {
+	t.Helper()
+	select {
+	case e := <-events:
+		return e
+	case <-time.After(patience):
+		t.Fatalf("%s: not told", what)
+		return ConfigMapEvent{}
+	}
+}
+
+func TestConfigMap(t *testing.T) {
+	a := newAPIServer(t)
+	put := func(v string) {
+		a.put("configmaps", "kube-system", "coredns", nil, object{"data": object{"Corefile": v}})
+	}
+	put("1")
+	a.put("configmaps", "kube-system", "other", nil, object{"data": object{"Corefile": "other"}})
+	s := a.open(t)
+	events, stop := configMapEvents(t, s, "coredns")
+	if e := next(t, events, "found"); !e.Found || e.Data["Corefile"] != "1" || e.ResourceVersion == "" {
+		t.Errorf("found: %+v", e)
+	}
+	a.mu.Lock()
+	if q := a.queries["watch configmaps"]; !strings.Contains(q, "fieldSelector=metadata.name%3Dcoredns") {
+		t.Errorf("asked with %s", q)
+	}
+	a.mu.Unlock()
+
+	late, stopLate := configMapEvents(t, s, "coredns")
+	if e := next(t, late, "late"); e.Data["Corefile"] != "1" {
+		t.Errorf("late: %+v", e)
+	}
+	if got, want := a.asked(), "map[watch configmaps:1]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	put("2")
+	for _, ch := range []<-chan ConfigMapEvent{events, late} {
+		if e := next(t, ch, "changed"); e.Data["Corefile"] != "2" {
+			t.Errorf("changed: %+v", e)
+		}
+	}
+	stopLate()
+	stopLate()
+	a.remove("configmaps", "kube-system", "coredns")
+	if e := next(t, events, "deleted"); e.Found || e.Err != nil || e.Data != nil {
+		t.Errorf("deleted: %+v", e)
+	}
+	stop()
+	eventually(t, "the watch ends with the last", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return len(a.streams) == 0
+	})
+	if len(late) != 0 {
+		t.Error("told after stop")
+	}
+}
+
+func TestConfigMapAbsent(t *testing.T) {
+	a := newAPIServer(t)
+	events, _ := configMapEvents(t, a.open(t), "coredns")
+	if e := next(t, events, "absent"); e.Found || e.Err != nil {
+		t.Errorf("absent: %+v", e)
+	}
+}
+
+func TestConfigMapRefused(t *testing.T) {
+	a := newAPIServer(t)
+	a.answer("configmaps", http.StatusForbidden)
+	a.put("configmaps", "kube-system", "coredns", nil, object{"data": object{"Corefile": "1"}})
+	events, _ := configMapEvents(t, a.open(t), "coredns")
+	if e := next(t, events, "refused"); e.Found || e.Err == nil {
+		t.Errorf("refused: %+v", e)
+	}
+	eventually(t, "it is tried again", func() bool { return strings.Contains(a.asked(), "list configmaps:2") })
+	if len(events) != 0 {
+		t.Errorf("told again: %+v", <-events)
+	}
+	a.answer("configmaps", 0)
+	if e := next(t, events, "granted"); !e.Found || e.Err != nil {
+		t.Errorf("granted: %+v", e)
+	}
+}
+
+// The last state is told, however slow the receiver is.
+func TestConfigMapSlowReceiver(t *testing.T) {
+	a := newAPIServer(t)
+	s := a.open(t)
+	hold, last := make(chan struct{}), make(chan string, 100)
+	var running sync.Mutex
+	stop := s.ConfigMap("kube-system", "coredns", func(e ConfigMapEvent) {
+		if !running.TryLock() {
+			t.Error("two calls at one time")
+			return
+		}
+		defer running.Unlock()
+		<-hold
+		last <- e.Data["v"]
+	})
+	defer stop()
+	for i := range 50 {
+		a.put("configmaps", "kube-system", "coredns", nil, object{"data": object{"v": strconv.Itoa(i)}})
+	}
+	close(hold)
+	for {
+		select {
+		case v := <-last:
+			if v == "49" {
+				return
+			}
+		case <-time.After(patience):
+			t.Fatal("the last state was not told")
+		}
+	}
+}
+
+func samples(t *testing.T, h prometheus.Observer) uint64 {
+	t.Helper()
+	var out dto.Metric
+	must(t, h.(prometheus.Metric).Write(&out))
+	return out.GetHistogram().GetSampleCount()
+}
+
+func TestProgrammingDuration(t *testing.T) {
+	a := newAPIServer(t)
+	stamp := object{"annotations": object{"endpoints.kubernetes.io/last-change-trigger-time": time.Now().Format(time.RFC3339Nano)}}
+	a.putService("web", "10.0.0.1")
+	a.putSlice("web-1", stamp, "10.1.0.1")
+	clusterIP, headless := programmingDuration.WithLabelValues("cluster_ip"), programmingDuration.WithLabelValues("headless_with_selector")
+	was, wasHeadless := samples(t, clusterIP), samples(t, headless)
+	o := listed(t, a.open(t), Selection{Endpoints: true})
+	if n := samples(t, clusterIP); n != was {
+		t.Errorf("the list was measured %d times", n-was)
+	}
+	a.putSlice("web-1", stamp, "10.1.0.2")
+	eventually(t, "a change is measured", func() bool { return samples(t, clusterIP) == was+1 })
+	a.putSlice("web-1", nil, "10.1.0.3")
+	a.putSlice("web-1", object{"annotations": object{"endpoints.kubernetes.io/last-change-trigger-time": "x"}}, "10.1.0.4")
+	eventually(t, "one without a time", func() bool { return slicesOf(o, "10.1.0.4") == 1 })
+	a.putService("web", "None")
+	eventually(t, "headless", func() bool { return o.Index().State().Service("default", "web").Headless() })
+	a.putSlice("web-1", stamp, "10.1.0.5")
+	eventually(t, "a change of a headless Service is measured", func() bool { return samples(t, headless) == wasHeadless+1 })
+	if n := samples(t, clusterIP); n != was+1 {
+		t.Errorf("measured %d times", n-was)
+	}
+}
+
+func TestRequestMetrics(t *testing.T) {
+	a := newAPIServer(t)
+	host := strings.TrimPrefix(a.URL, "http://")
+	listed(t, a.open(t), Selection{})
+	if n := value(requests.WithLabelValues("200", "GET", host)); n != 2 {
+		t.Errorf("%v requests counted", n)
+	}
+	if n := samples(t, requestDuration.WithLabelValues("GET", host)); n != 2 {
+		t.Errorf("%d requests timed", n)
+	}
+}
+
+func TestMaxInflight(t *testing.T) {
+	release := make(chan struct{})
+	arrived := make(chan struct{}, 10)
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		arrived <- struct{}{}
+		<-release
+	}))
+	defer srv.Close()
+	l := &limited{next: http.DefaultTransport, slots: make(chan struct{}, 1)}
+	get := func(ctx context.Context) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := l.RoundTrip(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
+	}
+	first := make(chan error)
+	go func() { first <- get(t.Context()) }()
+	<-arrived
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := get(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("a second one: %v", err)
+	}
+	if len(arrived) != 0 {
+		t.Error("two requests at one time")
+	}
+	close(release)
+	must(t, <-first, get(t.Context()))
+}
+
+func TestOpenErrors(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	dir := t.TempDir()
+	write(t, dir+"/config", "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]\n"+
+		"contexts: [{name: x, context: {cluster: c}}]\ncurrent-context: x\n")
+	tests := []struct {
+		spec Spec
+		want string
+	}{
+		{Spec{}, "no Kubernetes API server is known"},
+		{Spec{Kubeconfig: dir + "/missing"}, "kubeconfig " + dir + "/missing: "},
+		{Spec{Kubeconfig: dir + "/config", Context: "y"}, "kubeconfig " + dir + "/config: "},
+		{Spec{Endpoint: "https://127.0.0.1:1", CAFile: dir + "/ca"}, "endpoint https://127.0.0.1:1: "},
+		{Spec{Manifests: dir + "/a["}, `"` + dir + `/a[": syntax error in pattern`},
+	}
+	for _, tc := range tests {
+		s, err := Open(tc.spec)
+		if err == nil {
+			s.Close()
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), tc.want) {
+			t.Errorf("%+v: got %v, want %s", tc.spec, err, tc.want)
+		}
+	}
+	s, err := Open(Spec{Kubeconfig: dir + "/config", Context: "x", QPS: 3, MaxInflight: 2})
+	must(t, err)
+	s.Close()
+}
+
+func TestNamespaceFile(t *testing.T) {
+	f := t.TempDir() + "/namespace"
+	if ns := namespaceFrom(f); ns != "kube-system" {
+		t.Errorf("outside a pod: %q", ns)
+	}
+	must(t, os.WriteFile(f, []byte("dns\n"), 0o600))
+	if ns := namespaceFrom(f); ns != "dns" {
+		t.Errorf("in a pod: %q", ns)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	h := &health{host: "h"}
+	refused := errors.New("connection refused")
+	ok := &http.Response{StatusCode: http.StatusForbidden}
+	h.saw(nil, refused)
+	if h.down.IsZero() || !h.told {
+		t.Error("an outage is not logged")
+	}
+	down := h.down
+	h.saw(&http.Response{StatusCode: http.StatusServiceUnavailable, Status: "503"}, nil)
+	if h.down != down {
+		t.Error("an outage begins twice")
+	}
+	h.saw(ok, nil)
+	if !h.down.IsZero() || h.told || !h.seen {
+		t.Error("a reply does not end the outage")
+	}
+	h.saw(nil, refused)
+	if h.down.IsZero() || h.told {
+		t.Error("a second outage within a minute must be taken note of, and not logged")
+	}
+}
+
+func TestClientLog(t *testing.T) {
+	s := (&sink{}).WithName("n").WithValues("a", 1).(*sink)
+	if got, want := s.line("msg", []any{"b", "c d"}), `client-go: msg a="1" b="c d"`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	RouteKlog()
+	RouteKlog()
+}
