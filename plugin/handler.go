@@ -1,0 +1,268 @@
+package kubehosts
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/request"
+	"github.com/miekg/dns"
+
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+// Name implements plugin.Handler.
+func (k *Kubehosts) Name() string { return pluginName }
+
+// ServeDNS implements plugin.Handler. Hosts entries answer first, then Services; a name of neither goes to the next
+// plugin, as does one that the zones deny where fallthrough says so.
+func (k *Kubehosts) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+	l := k.live.Load()
+	q := newQuestion(r)
+
+	if m := l.fromHosts(&q); m != nil {
+		return write(w, m)
+	}
+	z := l.zoneOf(q.lower)
+	if z == nil {
+		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
+	}
+	if q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR {
+		return dns.RcodeRefused, nil // a zone transfer is the transfer plugin's
+	}
+
+	state := l.index.State()
+	m := k.fromServices(ctx, w, l, state, z, &q)
+	if m != nil {
+		return write(w, m)
+	}
+	if l.fall.Through(q.lower) {
+		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
+	}
+	if !state.Synced() {
+		return write(w, q.denial(z, l, state, dns.RcodeServerFailure))
+	}
+	return write(w, q.denial(z, l, state, dns.RcodeNameError))
+}
+
+// write sends m. The code tells the plugins ahead that the client has its answer.
+func write(w dns.ResponseWriter, m *dns.Msg) (int, error) {
+	if err := w.WriteMsg(m); err != nil {
+		return dns.RcodeServerFailure, err
+	}
+	return dns.RcodeSuccess, nil
+}
+
+// question is the query that is being answered.
+type question struct {
+	msg   *dns.Msg
+	name  string // as asked
+	lower string
+	qtype uint16
+}
+
+func newQuestion(r *dns.Msg) question {
+	name := r.Question[0].Name
+	return question{msg: r, name: name, lower: strings.ToLower(name), qtype: r.Question[0].Qtype}
+}
+
+// as returns name in the spelling of the query, which ends in it.
+func (q *question) as(name string) string { return q.name[len(q.name)-len(name):] }
+
+// fromHosts returns the reply of the hosts entries, nil if they don't hold the name.
+func (l *live) fromHosts(q *question) *dns.Msg {
+	if len(l.hosts) == 0 {
+		return nil
+	}
+	var found heldAddresses
+	if a, ok := services.ParseReverse(q.lower); ok {
+		if names := l.hosts.names(a); len(names) > 0 {
+			if q.qtype != dns.TypePTR {
+				return q.reply()
+			}
+			return q.pointers(names)
+		}
+	}
+	if !l.hosts.lookup(q.lower, &found) {
+		return nil
+	}
+	switch q.qtype {
+	case dns.TypeA:
+		return q.held4(&found)
+	case dns.TypeAAAA:
+		return q.held6(&found)
+	}
+	return q.reply()
+}
+
+// fromServices returns the reply of zone z, nil if it has no such name.
+func (k *Kubehosts) fromServices(ctx context.Context, w dns.ResponseWriter, l *live, s *services.State, z *zone, q *question) *dns.Msg {
+	base := z.below(q.lower)
+	switch base {
+	case "":
+		return q.apex(z, l, s)
+	case "dns-version":
+		if q.qtype == dns.TypeTXT {
+			return q.version()
+		}
+		return q.denial(z, l, s, dns.RcodeSuccess)
+	case "ns.dns":
+		return q.nameserver(z, l, s)
+	case "dns": // only there because ns.dns is (RFC 8020, section 2)
+		return q.denial(z, l, s, dns.RcodeSuccess)
+	}
+
+	if z.reverse {
+		return q.reverse(z, l, s)
+	}
+	if q.qtype == dns.TypePTR {
+		if m := q.reverse(z, l, s); m != nil {
+			return m
+		}
+	}
+	n := services.ParseName(base)
+	match := s.Lookup(&n, &l.opts)
+	switch match.Outcome {
+	case services.NameError:
+		return nil
+	case services.Alias:
+		return k.alias(ctx, w, l, s, z, q, &match)
+	case services.NoData:
+		return q.denial(z, l, s, dns.RcodeSuccess)
+	}
+
+	var m *dns.Msg
+	switch q.qtype {
+	case dns.TypeA:
+		m = q.addresses4(&match, l.ttl)
+	case dns.TypeAAAA:
+		m = q.addresses6(&match, l.ttl)
+	case dns.TypeSRV:
+		m = q.srv(&match, z, l.ttl)
+	}
+	if m == nil {
+		return q.denial(z, l, s, dns.RcodeSuccess)
+	}
+	return m
+}
+
+// reverse answers for a name in a reverse zone, nil if no Service or endpoint has its address.
+func (q *question) reverse(z *zone, l *live, s *services.State) *dns.Msg {
+	if base := z.below(q.lower); base == "svc" || base == "pod" {
+		return q.denial(z, l, s, dns.RcodeSuccess)
+	}
+	a, ok := services.ParseReverse(q.lower)
+	if !ok {
+		return nil
+	}
+	names := l.pointers(s, a)
+	switch {
+	case len(names) == 0:
+		return nil
+	case q.qtype != dns.TypePTR:
+		return q.denial(z, l, s, dns.RcodeSuccess)
+	}
+	return q.pointers(names)
+}
+
+// pointers returns the PTR records' targets for the address a.
+func (l *live) pointers(s *services.State, a netip.Addr) (names []pointer) {
+	s.Pointers(a, &l.opts, func(p services.Pointer) bool {
+		var buf [255]byte
+		b := append(p.AppendTo(buf[:0]), '.')
+		if l.primary != "." {
+			b = append(b, l.primary...)
+		}
+		names = append(names, pointer{string(b), l.ttl})
+		return true
+	})
+	return names
+}
+
+// alias answers for an ExternalName. An address is followed to where the target leads: through the own zone, else
+// through all of this server.
+func (k *Kubehosts) alias(ctx context.Context, w dns.ResponseWriter, l *live, s *services.State, z *zone, q *question, match *services.Match) *dns.Msg {
+	switch q.qtype {
+	case dns.TypeCNAME:
+		m := q.reply()
+		m.Answer = []dns.RR{cname(q.name, match.Target(), l.ttl)}
+		return m
+	case dns.TypeA, dns.TypeAAAA:
+		f := follower{ctx: ctx, w: w, k: k, l: l, s: s, z: z, q: q}
+		if records := f.follow(q.name, match.Target(), nil); len(records) > 0 {
+			m := q.reply()
+			m.Answer, m.Truncated = records, f.truncated
+			return m
+		}
+	}
+	return q.denial(z, l, s, dns.RcodeSuccess)
+}
+
+// maxChain is the number of CNAME records that are followed for one query, as many as stock follows.
+const maxChain = 10
+
+// follower collects the records that a chain of CNAME records leads to.
+type follower struct {
+	ctx       context.Context
+	w         dns.ResponseWriter
+	k         *Kubehosts
+	l         *live
+	s         *services.State
+	z         *zone
+	q         *question
+	truncated bool
+}
+
+// follow returns the CNAME record from owner to target and what stands behind it, nothing if that leads nowhere. chain
+// holds the targets before.
+func (f *follower) follow(owner, target string, chain []string) []dns.RR {
+	lower := strings.ToLower(target)
+	if inZone(lower, strings.ToLower(owner)) || len(chain) > maxChain {
+		return nil
+	}
+	for _, before := range chain {
+		if before == lower {
+			return nil
+		}
+	}
+	first := []dns.RR{cname(owner, target, f.l.ttl)}
+	if !inZone(lower, f.z.name) {
+		answer, err := f.k.upstream.Lookup(f.ctx, request.Request{W: f.w, Req: f.q.msg}, target, f.q.qtype)
+		if err != nil || answer == nil {
+			return nil
+		}
+		f.truncated = f.truncated || answer.Truncated
+		return append(first, answer.Answer...)
+	}
+
+	// The target is asked for as if by a query of its own, so the records are made the same way.
+	asked := question{msg: f.q.msg, name: target, lower: lower, qtype: f.q.qtype}
+	if m := f.l.fromHosts(&asked); m != nil {
+		if len(m.Answer) == 0 {
+			return nil
+		}
+		return append(first, m.Answer...)
+	}
+	n := services.ParseName(f.z.below(lower))
+	match := f.s.Lookup(&n, &f.l.opts)
+	var m *dns.Msg
+	switch {
+	case match.Outcome == services.NameError || match.Outcome == services.NoData:
+		return nil
+	case match.Outcome == services.Alias:
+		rest := f.follow(target, match.Target(), append(chain, lower))
+		if rest == nil {
+			return nil
+		}
+		return append(first, rest...)
+	case f.q.qtype == dns.TypeA:
+		m = asked.addresses4(&match, f.l.ttl)
+	default:
+		m = asked.addresses6(&match, f.l.ttl)
+	}
+	if m == nil {
+		return nil
+	}
+	return append(first, m.Answer...)
+}

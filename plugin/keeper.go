@@ -1,0 +1,393 @@
+package kubehosts
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coredns/coredns/plugin"
+
+	"github.com/kubehosts/kubehosts/plugin/hosts"
+	"github.com/kubehosts/kubehosts/plugin/services"
+	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/stanza"
+)
+
+// keeper keeps the live stanza of a server block: it opens what the Corefile's stanza names, follows the ConfigMap, and
+// puts each good stanza of it in place of the last.
+type keeper struct {
+	k     *Kubehosts
+	base  *stanza.Config // the Corefile's
+	keys  []string       // of the server block
+	block string         // its label in metrics
+	root  string         // of the root plugin
+	local []netip.Addr
+
+	mu       sync.Mutex // guards what follows
+	source   *source.Source
+	unfollow func()
+	heard    bool               // of the ConfigMap, or that it can't be read
+	followed bool               // the live stanza is one of the ConfigMap
+	refused  string             // what was last said of the ConfigMap, so that it is not said twice
+	serving  *serving           // behind the live stanza
+	cancel   context.CancelFunc // gives up the stanza that waits for its objects, if one does
+	stopped  bool
+}
+
+// serving is what a live stanza holds open.
+type serving struct {
+	selection source.Selection
+	objects   *source.Objects // nil where no Services are served
+	hosts     map[hostsKey]*hostsFiles
+}
+
+func newKeeper(k *Kubehosts, base *stanza.Config, keys []string, root string) *keeper {
+	return &keeper{k: k, base: base, keys: keys, block: keys[0], root: root, cancel: func() {}}
+}
+
+// begun are the keepers that started since a reload began.
+var begun begunKeepers
+
+type begunKeepers struct {
+	mu  sync.Mutex
+	all []*keeper
+}
+
+func (b *begunKeepers) add(k *keeper) {
+	b.mu.Lock()
+	b.all = append(b.all, k)
+	b.mu.Unlock()
+}
+
+func (b *begunKeepers) forget() {
+	b.mu.Lock()
+	b.all = nil
+	b.mu.Unlock()
+}
+
+func (b *begunKeepers) stop() {
+	b.mu.Lock()
+	all := b.all
+	b.all = nil
+	b.mu.Unlock()
+	for _, k := range all {
+		k.stop()
+	}
+}
+
+// spec says where the objects of the Corefile's stanza come from.
+func (k *keeper) spec() source.Spec {
+	c := k.base
+	return source.Spec{
+		Manifests:   strings.Join(k.paths(c.Manifests), "\n"),
+		Kubeconfig:  c.Kubeconfig,
+		Context:     c.Context,
+		Endpoint:    c.Endpoint(),
+		CertFile:    c.TLS.Cert,
+		KeyFile:     c.TLS.Key,
+		CAFile:      c.TLS.CA,
+		QPS:         c.APIQPS,
+		Burst:       c.APIBurst,
+		MaxInflight: c.APIMaxInflight,
+	}
+}
+
+// selectionOf says which objects a stanza serves.
+func selectionOf(c *stanza.Config) source.Selection {
+	return source.Selection{
+		Labels:          c.Labels,
+		NamespaceLabels: c.NamespaceLabels,
+		PodNames:        c.EndpointPodNames,
+		Endpoints:       !c.NoEndpoints,
+		Pods:            c.Pods == stanza.Verified,
+	}
+}
+
+// start puts the Corefile's stanza in place and begins to follow the ConfigMap.
+func (k *keeper) start() error {
+	begun.add(k)
+	if len(k.base.Zones) > 0 || k.base.ConfigMap != nil {
+		s, err := source.Open(k.spec())
+		if err != nil {
+			return err
+		}
+		k.source = s
+	}
+	next, err := k.open(k.base)
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	err = k.put(k.base, next, "corefile")
+	k.mu.Unlock()
+	if err != nil {
+		return err
+	}
+
+	ref := k.base.ConfigMap
+	if ref == nil {
+		return nil
+	}
+	unfollow := k.source.ConfigMap(k.namespace(), ref.Name, k.follow)
+	k.mu.Lock()
+	k.unfollow = unfollow
+	k.mu.Unlock()
+	return nil
+}
+
+func (k *keeper) namespace() string {
+	if ns := k.base.ConfigMap.Namespace; ns != "" {
+		return ns
+	}
+	return source.InClusterNamespace()
+}
+
+// stop closes all that is open. It may be called twice.
+func (k *keeper) stop() {
+	k.mu.Lock()
+	if k.stopped {
+		k.mu.Unlock()
+		return
+	}
+	k.stopped = true
+	k.cancel()
+	last, unfollow := k.serving, k.unfollow
+	k.mu.Unlock()
+
+	if unfollow != nil {
+		unfollow()
+	}
+	if last != nil {
+		last.close(nil)
+	}
+	if k.source != nil {
+		k.source.Close()
+	}
+	current.end(k)
+}
+
+// settled reports whether the objects were seen and the ConfigMap was asked for.
+func (k *keeper) settled() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.serving == nil || k.serving.objects != nil && !k.serving.objects.Synced() {
+		return false
+	}
+	return k.base.ConfigMap == nil || k.heard
+}
+
+// open opens what c serves and what serves now does not have.
+func (k *keeper) open(c *stanza.Config) (*serving, error) {
+	next := &serving{selection: selectionOf(c), hosts: make(map[hostsKey]*hostsFiles)}
+	if len(c.Zones) > 0 {
+		if old := k.serving; old != nil && old.objects != nil && old.selection == next.selection {
+			next.objects = old.objects
+		} else {
+			objects, err := k.source.Objects(next.selection)
+			if err != nil {
+				return nil, err
+			}
+			next.objects = objects
+		}
+	}
+	for i := range c.Hosts {
+		h := &c.Hosts[i]
+		if len(h.Files) == 0 {
+			continue
+		}
+		key := keyOf(h)
+		if old := k.serving; old != nil && old.hosts[key] != nil {
+			next.hosts[key] = old.hosts[key]
+		} else if next.hosts[key] == nil {
+			files, err := openHosts(k.paths(h.Files), k.options(h), h.Reload)
+			if err != nil {
+				next.close(k.serving)
+				return nil, err
+			}
+			next.hosts[key] = files
+		}
+	}
+	return next, nil
+}
+
+// close closes what keep does not have.
+func (s *serving) close(keep *serving) {
+	if s.objects != nil && (keep == nil || keep.objects != s.objects) {
+		s.objects.Close()
+	}
+	for key, files := range s.hosts {
+		if keep == nil || keep.hosts[key] != files {
+			files.close()
+		}
+	}
+}
+
+// options says how lines of a hosts option are to be taken: only names of the server block.
+func (k *keeper) options(h *stanza.Hosts) hosts.Options {
+	origins := plugin.OriginsFromArgsOrServerBlock(nil, k.keys)
+	if slices.Contains(origins, ".") {
+		origins = nil
+	}
+	return hosts.Options{Origins: origins, NoReverse: h.NoReverse}
+}
+
+// put makes c, with what was opened for it, the live stanza. k.mu is held.
+func (k *keeper) put(c *stanza.Config, next *serving, origin string) error {
+	var entries overlay
+	for i := range c.Hosts {
+		h := &c.Hosts[i]
+		if len(h.Files) > 0 {
+			entries = append(entries, layer{tables: next.hosts[keyOf(h)], ttl: h.TTL})
+		}
+		if len(h.Inline) > 0 {
+			table, err := inlineTable(h, k.options(h))
+			if err != nil {
+				next.close(k.serving)
+				return err
+			}
+			entries = append(entries, layer{inline: table, ttl: h.TTL})
+		}
+	}
+	index := services.NewIndex()
+	if next.objects != nil {
+		index = next.objects.Index()
+	}
+	k.k.live.Store(newLive(c, index, entries, k.local))
+	if old := k.serving; old != nil {
+		old.close(next)
+	}
+	k.serving = next
+	current.set(k, origin, c.Hash())
+	return nil
+}
+
+// follow takes what became of the ConfigMap. It is called for one change after the other.
+func (k *keeper) follow(e source.ConfigMapEvent) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.stopped {
+		return
+	}
+	if err := k.take(e); err != nil {
+		k.refuse(err)
+		k.heard = true
+	}
+}
+
+// take applies the stanza in e, at once if its objects are at hand, else as soon as they are. k.mu is held.
+func (k *keeper) take(e source.ConfigMapEvent) error {
+	ref := k.base.ConfigMap
+	name := fmt.Sprintf("ConfigMap %s/%s", k.namespace(), ref.Name)
+	switch {
+	case e.Err != nil:
+		return fmt.Errorf("%s can't be read: %w", name, e.Err)
+	case !e.Found:
+		return fmt.Errorf("%s does not exist", name)
+	}
+	text, ok := e.Data[ref.Key]
+	if !ok {
+		return fmt.Errorf("%s has no key %s", name, ref.Key)
+	}
+	written, err := stanza.ParseText(fmt.Sprintf("%s key %s", name, ref.Key), text, k.keys)
+	if err != nil {
+		return err
+	}
+	c, err := written.Over(k.base)
+	if err != nil {
+		return err
+	}
+	k.cancel()
+	k.cancel = func() {}
+	next, err := k.open(c)
+	if err != nil {
+		return err
+	}
+	if next.objects == nil || next.objects.Synced() || k.serving.objects == nil || next.objects == k.serving.objects {
+		return k.finish(c, next)
+	}
+
+	// Other objects than those at hand, which go on serving until the others were listed.
+	ctx, cancel := context.WithCancel(context.Background())
+	k.cancel = cancel
+	go k.putWhenSynced(ctx, c, next)
+	return nil
+}
+
+// finish puts a stanza of the ConfigMap in place. k.mu is held.
+func (k *keeper) finish(c *stanza.Config, next *serving) error {
+	before, hash := k.k.live.Load().config.Hash(), c.Hash()
+	if k.followed && hash == before { // something else in the ConfigMap changed
+		next.close(k.serving)
+	} else {
+		if err := k.put(c, next, "configmap"); err != nil {
+			return err
+		}
+		log.Infof("Stanza %s of ConfigMap %s/%s applied to %s in place of %s", hash, k.namespace(), k.base.ConfigMap.Name, k.block, before)
+	}
+	k.heard, k.followed, k.refused = true, true, ""
+	stanzaRejectedNow.WithLabelValues(k.block).Set(0)
+	return nil
+}
+
+func (k *keeper) putWhenSynced(ctx context.Context, c *stanza.Config, next *serving) {
+	err := next.objects.Wait(ctx)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if ctx.Err() != nil || k.stopped {
+		next.close(k.serving)
+		return
+	}
+	if err == nil {
+		err = k.finish(c, next)
+	}
+	if err != nil {
+		k.refuse(err)
+	}
+}
+
+// refuse says, once, why the ConfigMap is not applied. k.mu is held.
+func (k *keeper) refuse(err error) {
+	stanzaRejectedNow.WithLabelValues(k.block).Set(1)
+	if err.Error() == k.refused {
+		return
+	}
+	k.refused = err.Error()
+	stanzaRejected.WithLabelValues(k.block).Inc()
+	log.Errorf("Stanza of %s not changed, the last good one (%s) goes on serving: %v", k.block, k.k.live.Load().config.Hash(), err)
+}
+
+// current knows which keeper the metrics of a server block are about: during a reload there are two.
+var current = keepers{all: make(map[string]*keeper)}
+
+type keepers struct {
+	mu  sync.Mutex
+	all map[string]*keeper
+}
+
+func (c *keepers) set(k *keeper, origin, hash string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.all[k.block] = k
+	stanzaInfo.DeletePartialMatch(map[string]string{"block": k.block})
+	stanzaInfo.WithLabelValues(k.block, origin, hash).Set(1)
+	stanzaApplied.WithLabelValues(k.block).Set(float64(time.Now().UnixNano()) / 1e9)
+	stanzaRejected.WithLabelValues(k.block)
+	stanzaRejectedNow.WithLabelValues(k.block)
+}
+
+func (c *keepers) end(k *keeper) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all[k.block] != k {
+		return
+	}
+	delete(c.all, k.block)
+	stanzaInfo.DeletePartialMatch(map[string]string{"block": k.block})
+	stanzaApplied.DeleteLabelValues(k.block)
+	stanzaRejected.DeleteLabelValues(k.block)
+	stanzaRejectedNow.DeleteLabelValues(k.block)
+}

@@ -1,0 +1,554 @@
+package kubehosts
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/pkg/dnstest"
+	"github.com/coredns/coredns/plugin/pkg/upstream"
+	"github.com/coredns/coredns/plugin/test"
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/kubehosts/kubehosts/plugin/stanza"
+)
+
+// serve starts the plugin on a stanza, in the server block key, until the test ends.
+func serve(t testing.TB, key, text string) *Kubehosts {
+	t.Helper()
+	c := caddy.NewTestController("dns", text)
+	config, err := stanza.Parse(&c.Dispenser, []string{key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &Kubehosts{upstream: upstream.New()}
+	k.keeper = newKeeper(k, config, []string{key}, "")
+	k.local = []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("2001:db8::53")}
+	k.Next = test.NextHandler(dns.RcodeRefused, nil)
+	if err := k.start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(k.stop)
+	k.waitForObjects()
+	return k
+}
+
+// ask returns the reply to a question, nil if the next plugin was asked.
+func ask(t testing.TB, k *Kubehosts, name string, qtype uint16) *dns.Msg {
+	t.Helper()
+	w := dnstest.NewRecorder(&test.ResponseWriter{})
+	rcode, err := k.ServeDNS(context.Background(), w, new(dns.Msg).SetQuestion(name, qtype))
+	if err != nil {
+		t.Fatalf("%s %s: %v", name, dns.TypeToString[qtype], err)
+	}
+	if w.Msg == nil && rcode != dns.RcodeRefused {
+		t.Fatalf("%s %s: no reply, and rcode %d", name, dns.TypeToString[qtype], rcode)
+	}
+	return w.Msg
+}
+
+// short is the answer section's data, in one line; NODATA, NXDOMAIN and so on where there is none; "next" for the next
+// plugin.
+func short(m *dns.Msg) string {
+	switch {
+	case m == nil:
+		return "next"
+	case m.Rcode != dns.RcodeSuccess:
+		return dns.RcodeToString[m.Rcode]
+	case len(m.Answer) == 0:
+		return "NODATA"
+	}
+	var all []string
+	for _, rr := range m.Answer {
+		all = append(all, strings.TrimPrefix(rr.String(), rr.Header().String()))
+	}
+	return strings.Join(all, ", ")
+}
+
+// within waits until got returns want.
+func within(t testing.TB, what, want string, got func() string) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for last := ""; ; {
+		if last = got(); last == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: still %q, want %q", what, last, want)
+		}
+		<-time.After(2 * time.Millisecond)
+	}
+}
+
+func save(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const example = `kubehosts cluster.local in-addr.arpa ip6.arpa {
+	manifests ../build/example/shop.yaml
+	pods insecure
+	ttl 30
+	hosts ../build/example/corp.hosts {
+		2001:db8::10 registry.corp.example
+		192.0.2.99 cart.shop.svc.cluster.local
+		ttl 60
+	}
+}`
+
+func TestServeDNS(t *testing.T) {
+	k := serve(t, "dns://.:53", example)
+	const soa = "cluster.local.	30	IN	SOA	ns.dns.cluster.local. hostmaster.cluster.local. 0 7200 1800 86400 30"
+	denied := []dns.RR{test.SOA(soa)}
+	for _, tc := range []test.Case{
+		{Qname: "web.shop.svc.cluster.local.", Qtype: dns.TypeA, Answer: []dns.RR{test.A("web.shop.svc.cluster.local. 30 IN A 10.96.7.10")}},
+		{Qname: "WeB.shop.svc.Cluster.LOCAL.", Qtype: dns.TypeA, Answer: []dns.RR{test.A("WeB.shop.svc.Cluster.LOCAL. 30 IN A 10.96.7.10")}},
+		{Qname: "web.shop.svc.cluster.local.", Qtype: dns.TypeAAAA, Answer: []dns.RR{test.AAAA("web.shop.svc.cluster.local. 30 IN AAAA fd00:96::7:10")}},
+		{Qname: "web.shop.svc.cluster.local.", Qtype: dns.TypeMX, Ns: denied},
+		{Qname: "web.shop.svc.cluster.local.", Qtype: dns.TypeCNAME, Ns: denied},
+		{Qname: "web.shop.svc.cluster.local.", Qtype: dns.TypeTXT, Ns: denied},
+		{Qname: "web.shop.svc.cluster.local.", Qtype: dns.TypeSOA, Ns: denied},
+		{Qname: "web.shop.svc.cluster.local.", Qtype: dns.TypePTR, Ns: denied},
+		{
+			Qname: "_http._tcp.web.shop.svc.cluster.local.", Qtype: dns.TypeSRV,
+			Answer: []dns.RR{test.SRV("_http._tcp.web.shop.svc.cluster.local. 30 IN SRV 0 50 80 web.shop.svc.cluster.local.")},
+			Extra: []dns.RR{
+				test.A("web.shop.svc.cluster.local. 30 IN A 10.96.7.10"),
+				test.AAAA("web.shop.svc.cluster.local. 30 IN AAAA fd00:96::7:10"),
+			},
+		},
+		{
+			Qname: "web.shop.svc.CLUSTER.local.", Qtype: dns.TypeSRV,
+			Answer: []dns.RR{test.SRV("web.shop.svc.CLUSTER.local. 30 IN SRV 0 50 80 web.shop.svc.CLUSTER.local.")},
+			Extra: []dns.RR{
+				test.A("web.shop.svc.CLUSTER.local. 30 IN A 10.96.7.10"),
+				test.AAAA("web.shop.svc.CLUSTER.local. 30 IN AAAA fd00:96::7:10"),
+			},
+		},
+		{
+			Qname: "db.shop.svc.cluster.local.", Qtype: dns.TypeSRV,
+			Answer: []dns.RR{
+				test.SRV("db.shop.svc.cluster.local. 30 IN SRV 0 50 5432 db-0.db.shop.svc.cluster.local."),
+				test.SRV("db.shop.svc.cluster.local. 30 IN SRV 0 50 5432 db-1.db.shop.svc.cluster.local."),
+			},
+			Extra: []dns.RR{
+				test.A("db-0.db.shop.svc.cluster.local. 30 IN A 10.244.1.5"),
+				test.A("db-1.db.shop.svc.cluster.local. 30 IN A 10.244.1.6"),
+			},
+		},
+		{
+			Qname: "db.shop.svc.cluster.local.", Qtype: dns.TypeA,
+			Answer: []dns.RR{
+				test.A("db.shop.svc.cluster.local. 30 IN A 10.244.1.5"),
+				test.A("db.shop.svc.cluster.local. 30 IN A 10.244.1.6"),
+			},
+		},
+		{Qname: "db.shop.svc.cluster.local.", Qtype: dns.TypeAAAA, Ns: denied},
+		{Qname: "db-2.db.shop.svc.cluster.local.", Qtype: dns.TypeA, Rcode: dns.RcodeNameError, Ns: denied},
+		{Qname: "docs.shop.svc.cluster.local.", Qtype: dns.TypeCNAME, Answer: []dns.RR{test.CNAME("docs.shop.svc.cluster.local. 30 IN CNAME www.example.org.")}},
+		{Qname: "docs.shop.svc.cluster.local.", Qtype: dns.TypeSRV, Ns: denied},
+		{Qname: "no.shop.svc.cluster.local.", Qtype: dns.TypeA, Rcode: dns.RcodeNameError, Ns: denied},
+		{Qname: "no.shop.svc.cluster.local.", Qtype: dns.TypeSOA, Rcode: dns.RcodeNameError, Ns: denied},
+		{Qname: "_tcp.web.shop.svc.cluster.local.", Qtype: dns.TypeA, Ns: denied},
+		{Qname: "shop.svc.cluster.local.", Qtype: dns.TypeTXT, Ns: denied},
+		{Qname: "cluster.local.", Qtype: dns.TypeSOA, Answer: denied},
+		{Qname: "cluster.local.", Qtype: dns.TypeA, Ns: denied},
+		{Qname: "cluster.local.", Qtype: dns.TypeTXT, Ns: denied},
+		{
+			Qname: "cluster.local.", Qtype: dns.TypeNS,
+			Answer: []dns.RR{test.NS("cluster.local. 30 IN NS ns.dns.cluster.local.")},
+			Extra: []dns.RR{
+				test.A("ns.dns.cluster.local. 30 IN A 192.0.2.53"),
+				test.AAAA("ns.dns.cluster.local. 30 IN AAAA 2001:db8::53"),
+			},
+		},
+		{Qname: "ns.dns.cluster.local.", Qtype: dns.TypeA, Answer: []dns.RR{test.A("ns.dns.cluster.local. 30 IN A 192.0.2.53")}},
+		{Qname: "ns.dns.cluster.local.", Qtype: dns.TypeTXT, Ns: denied},
+		{Qname: "dns.cluster.local.", Qtype: dns.TypeA, Ns: denied},
+		{Qname: "dns-version.cluster.local.", Qtype: dns.TypeTXT, Answer: []dns.RR{test.TXT(`dns-version.cluster.local. 28800 IN TXT "1.1.0"`)}},
+		{Qname: "dns-version.cluster.local.", Qtype: dns.TypeA, Ns: denied},
+		{Qname: "10-1-2-3.shop.pod.cluster.local.", Qtype: dns.TypeA, Answer: []dns.RR{test.A("10-1-2-3.shop.pod.cluster.local. 30 IN A 10.1.2.3")}},
+		{Qname: "10-1-2-3.shop.pod.cluster.local.", Qtype: dns.TypeSRV, Ns: denied},
+		{Qname: "10.7.96.10.in-addr.arpa.", Qtype: dns.TypePTR, Answer: []dns.RR{test.PTR("10.7.96.10.in-addr.arpa. 30 IN PTR web.shop.svc.cluster.local.")}},
+		{
+			Qname: "10.7.96.10.in-addr.arpa.", Qtype: dns.TypeA,
+			Ns: []dns.RR{test.SOA("in-addr.arpa.	30	IN	SOA	ns.dns.in-addr.arpa. hostmaster.in-addr.arpa. 0 7200 1800 86400 30")},
+		},
+		{Qname: "5.1.244.10.in-addr.arpa.", Qtype: dns.TypePTR, Answer: []dns.RR{test.PTR("5.1.244.10.in-addr.arpa. 30 IN PTR db-0.db.shop.svc.cluster.local.")}},
+		{
+			Qname: "9.9.9.10.in-addr.arpa.", Qtype: dns.TypePTR, Rcode: dns.RcodeNameError,
+			Ns: []dns.RR{test.SOA("in-addr.arpa.	30	IN	SOA	ns.dns.in-addr.arpa. hostmaster.in-addr.arpa. 0 7200 1800 86400 30")},
+		},
+		{Qname: "registry.corp.example.", Qtype: dns.TypeA, Answer: []dns.RR{test.A("registry.corp.example. 60 IN A 192.0.2.10")}},
+		{Qname: "registry.corp.example.", Qtype: dns.TypeAAAA, Answer: []dns.RR{test.AAAA("registry.corp.example. 60 IN AAAA 2001:db8::10")}},
+		{Qname: "registry.corp.example.", Qtype: dns.TypeTXT},
+		{Qname: "x.apps.corp.example.", Qtype: dns.TypeA, Answer: []dns.RR{test.A("x.apps.corp.example. 60 IN A 192.0.2.20")}},
+		{Qname: "x.apps.corp.example.", Qtype: dns.TypeAAAA},
+		{
+			Qname: "10.2.0.192.in-addr.arpa.", Qtype: dns.TypePTR,
+			Answer: []dns.RR{
+				test.PTR("10.2.0.192.in-addr.arpa. 60 IN PTR registry."),
+				test.PTR("10.2.0.192.in-addr.arpa. 60 IN PTR registry.corp.example."),
+			},
+		},
+		{Qname: "cart.shop.svc.cluster.local.", Qtype: dns.TypeA, Answer: []dns.RR{test.A("cart.shop.svc.cluster.local. 60 IN A 192.0.2.99")}},
+	} {
+		m := ask(t, k, tc.Qname, tc.Qtype)
+		if m == nil {
+			t.Errorf("%s %s went to the next plugin", tc.Qname, dns.TypeToString[tc.Qtype])
+			continue
+		}
+		for _, rr := range append(m.Answer, m.Ns...) {
+			if soa, ok := rr.(*dns.SOA); ok {
+				if soa.Serial == 0 {
+					t.Errorf("%s: serial 0", tc.Qname)
+				}
+				soa.Serial = 0
+			}
+		}
+		if !m.Authoritative || !m.Response || m.Question[0].Name != tc.Qname {
+			t.Errorf("%s %s: header is %v", tc.Qname, dns.TypeToString[tc.Qtype], m.MsgHdr)
+		}
+		if err := test.SortAndCheck(m, tc); err != nil {
+			t.Errorf("%s %s: %v\n%v", tc.Qname, dns.TypeToString[tc.Qtype], err, m)
+		}
+		if _, err := m.Pack(); err != nil {
+			t.Errorf("%s %s: %v", tc.Qname, dns.TypeToString[tc.Qtype], err)
+		}
+	}
+	for _, name := range []string{"example.org.", "corp.example.", "a.b.apps.corp.example.", "local.", "xcluster.local.", `x\.cluster.local.`} {
+		if m := ask(t, k, name, dns.TypeA); m != nil {
+			t.Errorf("%s: want the next plugin, got %v", name, m)
+		}
+	}
+	for _, qtype := range []uint16{dns.TypeAXFR, dns.TypeIXFR} {
+		if m := ask(t, k, "cluster.local.", qtype); m != nil {
+			t.Errorf("%s: want REFUSED, got %v", dns.TypeToString[qtype], m)
+		}
+	}
+}
+
+func TestFallthrough(t *testing.T) {
+	k := serve(t, "dns://.:53", `kubehosts cluster.local in-addr.arpa {
+		manifests ../build/example/shop.yaml
+		fallthrough in-addr.arpa
+	}`)
+	for name, want := range map[string]string{
+		"9.9.9.10.in-addr.arpa.":     "next",
+		"10.7.96.10.in-addr.arpa.":   "web.shop.svc.cluster.local.",
+		"no.shop.svc.cluster.local.": "NXDOMAIN",
+	} {
+		if got := short(ask(t, k, name, dns.TypePTR)); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+}
+
+// TestRepliesShareNothing changes all of a reply and asks again.
+func TestRepliesShareNothing(t *testing.T) {
+	k := serve(t, "dns://.:53", example)
+	for _, q := range []struct {
+		name  string
+		qtype uint16
+	}{
+		{"web.shop.svc.cluster.local.", dns.TypeA},
+		{"web.shop.svc.cluster.local.", dns.TypeAAAA},
+		{"web.shop.svc.cluster.local.", dns.TypeMX},
+		{"db.shop.svc.cluster.local.", dns.TypeA},
+		{"db.shop.svc.cluster.local.", dns.TypeSRV},
+		{"cluster.local.", dns.TypeNS},
+		{"10.7.96.10.in-addr.arpa.", dns.TypePTR},
+		{"registry.corp.example.", dns.TypeA},
+		{"10.2.0.192.in-addr.arpa.", dns.TypePTR},
+	} {
+		m := ask(t, k, q.name, q.qtype)
+		before := m.Copy()
+		for _, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
+			for i, rr := range section {
+				rr.Header().Name, rr.Header().Ttl = "changed.", 1
+				switch rr := rr.(type) {
+				case *dns.A:
+					rr.A[3]++
+				case *dns.AAAA:
+					rr.AAAA[15]++
+				}
+				section[i] = nil
+			}
+		}
+		after := ask(t, k, q.name, q.qtype)
+		after.Id = before.Id
+		if before.String() != after.String() {
+			t.Errorf("%s %s: a reply changed with another:\n%v\n%v", q.name, dns.TypeToString[q.qtype], before, after)
+		}
+	}
+}
+
+// TestAllocations counts what an answer costs in allocations: the message and its slab of records.
+func TestAllocations(t *testing.T) {
+	k := serve(t, "dns://.:53", example)
+	for _, tc := range []struct {
+		name  string
+		qtype uint16
+		most  float64
+	}{
+		{"web.shop.svc.cluster.local.", dns.TypeA, 4},
+		{"web.shop.svc.cluster.local.", dns.TypeTXT, 4},
+		{"no.shop.svc.cluster.local.", dns.TypeA, 4},
+		{"10.7.96.10.in-addr.arpa.", dns.TypePTR, 4},
+		{"_http._tcp.web.shop.svc.cluster.local.", dns.TypeSRV, 6},
+		{"db.shop.svc.cluster.local.", dns.TypeA, 6},
+		{"db.shop.svc.cluster.local.", dns.TypeSRV, 6},
+		{"registry.corp.example.", dns.TypeA, 4},
+	} {
+		r := new(dns.Msg).SetQuestion(tc.name, tc.qtype)
+		w := &test.ResponseWriter{}
+		got := testing.AllocsPerRun(200, func() {
+			if _, err := k.ServeDNS(context.Background(), w, r); err != nil {
+				t.Error(err)
+			}
+		})
+		if got > tc.most {
+			t.Errorf("%s %s: %v allocations, want at most %v", tc.name, dns.TypeToString[tc.qtype], got, tc.most)
+		}
+	}
+}
+
+// TestHostsOnly serves hosts lines without any cluster.
+func TestHostsOnly(t *testing.T) {
+	dir := t.TempDir()
+	one, two := filepath.Join(dir, "one.hosts"), filepath.Join(dir, "two.hosts")
+	save(t, one, "192.0.2.1 one.example host.example\n")
+	k := serve(t, "dns://.:53", fmt.Sprintf("kubehosts {\n hosts %s %s {\n reload 0s\n }\n hosts %s/*.list {\n ttl 7\n no_reverse\n }\n}", one, two, dir))
+	if !k.Ready() {
+		t.Error("not ready, and nothing to wait for")
+	}
+	get := func(name string, qtype uint16) func() string {
+		return func() string { return short(ask(t, k, name, qtype)) }
+	}
+	within(t, "a file", "192.0.2.1", get("one.example.", dns.TypeA))
+	within(t, "no such name", "next", get("two.example.", dns.TypeA))
+
+	save(t, filepath.Join(dir, "b.list"), "192.0.2.2 list.example one.example\n")
+	within(t, "a file that a glob finds", "192.0.2.2", get("list.example.", dns.TypeA))
+	within(t, "two files", "192.0.2.1, 192.0.2.2", get("one.example.", dns.TypeA))
+	within(t, "no_reverse", "next", get("2.2.0.192.in-addr.arpa.", dns.TypePTR))
+	if m := ask(t, k, "one.example.", dns.TypeA); m.Answer[0].Header().Ttl != 7 || m.Answer[1].Header().Ttl != 7 {
+		t.Errorf("an RRset of two TTLs: %v", m)
+	}
+	if err := os.Remove(filepath.Join(dir, "b.list")); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "a file of a glob that is gone", "next", get("list.example.", dns.TypeA))
+}
+
+func TestHostsFileFollowed(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "hosts")
+	k := serve(t, "dns://.:53", fmt.Sprintf("kubehosts {\n hosts %s\n}", path))
+	get := func() string { return short(ask(t, k, "one.example.", dns.TypeA)) }
+	within(t, "no file", "next", get)
+	save(t, path, "192.0.2.1 one.example\n")
+	within(t, "the file appears", "192.0.2.1", get)
+	save(t, path, "192.0.2.2 one.example\n")
+	within(t, "the file changes", "192.0.2.2", get)
+
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	save(t, filepath.Join(dir, "new"), "192.0.2.3 one.example\n")
+	if got := get(); got != "192.0.2.2" {
+		t.Errorf("the file is gone: got %s, want the last good", got)
+	}
+	if err := os.Rename(filepath.Join(dir, "new"), path); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the file is back", "192.0.2.3", get)
+}
+
+// TestKubeletSwap changes a mounted ConfigMap as the kubelet does: a new folder, and one rename of the link to it.
+func TestKubeletSwap(t *testing.T) {
+	dir := t.TempDir()
+	swap := func(version, addr string) {
+		t.Helper()
+		data := filepath.Join(dir, ".."+version)
+		if err := os.Mkdir(data, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		save(t, filepath.Join(data, "corp.hosts"), addr+" one.example\n")
+		tmp := filepath.Join(dir, "..data_tmp")
+		if err := os.Symlink(".."+version, tmp); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(tmp, filepath.Join(dir, "..data")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	swap("2026_1", "192.0.2.1")
+	path := filepath.Join(dir, "corp.hosts")
+	if err := os.Symlink("..data/corp.hosts", path); err != nil {
+		t.Fatal(err)
+	}
+	k := serve(t, "dns://.:53", fmt.Sprintf("kubehosts {\n hosts %s {\n reload 1h\n }\n}", path))
+	get := func() string { return short(ask(t, k, "one.example.", dns.TypeA)) }
+	within(t, "the mounted file", "192.0.2.1", get)
+	for i := 2; i < 6; i++ {
+		addr := fmt.Sprint("192.0.2.", i)
+		swap(fmt.Sprint("2026_", i), addr)
+		if err := os.RemoveAll(filepath.Join(dir, fmt.Sprint("..2026_", i-1))); err != nil {
+			t.Fatal(err)
+		}
+		within(t, "the swapped file", addr, get)
+	}
+}
+
+const configMap = `apiVersion: v1
+kind: ConfigMap
+metadata: {name: coredns, namespace: kube-system, resourceVersion: "%d"}
+data:
+  Corefile: |
+%s`
+
+func indent(text string) string { return "    " + strings.ReplaceAll(text, "\n", "\n    ") + "\n" }
+
+func TestConfigMap(t *testing.T) {
+	dir := t.TempDir()
+	cm, hosts := filepath.Join(dir, "cm.yaml"), filepath.Join(dir, "corp.hosts")
+	save(t, hosts, "192.0.2.1 file.example\n")
+	k := serve(t, "dns://.:53", fmt.Sprintf(`kubehosts cluster.local {
+		manifests ../build/example/shop.yaml %s
+		configmap kube-system/coredns
+		hosts %s {
+			192.0.2.2 inline.example
+		}
+	}`, cm, hosts))
+	get := func(name string) func() string {
+		return func() string { return short(ask(t, k, name, dns.TypeA)) }
+	}
+	within(t, "no ConfigMap", "192.0.2.2", get("inline.example."))
+	if !k.Ready() {
+		t.Error("not ready without the ConfigMap")
+	}
+
+	n := 0
+	put := func(text string) {
+		n++
+		save(t, cm, fmt.Sprintf(configMap, n, indent(text)))
+	}
+	put("kubehosts {\n ttl 9\n hosts {\n 192.0.2.3 inline.example\n }\n}")
+	within(t, "a bare stanza", "192.0.2.3", get("inline.example."))
+	within(t, "the Corefile's file stays", "192.0.2.1", get("file.example."))
+	if m := ask(t, k, "web.shop.svc.cluster.local.", dns.TypeA); len(m.Answer) != 1 || m.Answer[0].Header().Ttl != 9 {
+		t.Errorf("ttl of the ConfigMap: %v", m)
+	}
+
+	put("other.example {\n whoami\n}\n. {\n kubehosts cluster.local {\n hosts {\n 192.0.2.4 inline.example\n }\n }\n cache\n}")
+	within(t, "a whole Corefile", "192.0.2.4", get("inline.example."))
+
+	before := testutil.ToFloat64(stanzaRejected.WithLabelValues(k.block))
+	for i, tc := range []struct{ text, reason string }{
+		{"kubehosts {\n ttl x\n}", ":2"},
+		{"kubehosts {\n endpoint https://192.0.2.66\n}", "endpoint"},
+		{"kubehosts {\n hosts /etc/passwd\n}", "/etc/passwd"},
+		{"kubehosts example.org {\n}", "example.org"},
+		{"kubehosts {\n configmap other\n}", "configmap"},
+		{"kubehosts {", ""},
+		{"whoami", ""},
+		{"", ""},
+	} {
+		put(tc.text)
+		within(t, tc.text, fmt.Sprint(before+float64(i+1)), func() string {
+			return fmt.Sprint(testutil.ToFloat64(stanzaRejected.WithLabelValues(k.block)))
+		})
+		k.mu.Lock()
+		refused := k.refused
+		k.mu.Unlock()
+		if !strings.Contains(refused, tc.reason) {
+			t.Errorf("%q is refused with %q, which does not say %q", tc.text, refused, tc.reason)
+		}
+		if got := get("inline.example.")(); got != "192.0.2.4" {
+			t.Errorf("after %q: %s", tc.text, got)
+		}
+	}
+	if got := testutil.ToFloat64(stanzaRejectedNow.WithLabelValues(k.block)); got != 1 {
+		t.Errorf("stanza_rejected is %v while the ConfigMap is wrong", got)
+	}
+
+	put("kubehosts cluster.local {\n pods verified\n endpoint_pod_names\n hosts {\n 192.0.2.5 inline.example\n }\n}")
+	within(t, "other objects", "192.0.2.5", get("inline.example."))
+	within(t, "and the Services", "10.96.7.10", get("web.shop.svc.cluster.local."))
+	if err := os.Remove(cm); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the ConfigMap is deleted", fmt.Sprint(before+9), func() string {
+		return fmt.Sprint(testutil.ToFloat64(stanzaRejected.WithLabelValues(k.block)))
+	})
+	if got := get("inline.example.")(); got != "192.0.2.5" {
+		t.Errorf("after the ConfigMap was deleted: %s", got)
+	}
+	if got := testutil.CollectAndCount(stanzaInfo); got != 1 {
+		t.Errorf("%d stanzas in stanza_info, want 1", got)
+	}
+	k.stop()
+	if got := testutil.CollectAndCount(stanzaInfo); got != 0 {
+		t.Errorf("%d stanzas in stanza_info after the end, want none", got)
+	}
+}
+
+// TestExternalName follows aliases inside the zone, and to a hosts entry.
+func TestExternalName(t *testing.T) {
+	dir := t.TempDir()
+	var yaml strings.Builder
+	alias := func(name, target string) {
+		fmt.Fprintf(&yaml, "---\napiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: shop}\nspec: {type: ExternalName, externalName: %s}\n", name, target)
+	}
+	yaml.WriteString("apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {clusterIP: 10.96.7.10, ports: [{port: 80}]}\n")
+	alias("a", "web.shop.svc.cluster.local")
+	alias("b", "a.shop.svc.cluster.local")
+	alias("self", "self.shop.svc.cluster.local")
+	alias("ping", "pong.shop.svc.cluster.local")
+	alias("pong", "ping.shop.svc.cluster.local")
+	alias("gone", "none.shop.svc.cluster.local")
+	alias("held", "held.shop.svc.cluster.local")
+	alias("far", "far.shop.svc.cluster.local")
+	alias("tohosts", "entry.shop.svc.cluster.local")
+	save(t, filepath.Join(dir, "a.yaml"), yaml.String())
+	k := serve(t, "dns://.:53", fmt.Sprintf("kubehosts cluster.local {\n manifests %s/a.yaml\n hosts {\n 192.0.2.7 entry.shop.svc.cluster.local\n }\n}", dir))
+	for name, want := range map[string]string{
+		"a":       "web.shop.svc.cluster.local., 10.96.7.10",
+		"b":       "a.shop.svc.cluster.local., web.shop.svc.cluster.local., 10.96.7.10",
+		"self":    "NODATA",
+		"ping":    "NODATA",
+		"gone":    "NODATA",
+		"tohosts": "entry.shop.svc.cluster.local., 192.0.2.7",
+	} {
+		if got := short(ask(t, k, name+".shop.svc.cluster.local.", dns.TypeA)); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+}
+
+// TestReloadThatFails throws away what the failed reload opened.
+func TestReloadThatFails(t *testing.T) {
+	old := serve(t, "dns://.:53", example)
+	begun.forget() // the reload begins
+	fresh := serve(t, "dns://.:53", example)
+	begun.stop() // and fails
+	if !fresh.stopped || old.stopped {
+		t.Errorf("stopped: the new one %v, the old one %v", fresh.stopped, old.stopped)
+	}
+	if got := short(ask(t, old, "web.shop.svc.cluster.local.", dns.TypeA)); got != "10.96.7.10" {
+		t.Errorf("the old one answers %s", got)
+	}
+}
+
+var _ plugin.Handler = (*Kubehosts)(nil)

@@ -1,0 +1,127 @@
+// Package kubehosts is a CoreDNS plugin that answers for Kubernetes Services and for the lines of hosts files, and takes
+// its stanza live from a ConfigMap. See README.md.
+package kubehosts
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"github.com/coredns/coredns/plugin/pkg/upstream"
+
+	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/stanza"
+)
+
+const pluginName = stanza.Name
+
+var log = clog.NewWithPlugin(pluginName)
+
+func init() { plugin.Register(pluginName, setup) }
+
+// Kubehosts is the plugin in one server block.
+type Kubehosts struct {
+	Next     plugin.Handler
+	upstream *upstream.Upstream
+	live     atomic.Pointer[live] // what answers; a query takes it once
+	ready    atomic.Bool
+	*keeper
+}
+
+func setup(c *caddy.Controller) error {
+	source.RouteKlog()
+
+	config, err := stanza.Parse(&c.Dispenser, c.ServerBlockKeys)
+	if err != nil {
+		return plugin.Error(pluginName, err)
+	}
+	k := &Kubehosts{upstream: upstream.New()}
+	k.keeper = newKeeper(k, config, c.ServerBlockKeys, dnsserver.GetConfig(c).Root)
+	if err := k.checkFiles(); err != nil {
+		return plugin.Error(pluginName, err)
+	}
+
+	c.OnStartup(func() error {
+		k.local = localAddrs(c)
+		if err := k.start(); err != nil {
+			return plugin.Error(pluginName, err)
+		}
+		k.waitForObjects()
+		return nil
+	})
+	c.OnShutdown(func() error { k.stop(); return nil })
+
+	// A reload that fails throws the new instances away without a word to them. The running one hears of it.
+	c.OnRestart(func() error { begun.forget(); return nil })
+	c.OnRestartFailed(func() error { begun.stop(); return nil })
+
+	dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {
+		k.Next = next
+		return k
+	})
+	return nil
+}
+
+// checkFiles warns of hosts files that are not there yet, as that may be meant, and refuses those that can't be looked
+// at.
+func (k *keeper) checkFiles() error {
+	if len(k.base.Endpoints) > 1 {
+		log.Warningf("Multiple endpoints have been deprecated, only the first specified endpoint '%s' is used", k.base.Endpoint())
+	}
+	for _, h := range k.base.Hosts {
+		for _, path := range k.paths(h.Files) {
+			if strings.ContainsAny(path, "*?[") {
+				continue
+			}
+			info, err := os.Stat(path)
+			switch {
+			case os.IsNotExist(err):
+				log.Warningf("Hosts file %s does not exist; it will be served when it appears", path)
+			case err != nil:
+				return fmt.Errorf("unable to access hosts file '%s': %v", path, err)
+			case info.IsDir():
+				log.Warningf("Hosts file %s is a directory; write %s to serve the files in it", path, filepath.Join(path, "*"))
+			}
+		}
+	}
+	return nil
+}
+
+// paths returns the paths of a stanza as they are to be opened: relative ones below the root plugin's folder.
+func (k *keeper) paths(written []string) []string {
+	all := make([]string, len(written))
+	for i, p := range written {
+		if !filepath.IsAbs(p) && k.root != "" {
+			p = filepath.Join(k.root, p)
+		}
+		all[i] = p
+	}
+	return all
+}
+
+// waitForObjects holds the start up until there is something to serve, or for startup_timeout.
+func (k *Kubehosts) waitForObjects() {
+	const look = 20 * time.Millisecond
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	started, logged := time.Now(), false
+	for !k.Ready() {
+		<-tick.C
+		waited := time.Since(started)
+		if waited > k.base.StartupTimeout {
+			log.Warning("starting server with unsynced Kubernetes API")
+			return
+		}
+		if waited > 500*time.Millisecond && !logged {
+			log.Info("waiting for Kubernetes API before starting server")
+			logged = true
+		}
+	}
+}
