@@ -1,0 +1,20 @@
+// Package main builds the CoreDNS that kubehosts users run: every stock plugin, and kubehosts.
+package main
+
+import (
+	"slices"
+
+	"github.com/coredns/coredns/core/dnsserver"
+	_ "github.com/coredns/coredns/core/plugin" // every stock plugin
+	"github.com/coredns/coredns/coremain"
+
+	_ "github.com/kubehosts/kubehosts/plugin"
+)
+
+// The order of Directives is the order in which plugins see a query. kubehosts stands just ahead of hosts.
+func init() {
+	at := slices.Index(dnsserver.Directives, "hosts")
+	dnsserver.Directives = slices.Insert(dnsserver.Directives, at, "kubehosts")
+}
+
+func main() { coremain.Run() }
