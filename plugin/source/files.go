@@ -101,16 +101,16 @@ func (fs *Files) run(ctx context.Context) {
 		events, errs = fs.watcher.Events, fs.watcher.Errors
 	}
 	var ticks <-chan time.Time
-	if fs.poll > 0 {
-		ticker := time.NewTicker(fs.poll)
-		defer ticker.Stop()
-		ticks = ticker.C
-	}
 	settled := time.NewTimer(time.Hour)
 	settled.Stop()
 	var first time.Time // of the events that are waited out; zero for none
 
 	for {
+		if ticks == nil && fs.poll > 0 { // it may turn out late that there is need for it
+			ticker := time.NewTicker(fs.poll)
+			defer ticker.Stop()
+			ticks = ticker.C
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -204,7 +204,7 @@ func (fs *Files) watch() {
 				grown = true
 			}
 			// Also of one that is watched: it may be another one of the same name.
-			if err := fs.watcher.Add(dir); err != nil && !os.IsNotExist(err) && !os.IsPermission(err) {
+			if err := fs.watcher.Add(dir); err != nil && !os.IsNotExist(err) {
 				fs.unnotified(err)
 			}
 		}

@@ -21,6 +21,8 @@ type Selection struct {
 	PodNames        bool   // endpoints without a hostname are called after their pods
 	Endpoints       bool   // EndpointSlices too
 	Pods            bool   // Pods too
+	Zones           bool   // the topology zones of endpoints
+	Multicluster    bool   // ServiceImports and their EndpointSlices too
 }
 
 func (sel Selection) kinds() []string {

@@ -43,16 +43,17 @@ func (m *manifest) at() string { return m.file + ":" + strconv.Itoa(m.line) }
 type parser struct {
 	file   string
 	out    []*manifest
-	budget int // how many more bytes documents may grow to
+	budget int // how many more bytes aliases may add
 	others int // objects of kinds that are of no use here
 }
 
 const (
 	maxManifest = 256 << 20 // bytes in one manifest file
 	maxNesting  = 10        // Lists in Lists
-	// growth is what the documents of a file may come to as JSON, beyond four times the file, when aliases are written
-	// out. A few lines of YAML can say gigabytes.
-	growth = 16 << 20
+	maxDepth    = 10000     // of what is nested in a document; encoding/json has the same limit
+
+	// growth is how many bytes the aliases of one file may add to it. A few lines of YAML can say gigabytes.
+	growth = 64 << 20
 )
 
 // parse reads the objects out of a manifest file: documents in YAML or JSON, Lists and typed lists taken apart. Objects of
@@ -61,7 +62,7 @@ func parse(file string, b []byte) ([]*manifest, error) {
 	if len(b) > maxManifest {
 		return nil, fmt.Errorf("%s: larger than %d MiB", file, maxManifest>>20)
 	}
-	p := &parser{file: file, budget: 4*len(b) + growth}
+	p := &parser{file: file, budget: growth}
 	b = bytes.TrimPrefix(b, []byte("\uFEFF"))
 	err := p.json(b)
 	if errors.Is(err, errNotJSON) {
@@ -198,7 +199,7 @@ func (p *parser) yaml(b []byte) (err error) {
 		if len(doc.Content) == 0 {
 			continue
 		}
-		if err := p.node(doc.Content[0], typeMeta{}, 0); err != nil {
+		if err := p.node(doc.Content[0], typeMeta{}, false, 0); err != nil {
 			return err
 		}
 	}
@@ -207,9 +208,6 @@ func (p *parser) yaml(b []byte) (err error) {
 // yamlError puts the line, which the library has in its words, where the others are.
 func (p *parser) yamlError(err error) error {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	if several := (*yaml.TypeError)(nil); errors.As(err, &several) && len(several.Errors) > 0 {
-		text = several.Errors[0]
-	}
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
 		if line, reason, ok := strings.Cut(rest, ": "); ok {
 			return fmt.Errorf("%s:%s: %s", p.file, line, reason)
@@ -219,12 +217,15 @@ func (p *parser) yamlError(err error) error {
 }
 
 // node takes in the object n, items of a list one by one, so that each has its line and its own memory.
-func (p *parser) node(n *yaml.Node, of typeMeta, depth int) error {
+func (p *parser) node(n *yaml.Node, of typeMeta, aliased bool, depth int) error {
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return nil // nothing between two separators
 	}
-	for n.Kind == yaml.AliasNode {
-		n = n.Alias
+	if n.Kind == yaml.AliasNode {
+		n, aliased = n.Alias, true
+	}
+	if err := p.charge(n, aliased); err != nil {
+		return err
 	}
 	if n.Kind != yaml.MappingNode {
 		return p.fail(n.Line, "a document that is no object")
@@ -246,21 +247,16 @@ func (p *parser) node(n *yaml.Node, of typeMeta, depth int) error {
 			return p.fail(n.Line, "Lists in Lists, more than %d deep", maxNesting)
 		}
 		for _, item := range items.Content {
-			if err := p.node(item, itemMeta(head), depth+1); err != nil {
+			if err := p.node(item, itemMeta(head), aliased, depth+1); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 
-	size := 0
-	if !measure(n, &size, p.budget, 0) {
-		return p.fail(n.Line, "aliases make the file too large, or refer to themselves")
-	}
-	p.budget -= size
-	var v any
-	if err := n.Decode(&v); err != nil {
-		return p.yamlError(err)
+	v, err := p.value(n, aliased, 0)
+	if err != nil {
+		return err
 	}
 	raw, err := json.Marshal(v)
 	if err != nil {
@@ -269,31 +265,106 @@ func (p *parser) node(n *yaml.Node, of typeMeta, depth int) error {
 	return p.object(&lineCounter{line: n.Line}, 0, raw, of, depth)
 }
 
-// maxDepth is how deep a document may nest; encoding/json has the same limit.
-const maxDepth = 10000
+// value returns what n says, as encoding/json would. The library's own way of that is quadratic in the keys of a mapping.
+func (p *parser) value(n *yaml.Node, aliased bool, depth int) (any, error) {
+	if err := p.charge(n, aliased); err != nil {
+		return nil, err
+	}
+	if depth > maxDepth {
+		return nil, p.fail(n.Line, "nested more than %d deep", maxDepth)
+	}
+	switch n.Kind {
+	case yaml.AliasNode:
+		return p.value(n.Alias, true, depth+1)
+	case yaml.MappingNode:
+		return p.mapping(n, aliased, depth)
+	case yaml.SequenceNode:
+		out := make([]any, len(n.Content))
+		var err error
+		for i, c := range n.Content {
+			if out[i], err = p.value(c, aliased, depth+1); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	}
+	switch n.ShortTag() {
+	case "!!str", "!!timestamp", "!!binary": // a date is a string to Kubernetes
+		return n.Value, nil
+	}
+	var v any
+	if err := n.Decode(&v); err != nil {
+		return nil, p.fail(n.Line, "%q is no %s", n.Value, n.ShortTag())
+	}
+	return v, nil
+}
 
-// measure adds to size about how long n is when its aliases are written out, and reports whether that fits the budget. On
-// the way it makes dates the strings that Kubernetes takes them for.
-func measure(n *yaml.Node, size *int, budget, depth int) bool {
-	*size += len(n.Value) + 8
-	if *size > budget || depth > maxDepth {
-		return false
-	}
-	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!timestamp" {
-		n.Tag = "!!str"
-	}
-	if n.Kind == yaml.AliasNode {
-		return measure(n.Alias, size, budget, depth+1)
-	}
-	for i, c := range n.Content {
-		if n.Kind == yaml.MappingNode && i%2 == 0 && c.Kind == yaml.ScalarNode && c.ShortTag() != "!!merge" {
-			c.Tag = "!!str"
+func (p *parser) mapping(n *yaml.Node, aliased bool, depth int) (map[string]any, error) {
+	out := make(map[string]any, len(n.Content)/2)
+	var merged []*yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		if key.Kind == yaml.AliasNode {
+			key = key.Alias
 		}
-		if !measure(c, size, budget, depth+1) {
-			return false
+		if key.Kind != yaml.ScalarNode {
+			return nil, p.fail(key.Line, "a key that is no string")
+		}
+		if key.ShortTag() == "!!merge" {
+			merged = append(merged, n.Content[i+1])
+			continue
+		}
+		if _, twice := out[key.Value]; twice {
+			return nil, p.fail(key.Line, "key %q stands twice", key.Value)
+		}
+		v, err := p.value(n.Content[i+1], aliased, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		out[key.Value] = v
+	}
+	for _, m := range merged {
+		if err := p.merge(out, m, aliased, depth); err != nil {
+			return nil, err
 		}
 	}
-	return true
+	return out, nil
+}
+
+// merge adds to out the keys of n that are not in it (YAML's merge key, <<). n is a mapping, or a sequence of them.
+func (p *parser) merge(out map[string]any, n *yaml.Node, aliased bool, depth int) error {
+	v, err := p.value(n, aliased, depth+1)
+	if err != nil {
+		return err
+	}
+	all, ok := v.([]any)
+	if !ok {
+		all = []any{v}
+	}
+	for _, one := range all {
+		m, ok := one.(map[string]any)
+		if !ok {
+			return p.fail(n.Line, "what << merges is no mapping")
+		}
+		for k, v := range m {
+			if _, known := out[k]; !known {
+				out[k] = v
+			}
+		}
+	}
+	return nil
+}
+
+// charge takes n off what aliases may add to the file, if n stands there by an alias.
+func (p *parser) charge(n *yaml.Node, aliased bool) error {
+	if !aliased {
+		return nil
+	}
+	const perNode = 64 // bytes of memory, about
+	if p.budget -= perNode + len(n.Value); p.budget < 0 {
+		return p.fail(n.Line, "aliases make the file too large, or refer to themselves")
+	}
+	return nil
 }
 
 // take keeps what is needed of the object raw.

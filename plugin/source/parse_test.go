@@ -2,6 +2,7 @@ package source
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -38,6 +39,7 @@ func TestParse(t *testing.T) {
 		{"carriage returns", "apiVersion: v1\r\nkind: Service\r\nmetadata: {name: web}\r\n---\r\n", "Service default/web:1"},
 		{"anchors", "apiVersion: v1\nkind: Service\nmetadata: &m {name: web}\n---\napiVersion: v1\nkind: List\nitems:\n- &a\n  apiVersion: v1\n  kind: Pod\n  metadata: {name: p}\n- *a\n",
 			"Service default/web:1 Pod default/p:8 Pod default/p:8"},
+		{"merge keys", "apiVersion: v1\nkind: Service\nx: &x {name: a, namespace: b}\nmetadata: {<<: [*x, {name: c}], name: d}\n", "Service b/d:1"},
 		{"dates and numbers", "apiVersion: v1\nkind: Service\nmetadata: {name: web, labels: {d: 2020-01-01}, creationTimestamp: 2020-01-01T00:00:00Z}\n", "Service default/web:1"},
 		{"keys that are no strings", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {1: a, true: b}\n", "ConfigMap default/c:1"},
 		{"the Service of another", "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: web}\n", ""},
@@ -63,7 +65,7 @@ func TestParse(t *testing.T) {
 
 func TestParseErrors(t *testing.T) {
 	deep := strings.Repeat(`{"apiVersion":"v1","kind":"List","items":[`, maxNesting+2) + strings.Repeat("]}", maxNesting+2)
-	bomb := "a: &a " + strings.Repeat("x", 1<<20) + "\nb: [" + strings.Repeat("*a,", 100) + "*a]\napiVersion: v1\nkind: Service\n"
+	bomb := "a: &a " + strings.Repeat("x", 1<<20) + "\nb: [" + strings.Repeat("*a,", 1000) + "*a]\napiVersion: v1\nkind: Service\n"
 	tests := []struct {
 		name, text, want string
 	}{
@@ -75,13 +77,16 @@ func TestParseErrors(t *testing.T) {
 		{"no name", "---\napiVersion: v1\nkind: Service\n", "f:2: Service without metadata.name"},
 		{"bad YAML", "apiVersion: v1\nkind: Service\n  metadata: {\n", "f:3: mapping values are not allowed"},
 		{"tab", "a:\n\tb: c\n", "f:2: found character that cannot start any token"},
-		{"key twice", "apiVersion: v1\nkind: Service\nkind: Pod\nmetadata: {name: a}\n", "f:3: mapping key \"kind\" already defined at line 2"},
+		{"key twice", "apiVersion: v1\nkind: Service\nkind: Pod\nmetadata: {name: a}\n", `f:3: key "kind" stands twice`},
 		{"bad JSON", svcJSON + "\n{", "f:2: no JSON: unexpected EOF"},
 		{"wrong type", "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: b}\nspec: {ports: 1}\n", "f:1: Service b/a: json: cannot unmarshal number"},
 		{"wrong type in a list", "apiVersion: v1\nkind: ServiceList\nitems:\n- metadata: {name: a}\n- metadata: {name: b}\n  spec: {ports: 1}\n", "f:5: Service b: json: cannot"},
 		{"Lists in Lists", deep, "f:1: Lists in Lists, more than 10 deep"},
-		{"an alias of itself", "apiVersion: v1\nkind: Service\nmetadata: &a\n  b: *a\n", "f:1: aliases make the file too large, or refer to themselves"},
+		{"an alias of itself", "apiVersion: v1\nkind: Service\nmetadata: &a\n  b: *a\n", "f:3: nested more than 10000 deep"},
 		{"aliases that are large", bomb, "f:1: aliases make the file too large"},
+		{"a mapping as a key", "apiVersion: v1\nkind: Service\nmetadata:\n  {a: b}: c\n", "f:4: a key that is no string"},
+		{"a merged scalar", "apiVersion: v1\nkind: Service\nmetadata:\n  <<: a\n", "f:4: what << merges is no mapping"},
+		{"a number that is none", "apiVersion: v1\nkind: Service\nmetadata: {name: !!int a}\n", `f:3: "a" is no !!int`},
 		{"bytes", "\x00\x01", "f: control characters are not allowed"},
 	}
 	for _, tc := range tests {
@@ -91,6 +96,16 @@ func TestParseErrors(t *testing.T) {
 				t.Errorf("got %v, %v\nwant %s", got, err, tc.want)
 			}
 		})
+	}
+	lists := "apiVersion: v1\nkind: List\nitems:\n- &a0 {apiVersion: v1, kind: List, items: []}\n"
+	for i := range maxNesting - 2 {
+		lists += fmt.Sprintf("- &a%d {apiVersion: v1, kind: List, items: [%s]}\n", i+1, strings.Repeat(fmt.Sprintf("*a%d,", i), 100))
+	}
+	if _, err := parse("f", []byte(lists)); err == nil || !strings.Contains(err.Error(), "aliases") {
+		t.Errorf("Lists of Lists of Lists: %v", err)
+	}
+	if _, err := parse("f", []byte(strings.Repeat("a: b\n", 1<<17))); err == nil || err.Error() != `f:2: key "a" stands twice` {
+		t.Errorf("a key again and again: %v", err)
 	}
 	if _, err := parse("f", make([]byte, maxManifest+1)); err == nil || err.Error() != "f: larger than 256 MiB" {
 		t.Errorf("a large file: %v", err)

@@ -362,6 +362,27 @@ func TestSharing(t *testing.T) {
 	eventually(t, "all goroutines end", func() bool { return runtime.NumGoroutine() <= before })
 }
 
+// Who still holds something when the Source goes may give it back later, or not at all.
+func TestCloseFirst(t *testing.T) {
+	before := runtime.NumGoroutine()
+	a := newAPIServer(t)
+	a.putService("web", "10.0.0.1")
+	s, err := Open(Spec{Endpoint: a.URL})
+	must(t, err)
+	o := listed(t, s, Selection{})
+	events, stop := configMapEvents(t, s, "coredns")
+	next(t, events, "absent")
+	s.Close()
+	if n := value(objectsHeld.WithLabelValues(kindService)); n != 0 {
+		t.Errorf("%v Services are counted", n)
+	}
+	o.Close()
+	stop()
+	a.cut()
+	a.Server.Close()
+	eventually(t, "all goroutines end", func() bool { return runtime.NumGoroutine() <= before })
+}
+
 func TestListWhereNoStream(t *testing.T) {
 	a := newAPIServer(t)
 	a.noStream = true
