@@ -87,11 +87,13 @@ func (l *live) fromHosts(q *question) *dns.Msg {
 	if !l.hosts.lookup(q.lower, &found) {
 		return nil
 	}
-	switch q.qtype {
-	case dns.TypeA:
+	switch {
+	case q.qtype == dns.TypeA:
 		return q.held4(&found)
-	case dns.TypeAAAA:
+	case q.qtype == dns.TypeAAAA:
 		return q.held6(&found)
+	case found.passOn && q.qtype != dns.TypePTR:
+		return nil
 	}
 	return q.reply()
 }
@@ -121,7 +123,7 @@ func (k *Kubehosts) fromServices(ctx context.Context, w dns.ResponseWriter, l *l
 			return m
 		}
 	}
-	n := services.ParseName(base)
+	n := services.ParseName(base, z.grammar)
 	match := s.Lookup(&n, &l.opts)
 	switch match.Outcome {
 	case services.NameError:
@@ -186,11 +188,11 @@ func (k *Kubehosts) alias(ctx context.Context, w dns.ResponseWriter, l *live, s 
 	switch q.qtype {
 	case dns.TypeCNAME:
 		m := q.reply()
-		m.Answer = []dns.RR{cname(q.name, match.Target(), l.ttl)}
+		m.Answer = []dns.RR{cname(q.name, match.Service().ExternalName(), l.ttl)}
 		return m
 	case dns.TypeA, dns.TypeAAAA:
-		f := follower{ctx: ctx, w: w, k: k, l: l, s: s, z: z, q: q}
-		if records := f.follow(q.name, match.Target(), nil); len(records) > 0 {
+		f := follower{ctx: ctx, w: w, k: k, l: l, s: s, z: z, msg: q.msg, qtype: q.qtype}
+		if records := f.follow(q.name, match.Service().ExternalName(), nil); len(records) > 0 {
 			m := q.reply()
 			m.Answer, m.Truncated = records, f.truncated
 			return m
@@ -210,7 +212,8 @@ type follower struct {
 	l         *live
 	s         *services.State
 	z         *zone
-	q         *question
+	msg       *dns.Msg // the query; a pointer to the question would take each one to the heap
+	qtype     uint16
 	truncated bool
 }
 
@@ -228,7 +231,7 @@ func (f *follower) follow(owner, target string, chain []string) []dns.RR {
 	}
 	first := []dns.RR{cname(owner, target, f.l.ttl)}
 	if !inZone(lower, f.z.name) {
-		answer, err := f.k.upstream.Lookup(f.ctx, request.Request{W: f.w, Req: f.q.msg}, target, f.q.qtype)
+		answer, err := f.k.upstream.Lookup(f.ctx, request.Request{W: f.w, Req: f.msg}, target, f.qtype)
 		if err != nil || answer == nil {
 			return nil
 		}
@@ -237,26 +240,26 @@ func (f *follower) follow(owner, target string, chain []string) []dns.RR {
 	}
 
 	// The target is asked for as if by a query of its own, so the records are made the same way.
-	asked := question{msg: f.q.msg, name: target, lower: lower, qtype: f.q.qtype}
+	asked := question{msg: f.msg, name: target, lower: lower, qtype: f.qtype}
 	if m := f.l.fromHosts(&asked); m != nil {
 		if len(m.Answer) == 0 {
 			return nil
 		}
 		return append(first, m.Answer...)
 	}
-	n := services.ParseName(f.z.below(lower))
+	n := services.ParseName(f.z.below(lower), f.z.grammar)
 	match := f.s.Lookup(&n, &f.l.opts)
 	var m *dns.Msg
 	switch {
 	case match.Outcome == services.NameError || match.Outcome == services.NoData:
 		return nil
 	case match.Outcome == services.Alias:
-		rest := f.follow(target, match.Target(), append(chain, lower))
+		rest := f.follow(target, match.Service().ExternalName(), append(chain, lower))
 		if rest == nil {
 			return nil
 		}
 		return append(first, rest...)
-	case f.q.qtype == dns.TypeA:
+	case f.qtype == dns.TypeA:
 		m = asked.addresses4(&match, f.l.ttl)
 	default:
 		m = asked.addresses6(&match, f.l.ttl)

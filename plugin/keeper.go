@@ -104,6 +104,8 @@ func selectionOf(c *stanza.Config) source.Selection {
 		PodNames:        c.EndpointPodNames,
 		Endpoints:       !c.NoEndpoints,
 		Pods:            c.Pods == stanza.Verified,
+		Zones:           c.Zonal,
+		Multicluster:    len(c.Multicluster) > 0,
 	}
 }
 
@@ -241,7 +243,7 @@ func (k *keeper) put(c *stanza.Config, next *serving, origin string) error {
 	for i := range c.Hosts {
 		h := &c.Hosts[i]
 		if len(h.Files) > 0 {
-			entries = append(entries, layer{tables: next.hosts[keyOf(h)], ttl: h.TTL})
+			entries = append(entries, layer{tables: next.hosts[keyOf(h)], ttl: h.TTL, passOn: h.FallthroughUnsupported})
 		}
 		if len(h.Inline) > 0 {
 			table, err := inlineTable(h, k.options(h))
@@ -249,7 +251,7 @@ func (k *keeper) put(c *stanza.Config, next *serving, origin string) error {
 				next.close(k.serving)
 				return err
 			}
-			entries = append(entries, layer{inline: table, ttl: h.TTL})
+			entries = append(entries, layer{inline: table, ttl: h.TTL, passOn: h.FallthroughUnsupported})
 		}
 	}
 	index := services.NewIndex()

@@ -2,6 +2,7 @@ package kubehosts
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/coredns/coredns/plugin/pkg/dnsutil"
@@ -30,6 +31,8 @@ type zone struct {
 	name     string // lower case, fully qualified
 	ns, mbox string // of its SOA record
 	reverse  bool
+	grammar  services.Grammar
+	imported bool // its Services are ServiceImports
 }
 
 func newLive(c *stanza.Config, index *services.Index, hosts overlay, local []netip.Addr) *live {
@@ -53,6 +56,13 @@ func newLive(c *stanza.Config, index *services.Index, hosts overlay, local []net
 			ns:      joinZone("ns.dns.", name),
 			mbox:    joinZone("hostmaster.", name),
 			reverse: dnsutil.IsReverse("."+name) > 0, // the dot for in-addr.arpa itself
+		}
+		if c.Zonal {
+			z.grammar |= services.Zonal
+		}
+		if slices.Contains(c.Multicluster, name) {
+			z.grammar |= services.Multicluster
+			z.imported = true
 		}
 		if !z.reverse && l.primary == "" {
 			l.primary = name

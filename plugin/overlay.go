@@ -26,6 +26,7 @@ type layer struct {
 	tables *hostsFiles  // nil for inline lines
 	inline *hosts.Table // nil for files
 	ttl    uint32
+	passOn bool // questions for other types than A, AAAA and PTR
 }
 
 // each yields the tables of the layer.
@@ -46,6 +47,8 @@ type heldAddresses struct {
 	first hosts.Addresses
 	more  []hosts.Addresses
 	ttl   uint32 // the lowest of all: an RRset has one (RFC 2181, section 5.2)
+	// All that hold the name pass other types on.
+	passOn bool
 }
 
 // lookup collects the addresses of a lower-case name. It reports whether there are any.
@@ -58,10 +61,11 @@ func (o overlay) lookup(name string, found *heldAddresses) (held bool) {
 			case !ok:
 				return true
 			case !held:
-				held, found.first, found.ttl = true, a, l.ttl
+				held, found.first, found.ttl, found.passOn = true, a, l.ttl, l.passOn
 			default:
 				found.more = append(found.more, a)
 				found.ttl = min(found.ttl, l.ttl)
+				found.passOn = found.passOn && l.passOn
 			}
 			return true
 		})

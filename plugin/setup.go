@@ -32,6 +32,7 @@ type Kubehosts struct {
 	upstream *upstream.Upstream
 	live     atomic.Pointer[live] // what answers; a query takes it once
 	ready    atomic.Bool
+	search   []string // of this machine's resolv.conf, for AutoPath
 	*keeper
 }
 
@@ -42,7 +43,7 @@ func setup(c *caddy.Controller) error {
 	if err != nil {
 		return plugin.Error(pluginName, err)
 	}
-	k := &Kubehosts{upstream: upstream.New()}
+	k := &Kubehosts{upstream: upstream.New(), search: searchOf("/etc/resolv.conf")}
 	k.keeper = newKeeper(k, config, c.ServerBlockKeys, dnsserver.GetConfig(c).Root)
 	if err := k.checkFiles(); err != nil {
 		return plugin.Error(pluginName, err)

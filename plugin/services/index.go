@@ -9,6 +9,7 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,14 +22,16 @@ type Index struct {
 	mu    sync.Mutex // held by the one writer
 	batch uint64
 	// What a deleted or replaced object takes with it, by "namespace/name".
-	slices map[string]*Slice
-	pods   map[string]*Pod
+	slices         map[string]*Slice
+	importedSlices map[string]*Slice
+	pods           map[string]*Pod
 }
 
 // State is what an Index held at one moment. It is safe for any number of readers.
 type State struct {
 	namespaces trie[nameKey, namespace]
 	owners     trie[nameKey, *owner]
+	imports    trie[nameKey, *owner] // ServiceImports and their slices, whose addresses are not indexed
 	clusterIPs trie[key16, holders[*Service]]
 	endpoints4 trie[key4, endpoint4]
 	endpoints6 trie[key16, endpoint6]
@@ -71,7 +74,7 @@ func (h holders[T]) key() key16  { return h.addr }
 
 // NewIndex returns an empty Index, not synced.
 func NewIndex() *Index {
-	ix := &Index{slices: make(map[string]*Slice), pods: make(map[string]*Pod)}
+	ix := &Index{slices: make(map[string]*Slice), importedSlices: make(map[string]*Slice), pods: make(map[string]*Pod)}
 	ix.state.Store(new(State))
 	return ix
 }
@@ -86,9 +89,9 @@ func (ix *Index) Update(change func(*Tx)) {
 
 	ix.batch++
 	next := *ix.state.Load()
-	tx := &Tx{ix: ix, state: &next}
+	tx := &Tx{ix: ix, state: &next, owners: &next.owners, slices: ix.slices, changed: new(bool)}
 	change(tx)
-	if tx.changed {
+	if *tx.changed {
 		next.modified = uint32(time.Now().Unix()) // #nosec G115 -- an SOA serial wraps (RFC 1982)
 	}
 	ix.state.Store(&next)
@@ -97,9 +100,20 @@ func (ix *Index) Update(change func(*Tx)) {
 // Tx is a change to an Index that is being made. It is only good inside Update. Setting an object that is nil does
 // nothing; setting one that equals what is there does nothing either.
 type Tx struct {
-	ix      *Index
-	state   *State
-	changed bool
+	ix       *Index
+	state    *State
+	owners   *trie[nameKey, *owner]
+	slices   map[string]*Slice
+	imported bool
+	changed  *bool
+}
+
+// Imported returns the Tx for what other clusters export (KEP-1645): its Services are ServiceImports, its slices the
+// imported ones. Namespaces and Pods are the same for both.
+func (tx *Tx) Imported() *Tx {
+	imported := *tx
+	imported.owners, imported.slices, imported.imported = &tx.state.imports, tx.ix.importedSlices, true
+	return &imported
 }
 
 // SetSynced says that everything which is to be served was seen once.
@@ -111,7 +125,7 @@ func (tx *Tx) SetNamespace(name string) {
 		return
 	}
 	tx.state.namespaces.set(tx.ix.batch, namespace(name))
-	tx.changed = true
+	*tx.changed = true
 }
 
 // DeleteNamespace takes a namespace out.
@@ -120,7 +134,7 @@ func (tx *Tx) DeleteNamespace(name string) {
 		return
 	}
 	tx.state.namespaces.del(tx.ix.batch, nameKey(name))
-	tx.changed = true
+	*tx.changed = true
 }
 
 // ReplaceNamespaces makes names all the namespaces there are.
@@ -149,29 +163,31 @@ func (tx *Tx) SetService(s *Service) {
 	if s == nil {
 		return
 	}
-	old, _ := tx.state.owners.get(nameKey(s.owner))
+	old, _ := tx.owners.get(nameKey(s.owner))
 	if old != nil && old.service.equal(s) {
 		return
 	}
 	if old != nil {
 		tx.unindexService(old.service)
 	}
-	tx.changed = true
+	*tx.changed = true
 	next := owner{name: s.owner}
 	if old != nil {
 		next = *old
 		next.name = s.owner
 	}
 	next.service = s
-	tx.state.owners.set(tx.ix.batch, &next)
-	addHolder(tx.ix.batch, &tx.state.clusterIPs, s.Addrs(), s)
+	tx.owners.set(tx.ix.batch, &next)
+	if !tx.imported {
+		addHolder(tx.ix.batch, &tx.state.clusterIPs, s.Addrs(), s)
+	}
 }
 
 // DeleteService takes the Service of that name out. Its endpoints stay until their slices go.
 func (tx *Tx) DeleteService(namespace, name string) { tx.deleteService(name + "." + namespace) }
 
 func (tx *Tx) deleteService(key string) {
-	old, ok := tx.state.owners.get(nameKey(key))
+	old, ok := tx.owners.get(nameKey(key))
 	if !ok || old.service == nil {
 		return
 	}
@@ -179,11 +195,11 @@ func (tx *Tx) deleteService(key string) {
 	next := *old
 	next.service = nil
 	tx.putOwner(&next)
-	tx.changed = true
+	*tx.changed = true
 }
 
 func (tx *Tx) unindexService(s *Service) {
-	if s != nil {
+	if s != nil && !tx.imported {
 		delHolder(tx.ix.batch, &tx.state.clusterIPs, s.Addrs(), s)
 	}
 }
@@ -191,10 +207,10 @@ func (tx *Tx) unindexService(s *Service) {
 // putOwner stores o, or takes it out if nothing is left of it.
 func (tx *Tx) putOwner(o *owner) {
 	if o.service == nil && len(o.slices) == 0 {
-		tx.state.owners.del(tx.ix.batch, o.key())
+		tx.owners.del(tx.ix.batch, o.key())
 		return
 	}
-	tx.state.owners.set(tx.ix.batch, o)
+	tx.owners.set(tx.ix.batch, o)
 }
 
 // ReplaceServices makes all the Services there are. It skips those that are nil.
@@ -206,7 +222,7 @@ func (tx *Tx) ReplaceServices(all []*Service) {
 		}
 	}
 	var gone []string
-	tx.state.owners.all(func(o *owner) bool {
+	tx.owners.all(func(o *owner) bool {
 		if _, ok := keep[o.name]; !ok && o.service != nil {
 			gone = append(gone, o.name)
 		}
@@ -225,7 +241,7 @@ func (tx *Tx) SetSlice(s *Slice) {
 	if s == nil {
 		return
 	}
-	old := tx.ix.slices[s.object]
+	old := tx.slices[s.object]
 	if s.equal(old) {
 		return
 	}
@@ -233,21 +249,21 @@ func (tx *Tx) SetSlice(s *Slice) {
 		tx.unindexSlice(old)
 	}
 	tx.indexSlice(s)
-	tx.ix.slices[s.object] = s
-	tx.changed = true
+	tx.slices[s.object] = s
+	*tx.changed = true
 }
 
 // DeleteSlice takes the EndpointSlice of that name out.
 func (tx *Tx) DeleteSlice(namespace, name string) { tx.deleteSlice(namespace + "/" + name) }
 
 func (tx *Tx) deleteSlice(key string) {
-	old := tx.ix.slices[key]
+	old := tx.slices[key]
 	if old == nil {
 		return
 	}
 	tx.unindexSlice(old)
-	delete(tx.ix.slices, key)
-	tx.changed = true
+	delete(tx.slices, key)
+	*tx.changed = true
 }
 
 // ReplaceSlices makes all the EndpointSlices there are. It skips those that are nil.
@@ -258,7 +274,7 @@ func (tx *Tx) ReplaceSlices(all []*Slice) {
 			keep[s.object] = struct{}{}
 		}
 	}
-	for key := range tx.ix.slices {
+	for key := range tx.slices {
 		if _, ok := keep[key]; !ok {
 			tx.deleteSlice(key)
 		}
@@ -269,7 +285,7 @@ func (tx *Tx) ReplaceSlices(all []*Slice) {
 }
 
 func (tx *Tx) indexSlice(s *Slice) {
-	old, _ := tx.state.owners.get(nameKey(s.owner))
+	old, _ := tx.owners.get(nameKey(s.owner))
 	next := owner{name: s.owner}
 	if old != nil {
 		next = *old
@@ -277,6 +293,11 @@ func (tx *Tx) indexSlice(s *Slice) {
 	}
 	next.slices = append(slices.Clone(next.slices), s)
 	next.ready += s.addrs.len()
+	if tx.imported {
+		next.repeated++ // not counted, so taken for granted
+		tx.owners.set(tx.ix.batch, &next)
+		return
+	}
 
 	addrs := s.Addrs()
 	for i := range addrs.Len4() {
@@ -295,14 +316,19 @@ func (tx *Tx) indexSlice(s *Slice) {
 			next.repeated += shared
 		}
 	}
-	tx.state.owners.set(tx.ix.batch, &next)
+	tx.owners.set(tx.ix.batch, &next)
 }
 
 func (tx *Tx) unindexSlice(s *Slice) {
-	old, _ := tx.state.owners.get(nameKey(s.owner))
+	old, _ := tx.owners.get(nameKey(s.owner))
 	next := *old
 	next.slices = slices.DeleteFunc(slices.Clone(next.slices), func(o *Slice) bool { return o == s })
 	next.ready -= s.addrs.len()
+	if tx.imported {
+		next.repeated--
+		tx.putOwner(&next)
+		return
+	}
 
 	addrs := s.Addrs()
 	for i := range addrs.Len4() {
@@ -354,40 +380,40 @@ func (s *Slice) each(yield func(*Slice) bool) {
 // join returns what an address that s was indexed under is indexed under when o has it too. shared is 1 if another slice
 // of o's Service has the address, else 0. ok is false if o is there already.
 func (s *Slice) join(o *Slice) (joined *Slice, shared int, ok bool) {
+	if s == nil { // nearly always
+		return o, 0, true
+	}
 	all := slices.Collect(s.each)
 	if slices.Contains(all, o) {
 		return nil, 0, false
 	}
-	if len(all) == 0 {
-		return o, 0, true
-	}
-	for _, other := range all {
-		if other.owner == o.owner {
-			shared = 1
-		}
-	}
-	return &Slice{several: append(all, o)}, shared, true
+	return &Slice{several: append(all, o)}, sharedBy(all, o), true
 }
 
 // part undoes join: it returns what is left without o, nil if nothing is.
 func (s *Slice) part(o *Slice) (rest *Slice, shared int, ok bool) {
+	if s == o {
+		return nil, 0, o != nil
+	}
 	all := slices.Collect(s.each)
 	if !slices.Contains(all, o) {
 		return nil, 0, false
 	}
 	left := slices.DeleteFunc(all, func(x *Slice) bool { return x == o })
-	for _, other := range left {
-		if other.owner == o.owner {
-			shared = 1
+	if len(left) == 1 {
+		return left[0], sharedBy(left, o), true
+	}
+	return &Slice{several: left}, sharedBy(left, o), true
+}
+
+// sharedBy returns 1 if one of all belongs to the Service of o, else 0.
+func sharedBy(all []*Slice, o *Slice) int {
+	for _, s := range all {
+		if s.owner == o.owner {
+			return 1
 		}
 	}
-	switch len(left) {
-	case 0:
-		return nil, shared, true
-	case 1:
-		return left[0], shared, true
-	}
-	return &Slice{several: left}, shared, true
+	return 0
 }
 
 // SetPod adds p, in place of the Pod of its name if there is one.
@@ -397,9 +423,9 @@ func (tx *Tx) SetPod(p *Pod) {
 	}
 	if old := tx.ix.pods[p.object]; old != nil {
 		delHolder(tx.ix.batch, &tx.state.pods, old.addrs.view(), old)
-		tx.changed = tx.changed || old.addrs != p.addrs
+		*tx.changed = *tx.changed || old.addrs != p.addrs
 	} else {
-		tx.changed = true
+		*tx.changed = true
 	}
 	addHolder(tx.ix.batch, &tx.state.pods, p.addrs.view(), p)
 	tx.ix.pods[p.object] = p
@@ -415,7 +441,7 @@ func (tx *Tx) deletePod(key string) {
 	}
 	delHolder(tx.ix.batch, &tx.state.pods, old.addrs.view(), old)
 	delete(tx.ix.pods, key)
-	tx.changed = true
+	*tx.changed = true
 }
 
 // ReplacePods makes all the Pods there are. It skips those that are nil.
@@ -477,6 +503,51 @@ func (s *State) ServiceOf(owner string) *Service {
 		return nil
 	}
 	return o.service
+}
+
+// Served returns the Services that the options serve, or the imported ones, sorted by name and namespace.
+func (s *State) Served(o *Options, imported bool) []*Service {
+	var all []*Service
+	s.ownersOf(imported).all(func(own *owner) bool {
+		if svc := own.service; svc != nil && s.exposed(svc.Namespace(), o) {
+			all = append(all, svc)
+		}
+		return true
+	})
+	slices.SortFunc(all, func(a, b *Service) int { return strings.Compare(a.owner, b.owner) })
+	return all
+}
+
+func (s *State) ownersOf(imported bool) *trie[nameKey, *owner] {
+	if imported {
+		return &s.imports
+	}
+	return &s.owners
+}
+
+// SlicesOf returns the EndpointSlices, or the imported ones, of the Service that stands under the two labels owner. The
+// caller must not change the list.
+func (s *State) SlicesOf(owner string, imported bool) []*Slice {
+	o, ok := s.ownersOf(imported).get(nameKey(owner))
+	if !ok {
+		return nil
+	}
+	return o.slices
+}
+
+// Addresses yields every address that Pointers has a name for, and addresses that it has none for, each once or twice.
+func (s *State) Addresses(yield func(netip.Addr) bool) {
+	more := true
+	s.clusterIPs.all(func(h holders[*Service]) bool {
+		more = yield(netip.AddrFrom16(h.addr).Unmap())
+		return more
+	})
+	if more {
+		s.endpoints4.all(func(e endpoint4) bool { more = yield(netip.AddrFrom4(e.addr)); return more })
+	}
+	if more {
+		s.endpoints6.all(func(e endpoint6) bool { return yield(netip.AddrFrom16(e.addr)) })
+	}
 }
 
 // SlicesWith yields the EndpointSlices in which an endpoint with the address a is ready.

@@ -50,7 +50,7 @@ type Match struct {
 	repeats bool // an address may come more than once
 	pod     netip.Addr
 
-	port, protocol string // as in Name; no pointer to it, which would take every Name to the heap
+	port, protocol, zone string // as in Name; no pointer to it, which would take every Name to the heap
 }
 
 // Lookup finds the name n. It allocates nothing.
@@ -67,13 +67,15 @@ func (s *State) Lookup(n *Name, o *Options) Match {
 	case n.Service == "":
 		return Match{Outcome: NoData}
 	}
-	own, ok := s.owners.get(nameKey(n.owner))
+	own, ok := s.ownersOf(n.imported).get(nameKey(n.owner))
 	if !ok || own.service == nil {
 		return Match{}
 	}
 	m := Match{service: own.service, port: n.Port, protocol: n.Protocol}
 	switch {
 	case o.IgnoreEmptyService && own.service.kind == clusterIP && (own.ready == 0 || o.NoEndpoints):
+		return Match{}
+	case n.Zone != "" && own.service.kind != headless:
 		return Match{}
 	case own.service.kind == externalName:
 		if n.Endpoint != "" || n.Port != "" || n.Protocol != "" || own.service.external == "" {
@@ -85,7 +87,7 @@ func (s *State) Lookup(n *Name, o *Options) Match {
 		if o.NoEndpoints {
 			return Match{}
 		}
-		return m.endpoints(own, n.Endpoint)
+		return m.endpoints(own, n)
 	case own.service.ports.has(n.Port, n.Protocol):
 		m.Outcome = OfService
 		return m
@@ -99,12 +101,13 @@ func (s *State) exposed(name string, o *Options) bool {
 	return ok && o.serves(name)
 }
 
-// endpoints narrows m to those endpoints of own that the name asks for: with that label, if it is not empty.
-func (m Match) endpoints(own *owner, label string) Match {
+// endpoints narrows m to those endpoints of own that the name asks for.
+func (m Match) endpoints(own *owner, n *Name) Match {
 	m.Outcome = OfEndpoints
 	m.slices = own.slices
-	if label != "" {
-		m.own = parseEndpointLabel(label)
+	m.zone = n.Zone
+	if n.Endpoint != "" {
+		m.own = parseEndpointLabel(n.Endpoint, n.Cluster)
 		m.repeats = true // one name, and few addresses
 	}
 	named := 0
@@ -115,17 +118,41 @@ func (m Match) endpoints(own *owner, label string) Match {
 		}
 	}
 	m.repeats = m.repeats || own.repeated > 0 || named > 1
-	if n4, n6 := m.Count(); n4+n6 > 0 {
+	if m.members() {
 		return m
 	}
-	if own.namesProtocol(label) {
+	if n.Zone != "" {
+		if m.zone = ""; n.Prefer && m.members() {
+			return m
+		}
+		return Match{Outcome: NoData} // the name is there whichever zones are, as in stock
+	}
+	if own.standsAbove(n) {
 		return Match{Outcome: NoData}
 	}
 	return Match{}
 }
 
-// namesProtocol reports whether label is the protocol of an SRV record's name, such as _tcp. Nothing stands at
-// _tcp.web.shop.svc but _http._tcp.web.shop.svc does below it, so the name exists (RFC 8020, section 2).
+// members reports whether there is one.
+func (m *Match) members() bool {
+	n4, n6 := m.Count()
+	return n4+n6 > 0
+}
+
+// standsAbove reports whether names exist below n, which stands for nothing itself, so that n exists as well (RFC 8020,
+// section 2): the protocol of SRV records, as in _tcp.web.shop.svc, or the cluster of imported endpoints.
+func (o *owner) standsAbove(n *Name) bool {
+	if n.imported && n.Cluster == "" && n.Endpoint != "" {
+		for _, s := range o.slices {
+			if s.addrs.len() > 0 && s.suffix != "" && s.suffix[1:] == n.Endpoint {
+				return true
+			}
+		}
+	}
+	return o.namesProtocol(n.Endpoint)
+}
+
+// namesProtocol reports whether label is the protocol of an SRV record's name, such as _tcp.
 func (o *owner) namesProtocol(label string) bool {
 	protocol, ok := strings.CutPrefix(label, "_")
 	if !ok || protocol == "" {
@@ -209,12 +236,13 @@ func spells(label string, a netip.Addr) bool {
 // endpointLabel is the label of an endpoint that a query asks for: a name, and the address that it spells if it is one
 // that follows from an address.
 type endpointLabel struct {
-	text string
-	addr netip.Addr
+	text    string
+	addr    netip.Addr
+	cluster string // of an imported endpoint
 }
 
-func parseEndpointLabel(label string) endpointLabel {
-	l := endpointLabel{text: label}
+func parseEndpointLabel(label, cluster string) endpointLabel {
+	l := endpointLabel{text: label, cluster: cluster}
 	if strings.Count(label, "-") < 2 { // most names; and an address has more
 		return l
 	}
@@ -245,6 +273,9 @@ func appendDerived(b []byte, a netip.Addr) []byte {
 
 // matches reports whether l is the label of the endpoint of s with the i-th address, which has that name of its own.
 func (l *endpointLabel) matches(s *Slice, i int, name string) bool {
+	if s.suffix != "" && s.suffix[1:] != l.cluster || s.suffix == "" && l.cluster != "" {
+		return false
+	}
 	if name != "" {
 		return name == l.text
 	}

@@ -5,11 +5,11 @@ import "net/netip"
 // Service returns the Service that m is of, nil if it is of none.
 func (m *Match) Service() *Service { return m.service }
 
-// Target returns the fully qualified name that an Alias stands for.
-func (m *Match) Target() string { return m.service.external }
-
 // Repeats reports whether Members may yield an address, or an endpoint's name, more than once.
 func (m *Match) Repeats() bool { return m.repeats }
+
+// narrow reports whether only some endpoints of a slice are members.
+func (m *Match) narrow() bool { return m.own.text != "" || m.zone != "" }
 
 // Count returns how many IPv4 and IPv6 addresses Members yields.
 func (m *Match) Count() (n4, n6 int) {
@@ -23,7 +23,7 @@ func (m *Match) Count() (n4, n6 int) {
 		}
 		return 0, 1
 	case OfEndpoints:
-		if m.own.text != "" {
+		if m.narrow() {
 			for member := range m.Members {
 				if member.Addr.Is4() {
 					n4++
@@ -45,9 +45,10 @@ func (m *Match) Count() (n4, n6 int) {
 
 // Member is an address that stands behind a name, with what is known of it.
 type Member struct {
-	Addr  netip.Addr
-	name  string // an endpoint's own
-	ports portSet
+	Addr   netip.Addr
+	name   string // an endpoint's own
+	suffix string // of an imported endpoint: "." and its cluster
+	ports  portSet
 }
 
 // Members yields the addresses behind the name: a Service's cluster IPs, a pod's address, or those of the endpoints that
@@ -80,10 +81,10 @@ func (m *Match) Members(yield func(Member) bool) {
 					name = names[1 : 1+int(names[0])]
 					names = names[1+len(name):]
 				}
-				if m.own.text != "" && !m.own.matches(s, i, name) {
+				if m.own.text != "" && !m.own.matches(s, i, name) || m.zone != "" && !s.zones.has(i, m.zone) {
 					continue
 				}
-				if !yield(Member{s.addrAt(i), name, s.ports}) {
+				if !yield(Member{s.addrAt(i), name, s.suffix, s.ports}) {
 					return
 				}
 			}
@@ -91,12 +92,14 @@ func (m *Match) Members(yield func(Member) bool) {
 	}
 }
 
-// AppendLabel appends the label under which the endpoint stands below its Service.
+// AppendLabel appends the label under which the endpoint stands below its Service; for an imported one, two labels.
 func (e Member) AppendLabel(b []byte) []byte {
 	if e.name != "" {
-		return append(b, e.name...)
+		b = append(b, e.name...)
+	} else {
+		b = appendDerived(b, e.Addr)
 	}
-	return appendDerived(b, e.Addr)
+	return append(b, e.suffix...)
 }
 
 // Ports walks those ports of e, one of Members, that the name asks for.
@@ -123,6 +126,18 @@ func (p *Ports) Next() bool {
 // Number returns the port's number, 0 if it has none.
 func (p *Ports) Number() uint16 { return p.it.number }
 
+// Name returns the port's name in lower case, "" if it has none.
+func (p *Ports) Name() string { return p.it.name }
+
+// Protocol returns the port's protocol in lower case, "" if the object gives none.
+func (p *Ports) Protocol() string { return p.it.protocol }
+
+// Ports walks all ports of the Service.
+func (s *Service) Ports() Ports { return Ports{it: s.ports.iter()} }
+
+// Ports walks all ports of the slice.
+func (s *Slice) Ports() Ports { return Ports{it: s.ports.iter()} }
+
 // Pairs returns in how many ways an address of Members goes with one of its Ports.
 func (m *Match) Pairs() int {
 	switch m.Outcome {
@@ -130,9 +145,9 @@ func (m *Match) Pairs() int {
 		return m.service.ports.count(m.port, m.protocol) * m.service.addrs.len()
 	case OfEndpoints:
 		n := 0
-		if m.own.text != "" {
+		if m.narrow() {
 			for e := range m.Members {
-				n += e.ports.count("", "")
+				n += e.ports.count(m.port, m.protocol)
 			}
 			return n
 		}

@@ -10,8 +10,21 @@ type Name struct {
 	Endpoint  string // the one label left of Service, if there is just one
 	Port      string // the two labels left of Service, if there are two, without the underscore: any if empty
 	Protocol  string
+	Cluster   string // under Multicluster, the second label left of Service where it is no protocol
+	Zone      string // under Zonal, the topology zone, which may be several labels
+	Prefer    bool   // with Zone: any endpoint will do where the zone has none
 	owner     string // "service.namespace"
+	imported  bool
 }
+
+// Grammar is what a zone's names may be besides those of the specification.
+type Grammar uint8
+
+// The extensions of the stock plugin.
+const (
+	Zonal        Grammar = 1 << iota // TOPOLOGYZONE.pin|prefer._zone.SERVICE.NAMESPACE.svc, for headless Services
+	Multicluster                     // ENDPOINT.CLUSTER.SERVICE.NAMESPACE.svc, and ServiceImports for Services (KEP-1645)
+)
 
 // Kind is the subtree of a zone that a Name is in.
 type Kind uint8
@@ -37,12 +50,12 @@ func (k Kind) String() string {
 
 // ParseName takes a name apart. base is what is left of a lower-case query name in presentation form when the zone and
 // the dot before it are cut off: "" for the zone itself. It allocates nothing; the fields of the Name are parts of base.
-func ParseName(base string) Name {
+func ParseName(base string, g Grammar) Name {
 	if base == "" {
 		return Name{Kind: Apex}
 	}
 	rest, kind := cutLast(base)
-	n := Name{}
+	n := Name{imported: g&Multicluster != 0}
 	switch kind {
 	case "svc":
 		n.Kind = Svc
@@ -72,15 +85,34 @@ func ParseName(base string) Name {
 		n.Endpoint = label
 		return n
 	}
-	n.Protocol = strings.TrimPrefix(label, "_")
-	left, label = cutLast(left)
-	if left != "" {
-		n.Kind = Unknown // deeper than any name of the specification
-		return n
+	second := label
+	left, first := cutLast(left)
+	switch {
+	case left != "":
+		return zonal(n, g, left, first, second)
+	case n.imported && !strings.HasPrefix(first, "_") && !strings.HasPrefix(second, "_"):
+		n.Endpoint, n.Cluster = first, second
+	default:
+		n.Port, n.Protocol = strings.TrimPrefix(first, "_"), strings.TrimPrefix(second, "_")
 	}
-	n.Port = strings.TrimPrefix(label, "_")
 	return n
 }
+
+// zonal completes a Name that has more than two labels left of its Service: zone, then directive, then anchor.
+func zonal(n Name, g Grammar, zone, directive, anchor string) Name {
+	if g&Zonal == 0 || n.imported || n.Kind != Svc || anchor != zoneAnchor || directive != pin && directive != prefer {
+		return Name{Kind: Unknown} // deeper than any name of the specification
+	}
+	n.Zone, n.Prefer = zone, directive == prefer
+	return n
+}
+
+// The labels of a zonal name.
+const (
+	zoneAnchor = "_zone"
+	pin        = "pin"
+	prefer     = "prefer"
+)
 
 // cutLast cuts the last label off name. A dot after a backslash is part of its label (RFC 4343, section 2.1).
 func cutLast(name string) (rest, label string) {

@@ -2,6 +2,7 @@ package services
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"unique"
 )
@@ -27,6 +28,7 @@ type Port struct {
 type SliceSpec struct {
 	Namespace, Name string
 	Service         string // the label kubernetes.io/service-name
+	Cluster         string // of an imported slice: the cluster it comes from
 	Ports           []Port // shared by all endpoints
 	Endpoints       []Endpoint
 }
@@ -35,6 +37,7 @@ type SliceSpec struct {
 type Endpoint struct {
 	Addrs []netip.Addr
 	Name  string // the endpoint's own label; empty when it follows from the address
+	Zone  string // the topology zone it is in; empty when that is of no interest
 }
 
 // PodSpec is what the answers need of a Pod.
@@ -110,6 +113,10 @@ func (s *Service) Owner() string { return s.owner }
 // Headless reports whether the Service has no address of its own by design.
 func (s *Service) Headless() bool { return s.kind == headless }
 
+// ExternalName returns the fully qualified target of an ExternalName Service. It is "" for any other, and where the
+// target is an address or fits no message.
+func (s *Service) ExternalName() string { return s.external }
+
 // Addrs returns the Service's cluster IPs.
 func (s *Service) Addrs() Addrs { return s.addrs.view() }
 
@@ -120,7 +127,9 @@ func (s *Service) equal(o *Service) bool { return s == o || s != nil && o != nil
 type Slice struct {
 	object string // "namespace/name"
 	owner  string // "service.namespace"
+	suffix string // of an imported slice: "." and its cluster
 	addrs  packed
+	zones  *zones // nil when none is known
 	names  string // "" when all names follow from the addresses; else a length and a name for each address, in order
 	ports  portSet
 	flags  sliceFlags
@@ -148,6 +157,9 @@ func NewSlice(spec SliceSpec) *Slice {
 		owner:  spec.Service + "." + spec.Namespace,
 		ports:  packPorts(spec.Ports),
 	}
+	if validLabel(spec.Cluster) {
+		s.suffix = "." + spec.Cluster
+	}
 
 	var n, named int
 	for _, ep := range spec.Endpoints {
@@ -158,6 +170,7 @@ func NewSlice(spec SliceSpec) *Slice {
 	}
 	addrs := make([]netip.Addr, 0, n)
 	var names []byte
+	var zones zoneBuilder
 	for _, want4 := range [2]bool{true, false} {
 		for _, ep := range spec.Endpoints {
 			for _, a := range ep.Addrs {
@@ -165,6 +178,7 @@ func NewSlice(spec SliceSpec) *Slice {
 					continue
 				}
 				addrs = append(addrs, a)
+				zones.add(ep.Zone)
 				if named == 0 {
 					continue
 				}
@@ -177,6 +191,7 @@ func NewSlice(spec SliceSpec) *Slice {
 		}
 	}
 	s.addrs = pack(addrs)
+	s.zones = zones.done()
 	if len(names) > len(addrs) { // more than empty names
 		s.names = string(names)
 	}
@@ -237,7 +252,49 @@ func (s *Slice) nameAt(i int) string {
 
 func (s *Slice) equal(o *Slice) bool {
 	return s == o || s != nil && o != nil && s.object == o.object && s.owner == o.owner && s.addrs == o.addrs &&
-		s.names == o.names && s.ports == o.ports
+		s.names == o.names && s.ports == o.ports && s.suffix == o.suffix && s.zones.equal(o.zones)
+}
+
+// zones are the topology zones of a slice's endpoints: a byte for each address, in order, that counts from 1 into names.
+type zones struct {
+	names []string // lower case
+	at    string
+}
+
+func (z *zones) equal(o *zones) bool {
+	return z == o || z != nil && o != nil && z.at == o.at && slices.Equal(z.names, o.names)
+}
+
+// has reports whether the i-th address is in the zone name.
+func (z *zones) has(i int, name string) bool {
+	return z != nil && z.at[i] != 0 && z.names[z.at[i]-1] == name
+}
+
+type zoneBuilder struct {
+	zones
+	buf []byte
+}
+
+// add adds the zone of the next address. A slice of more than 255 zones, which no provider has, loses the rest.
+func (b *zoneBuilder) add(name string) {
+	if name == "" {
+		b.buf = append(b.buf, 0)
+		return
+	}
+	name = strings.ToLower(name)
+	at := slices.Index(b.names, name)
+	if at < 0 && len(b.names) < 255 {
+		b.names = append(b.names, name)
+		at = len(b.names) - 1
+	}
+	b.buf = append(b.buf, byte(at+1))
+}
+
+func (b *zoneBuilder) done() *zones {
+	if len(b.names) == 0 {
+		return nil
+	}
+	return &zones{b.names, string(b.buf)}
 }
 
 // Pod is the packed form of a Pod. It never changes.
@@ -430,7 +487,7 @@ func (s *Slice) Labels(yield func(string, netip.Addr) bool) {
 		if label == "" {
 			label = string(appendDerived(nil, a))
 		}
-		if !yield(label, a) {
+		if !yield(label+s.suffix, a) {
 			return
 		}
 	}

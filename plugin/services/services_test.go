@@ -33,7 +33,7 @@ func shop() *Index {
 		tx.SetService(NewService(ServiceSpec{Namespace: "shop", Name: "db", Headless: true, Ports: []Port{{"pg", "TCP", 5432}}}))
 		tx.SetSlice(NewSlice(SliceSpec{
 			Namespace: "shop", Name: "db-1", Service: "db", Ports: []Port{{"pg", "TCP", 5432}, {"metrics", "TCP", 9187}},
-			Endpoints: []Endpoint{{Addrs: ips("10.244.1.5"), Name: "db-0"}, {Addrs: ips("10.244.1.6"), Name: "db-1"}, {Addrs: ips("10.244.1.7")}},
+			Endpoints: []Endpoint{{Addrs: ips("10.244.1.5"), Name: "db-0", Zone: "eu.example-A"}, {Addrs: ips("10.244.1.6"), Name: "db-1", Zone: "b"}, {Addrs: ips("10.244.1.7")}},
 		}))
 		tx.SetSlice(NewSlice(SliceSpec{
 			Namespace: "shop", Name: "db-2", Service: "db", Ports: []Port{{"pg", "TCP", 5432}},
@@ -52,8 +52,10 @@ func shop() *Index {
 }
 
 // describe is all that a name answers, in one line.
-func describe(s *State, base string, o *Options) string {
-	n := ParseName(base)
+func describe(s *State, base string, o *Options) string { return describeAs(s, base, o, Zonal) }
+
+func describeAs(s *State, base string, o *Options, g Grammar) string {
+	n := ParseName(base, g)
 	m := s.Lookup(&n, o)
 	switch m.Outcome {
 	case NameError:
@@ -61,7 +63,7 @@ func describe(s *State, base string, o *Options) string {
 	case NoData:
 		return "empty"
 	case Alias:
-		return "alias " + m.Target()
+		return "alias " + m.Service().ExternalName()
 	}
 	var all []string
 	n4, n6 := m.Count()
@@ -133,6 +135,14 @@ func TestLookup(t *testing.T) {
 		{name: "10-244-1-7.db.shop.svc", want: "10.244.1.7=10-244-1-7:5432:9187"},
 		{name: "fd00-10--0.db.shop.svc", want: "fd00:10::=fd00-10--0:5432"},
 		{name: "fd00-10--.db.shop.svc", want: "none"},
+		{name: "eu.example-a.pin._zone.db.shop.svc", want: "10.244.1.5=db-0:5432:9187"},
+		{name: "b.prefer._zone.db.shop.svc", want: "10.244.1.6=db-1:5432:9187"},
+		{name: "c.pin._zone.db.shop.svc", want: "empty"},
+		{name: "c.prefer._zone.idle.shop.svc", want: "empty"},
+		{name: "c.pin._zone.web.shop.svc", want: "none"},
+		{name: "c.pin._zone.docs.shop.svc", want: "none"},
+		{name: "c.near._zone.db.shop.svc", want: "none"},
+		{name: "c.prefer._zone.db.shop.svc", want: "10.244.1.5=db-0:5432:9187 10.244.1.6=db-1:5432:9187 10.244.1.7=10-244-1-7:5432:9187 fd00:10::5=db-0:5432 fd00:10::=fd00-10--0:5432"},
 		{name: "db.shop.svc", o: Options{NoEndpoints: true}, want: "none"},
 		{name: "web.shop.svc", o: Options{NoEndpoints: true}, want: "10.96.7.10:80 fd00:96::7:10:80"},
 		{name: "web.shop.svc", o: Options{IgnoreEmptyService: true}, want: "10.96.7.10:80 fd00:96::7:10:80"},
@@ -164,7 +174,7 @@ func TestLookupAllocatesNothing(t *testing.T) {
 	o := Options{}
 	for _, base := range []string{"web.shop.svc", "_http._tcp.web.shop.svc", "db.shop.svc", "none.shop.svc", "db-0.db.shop.svc"} {
 		n := testing.AllocsPerRun(100, func() {
-			n := ParseName(base)
+			n := ParseName(base, Zonal)
 			m := s.Lookup(&n, &o)
 			sum := 0
 			for e := range m.Members {
@@ -174,6 +184,48 @@ func TestLookupAllocatesNothing(t *testing.T) {
 		if n != 0 {
 			t.Errorf("%s: %v allocations, want none", base, n)
 		}
+	}
+}
+
+func TestImported(t *testing.T) {
+	ix := shop()
+	ix.Update(func(tx *Tx) {
+		in := tx.Imported()
+		in.SetService(NewService(ServiceSpec{Namespace: "shop", Name: "db", Headless: true, Ports: http80}))
+		in.SetService(NewService(ServiceSpec{Namespace: "shop", Name: "api", ClusterIPs: ips("242.1.1.1"), Ports: http80}))
+		for i, cluster := range []string{"east", "west"} {
+			in.SetSlice(NewSlice(SliceSpec{
+				Namespace: "shop", Name: cluster, Service: "db", Cluster: cluster, Ports: http80,
+				Endpoints: []Endpoint{{Addrs: ips(fmt.Sprintf("10.%d.0.1", i)), Name: "db-0"}, {Addrs: ips(fmt.Sprintf("10.%d.0.2", i))}},
+			}))
+		}
+	})
+	o := Options{}
+	for name, want := range map[string]string{
+		"api.shop.svc":              "242.1.1.1:80",
+		"_http._tcp.api.shop.svc":   "242.1.1.1:80",
+		"db.shop.svc":               "10.0.0.1=db-0.east:80 10.0.0.2=10-0-0-2.east:80 10.1.0.1=db-0.west:80 10.1.0.2=10-1-0-2.west:80",
+		"db-0.west.db.shop.svc":     "10.1.0.1=db-0.west:80",
+		"10-0-0-2.east.db.shop.svc": "10.0.0.2=10-0-0-2.east:80",
+		"10-0-0-2.west.db.shop.svc": "none",
+		"db-0.db.shop.svc":          "none",
+		"west.db.shop.svc":          "empty",
+		"web.shop.svc":              "none",
+		"a.pin._zone.db.shop.svc":   "none",
+		"_http._tcp.db.shop.svc":    "10.0.0.1=db-0.east:80 10.0.0.2=10-0-0-2.east:80 10.1.0.1=db-0.west:80 10.1.0.2=10-1-0-2.west:80",
+		"_tcp.db.shop.svc":          "empty",
+		"x.db-0.west.db.shop.svc":   "none",
+	} {
+		if got := describeAs(ix.State(), name, &o, Multicluster|Zonal); got != want {
+			t.Errorf("%s:\n got %s\nwant %s", name, got, want)
+		}
+	}
+	ix.Update(func(tx *Tx) { tx.Imported().DeleteSlice("shop", "east"); tx.Imported().ReplaceServices(nil) })
+	if got := describeAs(ix.State(), "db.shop.svc", &o, Multicluster); got != "none" {
+		t.Errorf("after the imports went: %s", got)
+	}
+	if got := describe(ix.State(), "db-0.db.shop.svc", &o); got != "10.244.1.5=db-0:5432:9187 fd00:10::5=db-0:5432" {
+		t.Errorf("the Service of the own cluster: %s", got)
 	}
 }
 
@@ -230,7 +282,7 @@ func FuzzParseName(f *testing.F) {
 	}
 	s, o := shop().State(), Options{Pods: PodsInsecure}
 	f.Fuzz(func(t *testing.T, base string) {
-		n := ParseName(base)
+		n := ParseName(base, Zonal)
 		var labels []string
 		last := 0
 		for i := 0; i < len(base); i++ {
@@ -260,7 +312,7 @@ func FuzzParseName(f *testing.F) {
 			if len(labels) == 4 && n.Endpoint != labels[3] {
 				t.Errorf("%q: endpoint %q, want %q", base, n.Endpoint, labels[3])
 			}
-			if len(labels) > 5 {
+			if len(labels) > 5 && n.Zone == "" {
 				t.Errorf("%q: %d labels are too many for %v", base, len(labels), n)
 			}
 		}
@@ -422,7 +474,7 @@ func compare(t *testing.T, seed uint64, a, b *State) {
 			if x != y {
 				t.Errorf("seed %d, %s %+v:\n changed %s\n   fresh %s", seed, name, o, x, y)
 			}
-			n := ParseName(name)
+			n := ParseName(name, Zonal)
 			ma, mb := a.Lookup(&n, &o), b.Lookup(&n, &o)
 			if ma.Repeats() != mb.Repeats() {
 				t.Errorf("seed %d, %s: repeats %v, fresh %v", seed, name, ma.Repeats(), mb.Repeats())
@@ -472,7 +524,7 @@ func TestImpossibleObjects(t *testing.T) {
 	if got := describe(s, "far.shop.svc", &o); got != "none" {
 		t.Errorf("an ExternalName that fits no message: %s", got)
 	}
-	n := ParseName("idle.shop.svc")
+	n := ParseName("idle.shop.svc", 0)
 	m := s.Lookup(&n, &o)
 	if n4, _ := m.Count(); n4 != len(many) || m.Repeats() {
 		t.Errorf("%d addresses, repeats %v", n4, m.Repeats())

@@ -73,7 +73,9 @@ type Config struct {
 	EndpointPodNames   bool
 	NoEndpoints        bool
 	IgnoreEmptyService bool
-	TTL                uint32 // seconds, 0 to 3600
+	Zonal              bool     // names that ask for the endpoints of one topology zone
+	Multicluster       []string // those of Zones in which ServiceImports live
+	TTL                uint32   // seconds, 0 to 3600
 
 	Hosts []Hosts // the hosts options, in the order written
 
@@ -83,6 +85,8 @@ type Config struct {
 	at      caddyfile.Token    // where the stanza begins
 	bare    bool               // a stanza of a ConfigMap that holds no server blocks
 	sources map[string]written // the data-source options that are there
+
+	zonalAt, multiclusterAt caddyfile.Token
 }
 
 // Endpoint returns the URL of the API server that is used, or "".
@@ -128,12 +132,14 @@ func (m PodMode) String() string {
 
 // Hosts is one hosts option.
 type Hosts struct {
-	Files     []string      // paths and glob patterns, as written
-	Inline    []InlineLine  // lines of hosts-file form
-	TTL       uint32        // seconds, 1 to 65535
-	NoReverse bool          // no PTR records out of these entries
-	Reload    time.Duration // how often Files are looked at; 0: never again
-	Line      int           // of the option
+	Files     []string     // paths and glob patterns, as written
+	Inline    []InlineLine // lines of hosts-file form
+	TTL       uint32       // seconds, 1 to 65535
+	NoReverse bool         // no PTR records out of these entries
+	// FallthroughUnsupported passes questions for other types than A, AAAA and PTR on, though the name is held.
+	FallthroughUnsupported bool
+	Reload                 time.Duration // how often Files are looked at; 0: never again
+	Line                   int           // of the option
 
 	at caddyfile.Token
 }

@@ -27,11 +27,12 @@ func (c *Config) Hash() string {
 	put("namespaces %q", slices.Sorted(slices.Values(c.Namespaces)))
 	put("selectors %q %q", c.NamespaceLabels, c.Labels)
 	put("pods %v", c.Pods)
-	put("flags %t %t %t", c.EndpointPodNames, c.NoEndpoints, c.IgnoreEmptyService)
+	put("flags %t %t %t %t", c.EndpointPodNames, c.NoEndpoints, c.IgnoreEmptyService, c.Zonal)
+	put("multicluster %q", c.Multicluster)
 	put("ttl %d", c.TTL)
 	put("fallthrough %q", c.Fallthrough)
 	for _, h := range c.Hosts {
-		put("hosts %q %d %t %v", h.Files, h.TTL, h.NoReverse, h.Reload)
+		put("hosts %q %d %t %t %v", h.Files, h.TTL, h.NoReverse, h.FallthroughUnsupported, h.Reload)
 		for _, l := range h.Inline {
 			put("%q", l.Text)
 		}

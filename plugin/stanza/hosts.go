@@ -42,6 +42,9 @@ func (h *Hosts) option(o statement) error {
 	case "no_reverse":
 		h.NoReverse = true
 		return o.none()
+	case "fallthrough_unsupported":
+		h.FallthroughUnsupported = true
+		return o.none()
 	}
 	return h.addInline(o)
 }

@@ -32,6 +32,8 @@ var options = map[string]func(*Config, statement) error{
 	"endpoint_pod_names":     (*Config).setEndpointPodNames,
 	"noendpoints":            (*Config).setNoEndpoints,
 	"ignore":                 (*Config).setIgnore,
+	"zonal":                  (*Config).setZonal,
+	"multicluster":           (*Config).setMulticluster,
 	"ttl":                    (*Config).setTTL,
 	"hosts":                  (*Config).addHosts,
 	"fallthrough":            (*Config).setFallthrough,
@@ -300,6 +302,19 @@ func (c *Config) setIgnore(o statement) error {
 	}
 	c.IgnoreEmptyService = true
 	return nil
+}
+
+func (c *Config) setZonal(o statement) error {
+	c.Zonal = true
+	c.zonalAt = o.words[0]
+	return o.none()
+}
+
+// setMulticluster takes, as stock does, no zone at all for no multicluster zone.
+func (c *Config) setMulticluster(o statement) (err error) {
+	c.Multicluster, err = zonesOf(o.words[1:])
+	c.multiclusterAt = o.words[0]
+	return err
 }
 
 func (c *Config) setTTL(o statement) error {

@@ -35,6 +35,10 @@ func (c *Config) Over(base *Config) (*Config, error) {
 	r.Hosts = hosts
 	if c.bare && !c.ZonesWritten {
 		r.Zones, r.ZonesWritten = base.Zones, base.ZonesWritten
+		r.bare = false
+		if err := r.checkMulticluster(); err != nil {
+			return nil, err
+		}
 	}
 	r.ConfigMap, r.Manifests = base.ConfigMap, base.Manifests
 	r.Kubeconfig, r.Context = base.Kubeconfig, base.Context

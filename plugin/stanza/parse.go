@@ -2,6 +2,7 @@ package stanza
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/plugin"
@@ -48,7 +49,10 @@ func parseTokens(tokens []caddyfile.Token, keys []string, bare bool) (*Config, e
 			return nil, err
 		}
 	}
-	return c, c.exclusive()
+	if err := c.exclusive(); err != nil {
+		return nil, err
+	}
+	return c, c.checkMulticluster()
 }
 
 // afterStanza is the error for what follows a stanza's end.
@@ -95,8 +99,25 @@ func (c *Config) setZones(words []caddyfile.Token, keys []string) error {
 	return nil
 }
 
+// checkMulticluster refuses multicluster zones that are none of the zones. A bare stanza without zones has those of the
+// Corefile, which Over checks.
+func (c *Config) checkMulticluster() error {
+	if c.bare && !c.ZonesWritten {
+		return nil
+	}
+	for _, z := range c.Multicluster {
+		if !slices.Contains(c.Zones, z) {
+			return errAt(c.multiclusterAt, "is not authoritative for the multicluster zone %s (authoritative zones: %v)", z, c.Zones)
+		}
+	}
+	return nil
+}
+
 // exclusive refuses options that cannot stand together.
 func (c *Config) exclusive() error {
+	if c.Zonal && c.NoEndpoints {
+		return errAt(c.zonalAt, "zonal requires the endpoint cache; remove noendpoints")
+	}
 	manifests, ok := c.sources["manifests"]
 	if !ok {
 		return nil

@@ -160,8 +160,9 @@ func TestParseErrors(t *testing.T) {
 	for _, tt := range []struct{ option, want string }{
 		{"nonsense 1", "unknown property 'nonsense'"},
 		{"snapshot /var/x", "unknown property 'snapshot'"},
-		{"multicluster a", "unknown property 'multicluster'"},
-		{"zonal", "unknown property 'zonal'"},
+		{"multicluster a", "is not authoritative for the multicluster zone a."},
+		{"zonal x", "Wrong argument count"},
+		{"zonal\nnoendpoints", "zonal requires the endpoint cache; remove noendpoints"},
 		{"import /etc/x", "unknown property 'import'"},
 		{"configmap", "Wrong argument count"},
 		{"configmap a b c", "Wrong argument count"},

@@ -1,0 +1,74 @@
+package kubehosts
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/coredns/coredns/plugin/metadata"
+	"github.com/coredns/coredns/request"
+
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+// Metadata implements metadata.Provider: what a query's name says, and which pod it comes from if pods are verified.
+// Each label stands under kubehosts/ and, as stock has it, under kubernetes/.
+func (k *Kubehosts) Metadata(ctx context.Context, state request.Request) context.Context {
+	l := k.live.Load()
+	if pod := l.podAt(state.IP()); pod != nil {
+		publish(ctx, "client-namespace", pod.Namespace())
+		publish(ctx, "client-pod-name", pod.ObjectName())
+		for key, value := range pod.Labels() {
+			publish(ctx, "client-label/"+key, value)
+		}
+	}
+
+	name := state.Name()
+	z := l.zoneOf(name)
+	if z == nil {
+		return ctx
+	}
+	n := services.ParseName(z.below(name), z.grammar)
+	if n.Kind == services.Unknown {
+		publish(ctx, "parse-error", "invalid query name")
+		return ctx
+	}
+	kind := n.Kind.String()
+	if n.Namespace == "" {
+		kind = ""
+	}
+	publish(ctx, "port-name", n.Port)
+	publish(ctx, "protocol", n.Protocol)
+	publish(ctx, "endpoint", n.Endpoint)
+	if z.imported {
+		publish(ctx, "cluster", n.Cluster)
+	}
+	if l.config.Zonal {
+		publish(ctx, "zone", n.Zone)
+	}
+	publish(ctx, "service", n.Service)
+	publish(ctx, "namespace", n.Namespace)
+	publish(ctx, "kind", kind)
+	return ctx
+}
+
+func publish(ctx context.Context, label, value string) {
+	f := func() string { return value }
+	metadata.SetValueFunc(ctx, "kubehosts/"+label, f)
+	metadata.SetValueFunc(ctx, "kubernetes/"+label, f)
+}
+
+// podAt returns a Pod with the address ip, nil if there is none or pods are not verified.
+func (l *live) podAt(ip string) *services.Pod {
+	if l.opts.Pods != services.PodsVerified {
+		return nil
+	}
+	a, err := netip.ParseAddr(ip)
+	if err != nil {
+		return nil
+	}
+	pods := l.index.State().PodsWith(a)
+	if len(pods) == 0 {
+		return nil
+	}
+	return pods[0]
+}
