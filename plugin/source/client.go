@@ -14,14 +14,16 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/klog/v2"
+	mcsclient "sigs.k8s.io/mcs-api/pkg/client/clientset/versioned/typed/apis/v1alpha1"
 )
 
-// newClient makes the client that spec asks for. Nothing is sent yet.
-func newClient(spec Spec) (*http.Client, *kubernetes.Clientset, error) {
+// newClient makes the client that spec asks for, and the one for ServiceImports. Nothing is sent yet.
+func newClient(spec Spec) (*http.Client, *kubernetes.Clientset, rest.Interface, error) {
 	cfg, err := clientConfig(spec)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	cfg.ContentType = utilruntime.ContentTypeProtobuf
 	cfg.AcceptContentTypes = utilruntime.ContentTypeProtobuf + "," + utilruntime.ContentTypeJSON
@@ -32,6 +34,9 @@ func newClient(spec Spec) (*http.Client, *kubernetes.Clientset, error) {
 	}
 	if spec.Burst > 0 {
 		cfg.Burst = spec.Burst
+	}
+	if cfg.QPS > 0 { // one limit for both clients, each would make its own
+		cfg.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(cfg.QPS, cfg.Burst)
 	}
 	h := &health{host: cfg.Host}
 	cfg.Wrap(func(rt http.RoundTripper) http.RoundTripper {
@@ -44,13 +49,19 @@ func newClient(spec Spec) (*http.Client, *kubernetes.Clientset, error) {
 
 	hc, err := rest.HTTPClientFor(cfg)
 	if err != nil {
-		return nil, nil, fmt.Errorf("no client for the Kubernetes API at %s: %w", cfg.Host, err)
+		return nil, nil, nil, fmt.Errorf("no client for the Kubernetes API at %s: %w", cfg.Host, err)
 	}
 	client, err := kubernetes.NewForConfigAndClient(cfg, hc)
 	if err != nil {
-		return nil, nil, fmt.Errorf("no client for the Kubernetes API at %s: %w", cfg.Host, err)
+		return nil, nil, nil, fmt.Errorf("no client for the Kubernetes API at %s: %w", cfg.Host, err)
 	}
-	return hc, client, nil
+	// The objects of a CustomResourceDefinition can't be had as protobuf.
+	cfg.ContentType, cfg.AcceptContentTypes = utilruntime.ContentTypeJSON, utilruntime.ContentTypeJSON
+	imports, err := mcsclient.NewForConfigAndClient(cfg, hc)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("no client for the Kubernetes API at %s: %w", cfg.Host, err)
+	}
+	return hc, client, imports.RESTClient(), nil
 }
 
 // clientConfig finds the API server and the credentials as stock's kubernetes plugin does.

@@ -1,22 +1,26 @@
 package source
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 
 	api "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
+	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
 // The kinds of objects, as metrics and logs call them.
 const (
-	kindNamespace = "Namespace"
-	kindService   = "Service"
-	kindSlice     = "EndpointSlice"
-	kindPod       = "Pod"
-	kindConfigMap = "ConfigMap"
+	kindNamespace     = "Namespace"
+	kindService       = "Service"
+	kindSlice         = "EndpointSlice"
+	kindPod           = "Pod"
+	kindConfigMap     = "ConfigMap"
+	kindServiceImport = "ServiceImport"
+	kindImportedSlice = "ImportedEndpointSlice" // an EndpointSlice that belongs to a ServiceImport
 )
 
 // verdict says what becomes of an object that was seen.
@@ -61,30 +65,63 @@ func serviceSpec(svc *api.Service) services.ServiceSpec {
 
 // toService packs svc.
 func toService(svc *api.Service) (*services.Service, verdict) {
-	return packService(serviceSpec(svc))
+	return packService(kindService, serviceSpec(svc))
 }
 
-func packService(spec services.ServiceSpec) (*services.Service, verdict) {
+// importSpec is what is kept of si (KEP-1645). Nothing but the reader gives a port its default protocol, the definition of
+// the resource has none.
+func importSpec(si *mcs.ServiceImport) services.ServiceSpec {
+	spec := services.ServiceSpec{
+		Namespace: si.Namespace,
+		Name:      si.Name,
+		Headless:  si.Spec.Type == mcs.Headless,
+		Ports:     make([]services.Port, 0, len(si.Spec.Ports)),
+	}
+	for _, ip := range si.Spec.IPs {
+		if spec.Headless {
+			break
+		}
+		if addr, ok := address(ip, kindServiceImport, objectName{si.Namespace, si.Name}); ok {
+			spec.ClusterIPs = append(spec.ClusterIPs, addr)
+		}
+	}
+	for _, p := range si.Spec.Ports {
+		protocol := cmp.Or(p.Protocol, api.ProtocolTCP)
+		spec.Ports = append(spec.Ports, services.Port{Name: p.Name, Protocol: string(protocol), Number: p.Port})
+	}
+	return spec
+}
+
+// toServiceImport packs si.
+func toServiceImport(si *mcs.ServiceImport) (*services.Service, verdict) {
+	return packService(kindServiceImport, importSpec(si))
+}
+
+func packService(kind string, spec services.ServiceSpec) (*services.Service, verdict) {
 	s := services.NewService(spec)
 	if s == nil {
-		reject(kindService, objectName{spec.Namespace, spec.Name}, "no query can hold its name or namespace, it is left out")
+		reject(kind, objectName{spec.Namespace, spec.Name}, "no query can hold its name or namespace, it is left out")
 		return nil, drop
 	}
 	return s, keep
 }
 
-// sliceSpec is what is kept of es: its ready endpoints. With podNames, one without a hostname gets its pod's name. It is
-// nil if es belongs to no Service, or holds names (addressType FQDN), which the API gives no meaning to.
-func sliceSpec(es *discovery.EndpointSlice, podNames bool) *services.SliceSpec {
-	service := es.Labels[discovery.LabelServiceName]
-	if service == "" || es.AddressType == discovery.AddressTypeFQDN {
+// sliceParts are the parts of EndpointSlices that are kept only where they are wanted.
+type sliceParts struct {
+	podNames bool // endpoints without a hostname are called after their pods
+	zones    bool // the topology zones of endpoints
+}
+
+// sliceSpec is what is kept of es, but for whose it is: its ready endpoints. It is nil if es holds names (addressType
+// FQDN), which the API gives no meaning to.
+func sliceSpec(es *discovery.EndpointSlice, kept sliceParts) *services.SliceSpec {
+	if es.AddressType == discovery.AddressTypeFQDN {
 		return nil
 	}
 	name := objectName{es.Namespace, es.Name}
 	spec := &services.SliceSpec{
 		Namespace: es.Namespace,
 		Name:      es.Name,
-		Service:   service,
 		Ports:     make([]services.Port, 0, max(1, len(es.Ports))),
 		Endpoints: make([]services.Endpoint, 0, len(es.Endpoints)),
 	}
@@ -109,7 +146,10 @@ func sliceSpec(es *discovery.EndpointSlice, podNames bool) *services.SliceSpec {
 		if ep.Conditions.Ready != nil && !*ep.Conditions.Ready { // unknown counts as ready, says the API
 			continue
 		}
-		to := services.Endpoint{Name: endpointName(ep, podNames)}
+		to := services.Endpoint{Name: endpointName(ep, kept.podNames)}
+		if kept.zones && ep.Zone != nil {
+			to.Zone = *ep.Zone
+		}
 		for _, a := range ep.Addresses {
 			if addr, ok := address(a, kindSlice, name); ok {
 				to.Addrs = append(to.Addrs, addr)
@@ -131,21 +171,39 @@ func endpointName(ep *discovery.Endpoint, podNames bool) string {
 }
 
 // toSlice returns what packs an EndpointSlice.
-func toSlice(podNames bool) func(*discovery.EndpointSlice) (*services.Slice, verdict) {
+func toSlice(kept sliceParts) func(*discovery.EndpointSlice) (*services.Slice, verdict) {
 	return func(es *discovery.EndpointSlice) (*services.Slice, verdict) {
-		spec := sliceSpec(es, podNames)
-		if spec == nil {
-			return nil, drop
-		}
-		return packSlice(spec)
+		return packSlice(sliceSpec(es, kept), es.Labels)
 	}
 }
 
-func packSlice(spec *services.SliceSpec) (*services.Slice, verdict) {
-	s := services.NewSlice(*spec)
+// toImportedSlice returns what packs an EndpointSlice as one of a ServiceImport.
+func toImportedSlice(kept sliceParts) func(*discovery.EndpointSlice) (*services.Slice, verdict) {
+	return func(es *discovery.EndpointSlice) (*services.Slice, verdict) {
+		return packImportedSlice(sliceSpec(es, kept), es.Labels)
+	}
+}
+
+// packSlice packs spec, which may be nil, for the Service that the slice's labels name.
+func packSlice(spec *services.SliceSpec, labels map[string]string) (*services.Slice, verdict) {
+	return packSliceOf(spec, labels[discovery.LabelServiceName], "")
+}
+
+// packImportedSlice packs spec, which may be nil, for the ServiceImport that the slice's labels name.
+func packImportedSlice(spec *services.SliceSpec, labels map[string]string) (*services.Slice, verdict) {
+	return packSliceOf(spec, labels[mcs.LabelServiceName], labels[mcs.LabelSourceCluster])
+}
+
+func packSliceOf(spec *services.SliceSpec, service, cluster string) (*services.Slice, verdict) {
+	if spec == nil || service == "" {
+		return nil, drop
+	}
+	of := *spec
+	of.Service, of.Cluster = service, cluster
+	s := services.NewSlice(of)
 	if s == nil {
 		reject(kindSlice, objectName{spec.Namespace, spec.Name},
-			fmt.Sprintf("no query can hold the name of its Service %q, it is left out", spec.Service))
+			fmt.Sprintf("no query can hold the name of its Service %q, it is left out", service))
 		return nil, drop
 	}
 	return s, keep

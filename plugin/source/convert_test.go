@@ -9,6 +9,7 @@ import (
 	api "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
@@ -59,6 +60,7 @@ func TestSliceSpec(t *testing.T) {
 		port  int32 = 80
 		host        = "h"
 		empty       = ""
+		zone        = "EU-1"
 		long        = "a123456789a123456789a123456789a123456789a123456789a123456789abcd"
 	)
 	es := func(change func(*discovery.EndpointSlice)) *discovery.EndpointSlice {
@@ -76,50 +78,120 @@ func TestSliceSpec(t *testing.T) {
 		if eps == nil {
 			eps = []services.Endpoint{}
 		}
-		return &services.SliceSpec{Namespace: "ns", Name: "s", Service: "svc", Ports: ports, Endpoints: eps}
+		return &services.SliceSpec{Namespace: "ns", Name: "s", Ports: ports, Endpoints: eps}
 	}
 	tests := []struct {
-		name     string
-		es       *discovery.EndpointSlice
-		podNames bool
-		want     *services.SliceSpec
+		name string
+		es   *discovery.EndpointSlice
+		kept sliceParts
+		want *services.SliceSpec
 	}{
-		{"nothing in it", es(func(*discovery.EndpointSlice) {}), false, want(nil)},
-		{"no Service", es(func(es *discovery.EndpointSlice) { es.Labels = nil }), false, nil},
-		{"names", es(func(es *discovery.EndpointSlice) { es.AddressType = discovery.AddressTypeFQDN }), false, nil},
+		{"nothing in it", es(func(*discovery.EndpointSlice) {}), sliceParts{}, want(nil)},
+		{"names", es(func(es *discovery.EndpointSlice) { es.AddressType = discovery.AddressTypeFQDN }), sliceParts{}, nil},
 		{"ports", es(func(es *discovery.EndpointSlice) {
 			es.Ports = []discovery.EndpointPort{{Name: &http, Protocol: &tcp, Port: &port}, {}}
-		}), false, want([]services.Port{{Name: "http", Protocol: "TCP", Number: 80}, {Number: -1}})},
+		}), sliceParts{}, want([]services.Port{{Name: "http", Protocol: "TCP", Number: 80}, {Number: -1}})},
 		{"readiness", es(func(es *discovery.EndpointSlice) {
 			es.Endpoints = []discovery.Endpoint{
 				{Addresses: []string{"10.0.0.1"}},
 				{Addresses: []string{"10.0.0.2"}, Conditions: discovery.EndpointConditions{Ready: &yes}},
 				{Addresses: []string{"10.0.0.3"}, Conditions: discovery.EndpointConditions{Ready: &no, Serving: &yes}},
 			}
-		}), false, want(nil, services.Endpoint{Addrs: addrs("10.0.0.1")}, services.Endpoint{Addrs: addrs("10.0.0.2")})},
+		}), sliceParts{}, want(nil, services.Endpoint{Addrs: addrs("10.0.0.1")}, services.Endpoint{Addrs: addrs("10.0.0.2")})},
 		{"a bad address", es(func(es *discovery.EndpointSlice) {
 			es.Endpoints = []discovery.Endpoint{{Addresses: []string{"10.0.0.1", "x"}}}
-		}), false, want(nil, services.Endpoint{Addrs: addrs("10.0.0.1")})},
+		}), sliceParts{}, want(nil, services.Endpoint{Addrs: addrs("10.0.0.1")})},
 		{"names of pods", es(func(es *discovery.EndpointSlice) {
 			es.Endpoints = []discovery.Endpoint{
 				{Hostname: &host, TargetRef: &api.ObjectReference{Name: "pod"}},
 				{Hostname: &empty, TargetRef: &api.ObjectReference{Name: "pod"}},
 				{TargetRef: &api.ObjectReference{Name: long}},
 			}
-		}), true, want(nil, services.Endpoint{Name: "h"}, services.Endpoint{Name: "pod"}, services.Endpoint{})},
+		}), sliceParts{podNames: true}, want(nil, services.Endpoint{Name: "h"}, services.Endpoint{Name: "pod"}, services.Endpoint{})},
 		{"no names of pods", es(func(es *discovery.EndpointSlice) {
 			es.Endpoints = []discovery.Endpoint{
 				{Hostname: &host, TargetRef: &api.ObjectReference{Name: "pod"}},
 				{TargetRef: &api.ObjectReference{Name: "pod"}},
 			}
-		}), false, want(nil, services.Endpoint{Name: "h"}, services.Endpoint{})},
+		}), sliceParts{}, want(nil, services.Endpoint{Name: "h"}, services.Endpoint{})},
+		{"zones", es(func(es *discovery.EndpointSlice) {
+			es.Endpoints = []discovery.Endpoint{{Addresses: []string{"10.0.0.1"}, Zone: &zone}, {Addresses: []string{"10.0.0.2"}}}
+		}), sliceParts{zones: true},
+			want(nil, services.Endpoint{Addrs: addrs("10.0.0.1"), Zone: "EU-1"}, services.Endpoint{Addrs: addrs("10.0.0.2")})},
+		{"no zones", es(func(es *discovery.EndpointSlice) {
+			es.Endpoints = []discovery.Endpoint{{Addresses: []string{"10.0.0.1"}, Zone: &zone}, {Addresses: []string{"10.0.0.2"}}}
+		}), sliceParts{},
+			want(nil, services.Endpoint{Addrs: addrs("10.0.0.1")}, services.Endpoint{Addrs: addrs("10.0.0.2")})},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := sliceSpec(tc.es, tc.podNames); !reflect.DeepEqual(got, tc.want) {
+			if got := sliceSpec(tc.es, tc.kept); !reflect.DeepEqual(got, tc.want) {
 				t.Errorf("got  %+v\nwant %+v", got, tc.want)
 			}
 		})
+	}
+}
+
+func TestImportSpec(t *testing.T) {
+	tests := []struct {
+		name string
+		spec mcs.ServiceImportSpec
+		want services.ServiceSpec
+	}{
+		{"addresses", mcs.ServiceImportSpec{Type: mcs.ClusterSetIP, IPs: []string{"10.0.0.1", "fd00::1", "x"}},
+			services.ServiceSpec{ClusterIPs: addrs("10.0.0.1", "fd00::1"), Ports: []services.Port{}}},
+		{"headless", mcs.ServiceImportSpec{Type: mcs.Headless, IPs: []string{"10.0.0.1"}},
+			services.ServiceSpec{Headless: true, Ports: []services.Port{}}},
+		{"ports", mcs.ServiceImportSpec{Type: mcs.ClusterSetIP, Ports: []mcs.ServicePort{{Name: "http", Port: 80}, {Protocol: "UDP", Port: 53}}},
+			services.ServiceSpec{Ports: []services.Port{{Name: "http", Protocol: "TCP", Number: 80}, {Protocol: "UDP", Number: 53}}}},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			tc.want.Namespace, tc.want.Name = "ns", "svc"
+			got := importSpec(&mcs.ServiceImport{ObjectMeta: meta.ObjectMeta{Namespace: "ns", Name: "svc"}, Spec: tc.spec})
+			if !reflect.DeepEqual(got, tc.want) {
+				t.Errorf("got  %+v\nwant %+v", got, tc.want)
+			}
+		})
+	}
+}
+
+// Whose an EndpointSlice is: a Service's, a ServiceImport's, that of both, or nobody's.
+func TestSliceOwners(t *testing.T) {
+	const service, imported, cluster = discovery.LabelServiceName, mcs.LabelServiceName, mcs.LabelSourceCluster
+	tests := []struct {
+		labels          map[string]string
+		local, imported string // owner, then the labels of its endpoints; "" for a slice that is left out
+	}{
+		{nil, "", ""},
+		{map[string]string{cluster: "east"}, "", ""},
+		{map[string]string{service: "web", cluster: "east"}, "web.ns 10-0-0-1", ""},
+		{map[string]string{imported: "web", cluster: "east"}, "", "web.ns 10-0-0-1.east"},
+		{map[string]string{imported: "web"}, "", "web.ns 10-0-0-1"},
+		{map[string]string{service: "imported-web", imported: "web", cluster: "east"}, "imported-web.ns 10-0-0-1", "web.ns 10-0-0-1.east"},
+		{map[string]string{service: "no.label", imported: "no.label"}, "", ""},
+	}
+	show := func(s *services.Slice, v verdict) string {
+		if v != keep {
+			return ""
+		}
+		text := s.Owner()
+		for label := range s.Labels {
+			text += " " + label
+		}
+		return text
+	}
+	for _, tc := range tests {
+		es := &discovery.EndpointSlice{
+			ObjectMeta: meta.ObjectMeta{Namespace: "ns", Name: "s", Labels: tc.labels},
+			Endpoints:  []discovery.Endpoint{{Addresses: []string{"10.0.0.1"}}},
+		}
+		if got := show(toSlice(sliceParts{})(es)); got != tc.local {
+			t.Errorf("%v: got %q, want %q", tc.labels, got, tc.local)
+		}
+		if got := show(toImportedSlice(sliceParts{})(es)); got != tc.imported {
+			t.Errorf("%v, imported: got %q, want %q", tc.labels, got, tc.imported)
+		}
 	}
 }
 
@@ -137,11 +209,14 @@ func TestVerdicts(t *testing.T) {
 		t.Errorf("a Service whose name is no label: %v, want it dropped", v)
 	}
 	es := &discovery.EndpointSlice{ObjectMeta: meta.ObjectMeta{Namespace: "ns", Name: "s"}}
-	if _, v := toSlice(false)(es); v != drop {
+	if _, v := toServiceImport(&mcs.ServiceImport{ObjectMeta: meta.ObjectMeta{Namespace: "ns", Name: "no.label"}}); v != drop {
+		t.Errorf("a ServiceImport whose name is no label: %v, want it dropped", v)
+	}
+	if _, v := toSlice(sliceParts{})(es); v != drop {
 		t.Errorf("a slice of no Service: %v, want it dropped", v)
 	}
 	es.Labels = map[string]string{discovery.LabelServiceName: "no.label"}
-	if _, v := toSlice(false)(es); v != drop {
+	if _, v := toSlice(sliceParts{})(es); v != drop {
 		t.Errorf("a slice of a Service whose name is no label: %v, want it dropped", v)
 	}
 }

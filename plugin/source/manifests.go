@@ -225,10 +225,10 @@ func (m *manifests) publish(g *group) {
 	counts := make(map[string]int)
 	g.ix.Update(func(tx *services.Tx) {
 		var (
-			names  []string
-			svcs   []*services.Service
-			slices []*services.Slice
-			pods   []*services.Pod
+			names           []string
+			svcs, imports   []*services.Service
+			local, imported []*services.Slice
+			pods            []*services.Pod
 		)
 		if feeds[kindNamespace] != nil {
 			names = v.namespaces(g.namespace)
@@ -237,17 +237,30 @@ func (m *manifests) publish(g *group) {
 			svcs = packAll(v.objects[kindService], g.objects, v.packService)
 		}
 		if feeds[kindSlice] != nil {
-			slices = packAll(v.objects[kindSlice], g.objects, slicePacker(g.key.podNames))
+			local = packAll(v.objects[kindSlice], g.objects, func(o *manifest) (*services.Slice, verdict) {
+				return packSlice(o.sliceWith(g.key.kept), o.labels)
+			})
 		}
 		if feeds[kindPod] != nil {
 			pods = packAll(v.objects[kindPod], g.objects, func(o *manifest) (*services.Pod, verdict) { return packPod(o.pod) })
 		}
+		if feeds[kindServiceImport] != nil {
+			imports = packAll(v.objects[kindServiceImport], g.objects, packServiceImport)
+		}
+		if feeds[kindImportedSlice] != nil {
+			imported = packAll(v.objects[kindSlice], g.objects, func(o *manifest) (*services.Slice, verdict) {
+				return packImportedSlice(o.sliceWith(g.key.kept), o.labels)
+			})
+		}
 		tx.ReplaceNamespaces(names)
 		tx.ReplaceServices(svcs)
-		tx.ReplaceSlices(slices)
+		tx.ReplaceSlices(local)
 		tx.ReplacePods(pods)
+		tx.Imported().ReplaceServices(imports)
+		tx.Imported().ReplaceSlices(imported)
 		counts[kindNamespace], counts[kindService] = len(names), len(svcs)
-		counts[kindSlice], counts[kindPod] = len(slices), len(pods)
+		counts[kindSlice], counts[kindPod] = len(local), len(pods)
+		counts[kindServiceImport], counts[kindImportedSlice] = len(imports), len(imported)
 	})
 	for kind, n := range counts {
 		g.setCount(kind, n)
@@ -278,20 +291,28 @@ func (v *view) packService(o *manifest) (*services.Service, verdict) {
 	} else if o.addresses {
 		reject(kindService, o.name, fmt.Sprintf("%s: no clusterIP is given, and none is free in %s", o.at(), serviceRange))
 	}
-	return packService(spec)
+	return packService(kindService, spec)
 }
 
-func slicePacker(podNames bool) func(*manifest) (*services.Slice, verdict) {
-	return func(o *manifest) (*services.Slice, verdict) {
-		spec := o.slice
-		if podNames {
-			spec = o.slicePods
-		}
-		if spec == nil {
-			return nil, drop
-		}
-		return packSlice(spec)
+func packServiceImport(o *manifest) (*services.Service, verdict) {
+	return packService(kindServiceImport, *o.service)
+}
+
+// sliceWith returns the EndpointSlice with the parts that are kept, nil if nothing is.
+func (m *manifest) sliceWith(kept sliceParts) *services.SliceSpec {
+	spec := m.slice
+	if kept.podNames {
+		spec = m.slicePods
 	}
+	if spec == nil || kept.zones {
+		return spec
+	}
+	bare := *spec
+	bare.Endpoints = slices.Clone(spec.Endpoints)
+	for i := range bare.Endpoints {
+		bare.Endpoints[i].Zone = ""
+	}
+	return &bare
 }
 
 // namespaces returns the namespaces there are: those that are declared and selected, and without a selector those that

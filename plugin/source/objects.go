@@ -8,8 +8,11 @@ import (
 
 	api "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
@@ -22,7 +25,7 @@ type Selection struct {
 	Endpoints       bool   // EndpointSlices too
 	Pods            bool   // Pods too
 	Zones           bool   // the topology zones of endpoints
-	Multicluster    bool   // ServiceImports and their EndpointSlices too
+	Multicluster    bool   // ServiceImports too and, with Endpoints, their EndpointSlices; selected by Labels as well
 }
 
 func (sel Selection) kinds() []string {
@@ -33,13 +36,19 @@ func (sel Selection) kinds() []string {
 	if sel.Pods {
 		kinds = append(kinds, kindPod)
 	}
+	if sel.Multicluster {
+		kinds = append(kinds, kindServiceImport)
+	}
+	if sel.Multicluster && sel.Endpoints {
+		kinds = append(kinds, kindImportedSlice)
+	}
 	return kinds
 }
 
 // groupKey is what two Selections must have in common to share an index.
 type groupKey struct {
 	labels, namespaceLabels string // canonical
-	podNames                bool
+	kept                    sliceParts
 }
 
 // group is an index, and the feeds that keep it up to date.
@@ -78,9 +87,13 @@ type Objects struct {
 	once   sync.Once
 }
 
-// Objects returns a hold on the objects that sel names. All that ask for the same Labels, NamespaceLabels and PodNames
-// share one index, and EndpointSlices and Pods are fed into it as long as one of them wants those. The error is a
-// selector that can't be parsed.
+// Objects returns a hold on the objects that sel names. All that ask for the same Labels, NamespaceLabels, PodNames and
+// Zones share one index, and all but Services and Namespaces is fed into it as long as one of them wants that. The error
+// is a selector that can't be parsed.
+//
+// ServiceImports (multicluster.x-k8s.io/v1alpha1, KEP-1645) are of a CustomResourceDefinition that a cluster may lack. An
+// API server that does not know of them (404) or does not grant them (403) is taken for one that has none: that is logged
+// once, all else is served and synced, and it is asked again until it has them.
 func (s *Source) Objects(sel Selection) (*Objects, error) {
 	objects, err := parseSelector("labels", sel.Labels)
 	if err != nil {
@@ -90,7 +103,7 @@ func (s *Source) Objects(sel Selection) (*Objects, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := groupKey{objects.String(), namespaces.String(), sel.PodNames}
+	key := groupKey{objects.String(), namespaces.String(), sliceParts{podNames: sel.PodNames, zones: sel.Zones}}
 	o := &Objects{kinds: sel.kinds(), closed: make(chan struct{})}
 
 	s.mu.Lock()
@@ -139,7 +152,7 @@ func parseSelector(option, expr string) (labels.Selector, error) {
 // Index returns the index that the objects are in. It may hold more than was asked for, because it is shared.
 func (o *Objects) Index() *services.Index { return o.group.ix }
 
-// Synced reports whether everything that was asked for was read once.
+// Synced reports whether everything that was asked for was read once, or is ServiceImports that the server does not give.
 func (o *Objects) Synced() bool {
 	for _, f := range o.feeds {
 		select {
@@ -151,8 +164,7 @@ func (o *Objects) Synced() bool {
 	return true
 }
 
-// Wait waits until everything that was asked for was read once. The error says that ctx ended, or Close came,
-// before.
+// Wait waits until Synced is true. The error says that ctx ended, or Close came, before.
 func (o *Objects) Wait(ctx context.Context) error {
 	if o.Synced() {
 		return nil
@@ -213,6 +225,10 @@ func (g *group) clear(kind string) {
 			tx.ReplaceSlices(nil)
 		case kindPod:
 			tx.ReplacePods(nil)
+		case kindServiceImport:
+			tx.Imported().ReplaceServices(nil)
+		case kindImportedSlice:
+			tx.Imported().ReplaceSlices(nil)
 		}
 	})
 }
@@ -244,13 +260,24 @@ func (g *group) start(kind string) *feed {
 		run(g, f, w, serviceTable)
 	case kindSlice:
 		w.client, w.resource, w.example = c.DiscoveryV1().RESTClient(), "endpointslices", &discovery.EndpointSlice{}
-		run(g, f, w, sliceTable(g.key.podNames))
+		run(g, f, w, sliceTable(g.key.kept))
 	case kindPod:
 		w.resource, w.example, w.fields = "pods", &api.Pod{}, livePods
 		run(g, f, w, podTable)
+	case kindServiceImport:
+		w.client, w.resource, w.example = g.source.imports, mcs.ServiceImportPluralName, &mcs.ServiceImport{}
+		w.optional = true
+		run(g, f, w, serviceImportTable)
+	case kindImportedSlice:
+		w.client, w.resource, w.example = c.DiscoveryV1().RESTClient(), "endpointslices", &discovery.EndpointSlice{}
+		w.labels = g.objects.Add(*ofServiceImport).String()
+		run(g, f, w, importedSliceTable(g.key.kept))
 	}
 	return f
 }
+
+// ofServiceImport selects the EndpointSlices that belong to a ServiceImport.
+var ofServiceImport, _ = labels.NewRequirement(mcs.LabelServiceName, selection.Exists, nil) // of a sound key
 
 // run starts the watch that feeds a table of g's index.
 func run[O any, R any](g *group, f *feed, w watched, t table[O, R]) {
@@ -261,11 +288,16 @@ func run[O any, R any](g *group, f *feed, w watched, t table[O, R]) {
 		st.stop()
 		g.setCount(t.kind, 0)
 	}
-	refused := &refusal{what: w.resource}
-	go follow(ctx, w, st, refused.clear, func(err error) { refused.set(err) })
+	refused := &refusal{what: w.resource, optional: w.optional}
+	go follow(ctx, w, st, refused.clear, func(err error) {
+		refused.set(err)
+		if w.optional && (apierrors.IsNotFound(err) || apierrors.IsForbidden(err)) {
+			g.markListed(f)
+		}
+	})
 }
 
-// markListed takes note that f brought everything once.
+// markListed takes note that f brought everything once, or that there is nothing to wait for.
 func (g *group) markListed(f *feed) {
 	g.source.mu.Lock()
 	known := f.done

@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	api "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
+	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
@@ -28,10 +29,10 @@ type manifest struct {
 	file   string
 	line   int
 
-	service   *services.ServiceSpec
-	addresses bool                // the Service is to have a cluster IP, and the file gives none
-	slice     *services.SliceSpec // with the hostnames alone
-	slicePods *services.SliceSpec // with pod names too; the same as slice when that makes no difference
+	service   *services.ServiceSpec // of a ServiceImport too
+	addresses bool                  // the Service is to have a cluster IP, and the file gives none
+	slice     *services.SliceSpec   // with zones, and the hostnames alone
+	slicePods *services.SliceSpec   // with pod names too; the same as slice when that makes no difference
 	pod       *services.PodSpec
 	configMap *ConfigMapEvent
 }
@@ -392,6 +393,14 @@ func (p *parser) take(line int, of typeMeta, raw json.RawMessage) error {
 		if err = json.Unmarshal(raw, &o); err == nil {
 			m.ofSlice(&o)
 		}
+	case typeMeta{mcs.GroupName + "/v1alpha1", kindServiceImport}, typeMeta{mcs.GroupName + "/v1beta1", kindServiceImport}:
+		var o mcs.ServiceImport // the two versions are the same but for the name
+		if err = json.Unmarshal(raw, &o); err == nil {
+			m.name = inNamespace(&o.Namespace, o.Name)
+			m.labels = o.Labels
+			spec := importSpec(&o)
+			m.service = &spec
+		}
 	case typeMeta{"v1", kindPod}:
 		var o api.Pod
 		if err = json.Unmarshal(raw, &o); err == nil && !m.ofPod(&o) {
@@ -458,10 +467,10 @@ func (m *manifest) ofSlice(o *discovery.EndpointSlice) {
 			o.Ports[i].Protocol = &tcp
 		}
 	}
-	m.slice = sliceSpec(o, false)
+	m.slice = sliceSpec(o, sliceParts{zones: true})
 	m.slicePods = m.slice
 	if slices.ContainsFunc(o.Endpoints, func(ep discovery.Endpoint) bool { return ep.TargetRef != nil }) {
-		m.slicePods = sliceSpec(o, true)
+		m.slicePods = sliceSpec(o, sliceParts{podNames: true, zones: true})
 	}
 }
 

@@ -42,6 +42,9 @@ func TestParse(t *testing.T) {
 		{"merge keys", "apiVersion: v1\nkind: Service\nx: &x {name: a, namespace: b}\nmetadata: {<<: [*x, {name: c}], name: d}\n", "Service b/d:1"},
 		{"dates and numbers", "apiVersion: v1\nkind: Service\nmetadata: {name: web, labels: {d: 2020-01-01}, creationTimestamp: 2020-01-01T00:00:00Z}\n", "Service default/web:1"},
 		{"keys that are no strings", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {1: a, true: b}\n", "ConfigMap default/c:1"},
+		{"ServiceImports", "apiVersion: multicluster.x-k8s.io/v1alpha1\nkind: ServiceImport\nmetadata: {name: a}\n---\n" +
+			"apiVersion: multicluster.x-k8s.io/v1beta1\nkind: ServiceImportList\nitems:\n- metadata: {name: b, namespace: x}\n",
+			"ServiceImport default/a:1 ServiceImport x/b:8"},
 		{"the Service of another", "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: web}\n", ""},
 		{"finished and terminating pods", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nstatus: {phase: Succeeded}\n---\n" +
 			"apiVersion: v1\nkind: Pod\nmetadata: {name: b, deletionTimestamp: \"2020-01-01T00:00:00Z\"}\n", ""},
@@ -165,6 +168,7 @@ func FuzzManifests(f *testing.F) {
 		svcJSON, svcJSON + "\n" + svcJSON,
 		"apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: {name: web}\n  spec: {clusterIPs: [10.0.0.1, fd00::1]}\n",
 		"apiVersion: discovery.k8s.io/v1\nkind: EndpointSliceList\nitems:\n- metadata: {name: a, labels: {kubernetes.io/service-name: web}}\n  endpoints: [{addresses: [10.0.0.1]}]\n",
+		"apiVersion: multicluster.x-k8s.io/v1beta1\nkind: ServiceImport\nmetadata: {name: a}\nspec: {type: ClusterSetIP, ips: [10.0.0.1], ports: [{port: 80}]}\n",
 		"apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nstatus: {podIPs: [{ip: 10.0.0.1}]}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: b}\nbinaryData: {b: AAE=}\n",
 		"a: &a [*a]\n", "a: &a {<<: *a}\n", "? {a: b}\n: c\n", "{apiVersion: v1, kind: Namespace, metadata: {name: ~}}", "%YAML 1.1\n---\n...\n",
 	} {
@@ -189,10 +193,11 @@ func FuzzManifests(f *testing.F) {
 			}
 			size += len(text)
 			if m.service != nil {
-				packService(*m.service)
+				packService(m.kind, *m.service)
 			}
 			if m.slice != nil {
-				packSlice(m.slice)
+				packSlice(m.slice, m.labels)
+				packImportedSlice(m.slicePods, m.labels)
 			}
 			if m.pod != nil {
 				packPod(m.pod)

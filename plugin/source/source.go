@@ -11,6 +11,7 @@ import (
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 )
 
 var log = clog.NewWithPlugin("kubehosts")
@@ -38,6 +39,7 @@ type Source struct {
 	refs int // guarded by sources.mu
 
 	client    *kubernetes.Clientset // nil when there are manifests
+	imports   rest.Interface        // for ServiceImports; nil when there are manifests
 	http      *http.Client
 	manifests *manifests // nil when there is a client
 
@@ -80,7 +82,7 @@ func Open(spec Spec) (*Source, error) {
 	if spec.Manifests != "" {
 		s.manifests, err = openManifests(s, strings.Split(spec.Manifests, "\n"))
 	} else {
-		s.http, s.client, err = newClient(spec)
+		s.http, s.client, s.imports, err = newClient(spec)
 	}
 	if err != nil {
 		return nil, err

@@ -31,6 +31,7 @@ type apiServer struct {
 	seen     map[string]int               // requests by "list resource" or "watch resource"
 	queries  map[string]string            // the last query of each
 	header   http.Header                  // of the last request
+	accepts  map[string]string            // the encodings that the last of each asked for
 	status   map[string]int               // what requests for a resource are answered with, "" for all; 0 for as they should be
 	noStream bool                         // does not know of streamed lists
 }
@@ -39,13 +40,14 @@ type object map[string]any
 
 var kinds = map[string][2]string{
 	"namespaces": {"v1", "Namespace"}, "services": {"v1", "Service"}, "pods": {"v1", "Pod"}, "configmaps": {"v1", "ConfigMap"},
-	"endpointslices": {"discovery.k8s.io/v1", "EndpointSlice"},
+	"endpointslices": {"discovery.k8s.io/v1", "EndpointSlice"}, "serviceimports": {"multicluster.x-k8s.io/v1alpha1", "ServiceImport"},
 }
 
 func newAPIServer(t *testing.T) *apiServer {
 	a := &apiServer{
 		objects: make(map[string]map[string]object), streams: make(map[chan string]string),
 		seen: make(map[string]int), queries: make(map[string]string), status: make(map[string]int),
+		accepts: make(map[string]string),
 	}
 	a.Server = httptest.NewServer(a)
 	t.Cleanup(func() {
@@ -68,6 +70,7 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.seen[verb]++
 	a.queries[verb] = r.URL.RawQuery
 	a.header = r.Header
+	a.accepts[verb] = r.Header.Get("Accept")
 	status := a.status[""] + a.status[resource]
 	if stream && a.noStream {
 		status = http.StatusUnprocessableEntity
@@ -126,7 +129,7 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-var reasons = map[int]string{403: "Forbidden", 422: "Invalid", 503: "ServiceUnavailable"}
+var reasons = map[int]string{403: "Forbidden", 404: "NotFound", 422: "Invalid", 503: "ServiceUnavailable"}
 
 func event(kind string, o object) string {
 	b, _ := json.Marshal(object{"type": kind, "object": o})

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
@@ -40,6 +41,7 @@ type watched struct {
 	labels    string // label selector; "" for all
 	fields    string // field selector; "" for all
 	example   runtime.Object
+	optional  bool // a server that does not have the resource, or does not grant it, is as good as one without such objects
 }
 
 // follow keeps store up to date with the objects that w names until ctx ends. It lists by a stream where the server can
@@ -95,7 +97,8 @@ func isRefusal(err error) bool {
 
 // refusal logs when the server refuses a watch, and when it no longer does.
 type refusal struct {
-	what string // the objects, for the log
+	what     string // the objects, for the log
+	optional bool   // they are of a CustomResourceDefinition, which the server may lack
 
 	mu     sync.Mutex
 	reason string // the one that was logged, "" when none stands
@@ -110,8 +113,11 @@ func (r *refusal) set(err error) bool {
 	}
 	r.reason = err.Error()
 	hint := ""
-	if apierrors.IsForbidden(err) {
+	switch {
+	case apierrors.IsForbidden(err):
 		hint = "; grant this account list and watch"
+	case r.optional && apierrors.IsNotFound(err):
+		hint = "; install their CustomResourceDefinition"
 	}
 	log.Errorf("Kubernetes API refuses %s: %v; what was read before is still served%s; trying on", r.what, err, hint)
 	return true
@@ -290,7 +296,7 @@ func (s *store[O, R]) stop() {
 	s.stopped = true
 }
 
-// The tables of an index. toSlice needs to know of pod names, so that one is made for each index.
+// The tables of an index. What is kept of EndpointSlices differs, so that theirs are made for each index.
 var (
 	namespaceTable = table[api.Namespace, namespace]{
 		kind:   kindNamespace,
@@ -319,12 +325,35 @@ var (
 		remove:  func(tx *services.Tx, n objectName) { tx.DeletePod(n.namespace, n.name) },
 		replace: (*services.Tx).ReplacePods,
 	}
+	serviceImportTable = imported(table[mcs.ServiceImport, services.Service]{
+		kind:    kindServiceImport,
+		pack:    toServiceImport,
+		set:     (*services.Tx).SetService,
+		remove:  func(tx *services.Tx, n objectName) { tx.DeleteService(n.namespace, n.name) },
+		replace: (*services.Tx).ReplaceServices,
+	})
 )
 
-func sliceTable(podNames bool) table[discovery.EndpointSlice, services.Slice] {
+// imported is t for what other clusters export.
+func imported[O any, R any](t table[O, R]) table[O, R] {
+	set, remove, replace := t.set, t.remove, t.replace
+	t.set = func(tx *services.Tx, r *R) { set(tx.Imported(), r) }
+	t.remove = func(tx *services.Tx, n objectName) { remove(tx.Imported(), n) }
+	t.replace = func(tx *services.Tx, all []*R) { replace(tx.Imported(), all) }
+	return t
+}
+
+// importedSliceTable does not measure: a slice that has a Service of this cluster too is measured as that one's.
+func importedSliceTable(kept sliceParts) table[discovery.EndpointSlice, services.Slice] {
+	t := imported(sliceTable(kept))
+	t.kind, t.pack, t.seen = kindImportedSlice, toImportedSlice(kept), nil
+	return t
+}
+
+func sliceTable(kept sliceParts) table[discovery.EndpointSlice, services.Slice] {
 	return table[discovery.EndpointSlice, services.Slice]{
 		kind:    kindSlice,
-		pack:    toSlice(podNames),
+		pack:    toSlice(kept),
 		set:     (*services.Tx).SetSlice,
 		remove:  func(tx *services.Tx, n objectName) { tx.DeleteSlice(n.namespace, n.name) },
 		replace: (*services.Tx).ReplaceSlices,
