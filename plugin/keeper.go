@@ -286,7 +286,7 @@ func (k *keeper) take(e source.ConfigMapEvent) error {
 	name := fmt.Sprintf("ConfigMap %s/%s", k.namespace(), ref.Name)
 	switch {
 	case e.Err != nil:
-		return fmt.Errorf("%s can't be read: %w", name, e.Err)
+		return fmt.Errorf("%s can't be read, as this account needs list and watch on it: %w", name, e.Err)
 	case !e.Found:
 		return fmt.Errorf("%s does not exist", name)
 	}
@@ -351,14 +351,14 @@ func (k *keeper) putWhenSynced(ctx context.Context, c *stanza.Config, next *serv
 	}
 }
 
-// refuse says, once, why the ConfigMap is not applied. k.mu is held.
+// refuse counts that the ConfigMap is not applied, and says why unless that was said last. k.mu is held.
 func (k *keeper) refuse(err error) {
 	stanzaRejectedNow.WithLabelValues(k.block).Set(1)
+	stanzaRejected.WithLabelValues(k.block).Inc()
 	if err.Error() == k.refused {
 		return
 	}
 	k.refused = err.Error()
-	stanzaRejected.WithLabelValues(k.block).Inc()
 	log.Errorf("Stanza of %s not changed, the last good one (%s) goes on serving: %v", k.block, k.k.live.Load().config.Hash(), err)
 }
 

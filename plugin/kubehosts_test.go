@@ -351,6 +351,45 @@ func TestHostsOnly(t *testing.T) {
 	within(t, "a file of a glob that is gone", "next", get("list.example.", dns.TypeA))
 }
 
+// TestMoreThanAMessageHolds asks for a name with more addresses, and an address with more names, than fit.
+func TestMoreThanAMessageHolds(t *testing.T) {
+	dir := t.TempDir()
+	var lines, slices strings.Builder
+	for i := range 20_000 {
+		fmt.Fprintf(&lines, "10.1.%d.%d many.example\n192.0.2.1 n%d.example\n", i>>8, i&255, i)
+		fmt.Fprintf(&slices, "- {addresses: [10.2.%d.%d]}\n", i>>8, i&255)
+	}
+	save(t, filepath.Join(dir, "hosts"), lines.String())
+	save(t, filepath.Join(dir, "many.yaml"), `apiVersion: v1
+kind: Service
+metadata: {name: many, namespace: shop}
+spec: {clusterIP: None, ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: many-1, namespace: shop, labels: {kubernetes.io/service-name: many}}
+addressType: IPv4
+ports: [{name: http, port: 80}]
+endpoints:
+`+slices.String())
+	k := serve(t, "dns://.:53", fmt.Sprintf("kubehosts cluster.local {\n manifests %s/many.yaml\n hosts %s/hosts\n}", dir, dir))
+	for name, qtype := range map[string]uint16{
+		"many.example.":                           dns.TypeA,
+		"1.2.0.192.in-addr.arpa.":                 dns.TypePTR,
+		"many.shop.svc.cluster.local.":            dns.TypeA,
+		"_http._tcp.many.shop.svc.cluster.local.": dns.TypeSRV,
+	} {
+		m := ask(t, k, name, qtype)
+		if len(m.Answer) != maxRecords {
+			t.Errorf("%s: %d records, want %d", name, len(m.Answer), maxRecords)
+		}
+		m.Truncate(dns.MaxMsgSize)
+		if !m.Truncated {
+			t.Errorf("%s: the records fit a message", name)
+		}
+	}
+}
+
 func TestHostsFileFollowed(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "hosts")

@@ -73,14 +73,23 @@ func (o overlay) lookup(name string, found *heldAddresses) (held bool) {
 	return held
 }
 
-// names returns the names that have the address a.
+// names returns the names that have the address a, each once, and no more than a message can hold.
 func (o overlay) names(a netip.Addr) (all []pointer) {
+	var seen map[string]struct{} // made for the second table that has the address; none has a name twice
 	for i := range o {
 		l := &o[i]
 		l.each(func(t *hosts.Table) bool {
 			names := t.Names(a)
-			for i := range names.Len() {
-				all = append(all, pointer{strings.Clone(names.At(i)), l.ttl}) // a record must not keep a table alive
+			if seen == nil && len(all) > 0 && names.Len() > 0 {
+				seen = make(map[string]struct{})
+				for _, p := range all {
+					seen[p.name] = struct{}{}
+				}
+			}
+			for i := range min(names.Len(), maxRecords-len(all)) {
+				if first(seen, names.At(i)) {
+					all = append(all, pointer{strings.Clone(names.At(i)), l.ttl}) // a record must not keep a table alive
+				}
 			}
 			return true
 		})
@@ -97,19 +106,26 @@ func (q *question) held4(found *heldAddresses) *dns.Msg {
 	if n == 0 {
 		return q.reply()
 	}
+	n = min(n, maxRecords)
 	rrs, slab, m := q.slab4(n)
+	var seen map[[4]byte]struct{} // stays nil for one table, which has no address of a name twice
+	if len(found.more) > 0 {
+		seen = make(map[[4]byte]struct{}, n)
+	}
 	i := 0
 	add := func(a hosts.Addresses) {
 		for j := range a.Len4() {
-			rrs[i] = slab[i].init(q.name, found.ttl, a.At4(j))
-			i++
+			if i < n && first(seen, a.At4(j)) {
+				rrs[i] = slab[i].init(q.name, found.ttl, a.At4(j))
+				i++
+			}
 		}
 	}
 	add(found.first)
 	for _, a := range found.more {
 		add(a)
 	}
-	m.Answer = rrs
+	m.Answer = rrs[:i]
 	return m
 }
 
@@ -122,19 +138,26 @@ func (q *question) held6(found *heldAddresses) *dns.Msg {
 	if n == 0 {
 		return q.reply()
 	}
+	n = min(n, maxRecords)
 	rrs, slab, m := q.slab6(n)
+	var seen map[[16]byte]struct{} // stays nil for one table, which has no address of a name twice
+	if len(found.more) > 0 {
+		seen = make(map[[16]byte]struct{}, n)
+	}
 	i := 0
 	add := func(a hosts.Addresses) {
 		for j := range a.Len6() {
-			rrs[i] = slab[i].init(q.name, found.ttl, a.At6(j))
-			i++
+			if i < n && first(seen, a.At6(j)) {
+				rrs[i] = slab[i].init(q.name, found.ttl, a.At6(j))
+				i++
+			}
 		}
 	}
 	add(found.first)
 	for _, a := range found.more {
 		add(a)
 	}
-	m.Answer = rrs
+	m.Answer = rrs[:i]
 	return m
 }
 
@@ -230,6 +253,7 @@ func (h *hostsFiles) read() {
 			continue
 		}
 		hostsEntries.DeleteLabelValues(f.path)
+		hostsReload.DeleteLabelValues(f.path)
 	}
 	h.files.Store(&next)
 }

@@ -12,6 +12,10 @@ import (
 // A reply is one message and one slab of records: what most answers hold is allocated with the message. The records are
 // the reply's own, as the plugins ahead may change them.
 
+// maxRecords is more records than a message can hold: each takes at least 12 bytes of the 65535 (RFC 1035, section 4.1.3).
+// A reply of so many is cut by the server, so there is no use in making the rest of a million.
+const maxRecords = 65535/12 + 1
+
 // head is a message with room for its question.
 type head struct {
 	msg      dns.Msg
@@ -64,12 +68,16 @@ func (q *question) addresses4(match *services.Match, ttl uint32) *dns.Msg {
 	if n == 0 {
 		return nil
 	}
+	n = min(n, maxRecords)
 	rrs, slab, m := q.slab4(n)
 	seen := seenOf[netip.Addr](match)
 	i := 0
 	for member := range match.Members {
 		if !member.Addr.Is4() || !first(seen, member.Addr) {
 			continue
+		}
+		if i == n {
+			break
 		}
 		rrs[i] = slab[i].init(q.name, ttl, member.Addr.As4())
 		i++
@@ -84,12 +92,16 @@ func (q *question) addresses6(match *services.Match, ttl uint32) *dns.Msg {
 	if n == 0 {
 		return nil
 	}
+	n = min(n, maxRecords)
 	rrs, slab, m := q.slab6(n)
 	seen := seenOf[netip.Addr](match)
 	i := 0
 	for member := range match.Members {
 		if member.Addr.Is4() || !first(seen, member.Addr) {
 			continue
+		}
+		if i == n {
+			break
 		}
 		rrs[i] = slab[i].init(q.name, ttl, member.Addr.As16())
 		i++
@@ -151,11 +163,13 @@ func (q *question) srv(match *services.Match, z *zone, ttl uint32) *dns.Msg {
 		return nil
 	}
 	n4, n6 := match.Count()
+	weight := srvWeight(pairs)
+	pairs, n4, n6 = min(pairs, maxRecords), min(n4, maxRecords), min(n6, maxRecords)
 	tail := q.serviceName(match.Service(), z)
 	b := srvBuilder{
 		owner:  q.name,
 		ttl:    ttl,
-		weight: srvWeight(pairs),
+		weight: weight,
 		rrs:    make([]dns.RR, pairs+n4+n6),
 		srvs:   make([]dns.SRV, pairs),
 		as:     make([]recordA, n4),
@@ -264,7 +278,7 @@ next:
 			continue
 		}
 		numbered = true
-		if !first(seen, targetPort{target, port}) {
+		if b.answers == len(b.srvs) || !first(seen, targetPort{target, port}) {
 			continue
 		}
 		for _, before := range b.srvs[start:b.answers] {
@@ -285,6 +299,9 @@ next:
 
 // addAddress adds the address of a target to the additional section.
 func (b *srvBuilder) addAddress(target string, a netip.Addr) {
+	if a.Is4() && b.n4 == len(b.as) || a.Is6() && b.n6 == len(b.aaaas) {
+		return
+	}
 	if a.Is4() {
 		b.rrs[b.extra] = b.as[b.n4].init(target, b.ttl, a.As4())
 		b.n4++

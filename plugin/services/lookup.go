@@ -192,7 +192,7 @@ func (s *State) lookupPod(n *Name, o *Options) Match {
 	return Match{}
 }
 
-// parsePodLabel returns the address that a pod's label spells: 10-1-2-3, or fd00--1 (specification, section 2.2).
+// parsePodLabel returns the address that a pod's label spells: 10-1-2-3, or fd00--1 (specification, section 2.6).
 func parsePodLabel(label string) (netip.Addr, bool) {
 	sep := byte(':')
 	if strings.Count(label, "-") == 3 && !strings.Contains(label, "--") {

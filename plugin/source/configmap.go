@@ -26,7 +26,6 @@ func (e *ConfigMapEvent) equal(o *ConfigMapEvent) bool {
 // configMap is a ConfigMap that somebody follows.
 type configMap struct {
 	name    objectName
-	refused *refusal
 	unwatch func()
 
 	mu    sync.Mutex
@@ -55,7 +54,7 @@ func (s *Source) ConfigMap(namespace, name string, f func(ConfigMapEvent)) (stop
 	c := s.configMaps[key]
 	if c == nil {
 		c = &configMap{
-			name: key, refused: &refusal{what: "ConfigMap " + key.String()},
+			name:    key,
 			unwatch: func() {}, subs: make(map[*subscriber]struct{}),
 		}
 		s.configMaps[key] = c
@@ -95,11 +94,7 @@ func (c *configMap) watch(s *Source) {
 		fields:    fields.OneTermEqualSelector("metadata.name", c.name.name).String(),
 		example:   &api.ConfigMap{},
 	}
-	go follow(ctx, w, c, c.refused.clear, func(err error) {
-		if c.refused.set(err) {
-			c.set(&ConfigMapEvent{Err: err})
-		}
-	})
+	go follow(ctx, w, c, func() {}, func(err error) { c.set(&ConfigMapEvent{Err: err}) })
 }
 
 // stop ends the watch, and all who follow it.

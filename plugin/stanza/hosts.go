@@ -97,7 +97,7 @@ func (h *Hosts) addInline(o statement) error {
 		}
 		addr, _, _ := strings.Cut(fields[0], "%") // the zone of fe80::1%eth0
 		if _, err := netip.ParseAddr(addr); err != nil {
-			return errAt(o.words[0], "unknown property '%s': expecting ttl, no_reverse, reload, or an IP address and its names", fields[0])
+			return errAt(o.words[0], "unknown property '%s': expecting ttl, no_reverse, reload, fallthrough_unsupported, or an IP address and its names", fields[0])
 		}
 		if len(fields) == 1 {
 			return errAt(o.words[0], "no name after the address '%s'", fields[0])

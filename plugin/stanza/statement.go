@@ -3,7 +3,9 @@ package stanza
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/coredns/caddy/caddyfile"
 )
@@ -60,12 +62,23 @@ func errAt(t caddyfile.Token, format string, args ...any) error {
 
 func position(t caddyfile.Token) string { return fmt.Sprintf("%s:%d - ", t.File, t.Line) }
 
-// clip shortens s to n bytes.
+// clip makes s fit for an error: at most n bytes of it, and nothing that is no text, lest a ConfigMap writes lines of its
+// own into the log.
 func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
+	more := ""
+	if len(s) > n {
+		s, more = s[:n], "..."
 	}
-	return strings.ToValidUTF8(s[:n], "") + "..."
+	var b strings.Builder
+	for _, r := range strings.ToValidUTF8(s, "") {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		quoted := strconv.QuoteRune(r)
+		b.WriteString(quoted[1 : len(quoted)-1])
+	}
+	return b.String() + more
 }
 
 // sameLine reports whether b, which comes after a, stands on the line where a ends.

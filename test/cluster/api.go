@@ -1,0 +1,184 @@
+// Package cluster is the world around kubehosts in tests: a real etcd and kube-apiserver, the real coredns binary,
+// clients that keep their sockets, and a proxy that writes down what is asked of the API server.
+package cluster
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+// API is an etcd and a kube-apiserver that listen on free ports of 127.0.0.1 and keep everything in one folder. No
+// controller, scheduler or kubelet runs: Services get their addresses, while EndpointSlices and Pods are what a test
+// writes.
+type API struct {
+	URL    string                // https://127.0.0.1:PORT
+	Config *rest.Config          // an administrator's, JSON
+	Client *kubernetes.Clientset // made of Config, without a limit on its rate
+
+	dir    string
+	bin    string // of test/kube
+	flags  []string
+	etcd   *process
+	server *process
+}
+
+// What the API server writes to the audit log: every request of a ServiceAccount, once it is answered, and for a watch
+// once it has begun. Requests of others (the API server's own, the tests') are of no interest.
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: Metadata
+  userGroups: [system:serviceaccounts]
+- level: None
+`
+
+const adminToken = "admin"
+
+// Start runs etcd and kube-apiserver out of kube, the binary built from test/kube, with all their files in dir. It
+// returns when the API server is ready, after 4 to 7 seconds on 2 cores, or an error that carries the end of the logs.
+// The caller stops it with Stop; should the caller die, both processes are killed.
+func Start(ctx context.Context, kube, dir string) (*API, error) {
+	a := &API{dir: dir, bin: kube}
+	if err := a.files(); err != nil {
+		return nil, err
+	}
+	client, peer, port := FreePort(), FreePort(), FreePort()
+	etcdURL := fmt.Sprintf("http://127.0.0.1:%d", client)
+	peerURL := fmt.Sprintf("http://127.0.0.1:%d", peer)
+	var err error
+	a.etcd, err = spawn(dir, a.path("etcd.log"), a.path("etcd"),
+		"--data-dir", a.path("data"), "--log-level", "warn",
+		"--unsafe-no-fsync", // the data lives as long as the test
+		"--listen-client-urls", etcdURL, "--advertise-client-urls", etcdURL,
+		"--listen-peer-urls", peerURL, "--initial-advertise-peer-urls", peerURL, "--initial-cluster", "default="+peerURL,
+		"--heartbeat-interval", "20", "--election-timeout", "200") // the first election is waited for
+	if err != nil {
+		return nil, err
+	}
+	a.flags = []string{
+		"--etcd-servers", etcdURL,
+		"--bind-address", "127.0.0.1", "--secure-port", fmt.Sprint(port), "--cert-dir", a.path("certs"),
+		"--service-cluster-ip-range", "10.96.0.0/16,fd00:96::/108",
+		"--endpoint-reconciler-type", "none", // a loopback address is no valid endpoint of Service kubernetes
+		"--authorization-mode", "RBAC", "--token-auth-file", a.path("tokens.csv"),
+		"--service-account-issuer", "https://kubernetes.default.svc",
+		"--service-account-key-file", a.path("sa.pub"), "--service-account-signing-key-file", a.path("sa.key"),
+		"--disable-admission-plugins", "ServiceAccount", // no controller makes the account that a Pod would need
+		"--audit-policy-file", a.path("audit.yaml"), "--audit-log-path", a.path("audit.log"),
+		"--enable-priority-and-fairness=false", "--profiling=false",
+	}
+	a.URL = fmt.Sprintf("https://127.0.0.1:%d", port)
+	a.Config = &rest.Config{
+		Host: a.URL, BearerToken: adminToken, QPS: -1,
+		TLSClientConfig: rest.TLSClientConfig{Insecure: true},
+	}
+	if a.Client, err = kubernetes.NewForConfig(a.Config); err == nil {
+		err = a.StartServer(ctx)
+	}
+	if err != nil {
+		a.Stop()
+	}
+	return a, err
+}
+
+// path of a file in the folder of a.
+func (a *API) path(name string) string { return filepath.Join(a.dir, name) }
+
+// files writes what the flags of the two programs name.
+func (a *API) files() error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	private, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return err
+	}
+	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		return err
+	}
+	for name, data := range map[string][]byte{
+		"sa.key":     pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private}),
+		"sa.pub":     pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}),
+		"tokens.csv": []byte(adminToken + ",admin,admin,system:masters\n"),
+		"audit.yaml": []byte(auditPolicy),
+	} {
+		if err := os.WriteFile(a.path(name), data, 0o600); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"etcd", "kube-apiserver"} {
+		if err := os.Symlink(a.bin, a.path(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// StartServer starts the API server, again on the same port and with the same data after StopServer, and returns when
+// it is ready.
+func (a *API) StartServer(ctx context.Context) error {
+	if err := a.Launch(); err != nil {
+		return err
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := a.ready(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-a.server.done:
+			return fmt.Errorf("kube-apiserver ended: %v\n%s\n%s", a.server.err, tail(a.path("apiserver.log")), tail(a.path("etcd.log")))
+		case <-ctx.Done():
+			return fmt.Errorf("kube-apiserver is not ready: %v\n%s\n%s", err, tail(a.path("apiserver.log")), tail(a.path("etcd.log")))
+		}
+	}
+}
+
+// Launch starts the API server and does not wait.
+func (a *API) Launch() (err error) {
+	a.server, err = spawn(a.dir, a.path("apiserver.log"), a.path("kube-apiserver"), a.flags...)
+	return err
+}
+
+// ready says why the API server cannot be used yet.
+func (a *API) ready(ctx context.Context) error {
+	body, err := a.Client.RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
+	if err != nil {
+		return fmt.Errorf("%v: %s", err, strings.TrimSpace(string(body)))
+	}
+	return nil
+}
+
+// StopServer ends the API server at once, as a crash would; etcd and the data stay.
+func (a *API) StopServer() { a.server.stop(syscall.SIGKILL, time.Second) }
+
+// Stop ends both processes.
+func (a *API) Stop() {
+	for _, p := range []*process{a.server, a.etcd} {
+		if p != nil && p.cmd.Process != nil {
+			p.stop(syscall.SIGKILL, time.Second)
+		}
+	}
+}
+
+// Log returns the end of the API server's log.
+func (a *API) Log() string { return tail(a.path("apiserver.log")) }

@@ -1,0 +1,174 @@
+package cluster
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// CoreDNS is a running coredns binary.
+type CoreDNS struct {
+	Addr  string // 127.0.0.1:PORT, UDP and TCP
+	Other string // a second address, for a Corefile with a second server block
+
+	conf, ready, metrics string
+	*process
+}
+
+// Run starts the coredns binary on a Corefile and waits, for 20 seconds at most, until the ready plugin says yes. In the
+// Corefile, PORT and OTHER stand for free ports to serve on, READY and METRICS for addresses for those plugins, and DIR
+// for a temporary folder, which is the working directory. The process ends with the test, whose failure prints the end
+// of the log.
+func Run(t testing.TB, bin, corefile string) *CoreDNS {
+	t.Helper()
+	c := Launch(t, bin, corefile)
+	c.WaitReady(t)
+	return c
+}
+
+// Launch is Run without the wait.
+func Launch(t testing.TB, bin, corefile string) *CoreDNS {
+	t.Helper()
+	addr := func() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(FreePort())) }
+	c := &CoreDNS{Addr: addr(), Other: addr(), ready: addr(), metrics: addr()}
+	dir := t.TempDir()
+	c.conf = filepath.Join(dir, "Corefile")
+	c.Write(t, corefile)
+	var err error
+	if c.process, err = spawn(dir, filepath.Join(dir, "coredns.log"), bin, "-conf", c.conf); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.stop(syscall.SIGTERM, 10*time.Second)
+		for _, bad := range []string{"panic: ", "Recovered from panic", "WARNING: DATA RACE"} {
+			if strings.Contains(c.Log(), bad) {
+				t.Errorf("%q in the log of coredns", bad)
+			}
+		}
+		if t.Failed() {
+			t.Log(tail(c.log))
+		}
+	})
+	return c
+}
+
+// Write saves a new Corefile. The running coredns learns of it by Reload.
+func (c *CoreDNS) Write(t testing.TB, corefile string) {
+	t.Helper()
+	WriteFile(t, c.conf, c.Fill(corefile))
+}
+
+// Fill puts the addresses of c into a text that is written as a Corefile for Run is.
+func (c *CoreDNS) Fill(corefile string) string {
+	port := func(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
+	return strings.NewReplacer("PORT", port(c.Addr), "OTHER", port(c.Other), "READY", c.ready, "METRICS", c.metrics,
+		"DIR", filepath.Dir(c.conf)).Replace(corefile)
+}
+
+// Path of a file in the working directory of c.
+func (c *CoreDNS) Path(name string) string { return filepath.Join(filepath.Dir(c.conf), name) }
+
+// Reload tells coredns to read its Corefile again.
+func (c *CoreDNS) Reload(t testing.TB) {
+	t.Helper()
+	if err := c.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Ready is what the ready plugin says: whether all is ready, and if not, what is not.
+func (c *CoreDNS) Ready() (bool, string) {
+	if c.ended() {
+		return false, "coredns ended"
+	}
+	code, body, err := get("http://" + c.ready + "/ready")
+	if err != nil {
+		return false, err.Error()
+	}
+	return code == http.StatusOK, body
+}
+
+// WaitReady waits until coredns serves and the ready plugin says yes, for 20 seconds at most.
+func (c *CoreDNS) WaitReady(t testing.TB) {
+	t.Helper()
+	c.WaitServing(t)
+	Eventually(t, 20*time.Second, c.Ready)
+}
+
+// WaitServing waits until every socket is open, for 20 seconds at most; the ready plugin may say yes a little sooner.
+// coredns prints its version when it has opened the last one.
+func (c *CoreDNS) WaitServing(t testing.TB) {
+	t.Helper()
+	Eventually(t, 20*time.Second, func() (bool, string) {
+		if c.ended() {
+			t.Fatalf("coredns ended: %v", c.err)
+		}
+		return strings.Contains(c.Log(), "\nCoreDNS-"), "the version in coredns's log"
+	})
+}
+
+// Log is all that coredns has printed.
+func (c *CoreDNS) Log() string {
+	b, err := os.ReadFile(c.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+// Metric sums the samples of a counter or gauge over the series whose labels include those given as name, value pairs.
+// It is 0 when there is none.
+func (c *CoreDNS) Metric(t testing.TB, name string, labels ...string) float64 {
+	t.Helper()
+	var sum float64
+	for _, m := range c.Series(t, name) {
+		have := map[string]string{}
+		for _, l := range m.GetLabel() {
+			have[l.GetName()] = l.GetValue()
+		}
+		match := true
+		for i := 0; i < len(labels); i += 2 {
+			match = match && have[labels[i]] == labels[i+1]
+		}
+		if match {
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return sum
+}
+
+// Series returns the samples of one metric family.
+func (c *CoreDNS) Series(t testing.TB, name string) []*dto.Metric {
+	t.Helper()
+	code, body, err := get("http://" + c.metrics + "/metrics")
+	if err != nil || code != http.StatusOK {
+		t.Fatalf("metrics: %d %v", code, err)
+	}
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return families[name].GetMetric()
+}
+
+// FDs counts the open file descriptors of the process.
+func (c *CoreDNS) FDs(t testing.TB) int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", c.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}

@@ -1,0 +1,162 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	authentication "k8s.io/api/authentication/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/yaml"
+)
+
+// object is what a path in the API is made of.
+type object struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Metadata   struct {
+		Name      string `json:"name"`
+		Namespace string `json:"namespace"`
+	} `json:"metadata"`
+}
+
+// path of the object. The plural of every kind that a test writes is the kind and an s.
+func (o object) path() string {
+	p := "/api/"
+	if strings.Contains(o.APIVersion, "/") {
+		p = "/apis/"
+	}
+	p += o.APIVersion
+	if o.Metadata.Namespace != "" {
+		p += "/namespaces/" + o.Metadata.Namespace
+	}
+	return p + "/" + strings.ToLower(o.Kind) + "s/" + o.Metadata.Name
+}
+
+// documents splits YAML at its --- lines and calls do with each object and its JSON.
+func documents(t testing.TB, text string, do func(object, []byte)) {
+	t.Helper()
+	for doc := range strings.SplitSeq("\n"+text, "\n---\n") {
+		var o object
+		data, err := yaml.YAMLToJSON([]byte(doc))
+		if err == nil {
+			err = json.Unmarshal(data, &o)
+		}
+		if err != nil {
+			t.Fatalf("%v in\n%s", err, doc)
+		}
+		if o.Kind != "" {
+			do(o, data)
+		}
+	}
+}
+
+// Apply writes the objects of a YAML text, one or many with --- between, as `kubectl apply --server-side` would.
+func (a *API) Apply(t testing.TB, text string) {
+	t.Helper()
+	documents(t, text, func(o object, data []byte) {
+		a.patch(t, o.path(), data)
+	})
+}
+
+// ApplyStatus writes the status of an object, as a kubelet does for a Pod.
+func (a *API) ApplyStatus(t testing.TB, text string) {
+	t.Helper()
+	documents(t, text, func(o object, data []byte) {
+		a.patch(t, o.path()+"/status", data)
+	})
+}
+
+func (a *API) patch(t testing.TB, path string, data []byte) {
+	t.Helper()
+	force := true
+	err := a.Client.RESTClient().Patch(types.ApplyYAMLPatchType).AbsPath(path).Body(data).
+		VersionedParams(&meta.PatchOptions{FieldManager: "test", Force: &force}, meta.ParameterCodec).Do(context.Background()).Error()
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+}
+
+// Delete removes the objects of a YAML text, at once and with no word when one does not exist. Of an object no more than
+// apiVersion, kind and metadata is read.
+func (a *API) Delete(t testing.TB, text string) {
+	t.Helper()
+	documents(t, text, func(o object, _ []byte) {
+		body := []byte(`{"gracePeriodSeconds":0}`)
+		res := a.Client.RESTClient().Delete().AbsPath(o.path()).Body(body).SetHeader("Content-Type", "application/json").Do(context.Background())
+		var code int
+		if res.StatusCode(&code); code != 404 && res.Error() != nil {
+			t.Fatalf("%s: %v", o.path(), res.Error())
+		}
+	})
+}
+
+// credential is the key under which a token's own identity stands in a user's extra fields.
+const credential = "authentication.kubernetes.io/credential-id"
+
+// Account is a ServiceAccount's token.
+type Account struct {
+	Token string
+	// ID tells the requests made with this very token from others of the same ServiceAccount in the audit log.
+	ID string
+}
+
+// Account asks the API server for a token of a ServiceAccount, good for an hour.
+func (a *API) Account(t testing.TB, namespace, name string) Account {
+	t.Helper()
+	req, err := a.Client.CoreV1().ServiceAccounts(namespace).CreateToken(context.Background(), name, &authentication.TokenRequest{}, meta.CreateOptions{})
+	if err != nil {
+		t.Fatalf("token of ServiceAccount %s/%s: %v", namespace, name, err)
+	}
+	review, err := a.Client.AuthenticationV1().TokenReviews().Create(context.Background(),
+		&authentication.TokenReview{Spec: authentication.TokenReviewSpec{Token: req.Status.Token}}, meta.CreateOptions{})
+	if err != nil || len(review.Status.User.Extra[credential]) != 1 {
+		t.Fatalf("review of the token of ServiceAccount %s/%s: %v %v", namespace, name, err, review.Status)
+	}
+	return Account{Token: req.Status.Token, ID: review.Status.User.Extra[credential][0]}
+}
+
+// Kubeconfig writes a kubeconfig that reaches the API server at url with a token, and returns its path. The certificate
+// of the API server was made by itself, so it is not checked.
+func Kubeconfig(t testing.TB, url, token string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	err := clientcmd.WriteToFile(clientcmdapi.Config{
+		Clusters:       map[string]*clientcmdapi.Cluster{"test": {Server: url, InsecureSkipTLSVerify: true}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"test": {Token: token}},
+		Contexts:       map[string]*clientcmdapi.Context{"test": {Cluster: "test", AuthInfo: "test"}},
+		CurrentContext: "test",
+	}, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// ReadFile is the content of a file, or the end of the test.
+func ReadFile(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// WriteFile puts text into a file the way careful editors do: into a new file that is renamed over the old.
+func WriteFile(t testing.TB, path, text string) {
+	t.Helper()
+	err := os.WriteFile(path+".new", []byte(text), 0o644)
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,127 @@
+package cluster
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// process is a child whose output goes to a file. It dies with this process, whatever ends this process.
+type process struct {
+	cmd  *exec.Cmd
+	log  string        // path of the file that stdout and stderr are appended to
+	done chan struct{} // closed when the child has ended
+	err  error         // what Wait said, to be read after done
+}
+
+// spawn starts path with args; argv[0] is path itself. Output is appended to the file log.
+func spawn(dir, log, path string, args ...string) (*process, error) {
+	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p := &process{cmd: cmd, log: log, done: make(chan struct{})}
+
+	started := make(chan error, 1)
+	go func() {
+		// The kernel sends Pdeathsig when the thread that forked ends, not the process: keep the thread.
+		runtime.LockOSThread()
+		defer out.Close()
+		if err := cmd.Start(); err != nil {
+			started <- err
+			return
+		}
+		started <- nil
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
+	return p, <-started
+}
+
+// stop sends sig and waits for the end; a child that has not ended after grace is killed.
+func (p *process) stop(sig os.Signal, grace time.Duration) {
+	p.cmd.Process.Signal(sig)
+	select {
+	case <-p.done:
+	case <-time.After(grace):
+		p.cmd.Process.Kill()
+		<-p.done
+	}
+}
+
+// ended says whether the child has ended.
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// tail returns the last lines of a log file, 8 kB at most.
+func tail(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	const most = 8 << 10
+	if fi, err := f.Stat(); err == nil && fi.Size() > most {
+		f.Seek(-most, io.SeekEnd)
+	}
+	b, _ := io.ReadAll(f)
+	return fmt.Sprintf("the end of %s:\n%s", path, bytes.TrimSpace(b))
+}
+
+// FreePort returns a port of 127.0.0.1 on which nobody listens, neither on UDP nor on TCP. It lies below Linux's range
+// of ephemeral ports, so that no outgoing connection takes it while the server that it was meant for is down.
+func FreePort() int {
+	for {
+		port := 10000 + rand.IntN(20000)
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		u, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			continue
+		}
+		u.Close()
+		t, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		t.Close()
+		return port
+	}
+}
+
+// Eventually asks ok again and again, with little pause, until it says true, and fails the test after bound. The text
+// that ok returns beside false says what is still missing and is printed on failure. It returns how long it took.
+func Eventually(t testing.TB, bound time.Duration, ok func() (bool, string)) time.Duration {
+	t.Helper()
+	start := time.Now()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		yes, missing := ok()
+		took := time.Since(start)
+		if yes {
+			return took
+		}
+		if took > bound {
+			t.Fatalf("not within %v: %s", bound, missing)
+		}
+		<-tick.C
+	}
+}

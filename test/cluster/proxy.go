@@ -1,0 +1,96 @@
+package cluster
+
+import (
+	"crypto/tls"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+)
+
+// Exchange is one request through a Proxy with the head of its answer.
+type Exchange struct {
+	Path    string
+	Query   url.Values
+	Accept  string // what the client asked for
+	Content string // what the API server sent
+}
+
+// Proxy stands between a client and the API server and writes down what the audit log does not tell: in which encoding
+// objects are asked for and sent. While it is stopped, the API server cannot be reached through it.
+type Proxy struct {
+	URL string // https://127.0.0.1:PORT, the same after a stop and a start; over http client-go would send no token
+
+	addr    string
+	handler http.Handler
+	server  *httptest.Server
+	mu      sync.Mutex
+	seen    []Exchange
+}
+
+// Proxy returns a proxy to the API server that is not started yet. It ends with the test.
+func (a *API) Proxy(t testing.TB) *Proxy {
+	t.Helper()
+	target, err := url.Parse(a.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Proxy{addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(FreePort()))}
+	p.URL = "https://" + p.addr
+	p.handler = &httputil.ReverseProxy{
+		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		Transport:      &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
+		FlushInterval:  -1, // a watch is a stream
+		ModifyResponse: p.record,
+		ErrorLog:       log.New(io.Discard, "", 0), // watches that break off are what some tests are about
+		ErrorHandler:   func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+	}
+	t.Cleanup(p.Stop)
+	return p
+}
+
+func (p *Proxy) record(r *http.Response) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen = append(p.seen, Exchange{
+		Path: r.Request.URL.Path, Query: r.Request.URL.Query(),
+		Accept: r.Request.Header.Get("Accept"), Content: r.Header.Get("Content-Type"),
+	})
+	return nil
+}
+
+// Seen returns what went through so far.
+func (p *Proxy) Seen() []Exchange {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.seen)
+}
+
+// Start lets clients in.
+func (p *Proxy) Start(t testing.TB) {
+	t.Helper()
+	l, err := net.Listen("tcp", p.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.server = httptest.NewUnstartedServer(p.handler)
+	p.server.Listener.Close()
+	p.server.Listener = l
+	p.server.StartTLS()
+}
+
+// Stop breaks every connection and lets nobody in.
+func (p *Proxy) Stop() {
+	if p.server != nil {
+		p.server.CloseClientConnections() // watches never end by themselves
+		p.server.Close()
+		p.server = nil
+	}
+}
