@@ -5,7 +5,7 @@
 // default and error; where stock returned an error without file and line, it has them here.
 //
 // The grammar is stricter than stock in these points, each of which stock passes over in silence: a zone that is no
-// domain name (in the zone list or after fallthrough), more than one argument for ttl or startup_timeout, ignore
+// domain name or has a space in it (in the zone list or after fallthrough), more than one argument for ttl or startup_timeout, ignore
 // without an argument, a negative startup_timeout, an apiserver_qps that is not a finite number, and a block opened
 // after an option that takes none.
 //

@@ -2,6 +2,8 @@ package stanza
 
 import (
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/plugin"
@@ -47,6 +49,9 @@ func zonesOf(words []caddyfile.Token) ([]string, error) {
 			return nil, errAt(w, "more than %d zones", maxZones)
 		}
 		for _, a := range as {
+			if strings.ContainsFunc(a.zone, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
+				return nil, errAt(w, "'%s' is no zone: there is a space or a control character in it", clip(w.Text, 255))
+			}
 			zones = add(zones, a.zone)
 		}
 	}
