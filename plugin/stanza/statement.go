@@ -62,15 +62,14 @@ func errAt(t caddyfile.Token, format string, args ...any) error {
 
 func position(t caddyfile.Token) string { return fmt.Sprintf("%s:%d - ", t.File, t.Line) }
 
-// clip makes s fit for an error: at most n bytes of it, and nothing that is no text, lest a ConfigMap writes lines of its
+// clip makes s fit for an error: about n bytes of it at the most, and nothing that is no text, lest a ConfigMap writes lines of its
 // own into the log.
 func clip(s string, n int) string {
-	more := ""
-	if len(s) > n {
-		s, more = s[:n], "..."
-	}
 	var b strings.Builder
-	for _, r := range strings.ToValidUTF8(s, "") {
+	for _, r := range s {
+		if b.Len() >= n {
+			return b.String() + "..."
+		}
 		if unicode.IsPrint(r) {
 			b.WriteRune(r)
 			continue
@@ -78,7 +77,7 @@ func clip(s string, n int) string {
 		quoted := strconv.QuoteRune(r)
 		b.WriteString(quoted[1 : len(quoted)-1])
 	}
-	return b.String() + more
+	return b.String()
 }
 
 // sameLine reports whether b, which comes after a, stands on the line where a ends.
