@@ -43,7 +43,7 @@ func api(t testing.TB) *cluster.API {
 }
 
 func startShared() (err error) {
-	kube, err := binary("bin/kube", ".", "./kube", "etcd and kube-apiserver from Go modules, about 5 minutes the first time")
+	kube, err := binary("bin/kube", ".", "./kube", "etcd and kube-apiserver from Go modules, about 4 minutes the first time")
 	if err != nil {
 		return err
 	}
