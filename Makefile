@@ -57,7 +57,7 @@ fuzz:
 # optimisation, which takes a fifth less time and costs the tests some seconds.
 real: build
 	@echo "building etcd and kube-apiserver from Go modules (the first time: about four minutes)"
-	@cd test && CGO_ENABLED=0 $(GO) build -gcflags='all=-N -l' -o bin/kube ./kube
+	@cd test && CGO_ENABLED=0 $(GO) build -gcflags='all=-N -l' -ldflags='-s -w' -o bin/kube ./kube
 	@echo "tests with the real API server"
 	@cd test && $(GO) test -race -count=1 -v . ./cluster
 
