@@ -5,7 +5,7 @@ SHELL = /bin/bash
 SECONDS = 3
 FUZZED = plugin/hosts plugin/services plugin/source plugin/stanza
 
-.PHONY: run build test check unit mutate fuzz real bench clean
+.PHONY: run build test check unit mutate fuzz real differential bench clean
 
 # run serves corefile.example and shows what it answers.
 run: build
@@ -60,6 +60,12 @@ real: build
 	@cd test && CGO_ENABLED=0 $(GO) build -gcflags='all=-N -l' -ldflags='-s -w' -o bin/kube ./kube
 	@echo "tests with the real API server"
 	@cd test && $(GO) test -race -count=1 -v . ./cluster
+
+# differential asks CoreDNS as it is and ./coredns the same, against one API server. It is not part of test yet: some of
+# the differences that plugin/README.md lists are allowed too narrowly, and the run takes a quarter of an hour.
+differential: build
+	@cd test && CGO_ENABLED=0 $(GO) build -gcflags='all=-N -l' -ldflags='-s -w' -o bin/kube ./kube
+	@cd test && $(GO) test -count=1 -v -timeout 60m ./differential
 
 # bench measures ServeDNS beside the stock plugins, in one run.
 bench:

@@ -1,0 +1,276 @@
+package differential
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/miekg/dns"
+)
+
+// ugly is a hosts file of all that people and programs write into one.
+var ugly = "\ufeff10.0.0.1 after-bom.test\n" + `# a comment
+127.0.0.1	localhost localhost.localdomain
+::1		localhost ip6-localhost
+10.0.0.2 one.test two.test # three.test
+10.0.0.2 one.test
+10.0.0.3 one.test one.test
+10.0.0.4 glued.test#comment
+10.0.0.5#glued address.test
+ 	10.0.0.6   	 indented.test
+10.0.0.7
+10.0.0.8 # nothing
+not-an-address name.test
+10.0.0.256 overflow.test
+10.0.0 short.test
+010.0.0.1 octal.test
+0x0a.0.0.1 hex.test
+10.0.0.9/24 network.test
+::ffff:10.0.0.10 mapped.test
+fe80::1%eth0 zoned.test
+fe80::1%eth1 zoned.test zoned-too.test
+10.0.0.11%eth0 zoned-four.test
+2001:DB8::A upper-address.test
+2001:db8:0:0:0:0:0:a same-address.test
+2001:db8::10.0.0.1 tail.test
+[2001:db8::b] bracketed.test
+10.0.0.12 UPPER.Test MiXeD.tEsT
+10.0.0.13 upper.test
+10.0.0.14 dotted.test. a.b.c.d.e.f.g.test
+10.0.0.15 plain
+10.0.0.16 *.wild.test
+10.0.0.17 exact.wild.test
+2001:db8::17 six.wild.test
+2001:db8::16 *.wild.test
+10.0.0.18 *.*.deep.test a.*.mid.test *x.test x*.test
+10.0.0.19 *.sub.wild.test
+10.0.0.20 * *.
+10.0.0.21 . .. .leading.test a..b.test trailing.test..
+10.0.0.22 escaped\.dot.test \104ecimal.test back\\slash.test ends\ 
+10.0.0.23 under_score.test -dash.test dash-.test 1.2.3.4 10.in-addr.arpa
+10.0.0.24 bücher.test БОЛЬШЕ.test ẞ.test K.test
+10.0.0.25 no-break` + "\u00a0" + `space.test
+10.0.0.26 23.0.0.10.in-addr.arpa
+10.0.0.27 web.shop.svc.cluster.local cluster.local
+10.0.0.28 "quoted.test" 'single.test' a,b.test a;b.test (paren).test a@b.test $dollar.test
+0.0.0.0 ads.test tracker.ads.test
+:: ads.test
+10.0.0.29 many.test
+10.0.0.30 many.test
+10.0.0.31 many.test
+255.255.255.255 broadcast.test
+` + "10.0.0.32 carriage.test\r\n10.0.0.33 form\fform-feed.test\v vertical.test\r10.0.0.34 lone-return.test\n" +
+	"10.0.0.35 nul\x00nul.test \x01control.test del\x7f.test bad-utf8\xff\xfe.test\n" +
+	"10.0.0.36 " + strings.Repeat("l", 63) + ".test " + strings.Repeat("l", 64) + ".test\n" +
+	"10.0.0.37 " + strings.Repeat(strings.Repeat("n", 49)+".", 5) + "test " + strings.Repeat(strings.Repeat("n", 49)+".", 6) + "test\n" +
+	"10.0.0.38 " + strings.Repeat("k", 1000) + " " + strings.Repeat("k", 1025) + " after-long.test\n" +
+	strings.Repeat("9", 1025) + " long-address.test\n" +
+	"10.0.0.39 " + strings.Repeat("short.test ", 3000) + "end-of-line.test\n" +
+	"10.0.0.40 before-the-end.test\n10.0.0.41 no-newline.test"
+
+// hostsFile draws a hosts file whose lines meet in names and addresses.
+func hostsFile(r *rand.Rand) string {
+	pieces := strings.Fields("a b web *. . .. test example.org EXAMPLE.org. sub. * x-y 10. \\. \\046 # :: % _")
+	addresses := strings.Fields("10.1.0.1 10.1.0.2 10.1.0.3 2001:db8::1 2001:DB8:0::1 fe80::1%en0 ::ffff:10.1.0.1 10.1.0 junk 10.1.0.1#")
+	blanks := []string{" ", "\t", "  ", " \t ", "\f"}
+	var b strings.Builder
+	for range 400 {
+		b.WriteString(pick(r, addresses))
+		for range r.IntN(5) {
+			b.WriteString(pick(r, blanks))
+			for range 1 + r.IntN(4) {
+				b.WriteString(pick(r, pieces))
+			}
+			if r.IntN(3) == 0 {
+				b.WriteString(".test")
+			}
+		}
+		b.WriteString(pick(r, []string{"\n", "\n", "\r\n", " #\n", "\n\n"}))
+	}
+	return b.String()
+}
+
+// hostsCase is a hosts file and how it is served.
+type hostsCase struct {
+	name    string
+	keys    string // of the server block
+	zones   []string
+	options string
+	text    string
+	inline  string // lines in the Corefile
+}
+
+func hostsCases() []hostsCase {
+	return []hostsCase{
+		{name: "ugly", text: ugly},
+		{name: "no_reverse", text: ugly, options: "no_reverse\nttl 65535"},
+		{name: "zones", text: ugly, keys: "test:PORT wild.test:PORT in-addr.arpa:PORT", zones: []string{"test.", "in-addr.arpa."}},
+		{name: "drawn", text: hostsFile(random("hosts-1"))},
+		{name: "drawn in zones", text: hostsFile(random("hosts-2")), keys: "example.org:PORT ip6.arpa:PORT", zones: []string{"example.org.", "ip6.arpa."}},
+		{name: "inline", text: hostsFile(random("hosts-3")), inline: "10.2.0.1 inline.test a.test *.wild.test\n2001:db8::2 inline.test", options: "ttl 1"},
+		{name: "empty", text: ""},
+		{name: "comment without end", text: "10.0.0.1 a.test #" + strings.Repeat("#x.test ", 20_000)},
+	}
+}
+
+// Hosts lines, however they are written, have the same answers from the hosts plugin and from the option of that name.
+func TestHosts(t *testing.T) {
+	start(t)
+	total := newTally()
+	cases := hostsCases()
+	per := max(4000, questionCount(t)/10/len(cases))
+	for _, c := range cases {
+		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "hosts")
+			if err := os.WriteFile(path, []byte(c.text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			keys := c.keys
+			if keys == "" {
+				keys = ".:PORT"
+			}
+			text := keys + " {\nready READY\nBIND\n%s\n" + mark + "\n}\n"
+			stanza := "kubehosts {\n"
+			if c.keys != "" { // there the zones of the server block would be those of Services
+				stanza = "kubehosts cluster.local {\nkubeconfig KUBECONFIG\n"
+			}
+			options := c.inline + "\n" + c.options + "\n"
+			p := runBoth(t, &config{name: "hosts " + c.name, served: c.zones, hosts: true},
+				fmt.Sprintf(text, "hosts "+path+" {\n"+options+"fallthrough\n}"),
+				fmt.Sprintf(text, stanza+"hosts "+path+" {\n"+options+"}\n}"))
+			n := hostsNames(random(c.name), c.text+"\n"+c.inline)
+			s := p.compare(t, n.questions(per))
+			t.Logf("%d names held, %d others", len(n.real), len(n.other))
+			s.report(t)
+			total.add(s)
+		})
+	}
+	for _, a := range hostsDifferences {
+		t.Logf("%8d times: %s - %s", total.uses[a.name], a.name, a.why)
+		if total.uses[a.name] == 0 && questionCount(t) >= fullRun {
+			t.Errorf("allowed and never seen: %s", a.name)
+		}
+	}
+}
+
+// hostsNames collects what the fields of a hosts file give reason to ask for.
+func hostsNames(r *rand.Rand, text string) *namer {
+	n := &namer{r: r, seen: make(map[string]bool)}
+	n.add(".", "test.", "nowhere.test.", "x.nowhere.test.", "*.", "in-addr.arpa.", "254.254.254.10.in-addr.arpa.", "localhost.")
+	for field := range strings.FieldsFuncSeq(text, func(c rune) bool { return c == '#' || c < 0x80 && unicode.IsSpace(c) }) {
+		host, _, _ := strings.Cut(field, "%")
+		if a, err := netip.ParseAddr(host); err == nil {
+			if name, err := dns.ReverseAddr(a.Unmap().String()); err == nil {
+				n.have(name)
+				n.add("x."+name, name[strings.IndexByte(name, '.')+1:], strings.ToUpper(name))
+			}
+		}
+		name := onWire(field)
+		if len(n.seen) > 30_000 || name == "" {
+			continue
+		}
+		n.have(name)
+		n.add("x."+name, "y.x."+name, `y\.x.`+name, "*."+name)
+		if at, end := dns.NextLabel(name, 0); !end {
+			n.have("x." + name[at:])
+			n.add(name[at:], "y.x."+name[at:], "*."+name[at:])
+		}
+	}
+	return n
+}
+
+// onWire returns the name that a question for field has, "" if no message holds it.
+func onWire(field string) string {
+	m := new(dns.Msg).SetQuestion(dns.Fqdn(strings.ReplaceAll(field, " ", "")), dns.TypeA)
+	wire, err := m.Pack()
+	if err != nil || m.Unpack(wire) != nil {
+		return ""
+	}
+	return m.Question[0].Name
+}
+
+// hostsDifferences are all that are meant between the hosts plugin and the option; plugin/README.md lists them.
+var hostsDifferences = []allowed{
+	{
+		"a held name is NODATA for PTR",
+		"stock denies the name, or lets the next plugin do so (RFC 2308, section 2)",
+		func(d *difference) bool {
+			return d.q.qtype == dns.TypePTR && isMark(d.stock) && isEmpty(d.ours) && (d.holds(d.q.name, dns.TypeA) || d.holds(d.q.name, dns.TypeAAAA))
+		},
+	},
+	{
+		"a reverse name of a held address is NODATA for other types",
+		"stock denies the name, or lets the next plugin do so (RFC 2308, section 2)",
+		func(d *difference) bool {
+			refused := d.q.qtype == dns.TypeAXFR && d.stock.Rcode == dns.RcodeRefused // by the next plugin
+			return d.q.qtype != dns.TypePTR && (isMark(d.stock) || refused) && isEmpty(d.ours) && d.holds(d.q.name, dns.TypePTR)
+		},
+	},
+	{
+		"the owner name is spelled as in the question",
+		"stock's is in lower case, which resolvers that check the case of a reply do not like",
+		func(d *difference) bool {
+			return !slices.ContainsFunc(d.ours.Answer, func(rr dns.RR) bool { return rr.Header().Name != d.q.name }) &&
+				!slices.ContainsFunc(d.stock.Answer, func(rr dns.RR) bool { return rr.Header().Name != strings.ToLower(d.q.name) }) &&
+				d.q.name != strings.ToLower(d.q.name) && slices.Equal(recordsFolded(d.stock), recordsFolded(d.ours))
+		},
+	},
+	{
+		"an address that a name has twice is served once",
+		"RFC 2181, section 5",
+		func(d *difference) bool {
+			stock, ours := d.stock, d.ours
+			if stock.Truncated {
+				stock, ours = d.pair.ask(d.q.name, d.q.qtype)
+			}
+			all, once := recordsFolded(stock), recordsFolded(ours)
+			return len(all) > len(once) && slices.Equal(slices.Compact(all), once)
+		},
+	},
+	{
+		"names that fit no message are left out of PTR replies",
+		"stock's reply cannot be packed, or not be read (RFC 1035, section 2.3.4)",
+		func(d *difference) bool { return d.q.qtype == dns.TypePTR && d.stock.none && !d.ours.none },
+	},
+	{
+		"a name that ends in a backslash is left out",
+		"the backslash would escape the dot at the end",
+		func(d *difference) bool {
+			stock, ours := d.records()
+			return len(stock) == 1 && len(ours) == 0 && strings.HasSuffix(endpointIn(stock[0]), `\..`)
+		},
+	},
+	{
+		"a name in ip6.arpa with more than 32 nibbles is not held",
+		"stock drops up to three labels and answers for the address that is left (RFC 3596, section 2.5)",
+		func(d *difference) bool {
+			return d.q.qtype == dns.TypePTR && isPositive(d.stock) && isMark(d.ours) && dns.CountLabel(d.q.name) > 34
+		},
+	},
+}
+
+// isEmpty reports whether r is NODATA as hosts entries have it: without a SOA record.
+func isEmpty(r reply) bool {
+	return !r.none && r.Rcode == dns.RcodeSuccess && r.Authoritative && len(r.Answer)+len(r.Ns) == 0
+}
+
+// holds reports whether both have records of that type for the name.
+func (d *difference) holds(name string, qtype uint16) bool {
+	stock, ours := d.pair.ask(name, qtype)
+	return (stock.none || isPositive(stock)) && isPositive(ours)
+}
+
+// recordsFolded returns the records of the answer section, sorted and in lower case.
+func recordsFolded(r reply) (all []string) {
+	for _, rr := range r.Answer {
+		all = append(all, strings.ToLower(lines{ttl: true}.record(rr)))
+	}
+	slices.Sort(all)
+	return all
+}

@@ -1,0 +1,384 @@
+package differential
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/kubehosts/kubehosts/test/cluster"
+)
+
+// config is a Corefile that both serve, each with its own plugin.
+type config struct {
+	name    string
+	keys    string // of the server block
+	zones   string // of the plugin
+	options string // of the plugin, one a line
+	before  string // plugins ahead of it in the chain
+	after   string // plugins behind it
+	blocks  string // other server blocks
+
+	served   []string                            // the zones that it serves; those of zones if nil
+	asks     func(question, *rand.Rand) question // what is asked in place of a question
+	means    func(string) string                 // the name that the plugin sees of one that is asked
+	bind     string                              // in place of all addresses
+	isolated bool                                // needs a network of its own
+	through  []string                            // zones that fall through to the zone of marks
+	lower    bool                                // ask in lower case only
+	hosts    bool                                // the hosts plugin is compared
+	remade   bool                                // a plugin ahead makes replies anew that are not authoritative
+	loose    bool                                // TTLs are of no interest
+	logged   bool                                // the lines that the log plugin writes are compared as well
+}
+
+// corefile returns the Corefile of c for a plugin.
+func (c *config) corefile(plugin string) string {
+	keys, zones := c.keys, c.zones
+	if keys == "" {
+		keys = ".:PORT"
+	}
+	if zones == "" && c.keys == "" {
+		zones = "cluster.local in-addr.arpa ip6.arpa"
+	}
+	text := keys + ` {
+    ready READY
+    BIND
+    errors
+    ` + c.before + `
+    PLUGIN ` + zones + ` {
+        kubeconfig KUBECONFIG
+        ` + c.options + `
+    }
+    ` + c.after + `
+}
+` + c.blocks + upstream
+	return strings.ReplaceAll(text, "PLUGIN", plugin)
+}
+
+// fill puts what is not known before a run into a Corefile.
+func (c *config) fill(corefile string) string {
+	bind := c.bind
+	if bind == "" && !isolated {
+		bind = "bind 127.0.0.1"
+	}
+	many := ""
+	for i := range 60 {
+		many += fmt.Sprintf("198.51.100.%d many.ext.test\n", i+1)
+	}
+	return strings.NewReplacer("KUBECONFIG", shared.kubeconfig, "BIND", bind, "MANY", many,
+		"MARK", filepath.Join(shared.dir, "mark.zone")).Replace(corefile)
+}
+
+// zonesServed are the zones of the plugin, fully qualified.
+func (c *config) zonesServed() (all []string) {
+	if c.served != nil {
+		return c.served
+	}
+	for _, z := range strings.Fields(c.zones) {
+		all = append(all, dns.Fqdn(z))
+	}
+	if all == nil {
+		return []string{"cluster.local.", "in-addr.arpa.", "ip6.arpa."}
+	}
+	return all
+}
+
+// fallsThrough reports whether names like this one go on to the plugin behind.
+func (c *config) fallsThrough(name string) bool {
+	return slices.ContainsFunc(c.through, func(zone string) bool { return dns.IsSubDomain(zone, name) })
+}
+
+// upstream answers for the names outside the cluster that ExternalNames point to.
+const upstream = `
+ext.test:PORT {
+    BIND
+    hosts {
+        192.0.2.1 one.ext.test two.ext.test
+        192.0.2.2 two.ext.test
+        2001:db8::1 two.ext.test
+        2001:db8::6 six.ext.test
+        MANY
+    }
+}
+back.test:PORT {
+    BIND
+    template IN ANY back.test {
+        answer "{{ .Name }} 60 IN CNAME chain-14.shop.svc.cluster.local."
+    }
+}
+nx.test:PORT {
+    BIND
+    template IN ANY nx.test {
+        rcode NXDOMAIN
+        authority "nx.test. 60 IN SOA ns.nx.test. host.nx.test. 1 2 3 4 5"
+    }
+}
+fail.test:PORT {
+    BIND
+    template IN ANY fail.test {
+        rcode SERVFAIL
+    }
+}
+`
+
+// markZone is what answers behind the plugin, where names fall through: every name there is, with addresses of its own.
+const (
+	markZone = `. 60 IN SOA mark. mark. 1 2 3 4 5
+. 60 IN NS mark.
+* 60 IN A 192.0.2.99
+* 60 IN AAAA 2001:db8::99
+* 60 IN TXT mark
+* 60 IN PTR mark.
+`
+	markAddr = "192.0.2.99"
+)
+
+// pair is stock CoreDNS and kubehosts beside each other on one Corefile.
+type pair struct {
+	config      *config
+	stock, ours *cluster.CoreDNS
+
+	mu     sync.Mutex
+	probe  *both
+	probed map[string]reply
+}
+
+// run starts both on c.
+func run(t *testing.T, c *config) *pair {
+	t.Helper()
+	return runBoth(t, c, c.corefile("kubernetes"), c.corefile("kubehosts"))
+}
+
+// runBoth starts both, each on its Corefile.
+func runBoth(t *testing.T, c *config, stock, ours string) *pair {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(shared.dir, "mark.zone"), []byte(markZone), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := &pair{config: c, probed: make(map[string]reply)}
+	p.stock = cluster.Launch(t, stockBinary(t), c.fill(stock))
+	p.ours = cluster.Launch(t, ourBinary(t), c.fill(ours))
+	p.stock.WaitReady(t)
+	p.ours.WaitReady(t)
+	p.probe = newBoth(p, clients[0])
+	t.Cleanup(p.probe.close)
+	return p
+}
+
+// both answers, asked over TCP; what was asked before is remembered, as nothing changes.
+func (p *pair) ask(name string, qtype uint16) (stock, ours reply) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := name + dns.Type(qtype).String()
+	if _, ok := p.probed[key]; !ok {
+		q := question{name, qtype, plain}
+		patience := 5 * time.Second
+		if p.mute(q) {
+			patience = 300 * time.Millisecond
+		}
+		s, o, err := p.probe.ask([]question{q}, patience)
+		if err == nil {
+			p.probed[key], _ = parse(s[0])
+			p.probed["our "+key], _ = parse(o[0])
+		}
+	}
+	return p.probed[key], p.probed["our "+key]
+}
+
+// mute reports whether stock may well give no reply to q, as it cannot be packed, so that waiting is in vain.
+func (p *pair) mute(q question) bool {
+	name := strings.ToLower(q.name)
+	a, _ := reverseAddr(name)
+	return shared.world.unowned(a) || strings.Contains(name, "long."+broken+".") ||
+		p.config.hosts || p.config.zones == "." && (q.qtype == dns.TypePTR || q.qtype == dns.TypeSRV)
+}
+
+// tally counts what came of questions.
+type tally struct {
+	mu        sync.Mutex
+	asked     int
+	positive  int // replies with records in the answer section
+	truncated int
+	silent    int // questions to which stock gave no reply
+	uses      map[string]int
+	differ    int
+	shown     []string
+}
+
+const mostShown = 12
+
+func newTally() *tally { return &tally{uses: make(map[string]int)} }
+
+func (s *tally) add(o *tally) {
+	s.asked, s.positive, s.truncated, s.silent, s.differ = s.asked+o.asked, s.positive+o.positive, s.truncated+o.truncated, s.silent+o.silent, s.differ+o.differ
+	s.shown = append(s.shown, o.shown...)
+	s.shown = s.shown[:min(len(s.shown), mostShown)]
+	for name, n := range o.uses {
+		s.uses[name] += n
+	}
+}
+
+// report fails the test for the differences that nobody allowed.
+func (s *tally) report(t *testing.T) {
+	t.Helper()
+	t.Logf("%d questions, %d with records in the answer, %d truncated, %d without a reply from stock", s.asked, s.positive, s.truncated, s.silent)
+	for _, name := range slices.Sorted(maps.Keys(s.uses)) {
+		t.Logf("%8d allowed: %s", s.uses[name], name)
+	}
+	for _, d := range s.shown {
+		t.Errorf("%s\n", d)
+	}
+	if s.differ > len(s.shown) {
+		t.Errorf("and %d differences more; DIFFERENTIAL_SEED=%d repeats this", s.differ-len(s.shown), seed)
+	}
+}
+
+// compare asks both all questions and returns what came of it.
+func (p *pair) compare(t *testing.T, qs []question) *tally {
+	t.Helper()
+	const batch, workers = 48, 6
+	s := newTally()
+	var late []question
+	mute := make(map[string]bool) // names that a question got no reply for
+
+	work := make(chan []question)
+	var wg sync.WaitGroup
+	for i := range workers {
+		b := newBoth(p, clients[i%len(clients)])
+		wg.Go(func() {
+			defer b.close()
+			for qs := range work {
+				stock, ours, err := b.ask(qs, 500*time.Millisecond)
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				for i, q := range qs {
+					if stock[i] == nil || ours[i] == nil {
+						s.mu.Lock()
+						late = append(late, q)
+						mute[strings.ToLower(q.name)] = true
+						s.mu.Unlock()
+						continue
+					}
+					p.judge(t, s, q, stock[i], ours[i])
+				}
+			}
+		})
+	}
+	var next []question
+	for _, q := range qs {
+		s.mu.Lock()
+		again := mute[strings.ToLower(q.name)]
+		if again {
+			late = append(late, q)
+		}
+		s.mu.Unlock()
+		if again {
+			continue
+		}
+		if next = append(next, q); len(next) == batch {
+			work <- next
+			next = nil
+		}
+	}
+	work <- next
+	close(work)
+	wg.Wait()
+	p.again(t, s, late)
+	return s
+}
+
+// again asks what got no reply, a few times and with more patience.
+func (p *pair) again(t *testing.T, s *tally, qs []question) {
+	const batch = 100
+	b := newBoth(p, clients[0])
+	defer b.close()
+	for part := range slices.Chunk(qs, batch) {
+		stock, ours := make([][]byte, len(part)), make([][]byte, len(part))
+		for _, patience := range []time.Duration{time.Second, 2 * time.Second, 3 * time.Second} {
+			moreStock, moreOurs, err := b.ask(part, patience)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			missing := false
+			for i := range part {
+				if stock[i] == nil {
+					stock[i] = moreStock[i]
+				}
+				if ours[i] == nil {
+					ours[i] = moreOurs[i]
+				}
+				missing = missing || ours[i] == nil || stock[i] == nil && !p.mute(part[i])
+			}
+			if !missing {
+				break
+			}
+		}
+		for i, q := range part {
+			p.judge(t, s, q, stock[i], ours[i])
+		}
+	}
+}
+
+// judge compares two replies.
+func (p *pair) judge(t *testing.T, s *tally, q question, stockWire, oursWire []byte) {
+	name, d := "", &difference{pair: p, q: q}
+	same := sameWire(stockWire, oursWire)
+	if !same {
+		var err error
+		if d.stock, err = parse(stockWire); err != nil { // stock does send names that are too long
+			d.stock = reply{none: true}
+		}
+		if d.ours, err = parse(oursWire); err != nil {
+			t.Errorf("%v: kubehosts: %v", q, err)
+		}
+		if same = sameReply(d.stock, d.ours, lines{ttl: !p.config.loose}); !same {
+			name = d.allowed()
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked++
+	if len(stockWire) >= headerLen {
+		if stockWire[7] > 0 || stockWire[6] > 0 {
+			s.positive++
+		}
+		if stockWire[2]&flagTC != 0 {
+			s.truncated++
+		}
+	} else {
+		s.silent++
+	}
+	switch {
+	case same:
+	case name != "":
+		s.uses[name]++
+	default:
+		if s.differ++; len(s.shown) < mostShown {
+			s.shown = append(s.shown, d.String())
+		}
+	}
+}
+
+// difference is two replies to one question that are not the same.
+type difference struct {
+	pair        *pair
+	q           question
+	stock, ours reply
+}
+
+func (d *difference) String() string {
+	all := lines{ttl: true, records: true}
+	return fmt.Sprintf("%s: %v\nstock: %s\nkubehosts: %s", d.pair.config.name, d.q, all.text(d.stock), all.text(d.ours))
+}
