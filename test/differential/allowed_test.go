@@ -73,8 +73,8 @@ var differences = []allowed{
 			if len(labels) < 35 || len(labels) > 37 || d.q.qtype != dns.TypePTR {
 				return false
 			}
-			_, ok := reverseAddr(strings.Join(labels[len(labels)-34:], ".") + ".")
-			return ok && (len(d.stock.Answer) > 0 || d.stock.none && d.zone() == ".") && d.deniedByUs()
+			a, ok := reverseAddr(strings.Join(labels[len(labels)-34:], ".") + ".")
+			return ok && (len(d.stock.Answer) > 0 || d.stock.none && (d.zone() == "." || shared.world.unowned(a))) && d.deniedByUs()
 		},
 	},
 	{
@@ -334,10 +334,11 @@ func (d *difference) existsInStock(name string) bool {
 	return !stock.none && stock.Rcode == dns.RcodeSuccess && !isMark(stock)
 }
 
-// bothPoint reports whether both have PTR records for name.
+// bothPoint reports whether both have PTR records for name, though stock may have one that no message can hold.
 func (d *difference) bothPoint(name string) bool {
 	stock, ours := d.pair.ask(name, dns.TypePTR)
-	return isPositive(stock) && isPositive(ours)
+	a, _ := reverseAddr(name)
+	return (isPositive(stock) || stock.none && (d.zone() == "." || shared.world.unowned(a))) && isPositive(ours)
 }
 
 func isAlias(r reply) bool {

@@ -78,9 +78,12 @@ func (w *world) addImportedSlice(namespace, service string, ports []mcs.ServiceP
 		of = append(of, port(p.Name, p.Port, cmp.Or(p.Protocol, core.ProtocolTCP)))
 	}
 	s := w.addSlice(namespace, "", of)
-	for i := range s.Endpoints { // addresses of their own: stock gives no reply about them in a reverse zone
-		for j, a := range s.Endpoints[i].Addresses {
-			s.Endpoints[i].Addresses[j] = strings.NewReplacer("10.244.", "10.245.", "fd00:244:", "fd00:245:").Replace(a)
+	for i := range s.Endpoints { // few addresses, and their own: stock gives no reply about them in a reverse zone
+		for j := range s.Endpoints[i].Addresses {
+			s.Endpoints[i].Addresses[j] = fmt.Sprintf("10.245.0.%d", w.r.IntN(16))
+			if s.AddressType == discovery.AddressTypeIPv6 {
+				s.Endpoints[i].Addresses[j] = fmt.Sprintf("fd00:245::%x", 1+w.r.IntN(15))
+			}
 		}
 	}
 	meta.SetMetaDataLabel(&s.ObjectMeta, mcs.LabelServiceName, service)

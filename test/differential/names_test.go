@@ -17,10 +17,20 @@ var types = []uint16{
 	dns.TypeHTTPS, dns.TypeSVCB, dns.TypeANY, dns.TypeCAA, dns.TypeNAPTR, dns.TypeDS, dns.TypeDNSKEY, dns.TypeAXFR, 65280,
 }
 
-// questions draws n questions out of all that the names can be asked for: a half of names that should have an answer,
-// for the types that there are records of above all, the other half of all others.
+// questions draws questions out of all that the names can be asked for: a third are for records that should be there,
+// a sixth for other types of these names, the rest for all other names.
 func (n *namer) questions(count int) []question {
-	var held, known, other []question
+	held, known, other := n.crossed()
+	all := n.draw(held, count/3)
+	all = append(all, n.draw(known, count/6)...)
+	all = append(all, n.draw(other, count-len(all))...)
+	n.r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all
+}
+
+// crossed returns all names with all types: names that should have records with the types of these, and with all; and the
+// other names.
+func (n *namer) crossed() (held, known, other []question) {
 	for _, name := range n.real {
 		records := []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypeCNAME}
 		if strings.HasSuffix(name, ".arpa.") {
@@ -32,11 +42,7 @@ func (n *namer) questions(count int) []question {
 	for _, name := range n.other {
 		other = append(other, cross(name, types)...)
 	}
-	all := n.draw(held, count/3)
-	all = append(all, n.draw(known, count/6)...)
-	all = append(all, n.draw(other, count-len(all))...)
-	n.r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	return all
+	return held, known, other
 }
 
 func cross(name string, types []uint16) (all []question) {
