@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/miekg/dns"
+	discovery "k8s.io/api/discovery/v1"
 	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
@@ -118,7 +119,7 @@ var differences = []allowed{
 			}
 			only, more := without(d.stock.Answer, d.ours.Answer), without(d.ours.Answer, d.stock.Answer)
 			return len(only) > 0 && len(more) == 0 && (len(d.ours.Answer) > 0 || d.deniedByUs()) &&
-				!slices.ContainsFunc(only, func(rr dns.RR) bool { return !strings.Contains(rr.(*dns.PTR).Ptr, "."+unreachable+".") })
+				!slices.ContainsFunc(only, func(rr dns.RR) bool { return !strings.Contains(endpointIn(rr), "."+strings.ToLower(unreachable)+".") })
 		},
 	},
 	{
@@ -183,6 +184,16 @@ var differences = []allowed{
 			i := d.imported(owner)
 			return i != nil && strings.Count(left, ".") < 2 && d.deniedByStock() && !d.deniedByUs() &&
 				slices.ContainsFunc(i.Spec.Ports, func(p mcs.ServicePort) bool { return p.Protocol == "" })
+		},
+	},
+	{
+		"an imported EndpointSlice without a cluster has SRV records",
+		"stock's have an empty label in its place and cannot be packed (RFC 1035, section 2.3.4)",
+		func(d *difference) bool {
+			return d.q.qtype == dns.TypeSRV && d.inMulticluster() && d.stock.none && isPositive(d.ours) &&
+				slices.ContainsFunc(shared.world.slices, func(s *discovery.EndpointSlice) bool {
+					return s.Labels[mcs.LabelSourceCluster] == "" && strings.HasSuffix(d.base(), s.Labels[mcs.LabelServiceName]+"."+s.Namespace+".svc")
+				})
 		},
 	},
 	{
@@ -336,7 +347,7 @@ func (d *difference) existsInStock(name string) bool {
 
 // bothPoint reports whether both have PTR records for name, though stock may have one that no message can hold.
 func (d *difference) bothPoint(name string) bool {
-	stock, ours := d.pair.ask(name, dns.TypePTR)
+	stock, ours := d.pair.ask(strings.ToLower(name), dns.TypePTR)
 	a, _ := reverseAddr(name)
 	return (isPositive(stock) || stock.none && (d.zone() == "." || shared.world.unowned(a))) && isPositive(ours)
 }

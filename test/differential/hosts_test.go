@@ -262,7 +262,7 @@ func isEmpty(r reply) bool {
 
 // holds reports whether both have records of that type for the name.
 func (d *difference) holds(name string, qtype uint16) bool {
-	stock, ours := d.pair.ask(name, qtype)
+	stock, ours := d.pair.ask(strings.ToLower(name), qtype)
 	return (stock.none || isPositive(stock)) && isPositive(ours)
 }
 

@@ -204,7 +204,7 @@ func (p *pair) mute(q question) bool {
 	case p.config.zones == ".":
 		return q.qtype == dns.TypePTR || q.qtype == dns.TypeSRV
 	}
-	return strings.Contains(name, "long."+broken+".")
+	return strings.Contains(name, "long."+broken+".") || q.qtype == dns.TypeSRV && strings.HasSuffix(name, ".clusterset.local.")
 }
 
 // tally counts what came of questions.
