@@ -114,6 +114,10 @@ var differences = []allowed{
 		"an EndpointSlice of a Service whose name is no label is not served",
 		"no query can reach the Service; stock still has PTR records of its endpoints",
 		func(d *difference) bool {
+			if d.stock.none && d.zone() == "." {
+				a, _ := reverseAddr(d.q.name)
+				return d.q.qtype == dns.TypePTR && d.deniedByUs() && shared.world.has(unreachable, a)
+			}
 			if d.stock.none || d.ours.none || d.q.qtype != dns.TypePTR {
 				return false
 			}
@@ -241,7 +245,7 @@ func (d *difference) allowed() string {
 			return all[i].name
 		}
 	}
-	return ""
+	return d.allowedBehindSearch()
 }
 
 // inMulticluster reports whether the question is in a zone of ServiceImports.
@@ -256,6 +260,22 @@ func (d *difference) imported(name string) *mcs.ServiceImport {
 		}
 	}
 	return nil
+}
+
+// allowedBehindSearch is allowed for one of the names that autopath asks for in place of the one asked.
+func (d *difference) allowedBehindSearch() string {
+	base, found := strings.CutSuffix(strings.ToLower(d.q.name), ".shop.svc.cluster.local.")
+	for _, domain := range d.pair.config.search {
+		next := &difference{pair: d.pair, q: question{base + "." + domain, d.q.qtype, plain}}
+		if !found || strings.HasSuffix(next.q.name, ".shop.svc.cluster.local.") || !askable(next.q.name) {
+			continue
+		}
+		next.stock, next.ours = d.pair.ask(next.q.name, next.q.qtype)
+		if !sameReply(next.stock, next.ours, lines{ttl: true}) {
+			return next.allowed()
+		}
+	}
+	return ""
 }
 
 // records returns the records that only one of the replies has.

@@ -30,6 +30,7 @@ type config struct {
 	served   []string                            // the zones that it serves; those of zones if nil
 	asks     func(question, *rand.Rand) question // what is asked in place of a question
 	means    func(string) string                 // the name that the plugin sees of one that is asked
+	search   []string                            // what autopath puts behind a name after shop.svc.cluster.local
 	bind     string                              // in place of all addresses
 	isolated bool                                // needs a network of its own
 	through  []string                            // zones that fall through to the zone of marks
@@ -149,7 +150,7 @@ type pair struct {
 
 	mu     sync.Mutex
 	probe  *both
-	probed map[string]reply
+	probed map[string][2]reply
 }
 
 // run starts both on c.
@@ -164,7 +165,7 @@ func runBoth(t *testing.T, c *config, stock, ours string) *pair {
 	if err := os.WriteFile(filepath.Join(shared.dir, "mark.zone"), []byte(markZone), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	p := &pair{config: c, probed: make(map[string]reply)}
+	p := &pair{config: c, probed: make(map[string][2]reply)}
 	p.stock = cluster.Launch(t, stockBinary(t), c.fill(stock))
 	p.ours = cluster.Launch(t, ourBinary(t), c.fill(ours))
 	p.stock.WaitReady(t)
@@ -174,24 +175,37 @@ func runBoth(t *testing.T, c *config, stock, ours string) *pair {
 	return p
 }
 
-// both answers, asked over TCP; what was asked before is remembered, as nothing changes.
+// ask returns the replies of both, asked over TCP. What was asked before is remembered, as nothing changes.
 func (p *pair) ask(name string, qtype uint16) (stock, ours reply) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := name + dns.Type(qtype).String()
-	if _, ok := p.probed[key]; !ok {
-		q := question{name, qtype, plain}
+	if r, ok := p.probed[key]; ok {
+		return r[0], r[1]
+	}
+	q := question{name, qtype, plain}
+	stock, ours = reply{none: true}, reply{none: true}
+	for range 3 { // a connection that was idle may be closed by now
 		patience := 5 * time.Second
 		if p.mute(q) {
-			patience = 300 * time.Millisecond
+			patience = 200 * time.Millisecond
 		}
 		s, o, err := p.probe.ask([]question{q}, patience)
-		if err == nil {
-			p.probed[key], _ = parse(s[0])
-			p.probed["our "+key], _ = parse(o[0])
+		if err != nil {
+			continue
+		}
+		if r, err := parse(s[0]); err == nil && !r.none {
+			stock = r
+		}
+		if r, err := parse(o[0]); err == nil && !r.none {
+			ours = r
+		}
+		if !stock.none && !ours.none {
+			break
 		}
 	}
-	return p.probed[key], p.probed["our "+key]
+	p.probed[key] = [2]reply{stock, ours}
+	return stock, ours
 }
 
 // mute reports whether stock may well give no reply to q, as it cannot be packed, so that waiting is in vain.

@@ -57,7 +57,7 @@ var configs = []*config{
 	{name: "dns64", before: "dns64 {\nprefix 64:ff9b::/96\nallow_ipv4\ntranslate_all\n}", remade: true},
 	{name: "metadata", before: "metadata\n" + `log . "asked {name} {type}` + metadata + `"`, options: "pods verified", logged: true},
 	{name: "metadata of a zonal name", before: "metadata\n" + `log . "asked {name} {type} {/PLUGIN/zone}` + metadata + `"`, options: "zonal", logged: true},
-	{name: "autopath", before: "autopath @PLUGIN", options: "pods verified\nttl 30", asks: searched},
+	{name: "autopath", before: "autopath @PLUGIN", options: "pods verified\nttl 30", asks: searched, search: []string{"svc.cluster.local.", "cluster.local.", ""}},
 	{name: "view", before: "metadata\nview shop {\nexpr metadata('PLUGIN/client-namespace') == 'shop'\n}", options: "pods verified\nttl 30",
 		blocks: ".:PORT {\nBIND\nmetadata\nacl {\nblock type MX\n}\nPLUGIN cluster.local in-addr.arpa ip6.arpa {\nkubeconfig KUBECONFIG\npods disabled\n}\n}\n"},
 }
@@ -87,13 +87,15 @@ func lengthened(name string) string {
 	return name
 }
 
-// searched asks for a name as a pod of the namespace shop does that has not gone through its search list.
+// searched asks for a name as a pod of the namespace shop does that has not gone through its search list. The types
+// whose denials are meant to differ are left out: that sends stock on through the search list.
 func searched(q question, r *rand.Rand) question {
-	if r.IntN(2) == 0 {
-		q.name = strings.TrimSuffix(q.name, "cluster.local.") + "shop.svc.cluster.local."
+	if q.qtype == dns.TypeSOA || q.qtype == dns.TypeTXT {
+		q.qtype = dns.TypeA
 	}
-	if !askable(q.name) {
-		q.name = "web.dev.shop.svc.cluster.local."
+	name := strings.TrimSuffix(q.name, "cluster.local.") + "shop.svc.cluster.local."
+	if r.IntN(2) == 0 && askable(name) {
+		q.name = name
 	}
 	return q
 }

@@ -353,10 +353,13 @@ const fqdnOwner = "named-1.shop"
 var fqdnLabels = []string{"one-ext-test", "web-shop-svc-cluster-local"}
 
 // unowned reports whether an EndpointSlice without a Service has the address.
-func (w *world) unowned(a netip.Addr) bool {
+func (w *world) unowned(a netip.Addr) bool { return w.has("", a) }
+
+// has reports whether an EndpointSlice that names the Service has the address.
+func (w *world) has(service string, a netip.Addr) bool {
 	for _, s := range w.slices {
 		for _, ep := range s.Endpoints {
-			if s.Labels[discovery.LabelServiceName] == "" && slices.Contains(ep.Addresses, a.String()) {
+			if s.Labels[discovery.LabelServiceName] == service && slices.Contains(ep.Addresses, a.String()) {
 				return true
 			}
 		}
