@@ -275,7 +275,7 @@ func (k *keeper) follow(e source.ConfigMapEvent) {
 		return
 	}
 	if err := k.take(e); err != nil {
-		k.refuse(err)
+		k.refuse(e, err)
 		k.heard = true
 	}
 }
@@ -309,20 +309,24 @@ func (k *keeper) take(e source.ConfigMapEvent) error {
 		return err
 	}
 	if next.objects == nil || next.objects.Synced() || k.serving.objects == nil || next.objects == k.serving.objects {
-		return k.finish(c, next)
+		return k.finish(e, c, next)
 	}
 
 	// Other objects than those at hand, which go on serving until the others were listed.
 	ctx, cancel := context.WithCancel(context.Background())
 	k.cancel = cancel
-	go k.putWhenSynced(ctx, c, next)
+	go k.putWhenSynced(ctx, e, c, next)
 	return nil
 }
 
-// finish puts a stanza of the ConfigMap in place. k.mu is held.
-func (k *keeper) finish(c *stanza.Config, next *serving) error {
+// finish puts c, a stanza of the ConfigMap that e told of, in place. k.mu is held.
+func (k *keeper) finish(e source.ConfigMapEvent, c *stanza.Config, next *serving) error {
 	before, hash := k.k.live.Load().config.Hash(), c.Hash()
-	if k.followed && hash == before { // something else in the ConfigMap changed
+	same := k.followed && hash == before // something else in the ConfigMap changed
+	if !same || k.refused != "" {
+		k.report(e, source.Report{Note: fmt.Sprintf("Stanza %s applied to %s", hash, k.block)})
+	}
+	if same {
 		next.close(k.serving)
 	} else {
 		if err := k.put(c, next, "configmap"); err != nil {
@@ -335,7 +339,7 @@ func (k *keeper) finish(c *stanza.Config, next *serving) error {
 	return nil
 }
 
-func (k *keeper) putWhenSynced(ctx context.Context, c *stanza.Config, next *serving) {
+func (k *keeper) putWhenSynced(ctx context.Context, e source.ConfigMapEvent, c *stanza.Config, next *serving) {
 	err := next.objects.Wait(ctx)
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -344,17 +348,24 @@ func (k *keeper) putWhenSynced(ctx context.Context, c *stanza.Config, next *serv
 		return
 	}
 	if err == nil {
-		err = k.finish(c, next)
+		err = k.finish(e, c, next)
 	}
 	if err != nil {
-		k.refuse(err)
+		k.refuse(e, err)
 	}
 }
 
-// refuse counts that the ConfigMap is not applied, and says why unless that was said last. k.mu is held.
-func (k *keeper) refuse(err error) {
+// report tells of the ConfigMap in an Event on it.
+func (k *keeper) report(e source.ConfigMapEvent, r source.Report) {
+	r.Block = k.block
+	k.source.Report(k.namespace(), k.base.ConfigMap.Name, e, r)
+}
+
+// refuse counts that the ConfigMap, of which e told, is not applied, and says why unless that was said last. k.mu is held.
+func (k *keeper) refuse(e source.ConfigMapEvent, err error) {
 	stanzaRejectedNow.WithLabelValues(k.block).Set(1)
 	stanzaRejected.WithLabelValues(k.block).Inc()
+	k.report(e, source.Report{Refused: true, Note: fmt.Sprintf("Stanza of %s not changed, the last good one goes on serving: %v", k.block, err)})
 	if err.Error() == k.refused {
 		return
 	}

@@ -14,6 +14,7 @@ import (
 type ConfigMapEvent struct {
 	Data            map[string]string // the receiver's own copy; binaryData is in it too
 	ResourceVersion string            // another one means another content; opaque
+	UID             string            // "" for one out of manifests
 	Found           bool              // false: there is no such ConfigMap, or Err
 	Err             error             // the API server refuses to tell, and why; the rest is empty then
 }
@@ -25,8 +26,9 @@ func (e *ConfigMapEvent) equal(o *ConfigMapEvent) bool {
 
 // configMap is a ConfigMap that somebody follows.
 type configMap struct {
-	name    objectName
-	unwatch func()
+	name     objectName
+	unwatch  func()
+	reporter *reporter // nil when there are manifests
 
 	mu    sync.Mutex
 	state *ConfigMapEvent // nil until the first list is settled; never changed once set
@@ -87,6 +89,7 @@ func (s *Source) ConfigMap(namespace, name string, f func(ConfigMapEvent)) (stop
 func (c *configMap) watch(s *Source) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.unwatch = cancel
+	c.reporter = newReporter(ctx, s.client.CoreV1().Events(c.name.namespace))
 	w := watched{
 		client:    s.client.CoreV1().RESTClient(),
 		resource:  "configmaps",
@@ -177,7 +180,7 @@ func (c *configMap) take(obj any) error {
 	if !ok {
 		return fmt.Errorf("%T is no ConfigMap", obj)
 	}
-	c.set(&ConfigMapEvent{Data: configMapData(cm), ResourceVersion: cm.ResourceVersion, Found: true})
+	c.set(&ConfigMapEvent{Data: configMapData(cm), ResourceVersion: cm.ResourceVersion, UID: string(cm.UID), Found: true})
 	return nil
 }
 

@@ -1,0 +1,186 @@
+package source
+
+import (
+	"context"
+	"encoding/hex"
+	"hash/fnv"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	api "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	core "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/util/flowcontrol"
+)
+
+// Report is what a server block made of a ConfigMap.
+type Report struct {
+	Block   string // the server block
+	Refused bool   // the ConfigMap is not applied
+	Note    string // what happened, for people; the same in every replica that has the same to say
+}
+
+// The reasons of Events.
+const (
+	reasonApplied  = "StanzaApplied"
+	reasonRejected = "StanzaRejected"
+)
+
+// Of the Events on one ConfigMap, the first reportBurst are written at once, more every reportPause. What comes meanwhile
+// is counted into the next one of its block and reason.
+const (
+	reportBurst = 6
+	reportPause = time.Minute
+)
+
+// reporter writes Events that regard one ConfigMap.
+//
+// It stands in for client-go's recorders, which give each Event a name of its own and so make one for each replica, hold
+// two goroutines and a queue of a thousand, and log each one that is refused. Here the name follows from what is told of
+// which version of the ConfigMap: of several replicas the first creates the Event, the others find it there. That takes
+// create alone, where aggregation on the server takes patch, with which other components' Events could be changed.
+type reporter struct {
+	events core.EventInterface
+	ctx    context.Context // ends with the following of the ConfigMap
+	limit  flowcontrol.RateLimiter
+
+	mu      sync.Mutex
+	running bool
+	waiting map[reportKey]*api.Event // to be written; of each key the last one
+	told    map[reportKey]string     // the name of the last Event of the key, so that a reload does not tell it again
+	denied  bool                     // that was logged
+}
+
+type reportKey struct{ block, reason string }
+
+func newReporter(ctx context.Context, events core.EventInterface) *reporter {
+	return &reporter{
+		events: events, ctx: ctx,
+		limit:   flowcontrol.NewTokenBucketRateLimiter(float32(time.Second)/float32(reportPause), reportBurst),
+		waiting: make(map[reportKey]*api.Event), told: make(map[reportKey]string),
+	}
+}
+
+// Report writes an Event on the ConfigMap that e was told of, in its namespace, as soon as the API server takes it. It
+// does not wait. It does nothing for a ConfigMap out of manifests, for one that is not there, or that nobody follows.
+func (s *Source) Report(namespace, name string, e ConfigMapEvent, r Report) {
+	s.mu.Lock()
+	c := s.configMaps[objectName{namespace, name}]
+	s.mu.Unlock()
+	if c == nil || c.reporter == nil || !e.Found {
+		return
+	}
+	c.reporter.add(c.name, e, r)
+}
+
+func (r *reporter) add(of objectName, e ConfigMapEvent, report Report) {
+	event := eventOf(of, e, report)
+	key := reportKey{report.Block, event.Reason}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.waiting[key]
+	if r.told[key] == event.Name || before != nil && before.Name == event.Name {
+		return
+	}
+	if before != nil {
+		event.Count += before.Count
+		event.FirstTimestamp = before.FirstTimestamp
+	}
+	r.waiting[key] = event
+	if !r.running {
+		r.running = true
+		go r.run()
+	}
+}
+
+// eventOf makes the Event that tells report.
+func eventOf(of objectName, e ConfigMapEvent, report Report) *api.Event {
+	now := meta.Now()
+	host, _ := os.Hostname() // it may have none
+	event := &api.Event{
+		ObjectMeta: meta.ObjectMeta{Namespace: of.namespace},
+		InvolvedObject: api.ObjectReference{
+			APIVersion: "v1", Kind: kindConfigMap, Namespace: of.namespace, Name: of.name,
+			UID: types.UID(e.UID), ResourceVersion: e.ResourceVersion,
+		},
+		Type: api.EventTypeNormal, Reason: reasonApplied, Message: clipped(report.Note, 1024), // the limit of the newer Event API
+		Source: api.EventSource{Component: subsystem, Host: host}, Count: 1, FirstTimestamp: now, LastTimestamp: now,
+	}
+	if report.Refused {
+		event.Type, event.Reason = api.EventTypeWarning, reasonRejected
+	}
+	h := fnv.New64a()
+	for _, part := range []string{e.UID, e.ResourceVersion, report.Block, event.Reason, event.Message} {
+		h.Write([]byte(part))
+		h.Write([]byte{0})
+	}
+	const digits = 16
+	prefix := strings.TrimRight(of.name[:min(len(of.name), 253-1-digits)], "-.") // the longest name is of 253 bytes
+	event.Name = prefix + "." + hex.EncodeToString(h.Sum(nil))
+	return event
+}
+
+func clipped(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n-len("...")], "") + "..."
+}
+
+// run writes what waits until nothing does.
+func (r *reporter) run() {
+	for r.more() {
+		if err := r.limit.Wait(r.ctx); err != nil {
+			continue // the ConfigMap is no longer followed
+		}
+		key, event := r.next()
+		r.write(key, event)
+	}
+}
+
+// more reports whether there is something to write. If not, run is over.
+func (r *reporter) more() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running = len(r.waiting) > 0 && r.ctx.Err() == nil
+	return r.running
+}
+
+// next takes the oldest Event that waits, of which there is one.
+func (r *reporter) next() (key reportKey, event *api.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for k, e := range r.waiting {
+		if event == nil || e.LastTimestamp.Before(&event.LastTimestamp) {
+			key, event = k, e
+		}
+	}
+	delete(r.waiting, key)
+	r.told[key] = event.Name
+	return key, event
+}
+
+func (r *reporter) write(key reportKey, event *api.Event) {
+	ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
+	defer cancel()
+	_, err := r.events.Create(ctx, event, meta.CreateOptions{})
+	if err == nil || apierrors.IsAlreadyExists(err) {
+		return
+	}
+	if !apierrors.IsForbidden(err) {
+		log.Debugf("no Event %s on ConfigMap %s/%s: %v", event.Reason, event.Namespace, event.InvolvedObject.Name, err)
+		return
+	}
+	r.mu.Lock()
+	known := r.denied
+	r.denied = true
+	r.mu.Unlock()
+	if !known {
+		log.Infof("ConfigMap %s/%s gets no Events: %v; all else works; grant this account create on events in that namespace to have them",
+			event.Namespace, event.InvolvedObject.Name, err)
+	}
+}
