@@ -5,7 +5,7 @@ SHELL = /bin/bash
 SECONDS = 3
 FUZZED = plugin/hosts plugin/services plugin/source plugin/stanza
 
-.PHONY: run build test check unit mutate fuzz kube real differential bench clean
+.PHONY: run build test check unit mutate fuzz kube real differential image bench clean
 
 # run serves corefile.example and shows what it answers.
 run: build
@@ -32,7 +32,7 @@ check:
 
 unit:
 	@echo "unit tests, with the race detector"
-	@$(GO) test -race ./plugin/...
+	@$(GO) test -race ./plugin/... ./build/image
 
 # mutate gives each fuzz target a few seconds on the binaries that unit has compiled, which saves compiling all that a
 # package needs once more with coverage in it. fuzz is the real thing, a minute each.
@@ -73,9 +73,26 @@ real: kube
 differential: kube
 	@cd test && $(GO) test -count=1 -v -timeout 60m ./differential
 
+# image packs build/image/out/kubehosts.tar and kubehosts-slim.tar, for `docker load` or `ctr images import`, without a
+# container engine. ARCHES="amd64 arm64" makes them for both.
+ARCHES = $(shell $(GO) env GOARCH)
+OUT = build/image/out
+VERSION = $(shell git describe --tags --always --dirty)
+STRIPPED = CGO_ENABLED=0 $(GO) build -ldflags='-s -w -X github.com/coredns/coredns/coremain.GitCommit=$(VERSION)'
+PACK = $(OUT)/pack -version $(VERSION) -revision $(shell git rev-parse HEAD) -created $(shell git log -1 --format=%cI)
+image:
+	@echo "building the images for $(ARCHES)"
+	@$(GO) build -o $(OUT)/pack ./build/image
+	@for arch in $(ARCHES); do \
+		GOARCH=$$arch GOOS=linux $(STRIPPED) -o $(OUT)/linux-$$arch/coredns ./build && \
+		GOARCH=$$arch GOOS=linux $(STRIPPED) -o $(OUT)/linux-$$arch/coredns-slim ./build/slim || exit 1; \
+	done
+	@$(PACK) -name kubehosts/coredns:dev -o $(OUT)/kubehosts.tar $(ARCHES:%=$(OUT)/linux-%/coredns)
+	@$(PACK) -name kubehosts/coredns:dev-slim -o $(OUT)/kubehosts-slim.tar $(ARCHES:%=$(OUT)/linux-%/coredns-slim)
+
 # bench measures ServeDNS beside the stock plugins, in one run.
 bench:
 	@cd test && $(GO) test -run='^$$' -bench=. -benchmem .
 
 clean:
-	rm -rf coredns build/example/ask test/bin
+	rm -rf coredns build/example/ask build/image/out test/bin

@@ -480,7 +480,7 @@ func (f follower) hash(t *testing.T) string {
 // A change of Services' own options, of the namespaces and of what is watched, goes live as well.
 func TestConfigMapOptions(t *testing.T) {
 	f := runFollower(t)
-	more := cluster.ReadFile(t, "../build/rbac-pods.yaml")
+	more := cluster.ReadFile(t, "../build/kubernetes/rbac/pods.yaml")
 	objects(t, more)
 	c := cluster.Dial(t, "tcp", f.Addr)
 	ask := func(q question) (bool, string) {

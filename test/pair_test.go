@@ -103,7 +103,7 @@ func (p pair) await(t *testing.T, q question) {
 // account gives a token of the ServiceAccount in the RBAC objects that the project ships.
 func account(t *testing.T) cluster.Account {
 	t.Helper()
-	api(t).Apply(t, cluster.ReadFile(t, "../build/rbac.yaml"))
+	api(t).Apply(t, cluster.ReadFile(t, "../build/kubernetes/rbac/rbac.yaml"))
 	return api(t).Account(t, "kube-system", "coredns")
 }
 

@@ -18,7 +18,7 @@ const (
 // What a stanza asks of the API server is what it needs, and how it asks is what costs least.
 func TestRequests(t *testing.T) {
 	objects(t, shop)
-	objects(t, cluster.ReadFile(t, "../build/rbac-pods.yaml"))
+	objects(t, cluster.ReadFile(t, "../build/kubernetes/rbac/pods.yaml"))
 	for _, tt := range []struct {
 		zones, options string
 		want           map[string]string // resource and its selector

@@ -137,7 +137,7 @@ func finalize(t *testing.T, name string) {
 // The three ways to treat pods.
 func TestPods(t *testing.T) {
 	objects(t, shop)
-	more := cluster.ReadFile(t, "../build/rbac-pods.yaml")
+	more := cluster.ReadFile(t, "../build/kubernetes/rbac/pods.yaml")
 	objects(t, more)
 	const pod = `
 apiVersion: v1

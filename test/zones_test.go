@@ -130,7 +130,7 @@ endpoints: [{addresses: ["10.246.1.1"], hostname: db-0}]
 // Services that are imported from other clusters, in a zone of their own.
 func TestMulticluster(t *testing.T) {
 	objects(t, shop)
-	objects(t, cluster.ReadFile(t, "../build/rbac-multicluster.yaml"))
+	objects(t, cluster.ReadFile(t, "../build/kubernetes/rbac/multicluster.yaml"))
 	api(t).Apply(t, serviceImports)
 	cluster.Eventually(t, bound, func() (bool, string) {
 		_, err := api(t).Client.RESTClient().Get().AbsPath("/apis/multicluster.x-k8s.io/v1alpha1/serviceimports").DoRaw(context.Background())

@@ -1,0 +1,60 @@
+// Package main packs container images without a container engine: a static coredns binary and the certificates of public
+// authorities, from scratch, and nothing else. build/Dockerfile makes the same image of the same root file system.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"strings"
+	"time"
+)
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("image: ")
+	name := flag.String("name", "", "`NAME:TAG` of the image")
+	out := flag.String("o", "", "`FILE` to write the image to")
+	version := flag.String("version", "", "of the source, for a label")
+	revision := flag.String("revision", "", "git commit, for a label")
+	created := flag.String("created", "1970-01-01T00:00:00Z", "`TIME` of that commit, of the image and all its files")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "image -name NAME:TAG -o FILE [FLAGS] BINARY...   (one for each architecture, the machine's own first)")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if *name == "" || *out == "" || flag.NArg() == 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	at, err := time.Parse(time.RFC3339, *created)
+	if err != nil {
+		log.Fatalf("-created: %v", err)
+	}
+	if err := run(*name, *out, source{*version, *revision, at.UTC()}, flag.Args()); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// run writes the image, and beside each binary its root file system (BINARY.tar), which is what the Dockerfile adds.
+func run(name, out string, from source, binaries []string) error {
+	var platforms []platform
+	var arches []string
+	for _, path := range binaries {
+		p, err := pack(path, from.created)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(path+".tar", p.root, 0o644); err != nil {
+			return err
+		}
+		platforms, arches = append(platforms, p), append(arches, p.arch)
+	}
+	digest, err := write(out, name, from, platforms)
+	if err != nil {
+		return fmt.Errorf("%s: %w", out, err)
+	}
+	fmt.Printf("%s: %s for linux on %s, %s\n", out, name, strings.Join(arches, " and "), digest)
+	return nil
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"debug/buildinfo"
+	"encoding/pem"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/crypto/x509roots/fallback/bundle"
+)
+
+// platform is the image's part for one architecture.
+type platform struct {
+	arch string // amd64, arm64: GOARCH, which is also the image specification's name for it
+	root []byte // the root file system as a tar, the image's one layer
+}
+
+// bindBelow1024 is the extended attribute that lets a user other than root open port 53: the file capability
+// cap_net_bind_service=ep in the kernel's form (struct vfs_cap_data, revision 2: little-endian words of flags, permitted
+// and inheritable). A tar can carry it, where setcap and most ways of copying a file want root.
+const bindBelow1024 = "\x01\x00\x00\x02" + "\x00\x04\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00"
+
+// pack makes the root file system for a binary: /coredns and /etc/ssl/certs/ca-certificates.crt, where the stock image
+// has them. It refuses what would not run in an empty file system.
+func pack(path string, modified time.Time) (platform, error) {
+	binary, err := os.ReadFile(path)
+	if err != nil {
+		return platform{}, err
+	}
+	info, err := buildinfo.Read(bytes.NewReader(binary))
+	if err != nil {
+		return platform{}, fmt.Errorf("%s: %w", path, err)
+	}
+	built := map[string]string{}
+	for _, s := range info.Settings {
+		built[s.Key] = s.Value
+	}
+	if built["GOOS"] != "linux" {
+		return platform{}, fmt.Errorf("%s: built for %s: build with GOOS=linux", path, built["GOOS"])
+	}
+	if built["CGO_ENABLED"] != "0" {
+		return platform{}, fmt.Errorf("%s: built with cgo, and there is no C library in the image: build with CGO_ENABLED=0", path)
+	}
+	root, err := rootfs(binary, modified)
+	return platform{built["GOARCH"], root}, err
+}
+
+// rootfs is a tar of the whole file system. Equal arguments make equal bytes.
+func rootfs(binary []byte, modified time.Time) ([]byte, error) {
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	for _, f := range []struct {
+		name  string
+		mode  int64
+		data  []byte
+		xattr string
+	}{
+		{name: "coredns", mode: 0o755, data: binary, xattr: bindBelow1024},
+		{name: "etc/", mode: 0o755},
+		{name: "etc/ssl/", mode: 0o755},
+		{name: "etc/ssl/certs/", mode: 0o755},
+		{name: "etc/ssl/certs/ca-certificates.crt", mode: 0o644, data: authorities()},
+	} {
+		h := &tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(f.data)), ModTime: modified, Format: tar.FormatPAX}
+		h.Typeflag = tar.TypeReg
+		if f.data == nil {
+			h.Typeflag = tar.TypeDir
+		}
+		if f.xattr != "" {
+			h.PAXRecords = map[string]string{"SCHILY.xattr.security.capability": f.xattr}
+		}
+		if err := w.WriteHeader(h); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(f.data); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// authorities are the certificates that Mozilla trusts, out of a Go module, so that go.mod says which ones and not the
+// machine that packs. Those trusted for older certificates only are left out, as a PEM file cannot say so.
+func authorities() []byte {
+	var out bytes.Buffer
+	for root := range bundle.Roots() {
+		if root.Constraint == nil {
+			pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate})
+		}
+	}
+	return out.Bytes()
+}
