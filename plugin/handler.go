@@ -247,7 +247,14 @@ func (f *follower) follow(owner, target string, chain []string) []dns.RR {
 		}
 		return append(first, m.Answer...)
 	}
-	n := services.ParseName(f.z.below(lower), f.z.grammar)
+	base := f.z.below(lower)
+	if base == "ns.dns" {
+		if m := asked.nameserver(f.z, f.l, f.s); len(m.Answer) > 0 {
+			return append(first, m.Answer...)
+		}
+		return nil
+	}
+	n := services.ParseName(base, f.z.grammar)
 	match := f.s.Lookup(&n, &f.l.opts)
 	var m *dns.Msg
 	switch {

@@ -560,9 +560,12 @@ func TestExternalName(t *testing.T) {
 	alias("held", "held.shop.svc.cluster.local")
 	alias("far", "far.shop.svc.cluster.local")
 	alias("tohosts", "entry.shop.svc.cluster.local")
+	alias("server", "ns.dns.cluster.local")
 	save(t, filepath.Join(dir, "a.yaml"), yaml.String())
 	k := serve(t, "dns://.:53", fmt.Sprintf("kubehosts cluster.local {\n manifests %s/a.yaml\n hosts {\n 192.0.2.7 entry.shop.svc.cluster.local\n }\n}", dir))
+	k.live.Load().local = []netip.Addr{netip.MustParseAddr("192.0.2.53")}
 	for name, want := range map[string]string{
+		"server":  "ns.dns.cluster.local., 192.0.2.53",
 		"a":       "web.shop.svc.cluster.local., 10.96.7.10",
 		"b":       "a.shop.svc.cluster.local., web.shop.svc.cluster.local., 10.96.7.10",
 		"self":    "NODATA",

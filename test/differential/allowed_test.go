@@ -48,10 +48,11 @@ var differences = []allowed{
 		},
 	},
 	{
-		"ns.dns and a zone's NS records are found in any case",
+		"ns.dns, an alias of it and a zone's NS records are found in any case",
 		"names are compared without regard to case (RFC 4343, section 3); stock compares these as they are written",
 		func(d *difference) bool {
-			if !(d.base() == "ns.dns" || d.base() == "" && d.q.qtype == dns.TypeNS) || d.q.name == strings.ToLower(d.q.name) {
+			named := d.base() == "ns.dns" || d.base() == "" && d.q.qtype == dns.TypeNS || leadsToServer(d.ours)
+			if !named || d.q.name == strings.ToLower(d.q.name) {
 				return false
 			}
 			right, _ := d.pair.ask(strings.ToLower(d.q.name), d.q.qtype)
@@ -149,8 +150,8 @@ var differences = []allowed{
 			if !strings.Contains(d.pair.config.options, "endpoint_pod_names") {
 				return false
 			}
-			if d.deniedByStock() {
-				return shared.world.dotted(strings.TrimSuffix(d.base(), ".svc"))
+			if asked := shared.world.dotted(strings.TrimSuffix(d.base(), ".svc")); asked || d.deniedByStock() {
+				return asked
 			}
 			whole := *d
 			if d.stock.Truncated || d.ours.Truncated {
@@ -228,7 +229,7 @@ var differences = []allowed{
 		"stock knows its addresses only where it listens on all of them, and leaves out those of loopback",
 		func(d *difference) bool {
 			base := d.base()
-			return d.pair.config.bind != "" && (base == "" && d.q.qtype == dns.TypeNS || base == "ns.dns") &&
+			return d.pair.config.bind != "" && (base == "" && d.q.qtype == dns.TypeNS || base == "ns.dns" || leadsToServer(d.ours)) &&
 				(d.isNoData(d.stock) || d.deniedByStock()) && isPositive(d.ours)
 		},
 	},
@@ -236,6 +237,13 @@ var differences = []allowed{
 
 // allowed returns the name of the allowed difference that d is, "" if it is none.
 func (d *difference) allowed() string {
+	if why := d.listed(); why != "" {
+		return why
+	}
+	return d.allowedBehindSearch()
+}
+
+func (d *difference) listed() string {
 	all := differences
 	if d.pair.config.hosts {
 		all = hostsDifferences
@@ -245,7 +253,7 @@ func (d *difference) allowed() string {
 			return all[i].name
 		}
 	}
-	return d.allowedBehindSearch()
+	return ""
 }
 
 // inMulticluster reports whether the question is in a zone of ServiceImports.
@@ -262,17 +270,28 @@ func (d *difference) imported(name string) *mcs.ServiceImport {
 	return nil
 }
 
-// allowedBehindSearch is allowed for one of the names that autopath asks for in place of the one asked.
+// allowedBehindSearch is allowed for one of the names that autopath asks for in place of the one asked: the client that
+// p.ask asks as is no pod, so nothing is put behind its names.
 func (d *difference) allowedBehindSearch() string {
-	base, found := strings.CutSuffix(strings.ToLower(d.q.name), ".shop.svc.cluster.local.")
-	for _, domain := range d.pair.config.search {
-		next := &difference{pair: d.pair, q: question{base + "." + domain, d.q.qtype, plain}}
-		if !found || strings.HasSuffix(next.q.name, ".shop.svc.cluster.local.") || !askable(next.q.name) {
+	name := strings.ToLower(d.q.name)
+	for _, namespace := range d.pair.config.search {
+		first := namespace + ".svc.cluster.local."
+		if !strings.HasSuffix(name, "."+first) {
 			continue
 		}
-		next.stock, next.ours = d.pair.ask(next.q.name, next.q.qtype)
-		if !sameReply(next.stock, next.ours, lines{ttl: true}) {
-			return next.allowed()
+		base := d.q.name[:len(name)-len(first)]
+		for _, asked := range []string{d.q.name, base + "svc.cluster.local.", base + "cluster.local.", base} {
+			if !askable(asked) {
+				continue
+			}
+			next := &difference{pair: d.pair, q: question{asked, d.q.qtype, plain}}
+			next.stock, next.ours = d.pair.ask(asked, d.q.qtype)
+			if sameReply(next.stock, next.ours, lines{ttl: true}) {
+				continue
+			}
+			if why := next.listed(); why != "" {
+				return why
+			}
 		}
 	}
 	return ""
@@ -376,6 +395,14 @@ func isAlias(r reply) bool {
 	return !r.none && len(r.Answer) == 1 && r.Answer[0].Header().Rrtype == dns.TypeCNAME
 }
 
+// leadsToServer reports whether r is an alias of the zone's name server.
+func leadsToServer(r reply) bool {
+	return isPositive(r) && slices.ContainsFunc(r.Answer, func(rr dns.RR) bool {
+		c, ok := rr.(*dns.CNAME)
+		return ok && strings.HasPrefix(strings.ToLower(c.Target), "ns.dns.")
+	})
+}
+
 func isPositive(r reply) bool { return !r.none && len(r.Answer) > 0 && !isMark(r) }
 
 // isMark reports whether r is of the zone that answers behind the plugin.
@@ -402,7 +429,8 @@ func isMark(r reply) bool {
 	return false
 }
 
-// sameFolded compares the records of two replies without regard to the case of names.
+// sameFolded compares the records of two replies without regard to the case of names, nor to TTLs, as the client that
+// p.ask asks as may be in another view.
 func sameFolded(a, b reply) bool {
 	if a.none || b.none || a.Rcode != b.Rcode {
 		return false
@@ -410,7 +438,7 @@ func sameFolded(a, b reply) bool {
 	fold := func(rrs []dns.RR) (all []string) {
 		for _, rr := range rrs {
 			if rr.Header().Rrtype != dns.TypeOPT {
-				all = append(all, strings.ToLower(lines{ttl: true}.record(rr)))
+				all = append(all, strings.ToLower(lines{}.record(rr)))
 			}
 		}
 		slices.Sort(all)

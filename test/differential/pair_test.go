@@ -30,7 +30,7 @@ type config struct {
 	served   []string                            // the zones that it serves; those of zones if nil
 	asks     func(question, *rand.Rand) question // what is asked in place of a question
 	means    func(string) string                 // the name that the plugin sees of one that is asked
-	search   []string                            // what autopath puts behind a name after shop.svc.cluster.local
+	search   []string                            // namespaces of clients whose names autopath takes through the search list
 	bind     string                              // in place of all addresses
 	isolated bool                                // needs a network of its own
 	through  []string                            // zones that fall through to the zone of marks
@@ -170,7 +170,7 @@ func runBoth(t *testing.T, c *config, stock, ours string) *pair {
 	p.ours = cluster.Launch(t, ourBinary(t), c.fill(ours))
 	p.stock.WaitReady(t)
 	p.ours.WaitReady(t)
-	p.probe = newBoth(p, clients[0])
+	p.probe = newBoth(p, clients[2])
 	t.Cleanup(p.probe.close)
 	return p
 }

@@ -57,7 +57,7 @@ var configs = []*config{
 	{name: "dns64", before: "dns64 {\nprefix 64:ff9b::/96\nallow_ipv4\ntranslate_all\n}", remade: true},
 	{name: "metadata", before: "metadata\n" + `log . "asked {name} {type}` + metadata + `"`, options: "pods verified", logged: true},
 	{name: "metadata of a zonal name", before: "metadata\n" + `log . "asked {name} {type} {/PLUGIN/zone}` + metadata + `"`, options: "zonal", logged: true},
-	{name: "autopath", before: "autopath @PLUGIN", options: "pods verified\nttl 30", asks: searched, search: []string{"svc.cluster.local.", "cluster.local.", ""}},
+	{name: "autopath", before: "autopath @PLUGIN", options: "pods verified\nttl 30", asks: searched, search: []string{"shop", "dev"}},
 	{name: "view", before: "metadata\nview shop {\nexpr metadata('PLUGIN/client-namespace') == 'shop'\n}", options: "pods verified\nttl 30",
 		blocks: ".:PORT {\nBIND\nmetadata\nacl {\nblock type MX\n}\nPLUGIN cluster.local in-addr.arpa ip6.arpa {\nkubeconfig KUBECONFIG\npods disabled\n}\n}\n"},
 }
