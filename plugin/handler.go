@@ -75,19 +75,19 @@ func (l *live) fromHosts(q *question) *dns.Msg {
 	if len(l.hosts) == 0 {
 		return nil
 	}
-	var found heldAddresses
+	var names []pointer
 	if a, ok := services.ParseReverse(q.lower); ok {
-		if names := l.hosts.names(a); len(names) > 0 {
-			if q.qtype != dns.TypePTR {
-				return q.reply()
-			}
-			return q.pointers(names)
-		}
+		names = l.hosts.names(a)
 	}
-	if !l.hosts.lookup(q.lower, &found) {
-		return nil
-	}
+	var found heldAddresses
+	held := l.hosts.lookup(q.lower, &found) // a reverse name may be held as any other
 	switch {
+	case q.qtype == dns.TypePTR && len(names) > 0:
+		return q.pointers(names)
+	case !held && len(names) > 0:
+		return q.reply()
+	case !held:
+		return nil
 	case q.qtype == dns.TypeA:
 		return q.held4(&found)
 	case q.qtype == dns.TypeAAAA:

@@ -327,7 +327,7 @@ func TestAllocations(t *testing.T) {
 func TestHostsOnly(t *testing.T) {
 	dir := t.TempDir()
 	one, two := filepath.Join(dir, "one.hosts"), filepath.Join(dir, "two.hosts")
-	save(t, one, "192.0.2.1 one.example host.example\n")
+	save(t, one, "192.0.2.1 one.example host.example\n192.0.2.9 1.2.0.192.in-addr.arpa\n")
 	k := serve(t, "dns://.:53", fmt.Sprintf("kubehosts {\n hosts %s %s {\n reload 0s\n }\n hosts %s/*.list {\n ttl 7\n no_reverse\n }\n}", one, two, dir))
 	if !k.Ready() {
 		t.Error("not ready, and nothing to wait for")
@@ -337,6 +337,8 @@ func TestHostsOnly(t *testing.T) {
 	}
 	within(t, "a file", "192.0.2.1", get("one.example.", dns.TypeA))
 	within(t, "no such name", "next", get("two.example.", dns.TypeA))
+	within(t, "a reverse name", "one.example., host.example.", get("1.2.0.192.in-addr.arpa.", dns.TypePTR))
+	within(t, "a reverse name that a line holds", "192.0.2.9", get("1.2.0.192.in-addr.arpa.", dns.TypeA))
 
 	save(t, filepath.Join(dir, "b.list"), "192.0.2.2 list.example one.example\n")
 	within(t, "a file that a glob finds", "192.0.2.2", get("list.example.", dns.TypeA))

@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -43,7 +41,7 @@ func api(t testing.TB) *cluster.API {
 }
 
 func startShared() (err error) {
-	kube, err := binary("bin/kube", ".", "./kube", "etcd and kube-apiserver from Go modules, about 4 minutes the first time")
+	kube, err := cluster.Kube()
 	if err != nil {
 		return err
 	}
@@ -74,29 +72,9 @@ func stopShared() {
 // coredns is the path of the binary under test.
 func coredns(t testing.TB) string {
 	t.Helper()
-	path, err := binary("../coredns", "..", "./build", "coredns with kubehosts, about 3 minutes the first time")
+	path, err := cluster.Kubehosts()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// binary returns the full path of an executable, and builds it from the package pkg of the module in the folder module
-// when it is not there. `make` builds both ahead of the tests, which keeps them fresh.
-func binary(path, module, pkg, what string) (string, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
-	}
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	fmt.Printf("building %s\n", what)
-	cmd := exec.Command("go", "build", "-o", path, pkg)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = module, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s is missing and `go build %s` in %s failed: %w", path, pkg, module, err)
-	}
-	return path, nil
 }

@@ -235,14 +235,43 @@ var differences = []allowed{
 	},
 }
 
-// allowed returns the name of the allowed difference that d is, "" if it is none.
+// allowed returns the name of the allowed difference that d is, or one that it comes of, "" if there is none.
 func (d *difference) allowed() string {
 	if why := d.listed(); why != "" {
 		return why
 	}
-	return d.allowedBehindSearch()
+	for _, name := range d.behind() {
+		next := &difference{pair: d.pair, q: question{name, d.q.qtype, plain}}
+		next.stock, next.ours = d.pair.ask(name, d.q.qtype)
+		if sameReply(next.stock, next.ours, lines{ttl: true}) {
+			continue
+		}
+		if why := next.listed(); why != "" {
+			return why
+		}
+	}
+	return ""
 }
 
+// behind returns the names that a plugin ahead asks for to answer the question. The client that p.ask asks as is no pod,
+// so autopath puts nothing behind its names, and it wants no signatures, so that dnssec makes none.
+func (d *difference) behind() []string {
+	name := strings.ToLower(d.q.name)
+	for _, namespace := range d.pair.config.search {
+		first := namespace + ".svc.cluster.local."
+		if strings.HasSuffix(name, "."+first) {
+			base := d.q.name[:len(name)-len(first)]
+			names := []string{d.q.name, base + "svc.cluster.local.", base + "cluster.local.", base}
+			return slices.DeleteFunc(names, func(name string) bool { return !askable(name) })
+		}
+	}
+	if d.pair.config.signed {
+		return []string{d.q.name}
+	}
+	return nil
+}
+
+// listed returns the name of the allowed difference that d is by itself.
 func (d *difference) listed() string {
 	all := differences
 	if d.pair.config.hosts {
@@ -268,33 +297,6 @@ func (d *difference) imported(name string) *mcs.ServiceImport {
 		}
 	}
 	return nil
-}
-
-// allowedBehindSearch is allowed for one of the names that autopath asks for in place of the one asked: the client that
-// p.ask asks as is no pod, so nothing is put behind its names.
-func (d *difference) allowedBehindSearch() string {
-	name := strings.ToLower(d.q.name)
-	for _, namespace := range d.pair.config.search {
-		first := namespace + ".svc.cluster.local."
-		if !strings.HasSuffix(name, "."+first) {
-			continue
-		}
-		base := d.q.name[:len(name)-len(first)]
-		for _, asked := range []string{d.q.name, base + "svc.cluster.local.", base + "cluster.local.", base} {
-			if !askable(asked) {
-				continue
-			}
-			next := &difference{pair: d.pair, q: question{asked, d.q.qtype, plain}}
-			next.stock, next.ours = d.pair.ask(asked, d.q.qtype)
-			if sameReply(next.stock, next.ours, lines{ttl: true}) {
-				continue
-			}
-			if why := next.listed(); why != "" {
-				return why
-			}
-		}
-	}
-	return ""
 }
 
 // records returns the records that only one of the replies has.

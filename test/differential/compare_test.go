@@ -138,6 +138,10 @@ func (l lines) record(rr dns.RR) string {
 		unserial := *v
 		unserial.Serial = 0
 		rr = &unserial
+	case *dns.RRSIG: // made when it was asked for, and of another random number each time
+		undated := *v
+		undated.Inception, undated.Expiration, undated.Signature = 0, 0, ""
+		rr = &undated
 	}
 	if !l.ttl {
 		rr = dns.Copy(rr)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -17,10 +16,11 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// What a run without a word about it in the environment does, in about a minute. `make differential` does ten times as
-// much.
+// What a run without a word about it in the environment does, in less than a minute: a part of the configurations, which
+// the seed draws. `make differential` does it all.
 const (
-	defaultQuestions = 80_000           // DIFFERENTIAL_QUESTIONS: over all configurations
+	defaultConfigs   = 12
+	defaultQuestions = 24_000           // DIFFERENTIAL_QUESTIONS: over all configurations
 	defaultChange    = 10 * time.Second // DIFFERENTIAL_CHANGE: how long objects change under the questions
 )
 
@@ -44,17 +44,18 @@ func random(use string) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, n))
 }
 
-func questionCount(t testing.TB) int {
+// questionCount returns how many questions are asked, and whether under all configurations.
+func questionCount(t testing.TB) (count int, all bool) {
 	t.Helper()
 	text, ok := os.LookupEnv("DIFFERENTIAL_QUESTIONS")
 	if !ok {
-		return defaultQuestions
+		return defaultQuestions, false
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
 		t.Fatalf("DIFFERENTIAL_QUESTIONS: %v", err)
 	}
-	return n
+	return n, true
 }
 
 func changeTime(t testing.TB) time.Duration {
@@ -102,7 +103,7 @@ func start(t testing.TB) (*cluster.API, *world) {
 }
 
 func startShared(t testing.TB) (err error) {
-	kube, err := built("../bin/kube", "..", "./kube", "etcd and kube-apiserver from Go modules, about 5 minutes the first time")
+	kube, err := cluster.Kube()
 	if err != nil {
 		return err
 	}
@@ -131,10 +132,10 @@ func stopShared() {
 	}
 }
 
-// stockBinary is CoreDNS as it is released, out of the module that kubehosts is built with.
+// stockBinary is CoreDNS as it is released.
 func stockBinary(t testing.TB) string {
 	t.Helper()
-	path, err := built("../bin/stock", "../..", "github.com/coredns/coredns", "stock CoreDNS, about 3 minutes the first time")
+	path, err := cluster.Stock()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,29 +148,9 @@ func ourBinary(t testing.TB) string {
 	if path := os.Getenv("DIFFERENTIAL_COREDNS"); path != "" {
 		return path
 	}
-	path, err := built("../../coredns", "../..", "./build", "coredns with kubehosts, about 3 minutes the first time")
+	path, err := cluster.Kubehosts()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// built returns the full path of an executable, and builds it from the package pkg, as seen from the folder module, when
-// it is not there. `make` builds all of them ahead of the tests, which keeps them fresh.
-func built(path, module, pkg, what string) (string, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
-	}
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	fmt.Printf("building %s\n", what)
-	cmd := exec.Command("go", "build", "-o", path, pkg)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = module, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s is missing and `go build %s` in %s failed: %w", path, pkg, module, err)
-	}
-	return path, nil
 }

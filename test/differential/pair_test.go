@@ -31,6 +31,7 @@ type config struct {
 	asks     func(question, *rand.Rand) question // what is asked in place of a question
 	means    func(string) string                 // the name that the plugin sees of one that is asked
 	search   []string                            // namespaces of clients whose names autopath takes through the search list
+	signed   bool                                // with dnssec
 	bind     string                              // in place of all addresses
 	isolated bool                                // needs a network of its own
 	through  []string                            // zones that fall through to the zone of marks
@@ -76,7 +77,7 @@ func (c *config) fill(corefile string) string {
 		many += fmt.Sprintf("198.51.100.%d many.ext.test\n", i+1)
 	}
 	return strings.NewReplacer("KUBECONFIG", shared.kubeconfig, "BIND", bind, "MANY", many,
-		"MARK", filepath.Join(shared.dir, "mark.zone")).Replace(corefile)
+		"MARK", filepath.Join(shared.dir, "mark.zone"), "KEY", filepath.Join(shared.dir, "key")).Replace(corefile)
 }
 
 // zonesServed are the zones of the plugin, fully qualified.
@@ -165,6 +166,9 @@ func runBoth(t *testing.T, c *config, stock, ours string) *pair {
 	if err := os.WriteFile(filepath.Join(shared.dir, "mark.zone"), []byte(markZone), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if c.signed {
+		writeKey(t, filepath.Join(shared.dir, "key"))
+	}
 	p := &pair{config: c, probed: make(map[string][2]reply)}
 	p.stock = cluster.Launch(t, stockBinary(t), c.fill(stock))
 	p.ours = cluster.Launch(t, ourBinary(t), c.fill(ours))
@@ -173,6 +177,21 @@ func runBoth(t *testing.T, c *config, stock, ours string) *pair {
 	p.probe = newBoth(p, clients[2])
 	t.Cleanup(p.probe.close)
 	return p
+}
+
+// writeKey makes a key that dnssec signs cluster.local with.
+func writeKey(t *testing.T, path string) {
+	t.Helper()
+	key := &dns.DNSKEY{
+		Hdr:   dns.RR_Header{Name: "cluster.local.", Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 3600},
+		Flags: dns.ZONE | dns.SEP, Protocol: 3, Algorithm: dns.ECDSAP256SHA256,
+	}
+	private, err := key.Generate(256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster.WriteFile(t, path+".key", key.String()+"\n")
+	cluster.WriteFile(t, path+".private", key.PrivateKeyString(private))
 }
 
 // ask returns the replies of both, asked over TCP. What was asked before is remembered, as nothing changes.
