@@ -3,6 +3,7 @@ GO ?= go
 STATICCHECK = $(GO) tool staticcheck
 SHELL = /bin/bash
 SECONDS = 3
+CHECKED = ./plugin/... ./build/example ./build/image
 FUZZED = plugin/hosts plugin/services plugin/source plugin/stanza
 
 .PHONY: run build test check unit mutate fuzz kube stock real differential image bench clean
@@ -21,13 +22,14 @@ build:
 
 test: build check unit mutate real
 
-# check needs what it looks at compiled; without cgo it finds that done by build.
+# check needs what it looks at compiled; without cgo it finds that done by build. It leaves out the two mains that import
+# the plugins: a list of imports, for which all of CoreDNS would be looked at, minutes long.
 check: export CGO_ENABLED = 0
 check:
 	@echo "formatting, go vet, staticcheck"
 	@test -z "$$(gofmt -l build plugin test)" || { gofmt -d build plugin test; exit 1; }
-	@$(GO) vet ./plugin/... ./build/...
-	@$(STATICCHECK) ./plugin/... ./build/...
+	@$(GO) vet $(CHECKED)
+	@$(STATICCHECK) $(CHECKED)
 	@cd test && $(GO) vet . ./cluster ./differential
 
 unit:
