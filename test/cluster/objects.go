@@ -65,6 +65,17 @@ func (a *API) Apply(t testing.TB, text string) {
 	})
 }
 
+// DryRun has the API server check the objects of a YAML text as Apply would write them, with every field that it does not
+// know an error, and returns their kinds. Nothing is stored.
+func (a *API) DryRun(t testing.TB, text string) (kinds []string) {
+	t.Helper()
+	documents(t, text, func(o object, data []byte) {
+		a.patch(t, o.path()+"?dryRun=All&fieldValidation=Strict", data)
+		kinds = append(kinds, o.Kind)
+	})
+	return kinds
+}
+
 // ApplyStatus writes the status of an object, as a kubelet does for a Pod.
 func (a *API) ApplyStatus(t testing.TB, text string) {
 	t.Helper()
@@ -76,11 +87,23 @@ func (a *API) ApplyStatus(t testing.TB, text string) {
 func (a *API) patch(t testing.TB, path string, data []byte) {
 	t.Helper()
 	force := true
-	err := a.Client.RESTClient().Patch(types.ApplyYAMLPatchType).AbsPath(path).Body(data).
+	err := a.Client.RESTClient().Patch(types.ApplyYAMLPatchType).RequestURI(path).Body(data).
 		VersionedParams(&meta.PatchOptions{FieldManager: "test", Force: &force}, meta.ParameterCodec).Do(context.Background()).Error()
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
+}
+
+// Create writes the objects of a YAML text, none of which may exist, as a program does that knows nothing of apply.
+func (a *API) Create(t testing.TB, text string) {
+	t.Helper()
+	documents(t, text, func(o object, data []byte) {
+		path := strings.TrimSuffix(o.path(), "/"+o.Metadata.Name)
+		err := a.Client.RESTClient().Post().AbsPath(path).SetHeader("Content-Type", "application/json").Body(data).Do(context.Background()).Error()
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+	})
 }
 
 // Delete removes the objects of a YAML text, at once and with no word when one does not exist. Of an object no more than

@@ -1,0 +1,132 @@
+package test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	apps "k8s.io/api/apps/v1"
+	core "k8s.io/api/core/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubeadmapi "k8s.io/kubernetes/cmd/kubeadm/app/apis/kubeadm"
+	"k8s.io/kubernetes/cmd/kubeadm/app/phases/addons/dns"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+)
+
+// kustomize is what `kubectl kustomize` prints for a folder of build/kubernetes.
+func kustomize(t *testing.T, folder string) string {
+	t.Helper()
+	objects, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), "../build/kubernetes/"+folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := objects.AsYaml()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// kubeadm is what `kubeadm init` sets up for DNS, of kubeadm itself.
+func kubeadm(t *testing.T) string {
+	t.Helper()
+	var out bytes.Buffer
+	cfg := &kubeadmapi.ClusterConfiguration{
+		KubernetesVersion: "v1.37.2",
+		ImageRepository:   "registry.k8s.io",
+		Networking:        kubeadmapi.Networking{DNSDomain: "cluster.local", ServiceSubnet: "10.96.0.0/16"},
+	}
+	if err := dns.EnsureDNSAddon(cfg, nil, "", &out, true); err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(out.String(), "  resourceVersion: \"0\"\n", "") // of Service, for an update only
+}
+
+// The API server takes everything that is shipped, strictly: a field that it does not know is an error.
+func TestManifests(t *testing.T) {
+	a := api(t)
+	before := kubeadm(t)
+	a.Create(t, before) // the overlay of that name is for what is there
+	t.Cleanup(func() { a.Delete(t, before) })
+	for folder, kinds := range map[string]string{
+		"base":      "ServiceAccount ClusterRole ClusterRoleBinding Role RoleBinding Deployment Service PodDisruptionBudget ConfigMap",
+		"nodelocal": "ServiceAccount ClusterRole ClusterRoleBinding Role RoleBinding DaemonSet Service ConfigMap",
+		"kubeadm":   "Role RoleBinding Deployment ConfigMap",
+	} {
+		got := a.DryRun(t, kustomize(t, folder))
+		if strings.Join(got, " ") != kinds {
+			t.Errorf("%s: %v, want %s", folder, got, kinds)
+		}
+	}
+}
+
+// text of an object, to be compared.
+func text(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// The overlay for kubeadm changes the image and the stanza, and nothing else of what is there.
+func TestManifestsKubeadm(t *testing.T) {
+	a, ctx := api(t), context.Background()
+	before := kubeadm(t)
+	overlay := kustomize(t, "kubeadm")
+	a.Create(t, before)
+	t.Cleanup(func() { a.Delete(t, overlay); a.Delete(t, before) })
+
+	state := func() (string, *apps.Deployment, *core.ConfigMap) {
+		system, get := "kube-system", meta.GetOptions{}
+		d, err := a.Client.AppsV1().Deployments(system).Get(ctx, "coredns", get)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := a.Client.CoreV1().ConfigMaps(system).Get(ctx, "coredns", get)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := a.Client.CoreV1().Services(system).Get(ctx, "kube-dns", get)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := a.Client.RbacV1().ClusterRoles().Get(ctx, "system:coredns", get)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text(t, s.Spec) + text(t, r.Rules), d, c
+	}
+	rest, deployment, config := state()
+	a.Apply(t, overlay)
+	restAfter, deploymentAfter, configAfter := state()
+
+	if rest != restAfter {
+		t.Errorf("before\n%s\nafter\n%s", rest, restAfter)
+	}
+	container := &deployment.Spec.Template.Spec.Containers[0]
+	if container.Image == "kubehosts/coredns:dev" {
+		t.Fatal("the image was there before")
+	}
+	container.Image = "kubehosts/coredns:dev"
+	if got, want := text(t, deploymentAfter.Spec), text(t, deployment.Spec); got != want {
+		t.Errorf("Deployment\n%s\nwant\n%s", got, want)
+	}
+	// The one line that kubehosts has more, and the name of the plugin.
+	want := strings.Replace(config.Data["Corefile"], "    kubernetes cluster.local in-addr.arpa ip6.arpa {\n",
+		"    kubehosts cluster.local in-addr.arpa ip6.arpa {\n       configmap kube-system/coredns\n", 1)
+	if got := strings.TrimSpace(configAfter.Data["Corefile"]); got != want {
+		t.Errorf("Corefile\n%q\nwant\n%q", got, want)
+	}
+
+	a.Apply(t, before)
+	restBack, deploymentBack, configBack := state()
+	container.Image = "registry.k8s.io/coredns/coredns:v1.14.6"
+	if restBack != rest || text(t, deploymentBack.Spec) != text(t, deployment.Spec) || configBack.Data["Corefile"] != config.Data["Corefile"] {
+		t.Errorf("the way back:\n%s\n%s\n%s", restBack, text(t, deploymentBack.Spec), configBack.Data["Corefile"])
+	}
+}
