@@ -139,8 +139,9 @@ var differences = []allowed{
 		"names in an EndpointSlice of addressType FQDN are not served",
 		"the API gives them no meaning and has deprecated them; stock makes CNAME records of them",
 		func(d *difference) bool {
-			label, owner, _ := strings.Cut(d.base(), ".")
-			return owner == fqdnOwner+".svc" && slices.Contains(fqdnLabels, label) && !d.deniedByStock() && d.deniedByUs()
+			left, of := strings.CutSuffix(d.base(), fqdnOwner+".svc")
+			held := left == "" || strings.HasPrefix(left, "_") || slices.Contains(fqdnLabels, strings.TrimSuffix(left, "."))
+			return of && held && !d.deniedByStock() && d.deniedByUs()
 		},
 	},
 	{
@@ -170,7 +171,7 @@ var differences = []allowed{
 		"in stock the last of the slice counts for all of them, and with the weight of all",
 		func(d *difference) bool {
 			_, owner, zonal := strings.Cut(strings.TrimSuffix(d.base(), ".svc"), "._zone.")
-			return zonal && shared.world.inTwoZones(owner)
+			return zonal && inTwoZones(shared.api, owner)
 		},
 	},
 	{

@@ -80,7 +80,7 @@ func TestChange(t *testing.T) {
 		}
 	}
 
-	end := time.Now().Add(changeTime(t))
+	changes := int64(changeTime(t).Seconds() * changesPerSecond) // that long, less the time that comparing takes
 	var workers sync.WaitGroup
 	tick := time.NewTicker(time.Second / changesPerSecond)
 	defer tick.Stop()
@@ -90,7 +90,7 @@ func TestChange(t *testing.T) {
 		workers.Go(func() { one.work(c, i, 8, tick.C, done) })
 	}
 	check()
-	for time.Now().Before(end) && ctx.Err() == nil {
+	for c.made.Load() < changes && ctx.Err() == nil {
 		pause := time.NewTimer(betweenChecks)
 		select {
 		case <-pause.C:

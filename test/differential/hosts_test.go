@@ -240,7 +240,13 @@ var hostsDifferences = []allowed{
 	{
 		"names that fit no message are left out of PTR replies",
 		"stock's reply cannot be packed, or not be read (RFC 1035, section 2.3.4)",
-		func(d *difference) bool { return d.q.qtype == dns.TypePTR && d.stock.none && !d.ours.none },
+		func(d *difference) bool {
+			stock := d.stock
+			if stock.Truncated {
+				stock, _ = d.pair.ask(d.q.name, d.q.qtype)
+			}
+			return d.q.qtype == dns.TypePTR && stock.none && !d.ours.none
+		},
 	},
 	{
 		"a name that ends in a backslash is left out",

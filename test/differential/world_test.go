@@ -328,7 +328,8 @@ func (w *world) endpoint(address func() string) discovery.Endpoint {
 // addOddSlices adds what a controller would not make.
 func (w *world) addOddSlices() {
 	w.addSlice("shop", "no-such-service", nil)
-	w.addSlice("dev", unreachable, nil)
+	lost := w.addSlice("dev", unreachable, nil)
+	lost.AddressType, lost.Endpoints = discovery.AddressTypeIPv4, []discovery.Endpoint{{Addresses: []string{"10.9.0.4"}}, w.endpoint(w.v4)}
 
 	// The servers are endpoints of two Services themselves. One of these claims the address of Service kubernetes as well.
 	own := w.addSlice("prod", "kube-dns", nil)
@@ -342,13 +343,14 @@ func (w *world) addOddSlices() {
 	unowned.AddressType, unowned.Endpoints = discovery.AddressTypeIPv4, []discovery.Endpoint{{Addresses: []string{"10.9.0.3"}}, w.endpoint(w.v4)}
 
 	service, namespace, _ := strings.Cut(fqdnOwner, ".")
+	w.addService(namespace, service, headless())
 	names := w.addSlice(namespace, service, nil)
 	names.AddressType, names.Ports = discovery.AddressTypeFQDN, nil
 	names.Endpoints = []discovery.Endpoint{{Addresses: []string{"one.ext.test"}}, {Addresses: []string{"web.shop.svc.cluster.local"}}}
 }
 
 // The Service that has names for endpoints, and the labels that stock makes of them.
-const fqdnOwner = "named-1.shop"
+const fqdnOwner = "fqdn.shop"
 
 var fqdnLabels = []string{"one-ext-test", "web-shop-svc-cluster-local"}
 
@@ -368,9 +370,14 @@ func (w *world) has(service string, a netip.Addr) bool {
 }
 
 // inTwoZones reports whether an EndpointSlice of the Service, "name.namespace", has an address more than once, with
-// different topology zones.
-func (w *world) inTwoZones(owner string) bool {
-	for _, s := range w.slices {
+// different topology zones. The API server knows of the slices that have changed.
+func inTwoZones(api *cluster.API, owner string) bool {
+	_, namespace, _ := strings.Cut(owner, ".")
+	list, err := api.Client.DiscoveryV1().EndpointSlices(namespace).List(context.Background(), meta.ListOptions{})
+	if err != nil {
+		return false
+	}
+	for _, s := range list.Items {
 		if s.Labels[discovery.LabelServiceName]+"."+s.Namespace != owner {
 			continue
 		}
