@@ -6,7 +6,7 @@ SECONDS = 3
 CHECKED = ./plugin/... ./build/example ./build/image
 FUZZED = plugin/hosts plugin/services plugin/source plugin/stanza
 
-.PHONY: run build test check unit mutate fuzz kube stock real differential image bench clean
+.PHONY: run build test check unit mutate fuzz kube stock real differential image e2e-docker bench clean
 
 # run serves corefile.example and shows what it answers.
 run: build
@@ -85,7 +85,7 @@ ARCHES = $(shell $(GO) env GOARCH)
 OUT = build/image/out
 VERSION = $(shell git describe --tags --always --dirty)
 STRIPPED = CGO_ENABLED=0 $(GO) build -ldflags='-s -w -X github.com/coredns/coredns/coremain.GitCommit=$(VERSION)'
-PACK = $(OUT)/pack -version $(VERSION) -revision $(shell git rev-parse HEAD) -created $(shell git log -1 --format=%cI)
+PACK = $(OUT)/pack -root $(OUT)/root -version $(VERSION) -revision $(shell git rev-parse HEAD) -created $(shell git log -1 --format=%cI)
 image:
 	@echo "building the images for $(ARCHES)"
 	@$(GO) build -o $(OUT)/pack ./build/image
@@ -95,6 +95,11 @@ image:
 	done
 	@$(PACK) -name kubehosts/coredns:dev -o $(OUT)/kubehosts.tar $(ARCHES:%=$(OUT)/linux-%/coredns)
 	@$(PACK) -name kubehosts/coredns:dev-slim -o $(OUT)/kubehosts-slim.tar $(ARCHES:%=$(OUT)/linux-%/coredns-slim)
+
+# e2e-docker runs the image in Docker's networks, as root, with a dockerd in namespaces of its own.
+e2e-docker: image
+	@echo "the image in Docker's networks"
+	@cd test && $(GO) test -count=1 -v ./docker
 
 # bench measures ServeDNS beside the stock plugins, in one run.
 bench:

@@ -52,6 +52,7 @@ type image struct {
 type config struct {
 	User         string
 	ExposedPorts map[string]struct{}
+	Env          []string
 	Entrypoint   []string
 	WorkingDir   string
 	Labels       map[string]string
@@ -93,6 +94,7 @@ func (s source) config() config {
 	return config{
 		User:         "65532:65532",
 		ExposedPorts: map[string]struct{}{"53/tcp": {}, "53/udp": {}},
+		Env:          []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, // as builders write it
 		Entrypoint:   []string{"/coredns"},
 		WorkingDir:   "/",
 		Labels: map[string]string{

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -16,15 +17,16 @@ func main() {
 	log.SetPrefix("image: ")
 	name := flag.String("name", "", "`NAME:TAG` of the image")
 	out := flag.String("o", "", "`FILE` to write the image to")
+	root := flag.String("root", "", "`FOLDER` to write the root file systems to, which build/Dockerfile adds")
 	version := flag.String("version", "", "of the source, for a label")
 	revision := flag.String("revision", "", "git commit, for a label")
 	created := flag.String("created", "1970-01-01T00:00:00Z", "`TIME` of that commit, of the image and all its files")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "image -name NAME:TAG -o FILE [FLAGS] BINARY...   (one for each architecture, the machine's own first)")
+		fmt.Fprintln(flag.CommandLine.Output(), "image -name NAME:TAG -o FILE -root FOLDER [FLAGS] BINARY...   (one for each architecture, the machine's own first)")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if *name == "" || *out == "" || flag.NArg() == 0 {
+	if *name == "" || *out == "" || *root == "" || flag.NArg() == 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -32,13 +34,16 @@ func main() {
 	if err != nil {
 		log.Fatalf("-created: %v", err)
 	}
-	if err := run(*name, *out, source{*version, *revision, at.UTC()}, flag.Args()); err != nil {
+	if err := run(*name, *out, *root, source{*version, *revision, at.UTC()}, flag.Args()); err != nil {
 		log.Fatal(err)
 	}
 }
 
-// run writes the image, and beside each binary its root file system (BINARY.tar), which is what the Dockerfile adds.
-func run(name, out string, from source, binaries []string) error {
+// run writes the image, and a tar of the root file system for each binary: linux-amd64/coredns makes linux-amd64-coredns.tar.
+func run(name, out, root string, from source, binaries []string) error {
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return err
+	}
 	var platforms []platform
 	var arches []string
 	for _, path := range binaries {
@@ -46,7 +51,8 @@ func run(name, out string, from source, binaries []string) error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(path+".tar", p.root, 0o644); err != nil {
+		file := fmt.Sprintf("linux-%s-%s.tar", p.arch, filepath.Base(path))
+		if err := os.WriteFile(filepath.Join(root, file), p.root, 0o644); err != nil {
 			return err
 		}
 		platforms, arches = append(platforms, p), append(arches, p.arch)
