@@ -22,6 +22,9 @@ func (k *Kubehosts) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 	q := newQuestion(r)
 
 	if m := l.fromHosts(&q); m != nil {
+		if l.snapshot != 0 {
+			stale(m, r, l.snapshot)
+		}
 		return write(w, m)
 	}
 	z := l.zoneOf(q.lower)
@@ -34,16 +37,21 @@ func (k *Kubehosts) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 
 	state := l.index.State()
 	m := k.fromServices(ctx, w, l, state, z, &q)
-	if m != nil {
-		return write(w, m)
-	}
-	if l.fall.Through(q.lower) {
+	if m == nil && l.fall.Through(q.lower) {
 		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
 	}
-	if !state.Synced() {
-		return write(w, q.denial(z, l, state, dns.RcodeServerFailure))
+	written := max(state.Snapshot(), l.snapshot)
+	if m == nil && !state.Synced() && state.Snapshot() == 0 {
+		m = q.denial(z, l, state, dns.RcodeServerFailure)
+		return write(w, explain(m, r, dns.ExtendedErrorCodeNotReady, "nothing was read from the Kubernetes API yet"))
 	}
-	return write(w, q.denial(z, l, state, dns.RcodeNameError))
+	if m == nil {
+		m = q.denial(z, l, state, dns.RcodeNameError)
+	}
+	if written != 0 {
+		stale(m, r, written)
+	}
+	return write(w, m)
 }
 
 // write sends m. The code tells the plugins ahead that the client has its answer.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/coredns/coredns/plugin"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kubehosts/kubehosts/plugin/hosts"
 	"github.com/kubehosts/kubehosts/plugin/services"
@@ -30,6 +31,9 @@ type keeper struct {
 	mu       sync.Mutex // guards what follows
 	source   *source.Source
 	unfollow func()
+	snapshot *snapshot          // nil without the option
+	began    time.Time          // when answers out of the snapshot began; zero when there are none, or no longer
+	good     *source.Stanza     // the last good one of the ConfigMap, for the snapshot
 	heard    bool               // of the ConfigMap, or that it can't be read
 	followed bool               // the live stanza is one of the ConfigMap
 	refused  string             // what was last said of the ConfigMap, so that it is not said twice
@@ -119,15 +123,16 @@ func (k *keeper) start() error {
 		}
 		k.source = s
 	}
-	next, err := k.open(k.base)
-	if err != nil {
+	if err := k.openSnapshot(); err != nil {
 		return err
 	}
-	k.mu.Lock()
-	err = k.put(k.base, next, "corefile")
-	k.mu.Unlock()
-	if err != nil {
+	if err := k.begin(); err != nil {
 		return err
+	}
+	if s := k.snapshot; s != nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		s.cancel = cancel
+		go k.keep(ctx, s)
 	}
 
 	ref := k.base.ConfigMap
@@ -163,6 +168,9 @@ func (k *keeper) stop() {
 	if unfollow != nil {
 		unfollow()
 	}
+	if k.snapshot != nil {
+		k.snapshot.close()
+	}
 	if last != nil {
 		last.close(nil)
 	}
@@ -172,24 +180,28 @@ func (k *keeper) stop() {
 	current.end(k)
 }
 
-// settled reports whether the objects were seen and the ConfigMap was asked for.
+// settled reports whether the objects were seen and the ConfigMap was asked for, or answers come from a snapshot.
 func (k *keeper) settled() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if !k.began.IsZero() {
+		return true
+	}
 	if k.serving == nil || k.serving.objects != nil && !k.serving.objects.Synced() {
 		return false
 	}
 	return k.base.ConfigMap == nil || k.heard
 }
 
-// open opens what c serves and what serves now does not have.
-func (k *keeper) open(c *stanza.Config) (*serving, error) {
+// open opens what c serves and what serves now does not have. Objects that the API server has yet to be asked for are
+// those of the snapshot from, which may be nil.
+func (k *keeper) open(c *stanza.Config, from *source.Snapshot) (*serving, error) {
 	next := &serving{selection: selectionOf(c), hosts: make(map[hostsKey]*hostsFiles)}
 	if len(c.Zones) > 0 {
 		if old := k.serving; old != nil && old.objects != nil && old.selection == next.selection {
 			next.objects = old.objects
 		} else {
-			objects, err := k.source.Objects(next.selection)
+			objects, _, err := k.source.ObjectsFrom(from, next.selection)
 			if err != nil {
 				return nil, err
 			}
@@ -277,34 +289,43 @@ func (k *keeper) follow(e source.ConfigMapEvent) {
 	if err := k.take(e); err != nil {
 		k.refuse(e, err)
 		k.heard = true
+		if l := *k.k.live.Load(); l.snapshot != 0 { // it is what serves in the ConfigMap's place, not what served once
+			l.snapshot = 0
+			k.k.live.Store(&l)
+		}
 	}
 }
 
-// take applies the stanza in e, at once if its objects are at hand, else as soon as they are. k.mu is held.
-func (k *keeper) take(e source.ConfigMapEvent) error {
+// read returns the stanza that e holds, as the Corefile lets it be.
+func (k *keeper) read(e source.ConfigMapEvent) (*stanza.Config, error) {
 	ref := k.base.ConfigMap
 	name := fmt.Sprintf("ConfigMap %s/%s", k.namespace(), ref.Name)
 	switch {
 	case e.Err != nil:
-		return fmt.Errorf("%s can't be read, as this account needs list and watch on it: %w", name, e.Err)
+		return nil, fmt.Errorf("%s can't be read, as this account needs list and watch on it: %w", name, e.Err)
 	case !e.Found:
-		return fmt.Errorf("%s does not exist", name)
+		return nil, fmt.Errorf("%s does not exist", name)
 	}
 	text, ok := e.Data[ref.Key]
 	if !ok {
-		return fmt.Errorf("%s has no key %s", name, ref.Key)
+		return nil, fmt.Errorf("%s has no key %s", name, ref.Key)
 	}
 	written, err := stanza.ParseText(fmt.Sprintf("%s key %s", name, ref.Key), text, k.keys)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c, err := written.Over(k.base)
+	return written.Over(k.base)
+}
+
+// take applies the stanza in e, at once if its objects are at hand, else as soon as they are. k.mu is held.
+func (k *keeper) take(e source.ConfigMapEvent) error {
+	c, err := k.read(e)
 	if err != nil {
 		return err
 	}
 	k.cancel()
 	k.cancel = func() {}
-	next, err := k.open(c)
+	next, err := k.open(c, nil)
 	if err != nil {
 		return err
 	}
@@ -335,6 +356,7 @@ func (k *keeper) finish(e source.ConfigMapEvent, c *stanza.Config, next *serving
 		log.Infof("Stanza %s of ConfigMap %s/%s applied to %s in place of %s", hash, k.namespace(), k.base.ConfigMap.Name, k.block, before)
 	}
 	k.heard, k.followed, k.refused = true, true, ""
+	k.good = k.stanzaOf(e)
 	stanzaRejectedNow.WithLabelValues(k.block).Set(0)
 	return nil
 }
@@ -402,5 +424,9 @@ func (c *keepers) end(k *keeper) {
 	stanzaInfo.DeletePartialMatch(map[string]string{"block": k.block})
 	stanzaApplied.DeleteLabelValues(k.block)
 	stanzaRejected.DeleteLabelValues(k.block)
+	for _, m := range []*prometheus.GaugeVec{snapshotWritten, snapshotSize} {
+		m.DeleteLabelValues(k.block)
+	}
+	snapshotErrors.DeleteLabelValues(k.block)
 	stanzaRejectedNow.DeleteLabelValues(k.block)
 }

@@ -24,6 +24,8 @@ type live struct {
 	index   *services.Index // empty where no Services are served
 	hosts   overlay
 	local   []netip.Addr
+
+	snapshot uint32 // Unix time at which the snapshot was written that the stanza is out of; 0 if it is out of none
 }
 
 // zone is a zone of Services.

@@ -36,6 +36,27 @@ var (
 		Help:      "1 while the ConfigMap can't be applied and an older stanza serves, else 0.",
 	}, []string{"block"})
 
+	snapshotWritten = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "snapshot_timestamp_seconds",
+		Help:      "Unix time at which the snapshot was last written.",
+	}, []string{"block"})
+
+	snapshotSize = promauto.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "snapshot_size_bytes",
+		Help:      "Size of the snapshot that was last written.",
+	}, []string{"block"})
+
+	snapshotErrors = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: pluginName,
+		Name:      "snapshot_errors_total",
+		Help:      "Times that the snapshot could not be read or written.",
+	}, []string{"block"})
+
 	hostsEntries = promauto.NewGaugeVec(prometheus.GaugeOpts{
 		Namespace: plugin.Namespace,
 		Subsystem: pluginName,

@@ -37,6 +37,8 @@ type State struct {
 	endpoints6 trie[key16, endpoint6]
 	pods       trie[key16, holders[*Pod]]
 	modified   uint32
+	written    uint32 // when the snapshot was written that this is from, 0 for none
+	version    uint64
 	synced     bool
 }
 
@@ -93,6 +95,7 @@ func (ix *Index) Update(change func(*Tx)) {
 	change(tx)
 	if *tx.changed {
 		next.modified = uint32(time.Now().Unix()) // #nosec G115 -- an SOA serial wraps (RFC 1982)
+		next.version = versions.Add(1)
 	}
 	ix.state.Store(&next)
 }
@@ -116,8 +119,12 @@ func (tx *Tx) Imported() *Tx {
 	return &imported
 }
 
-// SetSynced says that everything which is to be served was seen once.
-func (tx *Tx) SetSynced() { tx.state.synced = true }
+// SetSynced says that everything which is to be served was seen once. Nothing is left of a snapshot then.
+func (tx *Tx) SetSynced() { tx.state.synced, tx.state.written = true, 0 }
+
+// SetSnapshot says that what was set is out of a snapshot, written at that Unix time in seconds, and stands in for what
+// is to be served until SetSynced.
+func (tx *Tx) SetSnapshot(written uint32) { tx.state.written = max(1, written) }
 
 // SetNamespace adds a namespace.
 func (tx *Tx) SetNamespace(name string) {
@@ -487,6 +494,16 @@ func delHolder[T comparable](batch uint64, t *trie[key16, holders[T]], addrs Add
 
 // Synced reports whether everything which is to be served was seen once.
 func (s *State) Synced() bool { return s.synced }
+
+// Snapshot returns the Unix time, in seconds, at which the snapshot was written that answers come from, in part at least:
+// 0 if they come from none.
+func (s *State) Snapshot() uint32 { return s.written }
+
+// versions counts the changes of all Indexes.
+var versions atomic.Uint64
+
+// Version is another one after each change, and for no two Indexes the same but for 0, before the first.
+func (s *State) Version() uint64 { return s.version }
 
 // Modified returns the Unix time, in seconds, of the last change: the serial of the zones.
 func (s *State) Modified() uint32 { return s.modified }

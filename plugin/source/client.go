@@ -140,7 +140,7 @@ func (h *health) saw(resp *http.Response, err error) {
 	h.logged, h.told = now, true
 	works := "answers go on from what was read before, and may grow stale"
 	if !h.seen {
-		works = "nothing was read from it yet, so Services can't be answered"
+		works = "nothing was read from it yet, so Services are answered from a snapshot, if there is one, or not at all"
 	}
 	log.Warningf("Kubernetes API %s can't be reached: %v; %s; trying on", h.host, err, works)
 }

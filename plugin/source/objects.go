@@ -95,16 +95,24 @@ type Objects struct {
 // API server that does not know of them (404) or does not grant them (403) is taken for one that has none: that is logged
 // once, all else is served and synced, and it is asked again until it has them.
 func (s *Source) Objects(sel Selection) (*Objects, error) {
+	o, _, err := s.ObjectsFrom(nil, sel)
+	return o, err
+}
+
+// ObjectsFrom is Objects, where the API server has yet to be asked, with what the snapshot from holds until it has
+// answered. used reports whether that is so; it is not if from is nil, if others have asked for these objects before, or
+// if from does not hold what sel selects.
+func (s *Source) ObjectsFrom(from *Snapshot, sel Selection) (o *Objects, used bool, err error) {
 	objects, err := parseSelector("labels", sel.Labels)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	namespaces, err := parseSelector("namespace_labels", sel.NamespaceLabels)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	key := groupKey{objects.String(), namespaces.String(), sliceParts{podNames: sel.PodNames, zones: sel.Zones}}
-	o := &Objects{kinds: sel.kinds(), closed: make(chan struct{})}
+	o = &Objects{kinds: sel.kinds(), closed: make(chan struct{})}
 
 	s.mu.Lock()
 	g := s.groups[key]
@@ -114,6 +122,9 @@ func (s *Source) Objects(sel Selection) (*Objects, error) {
 			feeds: make(map[string]*feed), counts: make(map[string]int), first: o.kinds,
 		}
 		s.groups[key] = g
+		if used = from.holds(key, o.kinds); used {
+			from.fill(g) // ahead of the feeds, which replace it kind by kind
+		}
 	}
 	g.holders++
 	o.group = g
@@ -131,7 +142,7 @@ func (s *Source) Objects(sel Selection) (*Objects, error) {
 	if s.manifests != nil {
 		s.manifests.publish(g)
 	}
-	return o, nil
+	return o, used, nil
 }
 
 func parseSelector(option, expr string) (labels.Selector, error) {
@@ -292,9 +303,20 @@ func run[O any, R any](g *group, f *feed, w watched, t table[O, R]) {
 	go follow(ctx, w, st, refused.clear, func(err error) {
 		refused.set(err)
 		if w.optional && (apierrors.IsNotFound(err) || apierrors.IsForbidden(err)) {
-			g.markListed(f)
+			g.markAbsent(f, t.kind)
 		}
 	})
+}
+
+// markAbsent takes note that there is nothing for f to bring, be there something of it in a snapshot.
+func (g *group) markAbsent(f *feed, kind string) {
+	g.source.mu.Lock()
+	if !f.done && g.feeds[kind] == f {
+		g.clear(kind)
+		g.setCount(kind, 0)
+	}
+	g.source.mu.Unlock()
+	g.markListed(f)
 }
 
 // markListed takes note that f brought everything once, or that there is nothing to wait for.

@@ -1,7 +1,9 @@
 package source
 
 import (
+	"bufio"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -43,15 +45,17 @@ func (m *manifest) at() string { return m.file + ":" + strconv.Itoa(m.line) }
 // parser reads one manifest file.
 type parser struct {
 	file   string
-	out    []*manifest
+	keep   func(*manifest)
 	budget int // how many more bytes aliases may add
 	others int // objects of kinds that are of no use here
 }
 
 const (
-	maxManifest = 256 << 20 // bytes in one manifest file
-	maxNesting  = 10        // Lists in Lists
-	maxDepth    = 10000     // of what is nested in a document; encoding/json has the same limit
+	maxManifest = 64 << 20 // bytes in one manifest file
+	maxUnpacked = 1 << 30  // bytes in one that is compressed, unpacked
+	maxLine     = 8 << 20  // bytes in a line of it: an EndpointSlice of 1000 endpoints is a hundredth of that
+	maxNesting  = 10       // Lists in Lists
+	maxDepth    = 10000    // of what is nested in a document; encoding/json has the same limit
 
 	// growth is how many bytes the aliases of one file may add to it. A few lines of YAML can say gigabytes.
 	growth = 64 << 20
@@ -63,10 +67,13 @@ func parse(file string, b []byte) ([]*manifest, error) {
 	if len(b) > maxManifest {
 		return nil, fmt.Errorf("%s: larger than %d MiB", file, maxManifest>>20)
 	}
-	p := &parser{file: file, budget: growth}
+	var all []*manifest
+	p := &parser{file: file, budget: growth, keep: func(m *manifest) { all = append(all, m) }}
 	b = bytes.TrimPrefix(b, []byte("\uFEFF"))
-	err := p.json(b)
-	if errors.Is(err, errNotJSON) {
+	var err error
+	if bytes.HasPrefix(b, gzipMagic) {
+		err = p.compressed(bytes.NewReader(b), maxUnpacked, p.line)
+	} else if err = p.json(b); errors.Is(err, errNotJSON) {
 		err = p.yaml(b)
 	}
 	if err != nil {
@@ -75,7 +82,39 @@ func parse(file string, b []byte) ([]*manifest, error) {
 	if p.others > 0 {
 		log.Debugf("%s: %d objects of kinds that no answer is made of were passed over", file, p.others)
 	}
-	return p.out, nil
+	return all, nil
+}
+
+// gzipMagic is how a compressed file begins (RFC 1952, section 2.3.1).
+var gzipMagic = []byte{0x1f, 0x8b}
+
+// compressed reads gzip'd JSON, an object a line, as a snapshot has it, and gives take each. No more than a line is in
+// memory at once, and no more than most bytes are unpacked. Damage is found at the end at the latest, where gzip has a checksum.
+func (p *parser) compressed(r io.Reader, most int64, take func(line int, raw []byte) error) error {
+	z, err := gzip.NewReader(r)
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.file, err)
+	}
+	limited := &io.LimitedReader{R: z, N: most + 1}
+	lines := bufio.NewScanner(limited)
+	lines.Buffer(make([]byte, 64<<10), maxLine)
+	n := 0
+	for lines.Scan() {
+		n++
+		if len(lines.Bytes()) == 0 {
+			continue
+		}
+		if err := take(n, lines.Bytes()); err != nil {
+			return err
+		}
+	}
+	if limited.N <= 0 {
+		return fmt.Errorf("%s: unpacks to more than %d MiB", p.file, most>>20)
+	}
+	if err := lines.Err(); err != nil {
+		return p.fail(n+1, "%w", err)
+	}
+	return nil
 }
 
 // fail is an error at a line.
@@ -109,6 +148,17 @@ func (p *parser) json(b []byte) error {
 			return err
 		}
 	}
+}
+
+// line takes in the object that is a line. One that begins as a snapshot has it need not be read twice.
+func (p *parser) line(line int, raw []byte) error {
+	rest, ok := bytes.CutPrefix(raw, []byte(`{"apiVersion":"`))
+	version, rest, _ := bytes.Cut(rest, []byte(`","kind":"`))
+	kind, _, plain := bytes.Cut(rest, []byte(`","metadata":{"name":"`))
+	if ok && plain && len(kind) < 64 && !bytes.HasSuffix(kind, []byte("List")) {
+		return p.take(line, typeMeta{string(version), string(kind)}, raw)
+	}
+	return p.object(&lineCounter{line: line}, 0, raw, typeMeta{}, 0)
 }
 
 // lineCounter tells the line of an offset. Offsets must not fall.
@@ -423,7 +473,7 @@ func (p *parser) take(line int, of typeMeta, raw json.RawMessage) error {
 	if m.name.name == "" {
 		return p.fail(line, "%s without metadata.name", of.Kind)
 	}
-	p.out = append(p.out, m)
+	p.keep(m)
 	return nil
 }
 

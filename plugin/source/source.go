@@ -94,6 +94,18 @@ func Open(spec Spec) (*Source, error) {
 	return s, nil
 }
 
+// Synced reports whether objects were read from the place that the Spec names, or are there to be read.
+func (s *Source) Synced() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.groups {
+		if g.synced {
+			return true
+		}
+	}
+	return false
+}
+
 // Close gives back what one Open gave out. With the last, all watches stop.
 func (s *Source) Close() {
 	sources.mu.Lock()

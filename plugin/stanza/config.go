@@ -50,6 +50,7 @@ type Config struct {
 
 	ConfigMap *ConfigMapRef // the ConfigMap that is followed; nil: none
 	Manifests []string      // files and glob patterns that replace the API server, as written; several lines add up
+	Snapshot  string        // file that the last objects are kept in, as written; "": none
 
 	Kubeconfig string // path; "": not written
 	Context    string // of Kubeconfig; "": its current context

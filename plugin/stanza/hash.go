@@ -19,6 +19,9 @@ func (c *Config) Hash() string {
 		put("configmap %q %q %q", c.ConfigMap.Namespace, c.ConfigMap.Name, c.ConfigMap.Key)
 	}
 	put("manifests %q", c.Manifests)
+	if c.Snapshot != "" { // so that stanzas without it have the hash that they had before there was the option
+		put("snapshot %q", c.Snapshot)
+	}
 	put("kubeconfig %q %q", c.Kubeconfig, c.Context)
 	put("endpoint %q", c.Endpoint())
 	put("tls %q %q %q", c.TLS.Cert, c.TLS.Key, c.TLS.CA)

@@ -18,6 +18,7 @@ import (
 var options = map[string]func(*Config, statement) error{
 	"configmap":              (*Config).setConfigMap,
 	"manifests":              (*Config).addManifests,
+	"snapshot":               (*Config).setSnapshot,
 	"kubeconfig":             (*Config).setKubeconfig,
 	"endpoint":               (*Config).setEndpoints,
 	"tls":                    (*Config).setTLS,
@@ -43,7 +44,7 @@ var options = map[string]func(*Config, statement) error{
 // the latter.
 var (
 	apiOptions    = []string{"kubeconfig", "endpoint", "tls", "apiserver_qps", "apiserver_burst", "apiserver_max_inflight"}
-	sourceOptions = append([]string{"configmap", "manifests"}, apiOptions...)
+	sourceOptions = append([]string{"configmap", "manifests", "snapshot"}, apiOptions...)
 )
 
 // written is a data-source option as it stands in the text.
@@ -96,6 +97,22 @@ func (c *Config) addManifests(o statement) error {
 	}
 	c.Manifests = append(c.Manifests, args...)
 	c.sources[o.name()] = written{c.Manifests, o.words[0]}
+	return nil
+}
+
+func (c *Config) setSnapshot(o statement) error {
+	if first, ok := c.sources["snapshot"]; ok {
+		return o.errf("snapshot may be given only once, and is on line %d already", first.at.Line)
+	}
+	arg, err := o.one()
+	if err != nil {
+		return err
+	}
+	if arg == "" {
+		return o.errf("snapshot: the name of the file is empty")
+	}
+	c.Snapshot = arg
+	c.source(o)
 	return nil
 }
 

@@ -71,6 +71,7 @@ func TestOverRefuses(t *testing.T) {
 	for _, tt := range []struct{ option, want string }{
 		{"configmap coredns", "option configmap may not be changed by the ConfigMap: the Corefile says 'kube-system/coredns', the ConfigMap says 'coredns'"},
 		{"configmap kube-system/coredns Corefile", "option configmap may not be changed"},
+		{"snapshot /x", "option snapshot may not be changed by the ConfigMap: the Corefile does not have it, the ConfigMap says '/x'"},
 		{"manifests /x", "option manifests may not be changed by the ConfigMap: the Corefile does not have it, the ConfigMap says '/x'"},
 		{"kubeconfig /x", "option kubeconfig may not"},
 		{"endpoint https://b", "option endpoint may not be changed by the ConfigMap: the Corefile says 'https://a', the ConfigMap says 'https://b'"},
@@ -191,7 +192,7 @@ func TestHash(t *testing.T) {
 		"", "ttl 6", "pods insecure", "pods verified", "namespaces x", "namespaces x y", "namespace_labels x", "labels x",
 		"endpoint x", "kubeconfig x", "kubeconfig x y", "tls a b c", "apiserver_qps 1", "apiserver_burst 1", "apiserver_max_inflight 1",
 		"startup_timeout 1s", "noendpoints", "endpoint_pod_names", "ignore empty_service", "fallthrough", "fallthrough x",
-		"configmap x", "configmap y/x", "configmap x y", "manifests x", "manifests x y", "hosts", "hosts /x", "hosts /x /y", "hosts /x\nhosts /y",
+		"configmap x", "configmap y/x", "configmap x y", "manifests x", "manifests x y", "snapshot x", "snapshot y", "hosts", "hosts /x", "hosts /x /y", "hosts /x\nhosts /y",
 		"hosts /x {\nttl 5\n}", "hosts /x {\nreload 0\n}", "hosts /x {\nno_reverse\n}", "hosts {\n10.0.0.1 x\n}", "hosts {\n10.0.0.1 x\n10.0.0.1 y\n}",
 	} {
 		h := hash(body)

@@ -122,6 +122,9 @@ func (c *Config) exclusive() error {
 	if !ok {
 		return nil
 	}
+	if o, ok := c.sources["snapshot"]; ok {
+		return errAt(o.at, "snapshot and manifests (line %d) cannot both be set: manifests are on disk already", manifests.at.Line)
+	}
 	for _, name := range apiOptions {
 		if o, ok := c.sources[name]; ok {
 			return errAt(o.at, "%s and manifests (line %d) cannot both be set: manifests stand in for the API server", name, manifests.at.Line)

@@ -159,7 +159,9 @@ func TestParseInlineFromEnvironment(t *testing.T) {
 func TestParseErrors(t *testing.T) {
 	for _, tt := range []struct{ option, want string }{
 		{"nonsense 1", "unknown property 'nonsense'"},
-		{"snapshot /var/x", "unknown property 'snapshot'"},
+		{"snapshot", "Wrong argument count"},
+		{"snapshot a b", "Wrong argument count"},
+		{`snapshot ""`, "the name of the file is empty"},
 		{"multicluster a", "is not authoritative for the multicluster zone a."},
 		{"zonal x", "Wrong argument count"},
 		{"zonal\nnoendpoints", "zonal requires the endpoint cache; remove noendpoints"},
@@ -227,6 +229,8 @@ func TestParseErrorsOfStanza(t *testing.T) {
 		{"kubehosts a {\nconfigmap a\nconfigmap b\n}", "Corefile:3 - ", "configmap may be given only once, and is on line 2 already"},
 		{"kubehosts a {\nmanifests x\nendpoint y\n}", "Corefile:3 - ", "endpoint and manifests (line 2) cannot both be set"},
 		{"kubehosts a {\nkubeconfig x\nmanifests y\n}", "Corefile:2 - ", "kubeconfig and manifests (line 3) cannot both be set"},
+		{"kubehosts a {\nmanifests x\nsnapshot y\n}", "Corefile:3 - ", "snapshot and manifests (line 2) cannot both be set"},
+		{"kubehosts a {\nsnapshot x\nsnapshot x\n}", "Corefile:3 - ", "snapshot may be given only once, and is on line 2 already"},
 		{"kubehosts a {\nmanifests y\ntls a b c\n}", "Corefile:3 - ", "tls and manifests"},
 		{"kubehosts a {\nmanifests y\napiserver_qps 0\n}", "Corefile:3 - ", "apiserver_qps and manifests"},
 		{"kubehosts a {\nnamespaces x\nnamespace_labels y\n}", "Corefile:3 - ", "namespaces and namespace_labels cannot both be set"},

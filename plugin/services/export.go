@@ -1,0 +1,72 @@
+package services
+
+import (
+	"iter"
+	"net/netip"
+	"strings"
+)
+
+// What a State holds, for a copy of it. All yields come in no order.
+
+// Namespaces yields the namespaces.
+func (s *State) Namespaces(yield func(string) bool) {
+	s.namespaces.all(func(n namespace) bool { return yield(string(n)) })
+}
+
+// Owners yields the Services, or the imported ones, each with its EndpointSlices. Where there are only EndpointSlices the
+// Service is nil. The caller must not change the list.
+func (s *State) Owners(imported bool) iter.Seq2[*Service, []*Slice] {
+	return func(yield func(*Service, []*Slice) bool) {
+		s.ownersOf(imported).all(func(o *owner) bool { return yield(o.service, o.slices) })
+	}
+}
+
+// Pods yields the Pods that have an address.
+func (s *State) Pods(yield func(*Pod) bool) {
+	s.pods.all(func(h holders[*Pod]) bool {
+		for _, p := range h.all {
+			if p.firstAddr().As16() == h.addr && !yield(p) { // one that has several addresses stands under each
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func (p *Pod) firstAddr() (first netip.Addr) {
+	for a := range p.Addrs().All {
+		return a
+	}
+	return first
+}
+
+// Addrs returns the Pod's addresses.
+func (p *Pod) Addrs() Addrs { return p.addrs.view() }
+
+// Service returns the name of the Service that the slice belongs to.
+func (s *Slice) Service() string { return s.owner[:strings.IndexByte(s.owner, '.')] }
+
+// Cluster returns the cluster that an imported slice comes from, "" for any other.
+func (s *Slice) Cluster() string { return strings.TrimPrefix(s.suffix, ".") }
+
+// Endpoints yields each address with what is known of its endpoint, but for the addresses: its own name, "" if that
+// follows from the address, and its topology zone, "" if that is not known.
+func (s *Slice) Endpoints(yield func(netip.Addr, Endpoint) bool) {
+	names := s.names
+	for i := range s.addrs.len() {
+		var e Endpoint
+		if names != "" {
+			e.Name = names[1 : 1+int(names[0])]
+			names = names[1+len(e.Name):]
+		}
+		if s.zones != nil && s.zones.at[i] != 0 {
+			e.Zone = s.zones.names[s.zones.at[i]-1]
+		}
+		if !yield(s.addrAt(i), e) {
+			return
+		}
+	}
+}
+
+// External reports whether the Service is an ExternalName.
+func (s *Service) External() bool { return s.kind == externalName }

@@ -1,0 +1,564 @@
+package source
+
+import (
+	"bufio"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	discovery "k8s.io/api/discovery/v1"
+	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+// A snapshot file is what an API server would say, as far as answers are made of it: gzip'd JSON, an object a line, which
+// manifests read as they do all others. The first line is of a kind of our own, that manifests pass over, and says how
+// the objects were selected: the labels that they were selected by are not kept.
+
+// maxSnapshot is the size of the largest snapshot file that is read. One of 100,000 Services with 1,000,000 endpoints has
+// a tenth of that.
+const maxSnapshot = 64 << 20
+
+var snapshotType = typeMeta{"kubehosts/v1", "Snapshot"}
+
+// snapshotHead is the first line of a snapshot.
+type snapshotHead struct {
+	typeMeta
+	Written         time.Time `json:"written"`
+	Server          string    `json:"server"` // URL of the API server
+	Kinds           []string  `json:"kinds"`
+	Labels          string    `json:"labels,omitempty"`
+	NamespaceLabels string    `json:"namespaceLabels,omitempty"`
+	PodNames        bool      `json:"podNames,omitempty"`
+	Zones           bool      `json:"zones,omitempty"`
+}
+
+// Snapshot is what a snapshot file holds. It never changes.
+type Snapshot struct {
+	head       snapshotHead
+	configMaps map[objectName]*ConfigMapEvent
+	namespaces []string
+	services   []*services.Service
+	imports    []*services.Service
+	slices     []*services.Slice
+	imported   []*services.Slice
+	pods       []*services.Pod
+}
+
+// Written returns when the snapshot was written.
+func (sn *Snapshot) Written() time.Time { return sn.head.Written }
+
+// ConfigMap returns the ConfigMap of that name, as it was when its stanza was last found good. Its ResourceVersion is
+// none that an API server gives.
+func (sn *Snapshot) ConfigMap(namespace, name string) (ConfigMapEvent, bool) {
+	e := sn.configMaps[objectName{namespace, name}]
+	if e == nil {
+		return ConfigMapEvent{}, false
+	}
+	return *e, true
+}
+
+// holds reports whether the snapshot has objects of these kinds, selected by key. sn may be nil.
+func (sn *Snapshot) holds(key groupKey, kinds []string) bool {
+	if sn == nil || sn.head.key() != key {
+		return false
+	}
+	for _, kind := range kinds {
+		if !slices.Contains(sn.head.Kinds, kind) {
+			return false
+		}
+	}
+	return true
+}
+
+func (h *snapshotHead) key() groupKey {
+	return groupKey{h.Labels, h.NamespaceLabels, sliceParts{podNames: h.PodNames, zones: h.Zones}}
+}
+
+// fill puts what the snapshot holds into the index of g, which nothing feeds yet.
+func (sn *Snapshot) fill(g *group) {
+	written := sn.head.Written.Unix()
+	g.ix.Update(func(tx *services.Tx) {
+		tx.ReplaceNamespaces(sn.namespaces)
+		tx.ReplaceServices(sn.services)
+		tx.ReplaceSlices(sn.slices)
+		tx.ReplacePods(sn.pods)
+		tx.Imported().ReplaceServices(sn.imports)
+		tx.Imported().ReplaceSlices(sn.imported)
+		tx.SetSnapshot(uint32(written)) // #nosec G115 -- good until 2106
+	})
+	for kind, n := range map[string]int{
+		kindNamespace: len(sn.namespaces), kindService: len(sn.services), kindSlice: len(sn.slices), kindPod: len(sn.pods),
+		kindServiceImport: len(sn.imports), kindImportedSlice: len(sn.imported),
+	} {
+		g.setCount(kind, n)
+	}
+}
+
+// ReadSnapshot reads the snapshot file path, as far as it is one of the API server of s. The error says what is wrong with
+// it, and is fs.ErrNotExist if it is not there; nothing of a file with an error is used. Memory is bounded by the size of
+// the file, of which there may be 64 MiB, and 1 GiB unpacked.
+func (s *Source) ReadSnapshot(path string) (*Snapshot, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no file", path)
+	case info.Size() > maxSnapshot:
+		return nil, fmt.Errorf("%s: %d MiB, which is more than %d MiB", path, info.Size()>>20, maxSnapshot>>20)
+	}
+	f, err := os.Open(path) // #nosec G304 -- the Corefile names it
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	sn, err := parseSnapshot(path, io.LimitReader(f, maxSnapshot))
+	if err != nil {
+		return nil, err
+	}
+	if server := s.server(); sn.head.Server != server {
+		return nil, fmt.Errorf("%s is of another API server, %s; this one is %s", path, sn.head.Server, server)
+	}
+	return sn, nil
+}
+
+// server is the URL of the API server.
+func (s *Source) server() string {
+	return strings.TrimSuffix(s.client.CoreV1().RESTClient().Get().URL().String(), "/api/v1")
+}
+
+func parseSnapshot(file string, r io.Reader) (*Snapshot, error) {
+	sn := &Snapshot{configMaps: make(map[objectName]*ConfigMapEvent)}
+	p := &parser{file: file, keep: sn.add}
+	err := p.compressed(r, maxUnpacked, func(line int, raw []byte) error {
+		if line > 1 {
+			return p.line(line, raw)
+		}
+		if err := json.Unmarshal(raw, &sn.head); err != nil {
+			return p.fail(line, "no snapshot: %w", err)
+		}
+		if sn.head.typeMeta != snapshotType {
+			return p.fail(line, "no snapshot of this version, but %q of %q", sn.head.Kind, sn.head.APIVersion)
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case sn.head.Kind == "":
+		return nil, fmt.Errorf("%s: no snapshot, but empty", file)
+	}
+	return sn, nil
+}
+
+// add takes an object in.
+func (sn *Snapshot) add(m *manifest) {
+	switch m.kind {
+	case kindConfigMap:
+		sn.configMaps[m.name] = m.configMap
+	case kindNamespace:
+		sn.namespaces = append(sn.namespaces, m.name.name)
+	case kindService:
+		s, _ := packService(kindService, *m.service)
+		sn.services = append(sn.services, s)
+	case kindServiceImport:
+		s, _ := packServiceImport(m)
+		sn.imports = append(sn.imports, s)
+	case kindSlice:
+		if m.labels[discovery.LabelServiceName] != "" {
+			s, _ := packSlice(m.slice, m.labels)
+			sn.slices = append(sn.slices, s)
+		}
+		if m.labels[mcs.LabelServiceName] != "" {
+			s, _ := packImportedSlice(m.slice, m.labels)
+			sn.imported = append(sn.imported, s)
+		}
+	case kindPod:
+		p, _ := packPod(m.pod)
+		sn.pods = append(sn.pods, p)
+	}
+}
+
+// Stanza is the ConfigMap that a server block's stanza came from: the one key of it, and its content.
+type Stanza struct{ Namespace, Name, Key, Text string }
+
+// Capture is what a Source's objects were at one moment.
+type Capture struct {
+	head    snapshotHead
+	state   *services.State // nil where no Services are served
+	version uint64          // of state
+	stanza  *Stanza         // nil for none
+}
+
+// Capture captures what o holds, and the stanza; either may be nil. It costs nothing, as the State never changes. It is
+// nil if o is not synced yet.
+func (s *Source) Capture(o *Objects, st *Stanza) *Capture {
+	c := &Capture{stanza: st, head: snapshotHead{typeMeta: snapshotType, Server: s.server()}}
+	if o == nil {
+		return c
+	}
+	c.state = o.Index().State()
+	if !o.Synced() || c.state.Snapshot() != 0 {
+		return nil
+	}
+	c.version = c.state.Version()
+	key := o.group.key
+	c.head.Kinds, c.head.Labels, c.head.NamespaceLabels = o.kinds, key.labels, key.namespaceLabels
+	c.head.PodNames, c.head.Zones = key.kept.podNames, key.kept.zones
+	return c
+}
+
+// Same reports whether c and o, which may be nil, would be written alike.
+func (c *Capture) Same(o *Capture) bool {
+	if o == nil || (c.stanza == nil) != (o.stanza == nil) || c.stanza != nil && *c.stanza != *o.stanza {
+		return false
+	}
+	return c.version == o.version && c.head.key() == o.head.key() && slices.Equal(c.head.Kinds, o.head.Kinds)
+}
+
+// Forget lets go of the objects that c was captured of. Same can tell without.
+func (c *Capture) Forget() { c.state = nil }
+
+// Write puts c into the file path, in place of what it was: into a new file of the same folder, which is then renamed, so
+// that at no time there is half of one. It returns the size of the file in bytes. The error names the path and the cause,
+// alike for each time that it is the same.
+func (c *Capture) Write(path string) (int64, error) {
+	size, err := c.write(path)
+	if err == nil {
+		return size, nil
+	}
+	var pathError *fs.PathError // which names the new file, of another name each time
+	if errors.As(err, &pathError) {
+		err = fmt.Errorf("%s: %w", pathError.Op, pathError.Err)
+	}
+	return 0, fmt.Errorf("%s: %w", path, err)
+}
+
+func (c *Capture) write(path string) (size int64, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), asidePattern(path))
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		f.Close() // for the second time if all went well
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	if err := c.encode(f); err != nil {
+		return 0, err
+	}
+	if size, err = f.Seek(0, io.SeekCurrent); err != nil {
+		return 0, err
+	}
+	if size > maxSnapshot {
+		return 0, fmt.Errorf("%d MiB, which is more than could be read: %d MiB", size>>20, maxSnapshot>>20)
+	}
+	if err := f.Sync(); err != nil {
+		return 0, err
+	}
+	if err := f.Close(); err != nil {
+		return 0, err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return 0, err
+	}
+	return size, syncDir(filepath.Dir(path))
+}
+
+// syncDir makes a rename last. File systems that can't be told to say so, and are not to blame.
+func syncDir(dir string) error {
+	d, err := os.Open(dir) // #nosec G304 -- the Corefile names it
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) {
+		return err
+	}
+	return nil
+}
+
+// asidePattern is what the new file for path is called, as os.CreateTemp takes it: * is a number.
+func asidePattern(path string) string { return "." + filepath.Base(path) + ".*.new" }
+
+// CleanSnapshot removes what processes that were killed while they wrote the snapshot file path left beside it.
+func CleanSnapshot(path string) {
+	left, _ := filepath.Glob(filepath.Join(escape(filepath.Dir(path)), strings.Replace(escape(asidePattern(path)), `\*`, "*", 1)))
+	for _, name := range left {
+		const longest = 10 * time.Minute // that a file takes to be written
+		if info, err := os.Lstat(name); err == nil && time.Since(info.ModTime()) > longest {
+			os.Remove(name)
+		}
+	}
+}
+
+// encode writes c to w.
+func (c *Capture) encode(w io.Writer) error {
+	packed, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriterSize(packed, 64<<10)
+	c.head.Written = time.Now().UTC().Truncate(time.Second)
+	if err := json.NewEncoder(out).Encode(&c.head); err != nil {
+		return err
+	}
+	e := encoder{out: out}
+	if c.stanza != nil {
+		e.stanza(c.stanza)
+	}
+	if c.state != nil {
+		e.state(c.state)
+	}
+	for _, err := range []error{e.err, out.Flush(), packed.Close()} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// encoder writes objects as lines of JSON, by hand and with one buffer.
+type encoder struct {
+	out io.Writer
+	buf []byte
+	err error // the first one
+}
+
+func (e *encoder) state(s *services.State) {
+	s.Namespaces(func(name string) bool {
+		e.begin("v1", kindNamespace, "", name)
+		e.raw("}}")
+		return e.end()
+	})
+	for svc, all := range s.Owners(false) {
+		if svc != nil {
+			e.service(svc)
+		}
+		for _, slice := range all {
+			e.slice(slice, discovery.LabelServiceName)
+		}
+		if e.err != nil {
+			return
+		}
+	}
+	for svc, all := range s.Owners(true) {
+		if svc != nil {
+			e.serviceImport(svc)
+		}
+		for _, slice := range all {
+			e.slice(slice, mcs.LabelServiceName)
+		}
+		if e.err != nil {
+			return
+		}
+	}
+	s.Pods(e.pod)
+}
+
+// begin begins an object, and leaves its metadata open.
+func (e *encoder) begin(version, kind, namespace, name string) {
+	e.buf = append(e.buf[:0], `{"apiVersion":"`...)
+	e.raw(version, `","kind":"`, kind, `","metadata":{"name":`)
+	e.text(name)
+	if namespace != "" {
+		e.raw(`,"namespace":`)
+		e.text(namespace)
+	}
+}
+
+// end writes the object, and reports whether that went well.
+func (e *encoder) end() bool {
+	e.buf = append(e.buf, '\n')
+	if e.err == nil {
+		_, e.err = e.out.Write(e.buf)
+	}
+	return e.err == nil
+}
+
+func (e *encoder) raw(parts ...string) {
+	for _, p := range parts {
+		e.buf = append(e.buf, p...)
+	}
+}
+
+// text writes a string of JSON.
+func (e *encoder) text(s string) {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			quoted, err := json.Marshal(s)
+			if err != nil && e.err == nil {
+				e.err = err
+			}
+			e.buf = append(e.buf, quoted...)
+			return
+		}
+	}
+	e.buf = append(e.buf, '"')
+	e.buf = append(e.buf, s...)
+	e.buf = append(e.buf, '"')
+}
+
+func (e *encoder) comma(first *bool) {
+	if !*first {
+		e.buf = append(e.buf, ',')
+	}
+	*first = false
+}
+
+func (e *encoder) stanza(st *Stanza) {
+	e.begin("v1", kindConfigMap, st.Namespace, st.Name)
+	e.raw(`},"data":{`)
+	e.text(st.Key)
+	e.raw(":")
+	e.text(st.Text)
+	e.raw("}}")
+	e.end()
+}
+
+func (e *encoder) service(s *services.Service) {
+	e.begin("v1", kindService, s.Namespace(), s.ObjectName())
+	e.raw(`},"spec":{`)
+	switch {
+	case s.External():
+		e.raw(`"type":"ExternalName","externalName":`)
+		e.text(s.ExternalName())
+	case s.Headless():
+		e.raw(`"clusterIP":"None"`)
+	default:
+		e.raw(`"clusterIPs":`)
+		e.addresses(s.Addrs())
+	}
+	e.raw(",")
+	e.ports(s.Ports())
+	e.raw("}}")
+	e.end()
+}
+
+func (e *encoder) serviceImport(s *services.Service) {
+	e.begin(mcs.GroupName+"/v1alpha1", kindServiceImport, s.Namespace(), s.ObjectName())
+	kind := mcs.ClusterSetIP
+	if s.Headless() {
+		kind = mcs.Headless
+	}
+	e.raw(`},"spec":{"type":"`, string(kind), `","ips":`)
+	e.addresses(s.Addrs())
+	e.raw(",")
+	e.ports(s.Ports())
+	e.raw("}}")
+	e.end()
+}
+
+func (e *encoder) addresses(all services.Addrs) {
+	e.raw("[")
+	first := true
+	for a := range all.All {
+		e.comma(&first)
+		e.raw(`"`)
+		e.buf = a.AppendTo(e.buf)
+		e.raw(`"`)
+	}
+	e.raw("]")
+}
+
+// ports leaves the one port out that stands for none.
+func (e *encoder) ports(all services.Ports) {
+	e.raw(`"ports":[`)
+	first := true
+	for all.Next() {
+		if all.Number() == 0 && all.Name() == "" && all.Protocol() == "" {
+			continue
+		}
+		e.comma(&first)
+		e.raw(`{"name":`)
+		e.text(all.Name())
+		if all.Protocol() != "" {
+			e.raw(`,"protocol":`)
+			e.text(strings.ToUpper(all.Protocol()))
+		}
+		if all.Number() != 0 {
+			e.buf = fmt.Appendf(append(e.buf, `,"port":`...), "%d", all.Number())
+		}
+		e.raw("}")
+	}
+	e.raw("]")
+}
+
+// slice writes an EndpointSlice of the Service that its label names. One without a ready endpoint answers nothing.
+func (e *encoder) slice(s *services.Slice, label string) {
+	addrs := s.Addrs()
+	if addrs.Len4()+addrs.Len6() == 0 {
+		return
+	}
+	e.begin("discovery.k8s.io/v1", kindSlice, s.Namespace(), s.ObjectName())
+	e.raw(`,"labels":{"`, label, `":`)
+	e.text(s.Service())
+	if s.Cluster() != "" {
+		e.raw(`,"`, mcs.LabelSourceCluster, `":`)
+		e.text(s.Cluster())
+	}
+	family := discovery.AddressTypeIPv4
+	if addrs.Len4() == 0 {
+		family = discovery.AddressTypeIPv6
+	}
+	e.raw(`}},"addressType":"`, string(family), `",`)
+	e.ports(s.Ports())
+	e.raw(`,"endpoints":[`)
+	first := true
+	for a, ep := range s.Endpoints {
+		e.comma(&first)
+		e.raw(`{"addresses":["`)
+		e.buf = a.AppendTo(e.buf)
+		e.raw(`"]`)
+		if ep.Name != "" {
+			e.raw(`,"hostname":`)
+			e.text(ep.Name)
+		}
+		if ep.Zone != "" {
+			e.raw(`,"zone":`)
+			e.text(ep.Zone)
+		}
+		e.raw("}")
+	}
+	e.raw("]}")
+	e.end()
+}
+
+func (e *encoder) pod(p *services.Pod) bool {
+	e.begin("v1", kindPod, p.Namespace(), p.ObjectName())
+	if labels := p.Labels(); len(labels) > 0 {
+		e.raw(`,"labels":{`)
+		first := true
+		for _, k := range slices.Sorted(maps.Keys(labels)) {
+			e.comma(&first)
+			e.text(k)
+			e.raw(":")
+			e.text(labels[k])
+		}
+		e.raw("}")
+	}
+	e.raw(`},"status":{"podIPs":[`)
+	first := true
+	for a := range p.Addrs().All {
+		e.comma(&first)
+		e.raw(`{"ip":"`)
+		e.buf = a.AppendTo(e.buf)
+		e.raw(`"}`)
+	}
+	e.raw("]}}")
+	return e.end()
+}

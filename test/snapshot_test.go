@@ -1,0 +1,215 @@
+package test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kubehosts/kubehosts/test/cluster"
+	"github.com/miekg/dns"
+)
+
+const snapshotCorefile = `.:PORT {
+	bind 127.0.0.1
+	errors
+	ready READY
+	prometheus METRICS
+	kubehosts cluster.local in-addr.arpa {
+		kubeconfig KUBECONFIG
+		configmap kube-system/coredns
+		snapshot FILE
+		hosts {
+			192.0.2.1 live.example.org
+		}
+	}
+}
+`
+
+// edeOf is the Extended DNS Error of a reply to a query with an OPT record; there is none if code is -1.
+func edeOf(t *testing.T, c *cluster.Client, name string, qtype uint16) (m *dns.Msg, code int, text string) {
+	t.Helper()
+	q := new(dns.Msg).SetQuestion(name, qtype)
+	q.SetEdns0(1232, true)
+	m, err := c.Exchange(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opt := m.IsEdns0()
+	if opt == nil || opt.UDPSize() != 1232 || !opt.Do() {
+		t.Fatalf("%s: the OPT record of the reply is %v", name, opt)
+	}
+	code = -1
+	for _, o := range opt.Option {
+		if e, ok := o.(*dns.EDNS0_EDE); ok {
+			code, text = int(e.InfoCode), e.ExtraText
+		}
+	}
+	return m, code, text
+}
+
+// started waits until c answers, and returns how long that took from the start of the process.
+func started(t *testing.T, addr string, since time.Time) time.Duration {
+	t.Helper()
+	for {
+		conn, err := net.Dial("udp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &dns.Conn{Conn: conn}
+		c.SetDeadline(time.Now().Add(20 * time.Millisecond))
+		if c.WriteMsg(new(dns.Msg).SetQuestion(serviceName, dns.TypeA)) == nil {
+			if m, err := c.ReadMsg(); err == nil && len(m.Answer) == 1 {
+				conn.Close()
+				return time.Since(since)
+			}
+		}
+		conn.Close()
+		if time.Since(since) > bound {
+			t.Fatal("no answer")
+		}
+	}
+}
+
+// A start without the API server answers from the snapshot at once and says so, and moves over to the API server when it
+// comes back.
+func TestSnapshot(t *testing.T) {
+	removeConfigMap(t)
+	t.Cleanup(func() { removeConfigMap(t) })
+	objects(t, shop)
+	proxy := api(t).Proxy(t)
+	file := t.TempDir() + "/state/snapshot"
+	if err := os.Mkdir(strings.TrimSuffix(file, "/snapshot"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	corefile := strings.NewReplacer("KUBECONFIG", cluster.Kubeconfig(t, proxy.URL, account(t).Token), "FILE", file).Replace(snapshotCorefile)
+
+	// Nothing at all: SERVFAIL that says why.
+	c := cluster.Launch(t, coredns(t), strings.Replace(corefile, "snapshot", "startup_timeout 100ms\nsnapshot", 1))
+	c.WaitServing(t)
+	udp := cluster.Dial(t, "udp", c.Addr)
+	m, code, _ := edeOf(t, udp, serviceName, dns.TypeA)
+	if m.Rcode != dns.RcodeServerFailure || code != int(dns.ExtendedErrorCodeNotReady) {
+		t.Errorf("with no state at all: %s, Extended DNS Error %d", dns.RcodeToString[m.Rcode], code)
+	}
+	if m, err := udp.Ask(serviceName, dns.TypeA); err != nil || m.IsEdns0() != nil {
+		t.Errorf("an OPT record in the reply to a query without one: %v, %v", m, err)
+	}
+	if m, code, _ := edeOf(t, udp, liveName, dns.TypeA); len(m.Answer) != 1 || code != -1 {
+		t.Errorf("a hosts entry: %v", m)
+	}
+
+	// The API server's state, and the stanza of the ConfigMap, end up in the file.
+	proxy.Start(t)
+	reverse := func(stanza string) string { return strings.Replace(stanza, "cluster.local", "cluster.local in-addr.arpa", 1) }
+	setConfigMap(t, reverse(stanza(live("10.9.0.1"), "ttl 11")))
+	awaitLive(t, udp, "10.9.0.1")
+	cluster.Eventually(t, bound, func() (bool, string) {
+		return c.Metric(t, "coredns_kubehosts_snapshot_timestamp_seconds") > 0, "a snapshot"
+	})
+	m, code, text := edeOf(t, udp, serviceName, dns.TypeA)
+	if len(m.Answer) != 1 || code != -1 {
+		t.Errorf("of the API server: %v, %d %s", m, code, text)
+	}
+
+	// A start without the API server.
+	proxy.Stop()
+	start := time.Now()
+	d := cluster.Launch(t, coredns(t), corefile)
+	took := started(t, d.Addr, start)
+	t.Logf("answers from the snapshot %v after the start", took.Round(time.Millisecond))
+	if took > 5*time.Second { // startup_timeout; a second is what is wanted, and what the log shows
+		t.Errorf("the first answer came after %v", took)
+	}
+	d.WaitServing(t)
+	if ready, why := d.Ready(); !ready {
+		t.Errorf("not ready, though it answers: %s", why)
+	}
+	udp = cluster.Dial(t, "udp", d.Addr)
+	for _, tt := range []struct {
+		name  string
+		qtype uint16
+		rcode int
+		n     int
+	}{
+		{serviceName, dns.TypeA, dns.RcodeSuccess, 1},
+		{serviceName, dns.TypeAAAA, dns.RcodeSuccess, 1},
+		{"db.shop.svc.cluster.local.", dns.TypeA, dns.RcodeSuccess, 3},
+		{"_http._tcp.web.shop.svc.cluster.local.", dns.TypeSRV, dns.RcodeSuccess, 1},
+		{"10.7.96.10.in-addr.arpa.", dns.TypePTR, dns.RcodeSuccess, 1},
+		{serviceName, dns.TypeMX, dns.RcodeSuccess, 0},
+		{"nobody.shop.svc.cluster.local.", dns.TypeA, dns.RcodeNameError, 0},
+		{liveName, dns.TypeA, dns.RcodeSuccess, 1},
+	} {
+		m, code, text := edeOf(t, udp, tt.name, tt.qtype)
+		if m.Rcode != tt.rcode || len(m.Answer) != tt.n || code != int(dns.ExtendedErrorCodeStaleAnswer) || !strings.HasPrefix(text, "snapshot of 2") {
+			t.Errorf("out of the snapshot, %d %q:\n%s", code, text, m)
+		}
+	}
+	if ip, err := address(udp, liveName); ip != "10.9.0.1" {
+		t.Errorf("%s is %q, not what the last good stanza says: %v", liveName, ip, err)
+	}
+	if n := d.Metric(t, "coredns_kubehosts_stanza_info", "origin", "snapshot"); n != 1 {
+		t.Errorf("%v stanzas of the snapshot serve, want 1", n)
+	}
+
+	// The change that was made meanwhile is served, once the API server is back; every answer until then is the old one.
+	objects(t, "apiVersion: v1\nkind: Service\nmetadata: {name: again, namespace: shop}\nspec: {clusterIP: 10.96.7.40, ports: [{port: 80}]}\n")
+	setConfigMap(t, reverse(stanza(live("10.9.0.2"), "ttl 12")))
+	proxy.Start(t)
+	asked := 0
+	back := cluster.Eventually(t, 4*bound, func() (bool, string) {
+		for range 20 {
+			asked++
+			if ip, err := address(udp, serviceName); ip != serviceIP {
+				t.Fatalf("%s is %q: %v", serviceName, ip, err)
+			}
+			if ip, err := address(udp, liveName); ip != "10.9.0.1" && ip != "10.9.0.2" {
+				t.Fatalf("%s is %q: %v", liveName, ip, err)
+			}
+		}
+		_, code, _ := edeOf(t, udp, serviceName, dns.TypeA)
+		return code == -1, fmt.Sprintf("an answer that is not stale, got %d", code)
+	})
+	t.Logf("moved over %v after the API server came back, %d queries", back.Round(time.Millisecond), asked)
+	awaitLive(t, udp, "10.9.0.2")
+	if ip, err := address(udp, "again.shop.svc.cluster.local."); ip != "10.96.7.40" {
+		t.Errorf("the Service that is new is %q: %v", ip, err)
+	}
+	cluster.Eventually(t, bound, func() (bool, string) {
+		return strings.Contains(d.Log(), "come from the Kubernetes API now"), "a line in the log"
+	})
+
+	// On a laptop, the file is a manifest, and the ConfigMap is in it.
+	laptop := cluster.Run(t, coredns(t), `.:PORT {
+	bind 127.0.0.1
+	ready READY
+	kubehosts cluster.local in-addr.arpa {
+		manifests `+file+`
+		configmap kube-system/coredns
+	}
+}
+`)
+	udp = cluster.Dial(t, "udp", laptop.Addr)
+	if ip, err := address(udp, serviceName); ip != serviceIP {
+		t.Errorf("on a laptop %s is %q: %v", serviceName, ip, err)
+	}
+	cluster.Eventually(t, bound, func() (bool, string) { // the snapshot follows
+		ip, err := address(udp, liveName)
+		return ip == "10.9.0.2", fmt.Sprintf("on a laptop %s is %q: %v", liveName, ip, err)
+	})
+}
+
+// Two server blocks can't keep one file, and a Corefile says so.
+func TestSnapshotClaimed(t *testing.T) {
+	kubeconfig := cluster.Kubeconfig(t, api(t).URL, account(t).Token)
+	block := func(port string) string {
+		return ".:" + port + " {\nbind 127.0.0.1\nkubehosts cluster.local {\nkubeconfig " + kubeconfig + "\nsnapshot DIR/snapshot\n}\n}\n"
+	}
+	c := cluster.Launch(t, coredns(t), block("PORT")+block("OTHER"))
+	cluster.Eventually(t, bound, func() (bool, string) {
+		return strings.Contains(c.Log(), "is that of dns://.:"), "why coredns does not start"
+	})
+}
