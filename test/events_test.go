@@ -70,12 +70,12 @@ func TestEvents(t *testing.T) {
 	}
 
 	setConfigMap(t, stanza(live("10.9.0.1")))
+	both(" applied to ", 1)
 	e := awaitEvent(t, "StanzaApplied", "applied to dns://.:", f.hash(t))
 	if e.Type != core.EventTypeNormal || e.Namespace != "kube-system" || e.Source.Component != "kubehosts" ||
 		e.InvolvedObject.Kind != "ConfigMap" || e.InvolvedObject.APIVersion != "v1" || e.InvolvedObject.Name != "coredns" {
 		t.Errorf("the Event of a good edit is %+v", e)
 	}
-	both(" applied to ", 1)
 	setConfigMap(t, stanza(live("10.9.0.2"), "bogus"))
 	if e := awaitEvent(t, "StanzaRejected", "Corefile:5", "unknown property 'bogus'"); e.Type != core.EventTypeWarning {
 		t.Errorf("the Event of a bad edit is %+v", e)
