@@ -6,7 +6,7 @@ SECONDS = 3
 CHECKED = ./plugin/... ./build/example ./build/image
 FUZZED = plugin/hosts plugin/services plugin/source plugin/stanza
 
-.PHONY: run build test check unit mutate fuzz kube stock real differential image e2e-docker bench clean
+.PHONY: run build test check unit mutate fuzz kube stock real differential image e2e-docker lab lab-down bench clean
 
 # run serves corefile.example and shows what it answers.
 run: build
@@ -30,7 +30,7 @@ check:
 	@test -z "$$(gofmt -l build plugin test)" || { gofmt -d build plugin test; exit 1; }
 	@$(GO) vet $(CHECKED)
 	@$(STATICCHECK) $(CHECKED)
-	@cd test && $(GO) vet . ./cluster ./differential
+	@cd test && $(GO) vet . ./cluster ./differential ./docker ./lab
 
 unit:
 	@echo "unit tests, with the race detector"
@@ -96,10 +96,17 @@ image:
 	@$(PACK) -name kubehosts/coredns:dev -o $(OUT)/kubehosts.tar $(ARCHES:%=$(OUT)/linux-%/coredns)
 	@$(PACK) -name kubehosts/coredns:dev-slim -o $(OUT)/kubehosts-slim.tar $(ARCHES:%=$(OUT)/linux-%/coredns-slim)
 
-# e2e-docker runs the image in Docker's networks, as root, with a dockerd in namespaces of its own.
-e2e-docker: image
+# e2e-docker runs the image in Docker's networks, as root, with a dockerd in namespaces of its own, and then the lab.
+e2e-docker: image build
 	@echo "the image in Docker's networks"
-	@cd test && $(GO) test -count=1 -v ./docker
+	@cd test && $(GO) test -count=1 -v ./docker ./lab
+
+# lab leaves a DNS server in one network namespace and a client in another, twice, as root; lab-down takes them away.
+lab: build
+	@test/lab/lab.sh up
+
+lab-down:
+	@test/lab/lab.sh down
 
 # bench measures ServeDNS beside the stock plugins, in one run.
 bench:
