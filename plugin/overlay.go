@@ -97,67 +97,75 @@ func (o overlay) names(a netip.Addr) (all []pointer) {
 	return all
 }
 
-// held4 returns the A records of a name that is held.
-func (q *question) held4(found *heldAddresses) *dns.Msg {
-	n := found.first.Len4()
-	for _, a := range found.more {
-		n += a.Len4()
+// each4 yields the IPv4 addresses, each once.
+func (f *heldAddresses) each4(yield func([4]byte) bool) {
+	eachOnce(f, hosts.Addresses.Len4, hosts.Addresses.At4, yield)
+}
+
+// each6 yields the IPv6 addresses, each once.
+func (f *heldAddresses) each6(yield func([16]byte) bool) {
+	eachOnce(f, hosts.Addresses.Len6, hosts.Addresses.At6, yield)
+}
+
+func eachOnce[IP comparable](f *heldAddresses, count func(hosts.Addresses) int, at func(hosts.Addresses, int) IP, yield func(IP) bool) {
+	var seen map[IP]struct{} // stays nil for one table, which has no address of a name twice
+	if len(f.more) > 0 {
+		seen = make(map[IP]struct{})
 	}
-	if n == 0 {
-		return q.reply()
-	}
-	n = min(n, maxRecords)
-	rrs, slab, m := q.slab4(n)
-	var seen map[[4]byte]struct{} // stays nil for one table, which has no address of a name twice
-	if len(found.more) > 0 {
-		seen = make(map[[4]byte]struct{}, n)
-	}
-	i := 0
-	add := func(a hosts.Addresses) {
-		for j := range a.Len4() {
-			if i < n && first(seen, a.At4(j)) {
-				rrs[i] = slab[i].init(q.name, found.ttl, a.At4(j))
-				i++
+	for i := range 1 + len(f.more) {
+		a := f.first
+		if i > 0 {
+			a = f.more[i-1]
+		}
+		for j := range count(a) {
+			if ip := at(a, j); first(seen, ip) && !yield(ip) {
+				return
 			}
 		}
 	}
-	add(found.first)
-	for _, a := range found.more {
-		add(a)
+}
+
+// most returns how many addresses there are by count, with those that stand in several tables, as far as a message holds
+// them.
+func (f *heldAddresses) most(count func(hosts.Addresses) int) int {
+	n := count(f.first)
+	for _, a := range f.more {
+		n += count(a)
 	}
-	m.Answer = rrs[:i]
+	return min(n, maxRecords)
+}
+
+// held4 returns the A records of a name that is held.
+func (q *question) held4(found *heldAddresses) *dns.Msg {
+	n := found.most(hosts.Addresses.Len4)
+	if n == 0 {
+		return q.reply()
+	}
+	rrs, slab, m := q.slab4(n)
+	for ip := range found.each4 {
+		i := len(m.Answer)
+		if i == n {
+			break
+		}
+		m.Answer = append(rrs[:i], slab[i].init(q.name, found.ttl, ip))
+	}
 	return m
 }
 
 // held6 returns the AAAA records of a name that is held.
 func (q *question) held6(found *heldAddresses) *dns.Msg {
-	n := found.first.Len6()
-	for _, a := range found.more {
-		n += a.Len6()
-	}
+	n := found.most(hosts.Addresses.Len6)
 	if n == 0 {
 		return q.reply()
 	}
-	n = min(n, maxRecords)
 	rrs, slab, m := q.slab6(n)
-	var seen map[[16]byte]struct{} // stays nil for one table, which has no address of a name twice
-	if len(found.more) > 0 {
-		seen = make(map[[16]byte]struct{}, n)
-	}
-	i := 0
-	add := func(a hosts.Addresses) {
-		for j := range a.Len6() {
-			if i < n && first(seen, a.At6(j)) {
-				rrs[i] = slab[i].init(q.name, found.ttl, a.At6(j))
-				i++
-			}
+	for ip := range found.each6 {
+		i := len(m.Answer)
+		if i == n {
+			break
 		}
+		m.Answer = append(rrs[:i], slab[i].init(q.name, found.ttl, ip))
 	}
-	add(found.first)
-	for _, a := range found.more {
-		add(a)
-	}
-	m.Answer = rrs[:i]
 	return m
 }
 

@@ -28,8 +28,11 @@ func value(m prometheus.Metric) float64 {
 // eventually waits until ok is true.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
+	tick, end := time.Tick(time.Millisecond), time.After(patience)
+	for !ok() {
+		select {
+		case <-tick:
+		case <-end:
 			t.Fatalf("%s: not so after %v", what, patience)
 		}
 	}
