@@ -163,6 +163,11 @@ func (n *namer) services(zone string) {
 		for _, p := range s.Spec.Ports {
 			n.have(below("_"+p.Name+"._"+strings.ToLower(string(p.Protocol))+"."+owner+".svc", zone))
 		}
+		if s.Name == twoZones {
+			for _, label := range []string{"zone-a.pin", "zone-b.pin", "zone-a.prefer", "zone-b.prefer"} {
+				n.have(below(label+"._zone."+owner+".svc", zone))
+			}
+		}
 		n.add(below(owner+".pod", zone), below(owner, zone))
 		n.add(below(s.Name+"."+pick(n.r, namespaces)+".svc", zone), below(s.Name+`\.`+s.Namespace+".svc", zone), below(s.Name+"x."+s.Namespace+".svc", zone))
 		for _, left := range n.left(s) {

@@ -342,12 +342,22 @@ func (w *world) addOddSlices() {
 	unowned := w.addSlice(broken, "", nil)
 	unowned.AddressType, unowned.Endpoints = discovery.AddressTypeIPv4, []discovery.Endpoint{{Addresses: []string{"10.9.0.3"}}, w.endpoint(w.v4)}
 
+	w.addService("shop", twoZones, headless(port("http", 80, core.ProtocolTCP)))
+	near := w.addSlice("shop", twoZones, []core.ServicePort{port("http", 80, core.ProtocolTCP)})
+	near.AddressType, near.Endpoints = discovery.AddressTypeIPv4, nil
+	for _, zone := range []string{"zone-a", "zone-b"} {
+		near.Endpoints = append(near.Endpoints, discovery.Endpoint{Addresses: []string{"10.9.0.5"}, Zone: &zone})
+	}
+
 	service, namespace, _ := strings.Cut(fqdnOwner, ".")
 	w.addService(namespace, service, headless())
 	names := w.addSlice(namespace, service, nil)
 	names.AddressType, names.Ports = discovery.AddressTypeFQDN, nil
 	names.Endpoints = []discovery.Endpoint{{Addresses: []string{"one.ext.test"}}, {Addresses: []string{"web.shop.svc.cluster.local"}}}
 }
+
+// twoZones is the Service of which an EndpointSlice has an address in two topology zones.
+const twoZones = "two-zones"
 
 // The Service that has names for endpoints, and the labels that stock makes of them.
 const fqdnOwner = "fqdn.shop"
