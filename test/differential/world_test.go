@@ -72,6 +72,7 @@ func newWorld(r *rand.Rand) *world {
 	w.addOddSlices()
 	w.addPods()
 	w.addImports()
+	w.addOddServices()
 	return w
 }
 
@@ -341,7 +342,10 @@ func (w *world) addOddSlices() {
 	// Without the label of a Service, stock makes names with an empty label out of it.
 	unowned := w.addSlice(broken, "", nil)
 	unowned.AddressType, unowned.Endpoints = discovery.AddressTypeIPv4, []discovery.Endpoint{{Addresses: []string{"10.9.0.3"}}, w.endpoint(w.v4)}
+}
 
+// addOddServices adds Services that nothing else belongs to.
+func (w *world) addOddServices() {
 	w.addService("shop", twoZones, headless(port("http", 80, core.ProtocolTCP)))
 	near := w.addSlice("shop", twoZones, []core.ServicePort{port("http", 80, core.ProtocolTCP)})
 	near.AddressType, near.Endpoints = discovery.AddressTypeIPv4, nil
