@@ -18,6 +18,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/kubehosts/kubehosts/plugin/hosts"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
@@ -414,6 +415,52 @@ func TestHostsFileFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	within(t, "the file is back", "192.0.2.3", get)
+}
+
+// A file that is too large changes nothing.
+func TestHostsFileTooLarge(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hosts")
+	save(t, path, "192.0.2.1 one.example\n")
+	k := serve(t, "dns://.:53", fmt.Sprintf("kubehosts {\n hosts %s\n}", path))
+	rejected := func() string { return fmt.Sprint(testutil.ToFloat64(hostsRejected.WithLabelValues(path))) }
+	if err := os.Truncate(path, hosts.MaxSize+1); err != nil { // it takes no space
+		t.Fatal(err)
+	}
+	within(t, "the file grows", "1", rejected)
+	if got := short(ask(t, k, "one.example.", dns.TypeA)); got != "192.0.2.1" {
+		t.Errorf("got %s, want the last good", got)
+	}
+	save(t, path, "192.0.2.2 one.example\n")
+	within(t, "the file shrinks", "192.0.2.2", func() string { return short(ask(t, k, "one.example.", dns.TypeA)) })
+}
+
+// A file that the Corefile names is followed wherever links lead, as by the stock plugin; a wildcard is not.
+func TestHostsLinks(t *testing.T) {
+	dir := t.TempDir()
+	volume := filepath.Join(dir, "volume")
+	if err := os.Mkdir(volume, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	save(t, filepath.Join(dir, "secret"), "192.0.2.1 one.example\n")
+	save(t, filepath.Join(volume, "own"), "192.0.2.2 two.example\n")
+	for link, target := range map[string]string{"out": "../secret", "in": "own", "away": filepath.Join(dir, "secret")} {
+		if err := os.Symlink(target, filepath.Join(volume, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for pattern, want := range map[string]string{"out": "192.0.2.1", "away": "192.0.2.1", "o*": "next", "*": "next", "i*": "next"} {
+		k := serve(t, "dns://.:53", fmt.Sprintf("kubehosts {\n hosts %s\n}", filepath.Join(volume, pattern)))
+		if got := short(ask(t, k, "one.example.", dns.TypeA)); got != want {
+			t.Errorf("%s: %s, want %s", pattern, got, want)
+		}
+		wantOwn := "192.0.2.2"
+		if want != "next" {
+			wantOwn = "next"
+		}
+		if got := short(ask(t, k, "two.example.", dns.TypeA)); got != wantOwn {
+			t.Errorf("%s: of the volume's own file %s, want %s", pattern, got, wantOwn)
+		}
+	}
 }
 
 // TestKubeletSwap changes a mounted ConfigMap as the kubelet does: a new folder, and one rename of the link to it.

@@ -307,6 +307,9 @@ func (h *hostsFiles) parse(path string, before stamp) (*hosts.Table, stamp, erro
 	if !info.Mode().IsRegular() {
 		return nil, now, fmt.Errorf("it is %s, not a file", kindOf(info.Mode()))
 	}
+	if info.Size() > hosts.MaxSize {
+		return nil, now, fmt.Errorf("it has %d MiB, which is more than %d MiB", info.Size()>>20, hosts.MaxSize>>20)
+	}
 	table, err := hosts.Parse(io.Reader(f), h.opts)
 	if err != nil {
 		return nil, now, err

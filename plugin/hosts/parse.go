@@ -11,8 +11,8 @@ import (
 )
 
 // MaxSize is the length in octets of the longest file that [Parse] takes. That
-// is about 30 million names.
-const MaxSize = 1 << 30
+// is about 7 million names, in a table of 300 MB.
+const MaxSize = 256 << 20
 
 const (
 	// maxField is the length of the longest field that is looked at, as in

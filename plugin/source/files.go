@@ -320,7 +320,8 @@ func hidden(name, pattern string) bool {
 }
 
 // Expand returns the regular files behind patterns, symbolic links resolved for that, sorted and each once. A pattern is a
-// path, or what filepath.Match takes; wildcards do not match a dot at the front of a name. What does not exist, and a
+// path, or what filepath.Match takes; wildcards do not match a dot at the front of a name, nor a link that leads out of the
+// folder ahead of the first wildcard: whoever fills a folder does not say what else is read. What does not exist, and a
 // pattern that is malformed, stands for nothing.
 func Expand(patterns []string) []string {
 	var files []string
@@ -331,7 +332,7 @@ func Expand(patterns []string) []string {
 			matches, _ = filepath.Glob(p) // #nosec G104 -- see above
 		}
 		for _, m := range matches {
-			if hiddenPath(m, p) {
+			if hiddenPath(m, p) || isGlob(p) && !within(fixedPart(p), m) {
 				continue
 			}
 			if info, err := os.Stat(m); err == nil && info.Mode().IsRegular() {
@@ -341,6 +342,31 @@ func Expand(patterns []string) []string {
 	}
 	slices.Sort(files)
 	return slices.Compact(files)
+}
+
+// fixedPart is the folder ahead of the first wildcard of a pattern.
+func fixedPart(pattern string) string {
+	return filepath.Dir(pattern[:strings.IndexAny(pattern, globMeta)] + "x")
+}
+
+// within reports whether path is in dir, links resolved.
+func within(dir, path string) bool {
+	root, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return false
+	}
+	file, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return false
+	}
+	rel, err := filepath.Rel(root, file)
+	if err != nil || filepath.IsLocal(rel) {
+		return err == nil
+	}
+	if once("link " + path) {
+		log.Warningf("%s is left out: it is a link out of %s, to %s; name it without a wildcard to have it", path, dir, file)
+	}
+	return false
 }
 
 func hiddenPath(match, pattern string) bool {

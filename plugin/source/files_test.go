@@ -246,7 +246,7 @@ func TestExpand(t *testing.T) {
 	for _, f := range []string{"a/1.hosts", "a/.2.hosts", "a/..data/3.hosts", "b/4.hosts", "5"} {
 		write(t, filepath.Join(dir, f), "")
 	}
-	must(t, os.Symlink("nowhere", dir+"/a/6.hosts"), os.Symlink("../5", dir+"/a/7.hosts"))
+	must(t, os.Symlink("nowhere", dir+"/a/6.hosts"), os.Symlink("../5", dir+"/a/7.hosts"), os.Mkdir(dir+"/c", 0o700), os.Symlink("../a", dir+"/c/link"))
 	tests := []struct {
 		patterns []string
 		want     []string
@@ -256,7 +256,10 @@ func TestExpand(t *testing.T) {
 		{[]string{"*/*.hosts"}, []string{"a/1.hosts", "a/7.hosts", "b/4.hosts"}},
 		{[]string{"a/.*.hosts"}, []string{"a/.2.hosts"}},
 		{[]string{"a/*/*.hosts"}, nil},
-		{[]string{"a/*", "a/1.hosts"}, []string{"a/1.hosts", "a/7.hosts"}},
+		{[]string{"a/*", "a/1.hosts"}, []string{"a/1.hosts"}}, // 7.hosts leads out of a
+		{[]string{"a/*", "a/7.hosts"}, []string{"a/1.hosts", "a/7.hosts"}},
+		{[]string{"a/[7].hosts"}, nil},
+		{[]string{"c/link/*"}, []string{"c/link/1.hosts"}},
 	}
 	for _, tc := range tests {
 		var patterns, want []string

@@ -65,7 +65,7 @@ var (
 	})
 )
 
-// maxNamed is how many objects that can't be used are remembered as logged.
+// maxNamed is how many objects and files that can't be used are remembered as logged.
 const maxNamed = 1000
 
 var named struct {
@@ -76,22 +76,23 @@ var named struct {
 // reject counts an object, or a part of it, that can't be used, and logs it the first time.
 func reject(kind string, name objectName, reason string) {
 	objectsRejected.WithLabelValues(kind).Inc()
-	key := kind + " " + name.String()
-
-	named.mu.Lock()
-	_, known := named.all[key]
-	full := len(named.all) >= maxNamed
-	if !known && !full {
-		if named.all == nil {
-			named.all = make(map[string]struct{})
-		}
-		named.all[key] = struct{}{}
-	}
-	named.mu.Unlock()
-
-	if !known && !full {
+	if key := kind + " " + name.String(); once(key) {
 		log.Warningf("%s: %s; the rest is served", key, reason)
 	}
+}
+
+// once reports whether key is yet to be logged, and takes note of it.
+func once(key string) bool {
+	named.mu.Lock()
+	defer named.mu.Unlock()
+	if _, known := named.all[key]; known || len(named.all) >= maxNamed {
+		return false
+	}
+	if named.all == nil {
+		named.all = make(map[string]struct{})
+	}
+	named.all[key] = struct{}{}
+	return true
 }
 
 // measured counts and times the requests that go through next.
