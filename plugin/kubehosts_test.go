@@ -642,4 +642,21 @@ func TestReloadThatFails(t *testing.T) {
 	}
 }
 
+// TestStopped asks a server that was told to end: it answers until its sockets are closed, for the time of the health
+// plugin's lameduck.
+func TestStopped(t *testing.T) {
+	k := serve(t, "dns://.:53", example)
+	names := []string{"web.shop.svc.cluster.local.", "db.shop.svc.cluster.local.", "registry.corp.example.", "docs.shop.svc.cluster.local."}
+	var before []string
+	for _, name := range names {
+		before = append(before, short(ask(t, k, name, dns.TypeA)))
+	}
+	k.stop()
+	for i, name := range names {
+		if got := short(ask(t, k, name, dns.TypeA)); got != before[i] {
+			t.Errorf("%s: %s, and before %s", name, got, before[i])
+		}
+	}
+}
+
 var _ plugin.Handler = (*Kubehosts)(nil)

@@ -219,8 +219,11 @@ func (m *manifests) publish(g *group) {
 	v := m.view
 	m.mu.Unlock()
 	g.source.mu.Lock()
-	feeds := maps.Clone(g.feeds)
+	feeds, held := maps.Clone(g.feeds), g.holders > 0
 	g.source.mu.Unlock()
+	if !held {
+		return // what was published last goes on answering
+	}
 
 	counts := make(map[string]int)
 	g.ix.Update(func(tx *services.Tx) {

@@ -204,23 +204,30 @@ func (o *Objects) Close() {
 func (g *group) release(kinds []string) {
 	s := g.source
 	s.mu.Lock()
+	g.holders--
+	last := g.holders == 0
 	for _, kind := range kinds {
 		f := g.feeds[kind]
 		if f == nil { // the Source was closed
 			continue
 		}
-		if f.users--; f.users == 0 {
-			f.stop()
-			delete(g.feeds, kind)
+		if f.users--; f.users > 0 {
+			continue
+		}
+		f.stop()
+		delete(g.feeds, kind)
+		if !last { // else queries are answered from ix as it is: a server that ends goes on for the time of its lameduck
 			g.clear(kind)
 		}
 	}
-	g.holders--
-	if g.holders == 0 && s.groups[g.key] == g {
+	if last && s.groups[g.key] == g {
 		delete(s.groups, g.key)
 	}
 	s.mu.Unlock()
 
+	if last {
+		return
+	}
 	if s.manifests != nil {
 		s.manifests.publish(g) // it may have been at it, with kinds that were wanted before
 	}

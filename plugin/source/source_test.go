@@ -298,6 +298,7 @@ func TestSharing(t *testing.T) {
 	before := runtime.NumGoroutine()
 	a := newAPIServer(t)
 	a.putService("web", "10.0.0.1")
+	a.putSlice("web-1", object{"labels": object{"kubernetes.io/service-name": "web"}}, "10.1.0.2")
 	a.put("pods", "default", "p", nil, object{"status": object{"podIPs": []object{{"ip": "10.1.0.1"}}}})
 	pods := func(o *Objects) int { return len(o.Index().State().PodsWith(netip.MustParseAddr("10.1.0.1"))) }
 
@@ -354,6 +355,9 @@ func TestSharing(t *testing.T) {
 		t.Errorf("what was listed before Close: %v", err)
 	}
 	again.Close()
+	if ipOf(same, "web") != "10.0.0.2" || slicesOf(same, "10.1.0.2") != 1 {
+		t.Error("after the last Close the index is not as it was, and a server that ends answers from it")
+	}
 	fresh, err := Open(Spec{Endpoint: a.URL})
 	must(t, err)
 	if fresh == s {
