@@ -171,8 +171,8 @@ func hostsNames(r *rand.Rand, text string) *namer {
 		host, _, _ := strings.Cut(field, "%")
 		if a, err := netip.ParseAddr(host); err == nil {
 			if name, err := dns.ReverseAddr(a.Unmap().String()); err == nil {
-				n.have(name)
-				n.add("x."+name, name[strings.IndexByte(name, '.')+1:], strings.ToUpper(name))
+				n.have(name, "x."+name) // which stock takes for the address, in ip6.arpa
+				n.add(name[strings.IndexByte(name, '.')+1:], strings.ToUpper(name))
 			}
 		}
 		name := onWire(field)
