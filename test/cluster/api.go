@@ -20,19 +20,19 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// API is an etcd and a kube-apiserver that listen on free ports of 127.0.0.1 and keep everything in one folder. No
-// controller, scheduler or kubelet runs: Services get their addresses, while EndpointSlices and Pods are what a test
+// API is an etcd and a kube-apiserver that listen on free ports and keep everything in one folder. No controller,
+// scheduler or kubelet comes with them: Services get their addresses, while EndpointSlices and Pods are what a test
 // writes.
 type API struct {
-	URL    string                // https://127.0.0.1:PORT
+	URL    string                // https://ADDRESS:PORT
 	Config *rest.Config          // an administrator's, JSON
 	Client *kubernetes.Clientset // made of Config, without a limit on its rate
 
 	dir    string
 	bin    string // of test/kube
 	flags  []string
-	etcd   *process
-	server *process
+	etcd   *Process
+	server *Process
 }
 
 // What the API server writes to the audit log: every request of a ServiceAccount, once it is answered, and for a watch
@@ -46,12 +46,25 @@ rules:
 - level: None
 `
 
-const adminToken = "admin"
+// AdminToken is the bearer token of a user who may do everything.
+const AdminToken = "admin"
 
 // Start runs etcd and kube-apiserver out of kube, the binary built from test/kube, with all their files in dir. It
 // returns when the API server is ready, after 4 to 7 seconds on 2 cores, or an error that carries the end of the logs.
 // The caller stops it with Stop; should the caller die, both processes are killed.
 func Start(ctx context.Context, kube, dir string) (*API, error) {
+	return start(ctx, kube, dir, "127.0.0.1",
+		"--endpoint-reconciler-type", "none", // a loopback address is no valid endpoint of Service kubernetes
+		"--disable-admission-plugins", "ServiceAccount") // no controller makes the account that a Pod would need
+}
+
+// StartAt is Start for a cluster that has nodes and controllers: the API server listens on an address that pods can
+// reach, Service kubernetes leads there, and a Pod has a ServiceAccount.
+func StartAt(ctx context.Context, kube, dir, address string) (*API, error) {
+	return start(ctx, kube, dir, address, "--advertise-address", address, "--kubelet-preferred-address-types", "InternalIP")
+}
+
+func start(ctx context.Context, kube, dir, address string, flags ...string) (*API, error) {
 	a := &API{dir: dir, bin: kube}
 	if err := a.files(); err != nil {
 		return nil, err
@@ -60,7 +73,7 @@ func Start(ctx context.Context, kube, dir string) (*API, error) {
 	etcdURL := fmt.Sprintf("http://127.0.0.1:%d", client)
 	peerURL := fmt.Sprintf("http://127.0.0.1:%d", peer)
 	var err error
-	a.etcd, err = spawn(dir, a.path("etcd.log"), a.path("etcd"),
+	a.etcd, err = Spawn(dir, a.path("etcd.log"), a.path("etcd"),
 		"--data-dir", a.path("data"), "--log-level", "warn",
 		"--unsafe-no-fsync", // the data lives as long as the test
 		"--listen-client-urls", etcdURL, "--advertise-client-urls", etcdURL,
@@ -69,21 +82,19 @@ func Start(ctx context.Context, kube, dir string) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.flags = []string{
+	a.flags = append([]string{
 		"--etcd-servers", etcdURL,
-		"--bind-address", "127.0.0.1", "--secure-port", fmt.Sprint(port), "--cert-dir", a.path("certs"),
+		"--bind-address", address, "--secure-port", fmt.Sprint(port), "--cert-dir", a.path("certs"),
 		"--service-cluster-ip-range", "10.96.0.0/16,fd00:96::/108",
-		"--endpoint-reconciler-type", "none", // a loopback address is no valid endpoint of Service kubernetes
 		"--authorization-mode", "RBAC", "--token-auth-file", a.path("tokens.csv"),
 		"--service-account-issuer", "https://kubernetes.default.svc",
 		"--service-account-key-file", a.path("sa.pub"), "--service-account-signing-key-file", a.path("sa.key"),
-		"--disable-admission-plugins", "ServiceAccount", // no controller makes the account that a Pod would need
 		"--audit-policy-file", a.path("audit.yaml"), "--audit-log-path", a.path("audit.log"),
 		"--enable-priority-and-fairness=false", "--profiling=false",
-	}
-	a.URL = fmt.Sprintf("https://127.0.0.1:%d", port)
+	}, flags...)
+	a.URL = fmt.Sprintf("https://%s:%d", address, port)
 	a.Config = &rest.Config{
-		Host: a.URL, BearerToken: adminToken, QPS: -1,
+		Host: a.URL, BearerToken: AdminToken, QPS: -1,
 		TLSClientConfig: rest.TLSClientConfig{Insecure: true},
 	}
 	if a.Client, err = kubernetes.NewForConfig(a.Config); err == nil {
@@ -94,6 +105,12 @@ func Start(ctx context.Context, kube, dir string) (*API, error) {
 	}
 	return a, err
 }
+
+// Certificate is the path of the API server's certificate, with that of the authority which it made up behind it.
+func (a *API) Certificate() string { return a.path("certs/apiserver.crt") }
+
+// AccountKey is the path of the private key that tokens of ServiceAccounts are signed with.
+func (a *API) AccountKey() string { return a.path("sa.key") }
 
 // path of a file in the folder of a.
 func (a *API) path(name string) string { return filepath.Join(a.dir, name) }
@@ -115,7 +132,7 @@ func (a *API) files() error {
 	for name, data := range map[string][]byte{
 		"sa.key":     pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private}),
 		"sa.pub":     pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}),
-		"tokens.csv": []byte(adminToken + ",admin,admin,system:masters\n"),
+		"tokens.csv": []byte(AdminToken + ",admin,admin,system:masters\n"),
 		"audit.yaml": []byte(auditPolicy),
 	} {
 		if err := os.WriteFile(a.path(name), data, 0o600); err != nil {
@@ -146,16 +163,16 @@ func (a *API) StartServer(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-a.server.done:
-			return fmt.Errorf("kube-apiserver ended: %v\n%s\n%s", a.server.err, tail(a.path("apiserver.log")), tail(a.path("etcd.log")))
+			return fmt.Errorf("kube-apiserver ended: %v\n%s\n%s", a.server.err, Tail(a.path("apiserver.log")), Tail(a.path("etcd.log")))
 		case <-ctx.Done():
-			return fmt.Errorf("kube-apiserver is not ready: %v\n%s\n%s", err, tail(a.path("apiserver.log")), tail(a.path("etcd.log")))
+			return fmt.Errorf("kube-apiserver is not ready: %v\n%s\n%s", err, Tail(a.path("apiserver.log")), Tail(a.path("etcd.log")))
 		}
 	}
 }
 
 // Launch starts the API server and does not wait.
 func (a *API) Launch() (err error) {
-	a.server, err = spawn(a.dir, a.path("apiserver.log"), a.path("kube-apiserver"), a.flags...)
+	a.server, err = Spawn(a.dir, a.path("apiserver.log"), a.path("kube-apiserver"), a.flags...)
 	return err
 }
 
@@ -173,7 +190,7 @@ func (a *API) StopServer() { a.server.stop(syscall.SIGKILL, time.Second) }
 
 // Stop ends both processes.
 func (a *API) Stop() {
-	for _, p := range []*process{a.server, a.etcd} {
+	for _, p := range []*Process{a.server, a.etcd} {
 		if p != nil && p.cmd.Process != nil {
 			p.stop(syscall.SIGKILL, time.Second)
 		}
@@ -181,4 +198,4 @@ func (a *API) Stop() {
 }
 
 // Log returns the end of the API server's log.
-func (a *API) Log() string { return tail(a.path("apiserver.log")) }
+func (a *API) Log() string { return Tail(a.path("apiserver.log")) }

@@ -23,7 +23,7 @@ type CoreDNS struct {
 	Other string // a second address, for a Corefile with a second server block
 
 	conf, ready, metrics string
-	*process
+	*Process
 }
 
 // Run starts the coredns binary on a Corefile and waits, for 20 seconds at most, until the ready plugin says yes. In the
@@ -46,7 +46,7 @@ func Launch(t testing.TB, bin, corefile string) *CoreDNS {
 	c.conf = filepath.Join(dir, "Corefile")
 	c.Write(t, corefile)
 	var err error
-	if c.process, err = spawn(dir, filepath.Join(dir, "coredns.log"), bin, "-conf", c.conf); err != nil {
+	if c.Process, err = Spawn(dir, filepath.Join(dir, "coredns.log"), bin, "-conf", c.conf); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -57,7 +57,7 @@ func Launch(t testing.TB, bin, corefile string) *CoreDNS {
 			}
 		}
 		if t.Failed() {
-			t.Log(tail(c.log))
+			t.Log(Tail(c.log))
 		}
 	})
 	return c
@@ -89,7 +89,7 @@ func (c *CoreDNS) Reload(t testing.TB) {
 
 // Ready is what the ready plugin says: whether all is ready, and if not, what is not.
 func (c *CoreDNS) Ready() (bool, string) {
-	if c.ended() {
+	if c.Ended() {
 		return false, "coredns ended"
 	}
 	code, body, err := get("http://" + c.ready + "/ready")
@@ -111,7 +111,7 @@ func (c *CoreDNS) WaitReady(t testing.TB) {
 func (c *CoreDNS) WaitServing(t testing.TB) {
 	t.Helper()
 	Eventually(t, 20*time.Second, func() (bool, string) {
-		if c.ended() {
+		if c.Ended() {
 			t.Fatalf("coredns ended: %v", c.err)
 		}
 		return strings.Contains(c.Log(), "\nCoreDNS-"), "the version in coredns's log"

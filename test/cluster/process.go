@@ -15,16 +15,16 @@ import (
 	"time"
 )
 
-// process is a child whose output goes to a file. It dies with this process, whatever ends this process.
-type process struct {
+// Process is a child whose output goes to a file. It dies with this process, whatever ends this process.
+type Process struct {
 	cmd  *exec.Cmd
 	log  string        // path of the file that stdout and stderr are appended to
 	done chan struct{} // closed when the child has ended
 	err  error         // what Wait said, to be read after done
 }
 
-// spawn starts path with args; argv[0] is path itself. Output is appended to the file log.
-func spawn(dir, log, path string, args ...string) (*process, error) {
+// Spawn starts path with args; argv[0] is path itself, dir the working directory. Output is appended to the file log.
+func Spawn(dir, log, path string, args ...string) (*Process, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, err
@@ -32,7 +32,7 @@ func spawn(dir, log, path string, args ...string) (*process, error) {
 	cmd := exec.Command(path, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	p := &process{cmd: cmd, log: log, done: make(chan struct{})}
+	p := &Process{cmd: cmd, log: log, done: make(chan struct{})}
 
 	started := make(chan error, 1)
 	go func() {
@@ -51,7 +51,7 @@ func spawn(dir, log, path string, args ...string) (*process, error) {
 }
 
 // stop sends sig and waits for the end; a child that has not ended after grace is killed.
-func (p *process) stop(sig os.Signal, grace time.Duration) {
+func (p *Process) stop(sig os.Signal, grace time.Duration) {
 	p.cmd.Process.Signal(sig)
 	select {
 	case <-p.done:
@@ -61,8 +61,8 @@ func (p *process) stop(sig os.Signal, grace time.Duration) {
 	}
 }
 
-// ended says whether the child has ended.
-func (p *process) ended() bool {
+// Ended says whether the child has ended.
+func (p *Process) Ended() bool {
 	select {
 	case <-p.done:
 		return true
@@ -71,8 +71,8 @@ func (p *process) ended() bool {
 	}
 }
 
-// tail returns the last lines of a log file, 8 kB at most.
-func tail(path string) string {
+// Tail returns the last lines of a log file, 8 kB at most.
+func Tail(path string) string {
 	f, err := os.Open(path)
 	if err != nil {
 		return err.Error()
