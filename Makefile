@@ -6,7 +6,7 @@ SECONDS = 3
 CHECKED = ./plugin/... ./build/example ./build/image
 FUZZED = plugin/hosts plugin/services plugin/source plugin/stanza
 
-.PHONY: run build test check unit mutate fuzz kube stock real differential image e2e-docker lab lab-down bench clean
+.PHONY: run build test check unit mutate fuzz kube stock real differential image e2e-docker lab lab-down e2e tools node bench clean
 
 # run serves corefile.example and shows what it answers.
 run: build
@@ -30,7 +30,7 @@ check:
 	@test -z "$$(gofmt -l build plugin test)" || { gofmt -d build plugin test; exit 1; }
 	@$(GO) vet $(CHECKED)
 	@$(STATICCHECK) $(CHECKED)
-	@cd test && $(GO) vet . ./cluster ./differential ./docker ./lab
+	@cd test && $(GO) vet . ./cluster ./differential ./docker ./lab ./e2e/...
 
 unit:
 	@echo "unit tests, with the race detector"
@@ -107,6 +107,30 @@ lab: build
 
 lab-down:
 	@test/lab/lab.sh down
+
+# e2e runs the images and the manifests on a whole cluster of one node, in namespaces of its own, as root.
+e2e: tools image kube stock node
+	@echo "tests on a whole cluster"
+	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 20m ./e2e
+
+# tools finds what is missing before minutes of building.
+tools:
+	@[ $$(id -u) = 0 ] || { echo "make e2e needs root: it makes namespaces, mounts, cgroups and containers"; exit 1; }
+	@for tool in containerd:containerd runc:runc nft:nftables ip:iproute2; do \
+		command -v $${tool%:*} >/dev/null || \
+		{ echo "make e2e needs $${tool%:*}: apt-get install --no-install-recommends $${tool#*:}"; exit 1; }; \
+	done
+
+# node builds the programs of a cluster that kube has not, the CNI plugins, and the program of the pods.
+NODE = $(foreach path,k8s.io/kubectl github.com/google/cadvisor,-gcflags='$(path)/...=-N -l -dwarf=false')
+VERSIONED = -X k8s.io/component-base/version.gitVersion=$$($(GO) list -m -f '{{.Version}}' k8s.io/kubernetes)
+CNI = main/bridge main/loopback ipam/host-local
+node: kube
+	@echo "building kubelet, kube-proxy and the controllers from Go modules (the first time: about five minutes)"
+	@cd test && CGO_ENABLED=0 $(GO) build $(PLAIN) $(NODE) -ldflags="-s -w $(VERSIONED)" -o bin/node ./node
+	@mkdir -p test/bin/cni
+	@cd test && CGO_ENABLED=0 $(GO) build -o bin/cni $(CNI:%=github.com/containernetworking/plugins/plugins/%)
+	@cd test && CGO_ENABLED=0 $(GO) build -o bin/pod ./e2e/pod
 
 # bench measures ServeDNS beside the stock plugins, in one run.
 bench:

@@ -1,0 +1,191 @@
+package e2e
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	core "k8s.io/api/core/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubehosts/kubehosts/test/cluster"
+)
+
+const (
+	manifests = "../../build/kubernetes/"
+	images    = "../../build/image/out/"
+	replicas  = "k8s-app=kube-dns" // label of the pods of the base
+)
+
+// TestCluster is one story on one cluster: its parts need those before them, up to the part "resolve" at least.
+func TestCluster(t *testing.T) {
+	n := up(t)
+	start := time.Now()
+	upstream(t)
+	n.load(t, images+"kubehosts.tar")
+	n.load(t, images+"kubehosts-slim.tar")
+	n.load(t, pack(t, stock, n.bin+"/stock", "/coredns"))
+	n.must(t, "apply", "-k", manifests+"base")
+	n.must(t, "apply", "-f", "testdata/shop.yaml", "-f", "testdata/stock.yaml")
+	n.must(t, "rollout", "status", "deployment/coredns", "-n", "kube-system", "--timeout=90s")
+	n.must(t, "wait", "--for=condition=Ready", "pod", "--all", "--all-namespaces", "--timeout=90s")
+	t.Logf("image loaded, base applied, every pod Ready after %v\n%s", time.Since(start).Round(time.Millisecond),
+		n.must(t, "get", "pods", "-A", "-o", "wide"))
+
+	n.settled(t, 2)
+	t.Logf("kube-proxy: %s", rule(t))
+
+	ofStock := n.editStock(t)
+	t.Run("manifests", n.testManifests)
+	t.Run("resolve", n.testResolve)
+	t.Run("namespace", n.testNamespace)
+	t.Run("edit", n.testEdit)
+	t.Run("brokenEdit", n.testBrokenEdit)
+	t.Run("privileges", n.testPrivileges)
+	t.Run("scale", n.testScale)
+	t.Run("roll", n.testRoll)
+	t.Run("kill", n.testKill)
+	t.Run("drain", n.testDrain)
+	t.Run("stock", ofStock)
+}
+
+// upstream is a DNS server outside the cluster, the one in the node's resolv.conf. It knows outside.example only.
+func upstream(t *testing.T) {
+	handler := func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetRcode(q, dns.RcodeNameError)
+		if q.Question[0].Name == "outside.example." {
+			m.Rcode = dns.RcodeSuccess
+			if q.Question[0].Qtype == dns.TypeA {
+				rr, _ := dns.NewRR("outside.example. 60 IN A 198.51.100.7")
+				m.Answer = []dns.RR{rr}
+			}
+		}
+		w.WriteMsg(m)
+	}
+	for _, network := range []string{"udp", "tcp"} {
+		started := make(chan struct{})
+		s := &dns.Server{Addr: address + ":53", Net: network, Handler: dns.HandlerFunc(handler), NotifyStartedFunc: func() { close(started) }}
+		go func() {
+			if err := s.ListenAndServe(); err != nil {
+				t.Error(err)
+			}
+		}()
+		select {
+		case <-started:
+		case <-time.After(5 * time.Second):
+			t.Fatalf("no upstream server on %s", network)
+		}
+		t.Cleanup(func() { s.Shutdown() })
+	}
+}
+
+// list returns the pods of a namespace that a label selector selects and that are not about to end.
+func (n *node) list(t testing.TB, namespace, selector string) []core.Pod {
+	t.Helper()
+	all, err := n.Client.CoreV1().Pods(namespace).List(context.Background(), meta.ListOptions{LabelSelector: selector})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(all.Items, func(p core.Pod) bool { return p.DeletionTimestamp != nil })
+}
+
+// addresses of pods, in order.
+func addresses(all []core.Pod) (ips []string) {
+	for _, p := range all {
+		ips = append(ips, p.Status.PodIP)
+	}
+	slices.Sort(ips)
+	return ips
+}
+
+// settled waits until count replicas are Ready, the others are gone, and kube-proxy's rule leads to these alone.
+func (n *node) settled(t testing.TB, count int) {
+	t.Helper()
+	cluster.Eventually(t, 90*time.Second, func() (bool, string) {
+		all, err := n.Client.CoreV1().Pods("kube-system").List(context.Background(), meta.ListOptions{LabelSelector: replicas})
+		if err != nil {
+			return false, err.Error()
+		}
+		var state []string
+		ready, rule := 0, rule(t)
+		for _, p := range all.Items {
+			ok := slices.ContainsFunc(p.Status.Conditions, func(c core.PodCondition) bool {
+				return c.Type == core.PodReady && c.Status == core.ConditionTrue
+			})
+			if ok && p.DeletionTimestamp == nil && strings.Contains(rule, " "+p.Status.PodIP+" . 53") {
+				ready++
+			}
+			state = append(state, p.Name+" "+string(p.Status.Phase)+" "+p.Status.PodIP)
+		}
+		return ready == count && len(all.Items) == count && strings.Count(rule, " . 53") == count,
+			"pods: " + strings.Join(state, ", ") + "; rule: " + rule
+	})
+}
+
+// rule is where kube-proxy lets queries over UDP for the ClusterIP go.
+func rule(t testing.TB) string {
+	_, rest, _ := strings.Cut(command(t, "nft", "list", "table", "ip", "kube-proxy"), "-kube-system/kube-dns/udp/dns {\n")
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(line)
+}
+
+// testResolve asks as programs in pods do: by the resolv.conf that the kubelet wrote, through the ClusterIP.
+func (n *node) testResolve(t *testing.T) {
+	conf := n.in(t, "client", "cat", "/etc/resolv.conf")
+	t.Logf("resolv.conf of a pod:\n%s", conf)
+	if want := "search shop.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n"; conf != want {
+		t.Errorf("resolv.conf:\n%swant\n%s", conf, want)
+	}
+	service, err := n.Client.CoreV1().Services("shop").Get(context.Background(), "web", meta.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := n.list(t, "shop", "app=db")
+	first := db[slices.IndexFunc(db, func(p core.Pod) bool { return p.Name == "db-0" })].Status.PodIP
+	web, both, corp := service.Spec.ClusterIP, strings.Join(addresses(db), " "), "192.0.2.10"
+	want := [][2]string{
+		{"web", web}, {"web.shop", web}, {"web.shop.svc", web}, {"web.shop.svc.cluster.local", web}, {"web.shop.svc.cluster.local.", web},
+		{"db", both}, {"db.shop", both}, {"db-0.db", first}, {"db-0.db.shop.svc.cluster.local", first},
+		{"kubernetes.default", "10.96.0.1"}, {"db.corp.example", corp}, {"corp", corp}, {"outside.example", "198.51.100.7"},
+	}
+	var names []string
+	for _, w := range want {
+		names = append(names, w[0])
+	}
+	for _, network := range []string{"udp", "tcp"} {
+		lines := strings.Split(strings.TrimSpace(n.in(t, "client", append([]string{"lookup", network}, names...)...)), "\n")
+		for i, w := range want {
+			f := strings.Fields(lines[i])
+			slices.Sort(f[1:])
+			if got := strings.Join(f[1:], " "); f[0] != w[0] || got != w[1] {
+				t.Errorf("%s over %s: %s, want %s", w[0], network, lines[i], w[1])
+			}
+		}
+		t.Logf("over %s:\n%s", network, strings.Join(lines, "\n"))
+	}
+}
+
+// testNamespace asks from a network namespace that is no pod's, made by hand and joined to the pods' bridge.
+func (n *node) testNamespace(t *testing.T) {
+	for _, line := range []string{
+		"ip netns add lab",
+		"ip link add lab0 type veth peer name eth0 netns lab",
+		"ip link set lab0 master cni0 up",
+		"ip -n lab address add 10.244.0.250/24 dev eth0",
+		"ip -n lab link set eth0 up",
+		"ip -n lab route add default via " + gateway,
+	} {
+		command(t, strings.Fields(line)...)
+	}
+	defer command(t, "ip", "netns", "delete", "lab")
+	for _, network := range []string{"udp", "tcp"} {
+		got := command(t, "nsenter", "--net=/run/netns/lab", n.bin+"/pod", "ask", "10.96.0.10:53", network, "db.corp.example", "A")
+		if got != "NOERROR 192.0.2.10\n" {
+			t.Errorf("from a namespace on the bridge, over %s: %s", network, got)
+		}
+	}
+	t.Logf("the bridge has these ports:\n%s", command(t, "ip", "-br", "link", "show", "master", "cni0"))
+}

@@ -1,0 +1,247 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubehosts/kubehosts/test/cluster"
+)
+
+const (
+	address = "172.30.0.2"            // of the node
+	pods    = "10.244.0.0/24"         // the pods' network
+	gateway = "10.244.0.1"            // the node's address in it, on the bridge that the CNI plugin makes
+	client  = "kubehosts/e2e-pod:dev" // image of test/e2e/pod
+	stock   = "stock/coredns:dev"     // image of CoreDNS as it is
+)
+
+// node is the cluster: the control plane and its one node.
+type node struct {
+	*cluster.API
+	dir        string // of the run
+	bin        string // test/bin
+	kubeconfig string
+	containerd string // path of its socket
+	programs   []*cluster.Process
+}
+
+// up starts the cluster and returns when the node is Ready and the images are loaded. It is never stopped: the sandbox
+// ends with the tests.
+func up(t *testing.T) *node {
+	start := time.Now()
+	bin, err := filepath.Abs("../bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{dir: os.Getenv(folder), bin: bin}
+	n.network(t)
+	n.startContainerd(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	api := filepath.Join(n.dir, "api")
+	if err := os.Mkdir(api, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if n.API, err = cluster.StartAt(ctx, filepath.Join(bin, "kube"), api, address); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("API server ready after %v", time.Since(start).Round(time.Millisecond))
+	n.kubeconfig = cluster.Kubeconfig(t, n.URL, cluster.AdminToken)
+
+	n.run(t, "kube-controller-manager", "--kubeconfig", n.kubeconfig, "--leader-elect=false", "--bind-address", "127.0.0.1",
+		"--root-ca-file", n.authority(t), "--service-account-private-key-file", n.AccountKey())
+	n.run(t, "kube-scheduler", "--kubeconfig", n.kubeconfig, "--leader-elect=false", "--bind-address", "127.0.0.1")
+	n.run(t, "kubelet", "--kubeconfig", n.kubeconfig, "--config", n.write(t, "kubelet.yaml", n.kubeletConfig(t)),
+		"--root-dir", filepath.Join(n.dir, "kubelet"), "--cert-dir", filepath.Join(n.dir, "kubelet-certs"),
+		"--hostname-override", "node", "--node-ip", address)
+	n.run(t, "kube-proxy", "--config", n.write(t, "proxy.yaml", n.proxyConfig()), "--hostname-override", "node")
+
+	cluster.Eventually(t, time.Minute, func() (bool, string) {
+		for _, p := range n.programs {
+			if p.Ended() {
+				t.Fatal("a program of the cluster ended, see its log")
+			}
+		}
+		nodes, err := n.Client.CoreV1().Nodes().List(ctx, meta.ListOptions{})
+		if err != nil || len(nodes.Items) != 1 {
+			return false, fmt.Sprintf("nodes: %v", err)
+		}
+		for _, c := range nodes.Items[0].Status.Conditions {
+			if c.Type == core.NodeReady {
+				return c.Status == core.ConditionTrue, c.Message
+			}
+		}
+		return false, "the node has no condition Ready"
+	})
+	t.Logf("node Ready after %v", time.Since(start).Round(time.Millisecond))
+	return n
+}
+
+// authority writes the certificate that the API server's own is signed by, the last in its file.
+func (n *node) authority(t *testing.T) string {
+	chain := cluster.ReadFile(t, n.Certificate())
+	return n.write(t, "ca.crt", chain[strings.LastIndex(chain, "-----BEGIN"):])
+}
+
+// network makes the node's interface. There is no dummy device in some kernels: a bridge with an address is one.
+func (n *node) network(t *testing.T) {
+	for _, line := range []string{
+		"ip link set lo up",
+		"ip link add eth0 type bridge",
+		"ip address add " + address + "/24 dev eth0",
+		"ip link set eth0 up",
+		"ip route add default via 172.30.0.1 dev eth0 onlink",
+		"ip netns attach node " + fmt.Sprint(os.Getpid()),
+	} {
+		command(t, strings.Fields(line)...)
+	}
+	for _, path := range []string{"net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables"} {
+		if err := os.WriteFile("/proc/sys/"+path, []byte("1\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// startContainerd starts containerd with all of its state in the folder of the run, and loads the image that holds pods'
+// namespaces open.
+func (n *node) startContainerd(t *testing.T) {
+	n.containerd = filepath.Join(n.dir, "containerd.sock")
+	n.write(t, "cni/pods.conflist", `{"cniVersion": "1.0.0", "name": "pods", "plugins": [{
+  "type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
+  "ipam": {"type": "host-local", "dataDir": "`+n.dir+`/ipam", "ranges": [[{"subnet": "`+pods+`"}]], "routes": [{"dst": "0.0.0.0/0"}]}
+}]}`)
+	config := n.write(t, "containerd.toml", strings.NewReplacer("DIR", n.dir, "BIN", n.bin).Replace(`
+version = 2
+root = "DIR/containerd"
+state = "DIR/containerd-state"
+disabled_plugins = ["io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs"]
+[grpc]
+  address = "DIR/containerd.sock"
+[debug]
+  level = "warn"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "DIR/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "docker.io/kubehosts/e2e-pod:dev"
+  disable_apparmor = true
+  restrict_oom_score_adj = true # without CAP_SYS_RESOURCE root may not go below its own
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "BIN/cni"
+    conf_dir = "DIR/cni"
+`))
+	n.spawn(t, "containerd", "containerd", "--config", config)
+	cluster.Eventually(t, 20*time.Second, func() (bool, string) {
+		out, err := exec.Command("ctr", "--address", n.containerd, "version").CombinedOutput()
+		return err == nil, string(out)
+	})
+	n.load(t, pack(t, client, filepath.Join(n.bin, "pod"), "/pod", "wait"))
+}
+
+// load puts a docker-archive where the kubelet finds its image.
+func (n *node) load(t *testing.T, path string) {
+	t.Helper()
+	command(t, "ctr", "--address", n.containerd, "--namespace", "k8s.io", "images", "import", path)
+}
+
+// kubeletConfig is a kubelet's usual one, but for cgroups, which are below the run's and may be of version 1, and for the
+// disk of this machine, whose fill is not the test's business.
+func (n *node) kubeletConfig(t *testing.T) string {
+	return `apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+clusterDNS: [10.96.0.10]
+clusterDomain: cluster.local
+resolvConf: ` + n.write(t, "resolv.conf", "nameserver "+address+"\n") + `
+containerRuntimeEndpoint: unix://` + n.containerd + `
+address: ` + address + `
+authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
+authorization: {mode: AlwaysAllow}
+cgroupDriver: cgroupfs
+cgroupRoot: /` + filepath.Base(n.dir) + `
+failCgroupV1: false
+failSwapOn: false
+localStorageCapacityIsolation: false
+makeIPTablesUtilChains: false
+imageGCHighThresholdPercent: 100
+evictionHard: {memory.available: 50Mi, nodefs.available: "0%", imagefs.available: "0%"}
+volumePluginDir: ` + n.dir + `/volume-plugins
+`
+}
+
+func (n *node) proxyConfig() string {
+	return `apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: nftables
+clusterCIDR: ` + pods + `
+clientConnection: {kubeconfig: ` + n.kubeconfig + `}
+conntrack: {maxPerCore: 0, min: 0}
+`
+}
+
+// run starts one of the programs of test/bin/node.
+func (n *node) run(t *testing.T, program string, args ...string) {
+	t.Helper()
+	link := filepath.Join(n.dir, "bin", program)
+	err := os.MkdirAll(filepath.Dir(link), 0o755)
+	if err == nil {
+		err = os.Symlink(filepath.Join(n.bin, "node"), link)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.spawn(t, program, link, args...)
+}
+
+// spawn starts a program whose output goes to NAME.log.
+func (n *node) spawn(t *testing.T, name, path string, args ...string) {
+	t.Helper()
+	path, err := exec.LookPath(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := cluster.Spawn(n.dir, filepath.Join(n.dir, name+".log"), path, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.programs = append(n.programs, p)
+}
+
+// write puts a file into the folder of the run and returns its path.
+func (n *node) write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(n.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cluster.WriteFile(t, path, text)
+	return path
+}
+
+// command runs a program to its end and returns what it printed.
+func command(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// printLogs prints the ends of the programs' logs if the tests failed.
+func printLogs(code int) {
+	if code == 0 {
+		return
+	}
+	logs, _ := filepath.Glob(filepath.Join(os.Getenv(folder), "*.log"))
+	for _, path := range logs {
+		fmt.Println(cluster.Tail(path))
+	}
+}

@@ -1,0 +1,227 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	core "k8s.io/api/core/v1"
+
+	"github.com/kubehosts/kubehosts/test/cluster"
+)
+
+// under runs do while a pod asks 1,000 times a second through the ClusterIP, and fails if a name had no good answer when
+// it was asked again once, as resolvers do: after 5 seconds without a reply, or at once after a SERVFAIL.
+func (n *node) under(t *testing.T, what string, do func()) {
+	t.Helper()
+	load := n.stream(t, "client", "load", "1000", "web.shop.svc.cluster.local", "db.corp.example", "db.shop.svc.cluster.local",
+		"db-0.db.shop.svc.cluster.local", "corp.shop.svc.cluster.local")
+	if line := load.next(t, 10*time.Second); line != "asking 10.96.0.10:53" {
+		t.Fatalf("%s %s", line, load.errs.String())
+	}
+	start := time.Now()
+	do()
+	took := time.Since(start)
+	load.stdin.Close()
+	var r struct {
+		Asked, Retried, Failed, Refused int
+		Errors                          map[string]int
+		Median, Slowest                 time.Duration
+	}
+	if err := json.Unmarshal([]byte(load.next(t, 20*time.Second)), &r); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s: %v, %d names asked for, %d of them twice, %d failed, median %v, slowest %v, %d times refused",
+		what, took.Round(time.Millisecond), r.Asked, r.Retried, r.Failed, r.Median.Round(time.Microsecond), r.Slowest.Round(time.Millisecond), r.Refused)
+	if r.Failed > 0 || r.Asked < 1000 {
+		t.Errorf("%s: %d of %d failed: %v", what, r.Failed, r.Asked, r.Errors)
+	}
+}
+
+var stanzaHash = regexp.MustCompile(`coredns_kubehosts_stanza_info\{.*hash="([0-9a-f]+)".*\} 1`)
+
+// stanza is the hash of the stanza that a replica serves.
+func stanza(ip string) (string, error) {
+	res, err := (&http.Client{Timeout: 5 * time.Second}).Get("http://" + ip + ":9153/metrics")
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		return "", err
+	}
+	m := stanzaHash.FindSubmatch(b)
+	if m == nil {
+		return "", fmt.Errorf("no coredns_kubehosts_stanza_info at %s", ip)
+	}
+	return string(m[1]), nil
+}
+
+// testScale goes from 2 replicas to 5 and back, and edits in between: each replica serves the same.
+func (n *node) testScale(t *testing.T) {
+	n.under(t, "2 to 5 replicas", func() {
+		n.must(t, "scale", "deployment/coredns", "-n", "kube-system", "--replicas=5")
+		n.settled(t, 5)
+	})
+	ips := addresses(n.list(t, "kube-system", replicas))
+	left := n.edit(t, "kube-system", "coredns", "192.0.2.10", "192.0.2.50")
+	for _, ip := range ips {
+		c := cluster.Dial(t, "udp", ip+":53")
+		cluster.Eventually(t, 10*time.Second, func() (bool, string) {
+			m, err := c.Ask("db.corp.example", 1)
+			if err != nil || len(m.Answer) != 1 {
+				return false, fmt.Sprint(ip, ": ", err, m)
+			}
+			return strings.HasSuffix(m.Answer[0].String(), "\t192.0.2.50"), m.Answer[0].String()
+		})
+	}
+	t.Logf("all of 5 replicas answered with the edit after %v", time.Since(left).Round(time.Millisecond))
+	n.same(t, ips)
+	n.under(t, "5 to 2 replicas", func() {
+		n.must(t, "scale", "deployment/coredns", "-n", "kube-system", "--replicas=2")
+		n.settled(t, 2)
+	})
+	n.edit(t, "kube-system", "coredns", "192.0.2.50", "192.0.2.10")
+}
+
+// same fails unless all replicas serve one stanza.
+func (n *node) same(t *testing.T, ips []string) {
+	t.Helper()
+	var all []string
+	for _, ip := range ips {
+		hash, err := stanza(ip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, hash)
+	}
+	t.Logf("stanzas of the replicas: %v", all)
+	if slices.Sort(all); len(slices.Compact(all)) != 1 {
+		t.Errorf("replicas serve different stanzas: %v", all)
+	}
+}
+
+// testRoll puts the slim image into the place of the other, and back.
+func (n *node) testRoll(t *testing.T) {
+	n.memory(t, "kubehosts", n.list(t, "kube-system", replicas))
+	n.memory(t, "stock", n.list(t, "stock", "app=stock"))
+	before := n.must(t, "get", "deployment/coredns", "-n", "kube-system", "-o", "jsonpath={.spec.template.spec.containers[0].image}")
+	n.under(t, "rolling update to the slim image", func() { n.image(t, "kubehosts/coredns:dev-slim") })
+	n.memory(t, "kubehosts, slim image", n.list(t, "kube-system", replicas))
+	n.under(t, "rolling update back", func() { n.image(t, before) })
+}
+
+// image sets the image of the Deployment and waits until nothing of the old one runs.
+func (n *node) image(t *testing.T, name string) {
+	t.Helper()
+	n.must(t, "set", "image", "deployment/coredns", "coredns="+name, "-n", "kube-system")
+	n.must(t, "rollout", "status", "deployment/coredns", "-n", "kube-system", "--timeout=90s")
+	n.settled(t, 2)
+}
+
+// testKill ends replicas without a word: the pod, by somebody who forces it, and the process, as a crash does.
+func (n *node) testKill(t *testing.T) {
+	n.under(t, "a pod deleted by force", func() {
+		pod := n.list(t, "kube-system", replicas)[0].Name
+		n.must(t, "delete", "pod", pod, "-n", "kube-system", "--force", "--grace-period=0")
+		n.settled(t, 2)
+	})
+	n.under(t, "a process killed", func() {
+		pod := n.list(t, "kube-system", replicas)[0]
+		if err := syscall.Kill(process(t, pod), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		cluster.Eventually(t, 30*time.Second, func() (bool, string) {
+			for _, p := range n.list(t, "kube-system", replicas) {
+				if p.Name == pod.Name && p.Status.ContainerStatuses[0].RestartCount > pod.Status.ContainerStatuses[0].RestartCount {
+					return true, ""
+				}
+			}
+			return false, "the container of " + pod.Name + " did not start again"
+		})
+		n.settled(t, 2)
+	})
+}
+
+// testDrain is `kubectl drain` of the node for these pods alone. There is no other node, so it is made schedulable again
+// as soon as the first replica is evicted; the PodDisruptionBudget keeps the second until the first has a successor.
+func (n *node) testDrain(t *testing.T) {
+	n.under(t, "drain", func() {
+		old := n.list(t, "kube-system", replicas)
+		drain := n.kubectl("drain", "node", "--pod-selector="+replicas, "--timeout=90s")
+		var out strings.Builder
+		drain.Stdout, drain.Stderr = &out, &out
+		if err := drain.Start(); err != nil {
+			t.Fatal(err)
+		}
+		cluster.Eventually(t, 30*time.Second, func() (bool, string) {
+			return len(left(old, n.list(t, "kube-system", replicas))) < len(old), "no replica evicted"
+		})
+		n.must(t, "uncordon", "node")
+		if err := drain.Wait(); err != nil {
+			t.Fatalf("kubectl drain: %v\n%s", err, out.String())
+		}
+		t.Logf("kubectl drain:\n%s", out.String())
+		n.settled(t, 2)
+		if same := left(old, n.list(t, "kube-system", replicas)); len(same) > 0 {
+			t.Errorf("still there after the drain: %v", same)
+		}
+	})
+}
+
+// left are the names of the old pods that are among the new ones.
+func left(old, now []core.Pod) (names []string) {
+	for _, o := range old {
+		if slices.ContainsFunc(now, func(p core.Pod) bool { return p.UID == o.UID }) {
+			names = append(names, o.Name)
+		}
+	}
+	return names
+}
+
+// process is the id of coredns in a pod.
+func process(t testing.TB, pod core.Pod) int {
+	t.Helper()
+	all, _ := filepath.Glob("/proc/[0-9]*")
+	for _, path := range all {
+		group, _ := os.ReadFile(path + "/cgroup")
+		line, _ := os.ReadFile(path + "/cmdline")
+		var pid int
+		if strings.Contains(string(group), "/pod"+string(pod.UID)) && strings.HasPrefix(string(line), "/coredns\x00") {
+			fmt.Sscanf(filepath.Base(path), "%d", &pid)
+			return pid
+		}
+	}
+	t.Fatalf("no coredns in pod %s", pod.Name)
+	return 0
+}
+
+// status is a field of /proc/PID/status.
+func status(t testing.TB, pid int, field string) string {
+	t.Helper()
+	for line := range strings.Lines(cluster.ReadFile(t, fmt.Sprintf("/proc/%d/status", pid))) {
+		if value, ok := strings.CutPrefix(line, field+":"); ok {
+			return strings.Join(strings.Fields(value), " ")
+		}
+	}
+	t.Fatalf("no %s of process %d", field, pid)
+	return ""
+}
+
+// memory prints what the processes of pods hold.
+func (n *node) memory(t *testing.T, what string, pods []core.Pod) {
+	t.Helper()
+	for _, p := range pods {
+		t.Logf("resident memory of %s, pod %s: %s", what, p.Name, status(t, process(t, p), "VmRSS"))
+	}
+}

@@ -1,0 +1,255 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The test binary runs three times, one within the other:
+//
+//  1. outside makes a folder and a cgroup, starts the second in new namespaces, waits, and removes both again;
+//  2. inside is process 1 of the new PID namespace: it hides the folders of the machine that Kubernetes writes to,
+//     starts the third, and reaps orphans, which the shims of containers are;
+//  3. the tests.
+//
+// When the first ends, by whatever signal, the kernel kills the second, and with it every process of its PID namespace,
+// and then drops the network and the mounts, which have no other user.
+const (
+	role    = "KUBEHOSTS_E2E"     // which of the three: unset, "init", "tests"
+	folder  = "KUBEHOSTS_E2E_DIR" // of this run, with all of its files
+	prefix  = "kubehosts-e2e-"    // of the folder and of the cgroup, with the process id of the first
+	cgroups = "/sys/fs/cgroup"
+)
+
+func TestMain(m *testing.M) {
+	var code int
+	var err error
+	switch os.Getenv(role) {
+	case "":
+		code, err = outside()
+	case "init":
+		code, err = inside()
+	default:
+		code = m.Run()
+		printLogs(code)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// outside runs the tests in namespaces and cleans up what the kernel does not.
+func outside() (int, error) {
+	if err := needs(); err != nil {
+		return 0, err
+	}
+	for _, old := range leftovers() {
+		if err := remove(old); err != nil {
+			return 0, err
+		}
+	}
+	id := prefix + strconv.Itoa(os.Getpid())
+	defer remove(id)
+	if err := create(id); err != nil {
+		return 0, err
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+
+	runtime.LockOSThread() // Pdeathsig comes when the thread that forked ends
+	cmd := again("init")
+	cmd.Env = append(cmd.Env, folder+"="+dir(id), "TMPDIR="+dir(id))
+	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC
+	cmd.SysProcAttr.Setpgid = true // Ctrl-C is for this process alone
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("new namespaces: %w", err)
+	}
+	go func() {
+		fmt.Fprintln(os.Stderr, "e2e:", <-stop)
+		cmd.Process.Kill()
+	}()
+	err := cmd.Wait()
+	if e := (*exec.ExitError)(nil); errors.As(err, &e) && e.Exited() {
+		return e.ExitCode(), nil
+	}
+	return 0, err
+}
+
+// again is this program with the same arguments in another role. It dies with its parent.
+func again(as string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, role+"=") }), role+"="+as)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// needs says what is missing on this machine.
+func needs() error {
+	if os.Getuid() != 0 {
+		return errors.New("the cluster needs root: it makes namespaces, mounts, cgroups and containers")
+	}
+	if _, err := os.Stat("/proc/sys/net/bridge"); err != nil {
+		return errors.New("a bridge's packets do not reach the netfilter rules on this kernel: modprobe br_netfilter")
+	}
+	for _, file := range []string{"kube", "node", "pod", "stock", "cni/bridge", "cni/loopback", "cni/host-local"} {
+		if _, err := os.Stat(filepath.Join("../bin", file)); err != nil {
+			return fmt.Errorf("test/bin/%s is missing: run make e2e", file)
+		}
+	}
+	return nil
+}
+
+// dir of a run.
+func dir(id string) string { return filepath.Join(os.TempDir(), id) }
+
+// leftovers are the runs whose process is no more: they were killed.
+func leftovers() (ids []string) {
+	found, _ := filepath.Glob(dir(prefix + "*"))
+	for _, root := range hierarchies() {
+		more, _ := filepath.Glob(filepath.Join(root, prefix+"*"))
+		found = append(found, more...)
+	}
+	for _, path := range found {
+		id := filepath.Base(path)
+		pid, err := strconv.Atoi(strings.TrimPrefix(id, prefix))
+		if err == nil && syscall.Kill(pid, 0) == syscall.ESRCH && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// hierarchies are the cgroup trees of this machine: one in version 2, one for each controller in version 1.
+func hierarchies() (roots []string) {
+	b, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(b)) {
+		// 36 35 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+		before, after, _ := strings.Cut(line, " - ")
+		f := strings.Fields(before)
+		if strings.HasPrefix(after, "cgroup") && len(f) > 4 && strings.HasPrefix(f[4], cgroups) {
+			roots = append(roots, f[4])
+		}
+	}
+	return roots
+}
+
+// create makes the folder and the cgroups of a run.
+func create(id string) error {
+	roots := hierarchies()
+	if len(roots) == 0 {
+		return errors.New("no cgroup hierarchy is mounted below " + cgroups)
+	}
+	if err := os.Mkdir(dir(id), 0o755); err != nil {
+		return err
+	}
+	for _, root := range roots {
+		if err := os.Mkdir(filepath.Join(root, id), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove takes away the folder and the cgroups of a run whose processes have ended. A cgroup is busy for some
+// milliseconds after its last process.
+func remove(id string) error {
+	err := os.RemoveAll(dir(id))
+	for _, root := range hierarchies() {
+		err = errors.Join(err, removeCgroup(filepath.Join(root, id)))
+	}
+	return err
+}
+
+func removeCgroup(path string) error {
+	var all []string
+	filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			all = append(all, p)
+		}
+		return nil
+	})
+	slices.Reverse(all) // children first
+	for _, p := range all {
+		err := syscall.Rmdir(p)
+		for deadline := time.Now().Add(5 * time.Second); err == syscall.EBUSY && time.Now().Before(deadline); err = syscall.Rmdir(p) {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if err != nil && err != syscall.ENOENT {
+			return &os.PathError{Op: "rmdir", Path: p, Err: err}
+		}
+	}
+	return nil
+}
+
+// What the kubelet writes to the kernel for the whole machine, unless it finds it there already.
+var sysctls = map[string]string{
+	"vm/overcommit_memory": "1", "vm/panic_on_oom": "0", "kernel/panic": "10", "kernel/panic_on_oops": "1",
+	"kernel/keys/root_maxkeys": "1000000", "kernel/keys/root_maxbytes": "25000000",
+}
+
+// inside is process 1 of the PID namespace.
+func inside() (int, error) {
+	if err := mounts(); err != nil {
+		return 0, err
+	}
+	runtime.LockOSThread()
+	cmd := again("tests")
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, 0, nil)
+		if err != nil && err != syscall.EINTR {
+			return 0, err
+		}
+		if pid == cmd.Process.Pid {
+			if status.Signaled() {
+				return 0, fmt.Errorf("the tests ended by signal %v", status.Signal())
+			}
+			return status.ExitStatus(), nil
+		}
+	}
+}
+
+// mounts makes the mount namespace one where nothing that a node writes to a fixed path reaches the machine: network
+// namespaces and sockets below /run, logs, the state of CNI, the sysctls of the kernel.
+func mounts() error {
+	if err := syscall.Mount("", "/", "", syscall.MS_PRIVATE|syscall.MS_REC, ""); err != nil {
+		return fmt.Errorf("private mounts: %w", err)
+	}
+	if err := syscall.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		return fmt.Errorf("/proc: %w", err)
+	}
+	for _, path := range []string{"/run", "/var/lib", "/var/log"} {
+		if err := syscall.Mount("tmpfs", path, "tmpfs", 0, "mode=755"); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	for path, value := range sysctls {
+		file := filepath.Join(os.Getenv(folder), strings.ReplaceAll(path, "/", "."))
+		if err := os.WriteFile(file, []byte(value+"\n"), 0o644); err != nil {
+			return err
+		}
+		if err := syscall.Mount(file, "/proc/sys/"+path, "", syscall.MS_BIND, ""); err != nil {
+			return fmt.Errorf("/proc/sys/%s: %w", path, err)
+		}
+	}
+	// Among themselves the containers and the node share mounts, as on any node.
+	return syscall.Mount("", "/", "", syscall.MS_SHARED|syscall.MS_REC, "")
+}
