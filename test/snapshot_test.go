@@ -103,7 +103,9 @@ func TestSnapshot(t *testing.T) {
 
 	// The API server's state, and the stanza of the ConfigMap, end up in the file.
 	proxy.Start(t)
-	reverse := func(stanza string) string { return strings.Replace(stanza, "cluster.local", "cluster.local in-addr.arpa", 1) }
+	reverse := func(stanza string) string {
+		return strings.Replace(stanza, "cluster.local", "cluster.local in-addr.arpa", 1)
+	}
 	setConfigMap(t, reverse(stanza(live("10.9.0.1"), "ttl 11")))
 	awaitLive(t, udp, "10.9.0.1")
 	cluster.Eventually(t, bound, func() (bool, string) {
