@@ -30,13 +30,14 @@ func kustomize(t *testing.T, folder string) string {
 	return string(text)
 }
 
-// kubeadm is what `kubeadm init` sets up for DNS, of kubeadm itself.
-func kubeadm(t *testing.T) string {
+// kubeadm is what `kubeadm init` sets up for DNS, of kubeadm itself. The repository is dns.imageRepository, "" for none.
+func kubeadm(t *testing.T, repository string) string {
 	t.Helper()
 	var out bytes.Buffer
 	cfg := &kubeadmapi.ClusterConfiguration{
 		KubernetesVersion: "v1.37.2",
 		ImageRepository:   "registry.k8s.io",
+		DNS:               kubeadmapi.DNS{ImageMeta: kubeadmapi.ImageMeta{ImageRepository: repository}},
 		Networking:        kubeadmapi.Networking{DNSDomain: "cluster.local", ServiceSubnet: "10.96.0.0/16"},
 	}
 	if err := dns.EnsureDNSAddon(cfg, nil, "", &out, true); err != nil {
@@ -48,7 +49,7 @@ func kubeadm(t *testing.T) string {
 // The API server takes everything that is shipped, strictly: a field that it does not know is an error.
 func TestManifests(t *testing.T) {
 	a := api(t)
-	before := kubeadm(t)
+	before := kubeadm(t, "")
 	a.Create(t, before) // the overlay of that name is for what is there
 	t.Cleanup(func() { a.Delete(t, before) })
 	for folder, kinds := range map[string]string{
@@ -60,6 +61,14 @@ func TestManifests(t *testing.T) {
 		if strings.Join(got, " ") != kinds {
 			t.Errorf("%s: %v, want %s", folder, got, kinds)
 		}
+	}
+}
+
+// A registry of one's own is all that kubeadm has to be told to set up another image. It keeps its tag.
+func TestManifestsImageRepository(t *testing.T) {
+	stock, ours := "image: registry.k8s.io/coredns/coredns:v", "image: registry.example/coredns:v"
+	if got, want := kubeadm(t, "registry.example"), strings.Replace(kubeadm(t, ""), stock, ours, 1); got != want || !strings.Contains(got, ours) {
+		t.Errorf("%s\nwant\n%s", got, want)
 	}
 }
 
@@ -76,7 +85,7 @@ func text(t *testing.T, v any) string {
 // The overlay for kubeadm changes the image and the stanza, and nothing else of what is there.
 func TestManifestsKubeadm(t *testing.T) {
 	a, ctx := api(t), context.Background()
-	before := kubeadm(t)
+	before := kubeadm(t, "")
 	overlay := kustomize(t, "kubeadm")
 	a.Create(t, before)
 	t.Cleanup(func() { a.Delete(t, overlay); a.Delete(t, before) })

@@ -172,3 +172,17 @@ func (c *CoreDNS) FDs(t testing.TB) int {
 	}
 	return len(entries)
 }
+
+// Memory is what the process holds resident, and the most that it ever held, in bytes.
+func (c *CoreDNS) Memory(t testing.TB) (now, peak int) {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		fmt.Sscanf(line, "VmRSS: %d kB", &now)
+		fmt.Sscanf(line, "VmHWM: %d kB", &peak)
+	}
+	return now << 10, peak << 10
+}

@@ -79,6 +79,7 @@ func TestImage(t *testing.T) {
 	for _, image := range images {
 		t.Run("host/"+image, func(t *testing.T) { testHost(t, image) })
 	}
+	t.Run("dropped", testDropped)
 	t.Run("bridge", testBridge)
 	t.Run("none", testNone)
 }
@@ -88,6 +89,14 @@ func TestImage(t *testing.T) {
 func testHost(t *testing.T, image string) {
 	serve(t, image, "host")
 	testServing(t, dockerd, "127.0.0.1:53")
+}
+
+// The kernel starts no program that has a file capability in effect and may not have it. The stock image is the same.
+func testDropped(t *testing.T) {
+	out, err := command("run", "--rm", "--cap-drop", "ALL", full, "-version").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "operation not permitted") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
 
 // In Docker's bridge network a container has an address of its own, and ports of the host lead to it.
