@@ -6,7 +6,7 @@ SECONDS = 3
 CHECKED = ./plugin/... ./build/example ./build/image
 FUZZED = plugin/hosts plugin/services plugin/source plugin/stanza
 
-.PHONY: run build test check unit mutate fuzz kube stock real differential image e2e-docker lab lab-down sizes e2e tools node bench clean
+.PHONY: run build test check unit mutate fuzz kube stock real differential faults image e2e-docker lab lab-down sizes e2e tools node bench clean
 
 # run serves corefile.example and shows what it answers.
 run: build
@@ -30,7 +30,7 @@ check:
 	@test -z "$$(gofmt -l build plugin test)" || { gofmt -d build plugin test; exit 1; }
 	@$(GO) vet $(CHECKED)
 	@$(STATICCHECK) $(CHECKED)
-	@cd test && $(GO) vet . ./cluster ./differential ./docker ./lab ./sizes ./e2e/...
+	@cd test && $(GO) vet . ./cluster ./differential ./docker ./faults ./lab ./sizes ./e2e/...
 
 unit:
 	@echo "unit tests, with the race detector"
@@ -73,6 +73,12 @@ stock: build
 real: kube stock
 	@echo "tests with the real API server"
 	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v . ./cluster ./differential
+	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v ./faults
+
+# faults breaks what ./coredns depends on for longer than test does, and reads its Corefile ten thousand times.
+faults: kube
+	@cd test && FAULTS_LASTS=30s FAULTS_HOSTILE=10s FAULTS_RELOADS=10000 CGO_ENABLED=0 \
+		$(GO) test -count=1 -v -timeout 60m ./faults
 
 # differential asks CoreDNS as it is and ./coredns half a million questions, and changes objects under them for a minute.
 differential: kube stock

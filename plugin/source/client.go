@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/client-go/transport"
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/klog/v2"
 	mcsclient "sigs.k8s.io/mcs-api/pkg/client/clientset/versioned/typed/apis/v1alpha1"
@@ -37,6 +38,10 @@ func newClient(spec Spec) (*http.Client, *kubernetes.Clientset, rest.Interface, 
 	}
 	if cfg.QPS > 0 { // one limit for both clients, each would make its own
 		cfg.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(cfg.QPS, cfg.Burst)
+	}
+	if cfg.BearerTokenFile != "" { // client-go by itself reads it again after 50 s, also where its token is refused
+		cfg.Wrap(transport.ResettableTokenSourceWrapTransport(transport.NewCachedFileTokenSource(cfg.BearerTokenFile)))
+		cfg.BearerToken, cfg.BearerTokenFile = "", ""
 	}
 	h := &health{host: cfg.Host}
 	cfg.Wrap(func(rt http.RoundTripper) http.RoundTripper {

@@ -8,10 +8,14 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -28,11 +32,12 @@ type API struct {
 	Config *rest.Config          // an administrator's, JSON
 	Client *kubernetes.Clientset // made of Config, without a limit on its rate
 
-	dir    string
-	bin    string // of test/kube
-	flags  []string
-	etcd   *Process
-	server *Process
+	dir     string
+	bin     string // of test/kube
+	etcdURL string
+	flags   []string
+	etcd    *Process
+	server  *Process
 }
 
 // What the API server writes to the audit log: every request of a ServiceAccount, once it is answered, and for a watch
@@ -71,6 +76,7 @@ func start(ctx context.Context, kube, dir, address string, flags ...string) (*AP
 	}
 	client, peer, port := FreePort(), FreePort(), FreePort()
 	etcdURL := fmt.Sprintf("http://127.0.0.1:%d", client)
+	a.etcdURL = etcdURL
 	peerURL := fmt.Sprintf("http://127.0.0.1:%d", peer)
 	var err error
 	a.etcd, err = Spawn(dir, a.path("etcd.log"), a.path("etcd"),
@@ -187,6 +193,42 @@ func (a *API) ready(ctx context.Context) error {
 
 // StopServer ends the API server at once, as a crash would; etcd and the data stay.
 func (a *API) StopServer() { a.server.stop(syscall.SIGKILL, time.Second) }
+
+// Freeze halts the API server as it is: the kernel goes on accepting connections, and nobody answers. Thaw lets it go on.
+func (a *API) Freeze() { a.server.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw lets the API server go on after Freeze.
+func (a *API) Thaw() { a.server.cmd.Process.Signal(syscall.SIGCONT) }
+
+// Compact makes etcd forget all but the present state, so that no watch can go on from where it was.
+func (a *API) Compact() error {
+	var now struct {
+		Header struct {
+			Revision string `json:"revision"`
+		} `json:"header"`
+	}
+	if err := a.etcdCall("/v3/kv/range", `{"key":"AA=="}`, &now); err != nil {
+		return err
+	}
+	return a.etcdCall("/v3/kv/compaction", `{"physical":true,"revision":`+strconv.Quote(now.Header.Revision)+`}`, &now)
+}
+
+// etcdCall calls etcd by its JSON gateway.
+func (a *API) etcdCall(path, body string, out any) error {
+	res, err := http.Post(a.etcdURL+path, "application/json", strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return err
+	}
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("etcd %s: %s: %s", path, res.Status, text)
+	}
+	return json.Unmarshal(text, out)
+}
 
 // Stop ends both processes.
 func (a *API) Stop() {

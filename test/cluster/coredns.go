@@ -163,6 +163,9 @@ func (c *CoreDNS) Series(t testing.TB, name string) []*dto.Metric {
 	return families[name].GetMetric()
 }
 
+// PID is the process's.
+func (c *CoreDNS) PID() int { return c.cmd.Process.Pid }
+
 // FDs counts the open file descriptors of the process.
 func (c *CoreDNS) FDs(t testing.TB) int {
 	t.Helper()

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Exchange is one request through a Proxy with the head of its answer.
@@ -26,7 +27,9 @@ type Exchange struct {
 // Proxy stands between a client and the API server and writes down what the audit log does not tell: in which encoding
 // objects are asked for and sent. While it is stopped, the API server cannot be reached through it.
 type Proxy struct {
-	URL string // https://127.0.0.1:PORT, the same after a stop and a start; over http client-go would send no token
+	URL         string           // https://127.0.0.1:PORT, the same after a stop and a start; over http client-go would send no token
+	Certificate *tls.Certificate // for Start; nil for one that nobody signed
+	Delay       time.Duration    // that an answer is kept back for, for Start
 
 	addr    string
 	handler http.Handler
@@ -80,7 +83,18 @@ func (p *Proxy) Start(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.server = httptest.NewUnstartedServer(p.handler)
+	handler, delay := p.handler, p.Delay
+	p.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(delay):
+			handler.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		}
+	}))
+	p.server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	if p.Certificate != nil {
+		p.server.TLS = &tls.Config{Certificates: []tls.Certificate{*p.Certificate}}
+	}
 	p.server.Listener.Close()
 	p.server.Listener = l
 	p.server.StartTLS()

@@ -1,0 +1,225 @@
+package faults
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kubehosts/kubehosts/test/cluster"
+	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/errors"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// logReader waits for lines of a log that grows, without reading it over and over.
+type logReader struct {
+	file *bufio.Reader
+	rest string
+}
+
+func readLog(t *testing.T, c *cluster.CoreDNS) *logReader {
+	t.Helper()
+	f, err := os.Open(c.Path("coredns.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return &logReader{file: bufio.NewReader(f)}
+}
+
+// await reads on to a line that has one of the words.
+func (l *logReader) await(t *testing.T, words ...string) (line string) {
+	t.Helper()
+	cluster.Eventually(t, bound, func() (bool, string) {
+		for {
+			part, err := l.file.ReadString('\n')
+			l.rest += part
+			if err != nil {
+				return false, fmt.Sprintf("a line with one of %q", words)
+			}
+			line, l.rest = l.rest, ""
+			for _, w := range words {
+				if strings.Contains(line, w) {
+					return true, ""
+				}
+			}
+		}
+	})
+	return line
+}
+
+// held is what a process holds that must not grow.
+type held struct{ files, goroutines, bytes int }
+
+func holds(t *testing.T, c *cluster.CoreDNS) held {
+	t.Helper()
+	resident, _ := c.Memory(t)
+	return held{c.FDs(t), int(c.Metric(t, "go_goroutines")), resident}
+}
+
+// check allows for what comes and goes: connections, and memory that the collector has not given back yet.
+func (h held) check(t *testing.T, c *cluster.CoreDNS) {
+	t.Helper()
+	now := holds(t, c)
+	t.Logf("files %d to %d, goroutines %d to %d, memory %d to %d MiB", h.files, now.files, h.goroutines, now.goroutines, h.bytes>>20, now.bytes>>20)
+	const few, much = 20, 64 << 20
+	if now.files > h.files+few || now.goroutines > h.goroutines+few || now.bytes > h.bytes+much {
+		t.Errorf("%+v, were %+v", now, h)
+	}
+}
+
+// A Corefile is read again, and again; now and then it is a broken one. The watches go on. So they do under edits of the
+// ConfigMap.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	tr := changes(t)
+	who := account(t)
+	text := corefileOf(cluster.Kubeconfig(t, api(t).URL, who.Token), "snapshot DIR/snapshot")
+	setConfigMap(t, "kubehosts cluster.local {\nhosts {\n192.0.2.1 live.example.org\n}\n}\n")
+	c := cluster.Run(t, coredns(t), text)
+	a := ask(t, c.Addr, tr)
+	a.heal(t)
+	log := readLog(t, c)
+	reload := func(i int) {
+		want := "Reloading complete"
+		if i%10 == 9 {
+			c.Write(t, strings.Replace(text, "configmap", "bogus\nconfigmap", 1))
+			want = "Restart failed"
+		} else if i%10 == 0 {
+			c.Write(t, text)
+		}
+		c.Reload(t)
+		if line := log.await(t, "Reloading complete", "Restart failed"); !strings.Contains(line, want) {
+			t.Fatalf("reload %d: %s, want %s", i, line, want)
+		}
+	}
+	for i := range 20 {
+		reload(i)
+	}
+	requests := watches(t, who)
+	before := holds(t, c)
+	a.counted(t, fmt.Sprintf("%d reloads of the Corefile, each tenth broken", reloads), func() time.Duration {
+		start := time.Now()
+		for i := range reloads {
+			reload(i)
+		}
+		t.Logf("%d reloads in %v", reloads, time.Since(start).Round(time.Millisecond))
+		return a.heal(t)
+	})
+	before.check(t, c)
+
+	before = holds(t, c)
+	a.counted(t, "200 edits of the ConfigMap, every other one wrong", func() time.Duration {
+		for i := range 200 {
+			wrong := ""
+			if i%2 == 0 {
+				wrong = "bogus\n"
+			}
+			setConfigMap(t, fmt.Sprintf("kubehosts cluster.local {\n%sttl %d\nhosts {\n192.0.2.1 live.example.org\n}\n}\n", wrong, i))
+		}
+		return a.heal(t)
+	})
+	before.check(t, c)
+	if now := watches(t, who); now != requests {
+		t.Errorf("%d lists and watches, were %d before: something was listed again", now, requests)
+	}
+}
+
+// watches counts the lists and watches that were asked of the API server.
+func watches(t *testing.T, who cluster.Account) (n int) {
+	t.Helper()
+	for _, r := range api(t).Audit(t, who) {
+		if r.Verb == "list" || r.Verb == "watch" {
+			n++
+		}
+	}
+	return n
+}
+
+func setConfigMap(t *testing.T, text string) {
+	t.Helper()
+	maps := api(t).Client.CoreV1().ConfigMaps("kube-system")
+	cm := &core.ConfigMap{ObjectMeta: meta.ObjectMeta{Name: "coredns"}, Data: map[string]string{"Corefile": text}}
+	_, err := maps.Update(context.Background(), cm, meta.UpdateOptions{})
+	if errors.IsNotFound(err) {
+		_, err = maps.Create(context.Background(), cm, meta.CreateOptions{})
+		t.Cleanup(func() { maps.Delete(context.Background(), "coredns", meta.DeleteOptions{}) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The volume of the snapshot is full: the file before stays whole, one line says so, and it goes on when there is room.
+func TestSnapshotVolume(t *testing.T) {
+	t.Parallel()
+	tr := changes(t)
+	dir := t.TempDir()
+	// A volume of its own, which goes with the process.
+	script := filepath.Join(t.TempDir(), "coredns")
+	err := os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\nexec unshare --mount sh -c 'mount -t tmpfs -o size=64k tmpfs %s && exec %s \"$@\"' sh \"$@\"\n", dir, coredns(t)), 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := cluster.Run(t, script, corefileOf(cluster.Kubeconfig(t, api(t).URL, account(t).Token), "snapshot "+dir+"/snapshot"))
+	a := ask(t, c.Addr, tr)
+	cluster.Eventually(t, bound, func() (bool, string) {
+		return c.Metric(t, "coredns_kubehosts_snapshot_size_bytes") > 0, "a snapshot"
+	})
+	inside := fmt.Sprintf("/proc/%d/root%s/", c.PID(), dir)
+	a.counted(t, "the volume of the snapshot is full", func() time.Duration {
+		filler, err := os.Create(inside + "filler")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for buf := make([]byte, 512); err == nil; { // to the last page
+			_, err = filler.Write(buf)
+		}
+		filler.Close()
+		log := readLog(t, c)
+		if line := log.await(t, "Snapshot not written"); !strings.Contains(line, "no space left on device") {
+			t.Errorf("the log says %s", line)
+		}
+		whole(t, inside+"snapshot")
+		if err := os.Remove(inside + "filler"); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		log.await(t, "snapshot is written again")
+		healed := time.Since(start)
+		whole(t, inside+"snapshot")
+		return healed
+	})
+	if n := strings.Count(c.Log(), "Snapshot not written"); n != 1 {
+		t.Errorf("%d lines in the log, want 1", n)
+	}
+	left, err := filepath.Glob(inside + ".*")
+	if err != nil || len(left) > 0 {
+		t.Errorf("left beside the snapshot: %v %v", left, err)
+	}
+}
+
+// whole asserts that a file is all of a snapshot.
+func whole(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(z)
+	if err != nil || !strings.Contains(string(b), `"name":"web"`) {
+		t.Errorf("%s: %v, %d bytes", path, err, len(b))
+	}
+}

@@ -1,0 +1,198 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/kubehosts/kubehosts/test/cluster"
+	discovery "k8s.io/api/discovery/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// What stays as it is.
+const (
+	still   = "web.shop.svc.cluster.local."
+	stillIP = "10.96.7.10"
+	nobody  = "nobody.shop.svc.cluster.local."
+	entry   = "live.example.org."
+	entryIP = "192.0.2.1"
+)
+
+const objects = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {clusterIP: 10.96.7.10, ports: [{port: 80}]}
+`
+
+// truth is what is true, and was, of a headless Service with one endpoint, whose address counts its changes.
+type truth struct {
+	service string
+
+	mu     sync.Mutex
+	stored []time.Time // when the change was known to be stored, by its number
+	begun  int         // the newest change that may be
+	held   int         // while the API server can't be heard: the oldest change that may be answered; else -1
+}
+
+// declared is how old an answer may be while nothing is broken, and nobody is kept from running.
+const declared = time.Second
+
+// starved tells for how long the machine had no time for us: a goroutine that is to run every few milliseconds ran late.
+// What is true for us is so for the servers, and no fault of theirs.
+var starved = struct {
+	sync.Mutex
+	at   []time.Time
+	late []time.Duration
+}{}
+
+func init() {
+	go func() {
+		const beat, much, kept = 10 * time.Millisecond, 50 * time.Millisecond, 10 * time.Second
+		for last := time.Now(); ; {
+			<-time.After(beat)
+			now := time.Now()
+			late := now.Sub(last) - beat
+			last = now
+			starved.Lock()
+			if late > much {
+				starved.at, starved.late = append(starved.at, now), append(starved.late, late)
+			}
+			for len(starved.at) > 0 && now.Sub(starved.at[0]) > kept {
+				starved.at, starved.late = starved.at[1:], starved.late[1:]
+			}
+			starved.Unlock()
+		}
+	}()
+}
+
+// recently is how long we were starved in the last ten seconds.
+func recently() (sum time.Duration) {
+	starved.Lock()
+	defer starved.Unlock()
+	for _, late := range starved.late {
+		sum += late
+	}
+	return sum
+}
+
+func addressOf(change int) string { return fmt.Sprintf("10.9.%d.%d", change>>8&255, change&255) }
+
+// name of the Service in a question.
+func (tr *truth) name() string { return tr.service + ".shop.svc.cluster.local." }
+
+// changes makes a Service for the test, and writes the next change every so often until the end of it.
+func changes(t *testing.T) *truth {
+	t.Helper()
+	a := api(t)
+	a.Apply(t, objects)
+	tr := &truth{service: strings.ToLower(t.Name()), held: -1}
+	service := fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: shop}\nspec: {clusterIP: None}\n", tr.service)
+	a.Apply(t, service)
+	t.Cleanup(func() { a.Delete(t, service) })
+	slices := a.Client.DiscoveryV1().EndpointSlices("shop")
+	first, err := slices.Create(t.Context(), tr.slice(0), meta.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { slices.Delete(context.Background(), first.Name, meta.DeleteOptions{}) })
+	tr.store()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	wg.Go(func() {
+		const pause = 100 * time.Millisecond
+		for slice, i := first.DeepCopy(), 1; ctx.Err() == nil; {
+			tr.begin(i)
+			slice.Endpoints[0].Addresses[0] = addressOf(i)
+			slice.ResourceVersion = ""
+			within, stop := context.WithTimeout(ctx, 2*time.Second)
+			_, err := slices.Update(within, slice, meta.UpdateOptions{})
+			stop()
+			if err == nil {
+				tr.store()
+				i++
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+		}
+	})
+	return tr
+}
+
+func (tr *truth) slice(change int) *discovery.EndpointSlice {
+	return &discovery.EndpointSlice{
+		ObjectMeta:  meta.ObjectMeta{Name: tr.service + "-1", Namespace: "shop", Labels: map[string]string{discovery.LabelServiceName: tr.service}},
+		AddressType: discovery.AddressTypeIPv4,
+		Endpoints:   []discovery.Endpoint{{Addresses: []string{addressOf(change)}}},
+	}
+}
+
+func (tr *truth) begin(i int) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.begun = i
+}
+
+func (tr *truth) store() {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.stored = append(tr.stored, time.Now())
+}
+
+// newest is the last change that is known to be stored.
+func (tr *truth) newest() int {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return len(tr.stored) - 1
+}
+
+// allowed returns which changes may be answered to a question asked at that time, and answered now.
+func (tr *truth) allowed(asked time.Time) (from, to int) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	from = tr.oldest(asked)
+	if tr.held >= 0 {
+		from = min(from, tr.held)
+	}
+	return from, tr.begun
+}
+
+// oldest is the change that was the newest when declared had yet to pass.
+func (tr *truth) oldest(asked time.Time) int {
+	i, then := len(tr.stored)-1, asked.Add(-declared-recently())
+	for i > 0 && tr.stored[i].After(then) {
+		i--
+	}
+	return i
+}
+
+// hold begins a time in which the API server can't be heard, so that what is true now goes on being a right answer.
+func (tr *truth) hold() {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.held = tr.oldest(time.Now())
+}
+
+func (tr *truth) release() {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.held = -1
+}
+
+// account is a token of the ServiceAccount in the RBAC objects that the project ships.
+func account(t *testing.T) cluster.Account {
+	t.Helper()
+	api(t).Apply(t, cluster.ReadFile(t, "../../build/kubernetes/rbac/rbac.yaml"))
+	return api(t).Account(t, "kube-system", "coredns")
+}
