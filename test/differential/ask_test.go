@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -159,7 +160,9 @@ func (a *asker) exchange(network string, qs []question, replies [][]byte, patien
 		binary.BigEndian.PutUint16(wire, a.id)
 		if tcp {
 			out = append(binary.BigEndian.AppendUint16(out, uint16(len(wire))), wire...)
-		} else if _, err := (*conn).Write(wire); err != nil && !refused(err) {
+		} else if _, err := (*conn).Write(wire); errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil // a busy machine: what has no reply is asked again
+		} else if err != nil && !refused(err) {
 			return err
 		}
 	}
