@@ -58,7 +58,7 @@ func run(args []string) error {
 		}
 		return json.NewEncoder(os.Stdout).Encode(load(nameserver(), qps, args[2:], stdinEnds()))
 	}
-	return errors.New("usage: pod wait | cat FILE | lookup udp|tcp NAME... | ask SERVER udp|tcp NAME TYPE | watch NAME | load QPS NAME...")
+	return errors.New("usage: pod wait | cat FILE | lookup udp|tcp NAMES | ask SERVER udp|tcp NAME TYPE | watch NAME | load QPS NAMES")
 }
 
 // lookup resolves names as a Go program does, with the search list and ndots of /etc/resolv.conf, and prints a line for
