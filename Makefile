@@ -6,7 +6,7 @@ SECONDS = 3
 CHECKED = ./plugin/... ./build/example ./build/image
 FUZZED = plugin/hosts plugin/services plugin/source plugin/stanza
 
-.PHONY: run build test check unit mutate fuzz kube stock real differential faults image e2e-docker lab lab-down sizes e2e tools node bench clean
+.PHONY: run build test check unit mutate fuzz kube stock real differential faults soak image e2e-docker lab lab-down sizes e2e tools node bench clean
 
 # run serves corefile.example and shows what it answers.
 run: build
@@ -79,6 +79,10 @@ real: kube stock
 faults: kube
 	@cd test && FAULTS_LASTS=30s FAULTS_HOSTILE=10s FAULTS_RELOADS=10000 CGO_ENABLED=0 \
 		$(GO) test -count=1 -v -timeout 60m ./faults
+
+# soak breaks all of it in random order for 20 minutes.
+soak: kube
+	@cd test && FAULTS_SOAK=20m CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 60m -run TestSoak ./faults
 
 # differential asks CoreDNS as it is and ./coredns half a million questions, and changes objects under them for a minute.
 differential: kube stock

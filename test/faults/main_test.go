@@ -16,6 +16,7 @@ import (
 var (
 	lasts   = durationOf("FAULTS_LASTS", 2*time.Second)   // how long each fault lasts
 	hostile = durationOf("FAULTS_HOSTILE", 3*time.Second) // how long hostile questions are asked
+	soak    = durationOf("FAULTS_SOAK", 5*time.Second)
 	reloads = numberOf("FAULTS_RELOADS", 300)
 )
 

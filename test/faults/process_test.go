@@ -82,7 +82,7 @@ func TestReload(t *testing.T) {
 	tr := changes(t)
 	who := account(t)
 	text := corefileOf(cluster.Kubeconfig(t, api(t).URL, who.Token), "snapshot DIR/snapshot")
-	setConfigMap(t, "kubehosts cluster.local {\nhosts {\n192.0.2.1 live.example.org\n}\n}\n")
+	setConfigMap(t, configMap(0, ""))
 	c := cluster.Run(t, coredns(t), text)
 	a := ask(t, c.Addr, tr)
 	a.heal(t)
@@ -122,7 +122,7 @@ func TestReload(t *testing.T) {
 			if i%2 == 0 {
 				wrong = "bogus\n"
 			}
-			setConfigMap(t, fmt.Sprintf("kubehosts cluster.local {\n%sttl %d\nhosts {\n192.0.2.1 live.example.org\n}\n}\n", wrong, i))
+			setConfigMap(t, configMap(i, wrong))
 		}
 		return a.heal(t)
 	})
