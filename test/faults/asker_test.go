@@ -145,7 +145,7 @@ func (a *asker) counted(t *testing.T, name string, do func() (healed time.Durati
 	r := row{fault: name, asked: a.asked.Load() - asked, failed: a.failed.Load() - failed, wrong: a.wrong.Load() - wrong, heal: healed}
 	r.rate = float64(r.asked) / time.Since(start).Seconds()
 	table.add(r)
-	if r.asked == 0 || r.failed != 0 || r.wrong != 0 {
+	if !stock && (r.asked == 0 || r.failed != 0 || r.wrong != 0) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		t.Errorf("%s: %d queries, %d failed, %d wrong: %q", name, r.asked, r.failed, r.wrong, a.said)

@@ -70,6 +70,9 @@ func (h held) check(t *testing.T, c *cluster.CoreDNS) {
 	now := holds(t, c)
 	t.Logf("files %d to %d, goroutines %d to %d, memory %d to %d MiB", h.files, now.files, h.goroutines, now.goroutines, h.bytes>>20, now.bytes>>20)
 	const few, much = 20, 64 << 20
+	if stock {
+		return
+	}
 	if now.files > h.files+few || now.goroutines > h.goroutines+few || now.bytes > h.bytes+much {
 		t.Errorf("%+v, were %+v", now, h)
 	}
@@ -90,7 +93,7 @@ func TestReload(t *testing.T) {
 	reload := func(i int) {
 		want := "Reloading complete"
 		if i%10 == 9 {
-			c.Write(t, strings.Replace(text, "configmap", "bogus\nconfigmap", 1))
+			c.Write(t, strings.Replace(text, "kubeconfig", "bogus\nkubeconfig", 1))
 			want = "Restart failed"
 		} else if i%10 == 0 {
 			c.Write(t, text)
@@ -114,6 +117,9 @@ func TestReload(t *testing.T) {
 		return a.heal(t)
 	})
 	before.check(t, c)
+	if stock { // which follows no ConfigMap
+		return
+	}
 
 	before = holds(t, c)
 	a.counted(t, "200 edits of the ConfigMap, every other one wrong", func() time.Duration {

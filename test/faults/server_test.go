@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kubehosts/kubehosts/test/cluster"
+	"github.com/miekg/dns"
 )
 
 const corefile = `.:PORT {
@@ -26,8 +27,27 @@ const corefile = `.:PORT {
 }
 `
 
+const stockCorefile = `.:PORT {
+	bind 127.0.0.1
+	errors
+	ready READY
+	prometheus METRICS
+	hosts {
+		192.0.2.1 live.example.org
+		fallthrough
+	}
+	kubernetes cluster.local in-addr.arpa {
+		kubeconfig KUBECONFIG
+	}
+}
+`
+
 func corefileOf(kubeconfig string, options ...string) string {
-	return strings.NewReplacer("KUBECONFIG", kubeconfig, "OPTIONS", strings.Join(options, "\n")).Replace(corefile)
+	text := corefile
+	if stock {
+		text = stockCorefile
+	}
+	return strings.NewReplacer("KUBECONFIG", kubeconfig, "OPTIONS", strings.Join(options, "\n")).Replace(text)
 }
 
 // The API server goes away in every way, and comes back; the last state serves throughout.
@@ -64,11 +84,14 @@ func TestAPIServer(t *testing.T) {
 		most := 4 * (3 + int(took/(800*time.Millisecond)))
 		requests, connections = len(api(t).Audit(t, who))-requests, gate.Accepted()-connections
 		t.Logf("%s: %d requests and %d connections in %v", f.name, requests, connections, took.Round(time.Millisecond))
-		if requests > most || connections > most {
+		if !stock && (requests > most || connections > most) {
 			t.Errorf("%s: %d requests and %d connections in %v, want at most %d", f.name, requests, connections, took, most)
 		}
 	}
 	a.end()
+	if stock { // what follows is about kubehosts's own metrics and its patience
+		return
+	}
 
 	// Slow, but there.
 	proxy.Delay = 2 * time.Second
@@ -105,7 +128,7 @@ func TestStart(t *testing.T) {
 	text := corefileOf(cluster.Kubeconfig(t, gate.URL, account(t).Token), "snapshot "+t.TempDir()+"/snapshot")
 	c := cluster.Run(t, coredns(t), text)
 	cluster.Eventually(t, bound, func() (bool, string) {
-		return c.Metric(t, "coredns_kubehosts_snapshot_size_bytes") > 0, "a snapshot"
+		return stock || c.Metric(t, "coredns_kubehosts_snapshot_size_bytes") > 0, "a snapshot"
 	})
 
 	// What the snapshot holds is at most six seconds old, which is declared, and then as old as the fault lasts.
@@ -117,13 +140,14 @@ func TestStart(t *testing.T) {
 	d := cluster.Launch(t, coredns(t), text)
 	udp := cluster.Dial(t, "udp", d.Addr)
 	for {
-		if m, err := udp.Ask(still, 1); err == nil && len(m.Answer) == 1 {
+		if m, err := udp.Ask(still, dns.TypeA); err == nil && (stock || len(m.Answer) == 1) {
 			break
 		}
 		if time.Since(start) > bound {
 			t.Fatal("no answer")
 		}
-		udp = cluster.Dial(t, "udp", d.Addr)
+		udp.Close()
+		udp = cluster.Dial(t, "udp", d.Addr) // a socket that was refused may go on being so
 	}
 	t.Logf("the first answer comes %v after the start", time.Since(start).Round(time.Millisecond))
 	a := ask(t, d.Addr, tr)
