@@ -215,3 +215,54 @@ func TestSnapshotClaimed(t *testing.T) {
 		return strings.Contains(c.Log(), "is that of dns://.:"), "why coredns does not start"
 	})
 }
+
+// A file that is no snapshot, or that can't be written, is told once, and all else works.
+func TestSnapshotRefused(t *testing.T) {
+	objects(t, shop)
+	setConfigMap(t, stanza(live("10.9.0.1")))
+	t.Cleanup(func() { removeConfigMap(t) })
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"damaged": "\x1f\x8b and then nothing of the kind", "foreign": "apiVersion: v1\nkind: Service\n", "empty": "", "binary": "\x00\x01\x02",
+	} {
+		cluster.WriteFile(t, dir+"/"+name, text)
+	}
+	if err := os.Mkdir(dir+"/folder", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	kubeconfig := cluster.Kubeconfig(t, api(t).URL, account(t).Token)
+	for _, tt := range []struct {
+		file, want string
+		mends      bool // it is replaced by a good one
+	}{
+		{"damaged", "Snapshot can't be used", true},
+		{"foreign", "Snapshot can't be used", true},
+		{"empty", "Snapshot can't be used", true},
+		{"binary", "Snapshot can't be used", true},
+		{"folder", "Snapshot can't be used", false},
+		{"missing/snapshot", "Snapshot not written", false},
+	} {
+		t.Run(tt.file, func(t *testing.T) {
+			c := cluster.Run(t, coredns(t), strings.NewReplacer("KUBECONFIG", kubeconfig, "FILE", dir+"/"+tt.file).Replace(snapshotCorefile))
+			udp := cluster.Dial(t, "udp", c.Addr)
+			cluster.Eventually(t, bound, func() (bool, string) {
+				return c.Metric(t, "coredns_kubehosts_snapshot_errors_total") > 0, "an error in the metrics"
+			})
+			if ip, err := address(udp, serviceName); ip != serviceIP {
+				t.Errorf("%s is %q: %v", serviceName, ip, err)
+			}
+			awaitLive(t, udp, "10.9.0.1")
+			if tt.mends {
+				cluster.Eventually(t, bound, func() (bool, string) {
+					return c.Metric(t, "coredns_kubehosts_snapshot_size_bytes") > 0, "a good snapshot in its place"
+				})
+			}
+			if n := strings.Count(c.Log(), tt.want); n != 1 || !strings.Contains(c.Log(), dir+"/"+tt.file) {
+				t.Errorf("%q is %d times in the log, want once, with the file", tt.want, n)
+			}
+			if n := strings.Count(c.Log(), "[ERROR]"); n > 2 {
+				t.Errorf("%d errors in the log", n)
+			}
+		})
+	}
+}
