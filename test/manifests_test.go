@@ -50,6 +50,7 @@ func kubeadm(t *testing.T, repository string) string {
 func TestManifests(t *testing.T) {
 	a := api(t)
 	before := kubeadm(t, "")
+	a.Delete(t, before) // what tests before this one left
 	a.Create(t, before) // the overlay of that name is for what is there
 	t.Cleanup(func() { a.Delete(t, before) })
 	for folder, kinds := range map[string]string{
@@ -87,6 +88,7 @@ func TestManifestsKubeadm(t *testing.T) {
 	a, ctx := api(t), context.Background()
 	before := kubeadm(t, "")
 	overlay := kustomize(t, "kubeadm")
+	a.Delete(t, before) // what tests before this one left
 	a.Create(t, before)
 	t.Cleanup(func() { a.Delete(t, overlay); a.Delete(t, before) })
 
