@@ -572,6 +572,25 @@ func TestConfigMapCache(t *testing.T) {
 	}
 }
 
+// A process that starts while the ConfigMap is wrong serves the Corefile's stanza, and the ConfigMap's once that is right.
+func TestConfigMapWrongAtStart(t *testing.T) {
+	setConfigMap(t, stanza(live("10.9.0.1"), "bogus"))
+	t.Cleanup(func() { removeConfigMap(t) })
+	objects(t, shop)
+	kubeconfig := cluster.Kubeconfig(t, api(t).URL, account(t).Token)
+	c := cluster.Run(t, coredns(t), strings.ReplaceAll(followCorefile, "KUBECONFIG", kubeconfig))
+	client := cluster.Dial(t, "udp", c.Addr)
+	cluster.Eventually(t, bound, func() (bool, string) {
+		return c.Metric(t, "coredns_kubehosts_stanza_rejected_total") == 1, "a refused ConfigMap"
+	})
+	awaitLive(t, client, firstIP)
+	if got, err := address(client, serviceName); got != serviceIP {
+		t.Errorf("%s is %s, want %s, %v", serviceName, got, serviceIP, err)
+	}
+	setConfigMap(t, stanza(live("10.9.0.1")))
+	awaitLive(t, client, "10.9.0.1")
+}
+
 // An account that may not read the ConfigMap serves the Corefile's stanza, says so, and follows once it may.
 func TestConfigMapForbidden(t *testing.T) {
 	removeConfigMap(t)
