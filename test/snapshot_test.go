@@ -204,6 +204,41 @@ func TestSnapshot(t *testing.T) {
 	})
 }
 
+// The stanza in the snapshot is the last good one, also where the ConfigMap is found to be gone; that known, it is not
+// called stale.
+func TestSnapshotStanza(t *testing.T) {
+	setConfigMap(t, stanza(live("10.9.0.1")))
+	t.Cleanup(func() { removeConfigMap(t) })
+	corefile := strings.NewReplacer("KUBECONFIG", cluster.Kubeconfig(t, api(t).URL, account(t).Token), "FILE", t.TempDir()+"/snapshot").Replace(snapshotCorefile)
+	c := cluster.Run(t, coredns(t), corefile)
+	awaitLive(t, cluster.Dial(t, "udp", c.Addr), "10.9.0.1")
+	cluster.Eventually(t, bound, func() (bool, string) {
+		return c.Metric(t, "coredns_kubehosts_snapshot_timestamp_seconds") > 0, "a snapshot"
+	})
+	removeConfigMap(t)
+	d := cluster.Run(t, coredns(t), corefile)
+	udp := cluster.Dial(t, "udp", d.Addr)
+	cluster.Eventually(t, bound, func() (bool, string) {
+		m, code, _ := edeOf(t, udp, liveName, dns.TypeA)
+		if len(m.Answer) != 1 || m.Answer[0].(*dns.A).A.String() != "10.9.0.1" {
+			t.Fatalf("the last good stanza does not serve:\n%s", m)
+		}
+		return code == -1, "an answer that is not stale"
+	})
+	if n := d.Metric(t, "coredns_kubehosts_stanza_rejected"); n != 1 {
+		t.Errorf("stanza_rejected is %v while the ConfigMap is gone", n)
+	}
+
+	// A Corefile that the stanza reaches out of serves its own.
+	e := cluster.Run(t, coredns(t), strings.Replace(corefile, "kubehosts cluster.local", "kubehosts other.local", 1))
+	if ip, err := address(cluster.Dial(t, "udp", e.Addr), liveName); ip != firstIP {
+		t.Errorf("%s is %q, want the Corefile's: %v", liveName, ip, err)
+	}
+	if !strings.Contains(e.Log(), "does not go with this Corefile") {
+		t.Error("nothing in the log about a stanza that reaches too far")
+	}
+}
+
 // Two server blocks can't keep one file, and a Corefile says so.
 func TestSnapshotClaimed(t *testing.T) {
 	kubeconfig := cluster.Kubeconfig(t, api(t).URL, account(t).Token)
