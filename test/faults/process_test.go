@@ -170,7 +170,7 @@ func TestSnapshotVolume(t *testing.T) {
 	dir := t.TempDir()
 	// A volume of its own, which goes with the process.
 	script := filepath.Join(t.TempDir(), "coredns")
-	err := os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\nexec unshare --mount sh -c 'mount -t tmpfs -o size=64k tmpfs %s && exec %s \"$@\"' sh \"$@\"\n", dir, coredns(t)), 0o755)
+	err := os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\nexec unshare --mount --map-root-user sh -c 'mount -t tmpfs -o size=64k tmpfs %s && exec %s \"$@\"' sh \"$@\"\n", dir, coredns(t)), 0o755)
 	if err != nil {
 		t.Fatal(err)
 	}
