@@ -80,9 +80,10 @@ faults: kube
 	@cd test && FAULTS_LASTS=30s FAULTS_HOSTILE=10s FAULTS_RELOADS=10000 CGO_ENABLED=0 \
 		$(GO) test -count=1 -v -timeout 60m ./faults
 
-# soak breaks all of it in random order for 20 minutes.
+# soak breaks all of it in random order for as long.
+SOAK = 20m
 soak: kube
-	@cd test && FAULTS_SOAK=20m CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 60m -run TestSoak ./faults
+	@cd test && FAULTS_SOAK=$(SOAK) CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 60m -run TestSoak ./faults
 
 # differential asks CoreDNS as it is and ./coredns half a million questions, and changes objects under them for a minute.
 differential: kube stock
