@@ -65,30 +65,32 @@ kube: build
 	@echo "building etcd and kube-apiserver from Go modules (the first time: about four minutes)"
 	@cd test && CGO_ENABLED=0 $(GO) build $(PLAIN) -ldflags='-s -w' -o bin/kube ./kube
 
+# real runs ./coredns against them.
+real: kube
+	@echo "tests with the real API server"
+	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v . ./cluster
+
+# What follows takes a minute each, which is what .ci/run does after `make test`. FULL=1 is the whole of it.
+
 # stock builds CoreDNS as it is released, to compare with.
 stock: build
 	@CGO_ENABLED=0 $(GO) build -o test/bin/stock github.com/coredns/coredns
 
-# real runs ./coredns against the real API server, and asks stock the same questions.
-real: kube stock
-	@echo "tests with the real API server"
-	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v . ./cluster ./differential
-	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v ./faults
+# differential asks stock and ./coredns the same. In full: half a million questions, and a minute of changes under them.
+differential: kube stock
+	@echo "the same questions to stock and ./coredns"
+	@cd test && $(if $(FULL),DIFFERENTIAL_QUESTIONS=520000 DIFFERENTIAL_CHANGE=60s) CGO_ENABLED=0 \
+		$(GO) test -count=1 -v -timeout 60m ./differential
 
-# faults breaks what ./coredns depends on for longer than test does, and reads its Corefile ten thousand times.
+# faults breaks what ./coredns depends on. In full: each for half a minute, and a Corefile that is read ten thousand times.
 faults: kube
-	@cd test && FAULTS_LASTS=30s FAULTS_HOSTILE=10s FAULTS_RELOADS=10000 CGO_ENABLED=0 \
+	@echo "faults of all that ./coredns depends on"
+	@cd test && $(if $(FULL),FAULTS_LASTS=30s FAULTS_HOSTILE=10s FAULTS_RELOADS=10000) CGO_ENABLED=0 \
 		$(GO) test -count=1 -v -timeout 60m ./faults
 
-# soak breaks all of it in random order for as long.
-SOAK = 20m
+# soak breaks all of it in random order. In full: for 20 minutes.
 soak: kube
-	@cd test && FAULTS_SOAK=$(SOAK) CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 60m -run TestSoak ./faults
-
-# differential asks CoreDNS as it is and ./coredns half a million questions, and changes objects under them for a minute.
-differential: kube stock
-	@cd test && DIFFERENTIAL_QUESTIONS=520000 DIFFERENTIAL_CHANGE=60s CGO_ENABLED=0 \
-		$(GO) test -count=1 -v -timeout 60m ./differential
+	@cd test && FAULTS_SOAK=$(if $(FULL),20m,60s) CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 60m -run TestSoak ./faults
 
 # image packs build/image/out/kubehosts.tar and kubehosts-slim.tar, for `docker load` or `ctr images import`, without a
 # container engine. ARCHES="amd64 arm64" makes them for both.
