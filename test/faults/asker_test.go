@@ -113,8 +113,16 @@ func (a *asker) say(format string, args ...any) {
 	}
 }
 
-// heal waits until a change that was stored after now is answered.
+// heal waits until a change that was stored after now is answered, and returns how long that took. It then waits for one
+// more, as the first may come of a list whose watch has yet to begin.
 func (a *asker) heal(t *testing.T) time.Duration {
+	t.Helper()
+	took := a.awaitChange(t)
+	a.awaitChange(t)
+	return took
+}
+
+func (a *asker) awaitChange(t *testing.T) time.Duration {
 	t.Helper()
 	before := a.truth.newest()
 	return cluster.Eventually(t, bound, func() (bool, string) {
