@@ -2,6 +2,7 @@ package kubehosts
 
 import (
 	"context"
+	"encoding/binary"
 	"net/netip"
 	"strings"
 
@@ -72,7 +73,25 @@ type question struct {
 
 func newQuestion(r *dns.Msg) question {
 	name := r.Question[0].Name
-	return question{msg: r, name: name, lower: strings.ToLower(name), qtype: r.Question[0].Qtype}
+	return question{msg: r, name: name, lower: toLower(name), qtype: r.Question[0].Qtype}
+}
+
+// toLower is strings.ToLower, eight bytes at a time: nearly every name is in lower case already, and to find that out byte
+// by byte was a tenth of the time of an answer.
+func toLower(name string) string {
+	if len(name) < 8 {
+		return strings.ToLower(name)
+	}
+	for at := 0; at < len(name); at += 8 {
+		at := min(at, len(name)-8)
+		x := binary.LittleEndian.Uint64([]byte(name[at : at+8]))
+		const ones = 0x0101010101010101
+		// The top bit of each byte: of x beyond ASCII, from 'A' on, and behind 'Z'.
+		if beyond, from, behind := x, x+(0x80-'A')*ones, x+(0x80-'Z'-1)*ones; (beyond|from&^behind)&(0x80*ones) != 0 {
+			return strings.ToLower(name)
+		}
+	}
+	return name
 }
 
 // as returns name in the spelling of the query, which ends in it.
@@ -166,7 +185,8 @@ func (q *question) reverse(z *zone, l *live, s *services.State) *dns.Msg {
 	if !ok {
 		return nil
 	}
-	names := l.pointers(s, a)
+	var one [1]pointer // nearly always
+	names := l.pointers(one[:0], s, a)
 	switch {
 	case len(names) == 0:
 		return nil
@@ -176,8 +196,8 @@ func (q *question) reverse(z *zone, l *live, s *services.State) *dns.Msg {
 	return q.pointers(names)
 }
 
-// pointers returns the PTR records' targets for the address a.
-func (l *live) pointers(s *services.State, a netip.Addr) (names []pointer) {
+// pointers appends the PTR records' targets for the address a.
+func (l *live) pointers(names []pointer, s *services.State, a netip.Addr) []pointer {
 	s.Pointers(a, &l.opts, func(p services.Pointer) bool {
 		var buf [255]byte
 		b := append(p.AppendTo(buf[:0]), '.')

@@ -70,8 +70,18 @@ func (q *question) addresses4(match *services.Match, ttl uint32) *dns.Msg {
 	}
 	n = min(n, maxRecords)
 	rrs, slab, m := q.slab4(n)
-	seen := seenOf[netip.Addr](match)
 	i := 0
+	if match.Whole() {
+		for block := range match.Blocks {
+			for j := range min(block.Len4(), n-i) {
+				rrs[i] = slab[i].init(q.name, ttl, block.At4(j))
+				i++
+			}
+		}
+		m.Answer = rrs[:i]
+		return m
+	}
+	seen := seenOf[netip.Addr](match)
 	for member := range match.Members {
 		if !member.Addr.Is4() || !first(seen, member.Addr) {
 			continue
@@ -94,8 +104,18 @@ func (q *question) addresses6(match *services.Match, ttl uint32) *dns.Msg {
 	}
 	n = min(n, maxRecords)
 	rrs, slab, m := q.slab6(n)
-	seen := seenOf[netip.Addr](match)
 	i := 0
+	if match.Whole() {
+		for block := range match.Blocks {
+			for j := range min(block.Len6(), n-i) {
+				rrs[i] = slab[i].init(q.name, ttl, block.At6(j))
+				i++
+			}
+		}
+		m.Answer = rrs[:i]
+		return m
+	}
+	seen := seenOf[netip.Addr](match)
 	for member := range match.Members {
 		if member.Addr.Is4() || !first(seen, member.Addr) {
 			continue
@@ -166,6 +186,9 @@ func (q *question) srv(match *services.Match, z *zone, ttl uint32) *dns.Msg {
 	weight := srvWeight(pairs)
 	pairs, n4, n6 = min(pairs, maxRecords), min(n4, maxRecords), min(n6, maxRecords)
 	tail := q.serviceName(match.Service(), z)
+	if m := q.srvPairs(match, pairs, n4, n6, tail, ttl, weight); m != nil {
+		return m
+	}
 	b := srvBuilder{
 		owner:  q.name,
 		ttl:    ttl,
@@ -188,6 +211,61 @@ func (q *question) srv(match *services.Match, z *zone, ttl uint32) *dns.Msg {
 	m.Answer = b.rrs[:b.answers:b.answers]
 	m.Extra = b.rrs[pairs:b.extra]
 	return m
+}
+
+// srvPair is an SRV record and the address of its target.
+type srvPair struct {
+	srv dns.SRV
+	a   recordA
+}
+
+// srvPairs is srv for what nearly every headless Service is: endpoints with one port and an IPv4 address, after which they
+// are named. It returns nil for any other. It takes half the time of srvBuilder and an allocation less.
+func (q *question) srvPairs(match *services.Match, pairs, n4, n6 int, service string, ttl uint32, weight uint16) *dns.Msg {
+	if match.Outcome != services.OfEndpoints || !match.Whole() || pairs != n4 || n6 > 0 || pairs >= maxRecords || len(service) > 255 {
+		return nil
+	}
+	for block := range match.Blocks {
+		if !block.Unnamed() || onlyPort(match, block) == 0 {
+			return nil
+		}
+	}
+	rrs, slab := make([]dns.RR, 2*pairs), make([]srvPair, pairs)
+
+	// The targets are parts of one string, which is not written again once a target was cut from it. Each is made ahead of
+	// the Service's name and copied with it.
+	const room = len("255-255-255-255.")
+	var names strings.Builder
+	names.Grow((room + len(service)) * pairs)
+	var target [room + 255]byte
+	end := room + copy(target[room:], service)
+	i := 0
+	for block := range match.Blocks {
+		port := onlyPort(match, block)
+		for j := range block.Len4() {
+			ip := block.At4(j)
+			start := names.Len()
+			names.Write(target[services.PutLabel(target[:room], ip):end])
+			name := names.String()[start:]
+			pair := &slab[i]
+			pair.srv = dns.SRV{
+				Hdr:    dns.RR_Header{Name: q.name, Rrtype: dns.TypeSRV, Class: dns.ClassINET, Ttl: ttl},
+				Weight: weight, Port: port, Target: name,
+			}
+			rrs[i], rrs[pairs+i] = &pair.srv, pair.a.init(name, ttl, ip)
+			i++
+		}
+	}
+	m := q.reply()
+	m.Answer, m.Extra = rrs[:pairs:pairs], rrs[pairs:]
+	return m
+}
+
+// onlyPort returns the number of a block's one port that the name asks for, 0 if it has none.
+func onlyPort(match *services.Match, block services.Block) uint16 {
+	ports := match.BlockPorts(block)
+	ports.Next()
+	return ports.Number()
 }
 
 // serviceName returns the name of a Service in the zone, spelled as the query spells the zone.

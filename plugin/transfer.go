@@ -156,7 +156,7 @@ func (w *zoneWriter) pointers() {
 		if err != nil || !inZone(owner, w.z.name) || !first(seen, a) {
 			continue
 		}
-		for _, p := range w.l.pointers(w.s, a) {
+		for _, p := range w.l.pointers(nil, w.s, a) {
 			w.ch <- []dns.RR{&dns.PTR{
 				Hdr: dns.RR_Header{Name: owner, Rrtype: dns.TypePTR, Class: dns.ClassINET, Ttl: p.ttl},
 				Ptr: p.name,

@@ -92,6 +92,37 @@ func (m *Match) Members(yield func(Member) bool) {
 	}
 }
 
+// Block is what a Service or an EndpointSlice has as a whole: its addresses, and the ports that all of them share.
+type Block struct {
+	Addrs
+	slice *Slice // nil for a Service
+	ports portSet
+}
+
+// Whole reports whether Members yields all that there is in Blocks, each address and each name once. It is so for nearly
+// every name.
+func (m *Match) Whole() bool { return !m.repeats && !m.narrow() && m.Outcome != OfPod }
+
+// Blocks yields what Members does where Whole is true, an object at a time: a call for each endpoint was a third of the
+// time of an answer with ten.
+func (m *Match) Blocks(yield func(Block) bool) {
+	if m.Outcome == OfService {
+		yield(Block{Addrs: m.service.Addrs(), ports: m.service.ports})
+		return
+	}
+	for _, s := range m.slices {
+		if s.ports.has(m.port, m.protocol) && !yield(Block{s.Addrs(), s, s.ports}) {
+			return
+		}
+	}
+}
+
+// Unnamed reports whether the endpoints of the block are all named after their addresses.
+func (b Block) Unnamed() bool { return b.slice != nil && b.slice.names == "" && b.slice.suffix == "" }
+
+// BlockPorts walks those ports of b, one of Blocks, that the name asks for.
+func (m *Match) BlockPorts(b Block) Ports { return Ports{b.ports.iter(), m.port, m.protocol} }
+
 // AppendLabel appends the label under which the endpoint stands below its Service; for an imported one, two labels.
 func (e Member) AppendLabel(b []byte) []byte {
 	if e.name != "" {
@@ -100,6 +131,26 @@ func (e Member) AppendLabel(b []byte) []byte {
 		b = appendDerived(b, e.Addr)
 	}
 	return append(b, e.suffix...)
+}
+
+// PutLabel writes the label of an endpoint that is named after the address ip, and a dot, to the end of b, which has room
+// for 16 bytes, and returns where it begins. It takes half the time of AppendLabel.
+func PutLabel(b []byte, ip [4]byte) (start int) {
+	at := len(b) - 1
+	b[at] = '.'
+	for i := 3; i >= 0; i-- {
+		n := ip[i]
+		for more := true; more; more = n > 0 {
+			at--
+			b[at] = '0' + n%10
+			n /= 10
+		}
+		if i > 0 {
+			at--
+			b[at] = '-'
+		}
+	}
+	return at
 }
 
 // Ports walks those ports of e, one of Members, that the name asks for.
