@@ -7,6 +7,7 @@ require (
 	github.com/coredns/coredns v1.15.0
 	github.com/miekg/dns v1.1.73
 	go.etcd.io/etcd/server/v3 v3.7.3
+	golang.org/x/perf v0.0.0-20250813145418-2f7363a06fe1
 	k8s.io/component-base v0.37.2
 	k8s.io/kubernetes v1.37.2
 	sigs.k8s.io/kustomize/api v0.21.1
@@ -14,11 +15,14 @@ require (
 	sigs.k8s.io/mcs-api v0.5.2
 )
 
+require github.com/google/pprof v0.0.0-20260402051712-545e8a4df936 // indirect
+
 require (
 	github.com/JeffAshton/win_pdh v0.0.0-20161109143554-76bb4ee9f0ab // indirect
 	github.com/MakeNowJust/heredoc v1.0.0 // indirect
 	github.com/Microsoft/go-winio v0.6.2 // indirect
 	github.com/Microsoft/hnslib v0.1.3 // indirect
+	github.com/aclements/go-moremath v0.0.0-20210112150236-f10218a38794 // indirect
 	github.com/alexflint/go-filemutex v1.3.0 // indirect
 	github.com/apparentlymart/go-cidr v1.1.1 // indirect
 	github.com/chai2010/gettext-go v1.0.2 // indirect

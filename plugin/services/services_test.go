@@ -536,3 +536,13 @@ func TestImpossibleObjects(t *testing.T) {
 		t.Errorf("the others: %s", got)
 	}
 }
+
+func TestPutLabel(t *testing.T) {
+	for _, a := range []string{"0.0.0.0", "10.0.0.1", "9.99.100.255", "255.255.255.255"} {
+		var buf [16]byte
+		got := string(buf[PutLabel(buf[:], ip(a).As4()):])
+		if want := string(appendDerived(nil, ip(a))) + "."; got != want {
+			t.Errorf("%s is %s, want %s", a, got, want)
+		}
+	}
+}

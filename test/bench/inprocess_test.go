@@ -1,13 +1,16 @@
-package test
+package bench
 
 import (
-	"bufio"
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
+	"os/exec"
 	goruntime "runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -16,22 +19,24 @@ import (
 	"github.com/coredns/coredns/plugin"
 	_ "github.com/coredns/coredns/plugin/hosts"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
+	"github.com/miekg/dns"
+	"golang.org/x/perf/benchfmt"
+	"golang.org/x/perf/benchmath"
+
 	_ "github.com/kubehosts/kubehosts/plugin"
 	"github.com/kubehosts/kubehosts/test/cluster"
-	"github.com/miekg/dns"
-	core "k8s.io/api/core/v1"
-	discovery "k8s.io/api/discovery/v1"
-	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// The size of the world that is served, and of the hosts file.
+// ServeDNS in process, without a network. The benchmarks measure one plugin, which the environment names, in a process of
+// its own: another's objects would be marked by the same collector. By themselves they measure kubehosts.
 const (
-	benchServices  = 8000 // every other one is headless
-	benchEndpoints = 10   // of each
-	benchSpaces    = 80   // namespaces
-	benchHosts     = 100_000
+	envPlugin     = "BENCH_PLUGIN"     // kubehosts, kubernetes or hosts
+	envKubeconfig = "BENCH_KUBECONFIG" // leads to the objects
+	envServices   = "BENCH_SERVICES"   // how many there are
 )
+
+// The rounds in which the contenders take turns, so that what the machine does besides falls on both.
+const rounds = 5
 
 // grabbed is the handler that stands first in the last server block that was set up.
 var grabbed plugin.Handler
@@ -70,26 +75,7 @@ func handler(b *testing.B, stanza string) plugin.Handler {
 	return grabbed
 }
 
-// contender is a plugin in the race, with the memory that it took to load it.
-type contender struct {
-	name string
-	plugin.Handler
-	heap uint64 // bytes
-}
-
-// contenders loads both plugins, one after the other, each with the stanza that write makes of its name.
-func contenders(b *testing.B, stock string, write func(name string) string) []contender {
-	b.Helper()
-	var all []contender
-	for _, name := range []string{"kubehosts", stock} {
-		before := heap()
-		h := handler(b, write(name))
-		all = append(all, contender{name, h, heap() - before})
-	}
-	return all
-}
-
-// heap is what is live after a collection.
+// heap is what is live after a collection, in bytes.
 func heap() uint64 {
 	goruntime.GC()
 	goruntime.GC() // finalizers and pools
@@ -133,145 +119,107 @@ func reply(b *testing.B, h plugin.Handler, q *dns.Msg) string {
 	return cluster.Text(w.reply)
 }
 
-// race measures how long each contender takes for the questions that name gives, one after the other, having made sure
-// that all give the same answers, with rcode and the number of records that the question is meant to have.
-func race(b *testing.B, what string, all []contender, qtype uint16, rcode, records int, name func(i int) string) {
+// race measures how long h takes for the questions that name gives, one after the other, having made sure that the answers
+// have rcode and the number of records that the question is meant to have. It prints what they were, to be compared.
+func race(b *testing.B, what string, h plugin.Handler, qtype uint16, rcode, records int, name func(i int) string) {
 	b.Helper()
-	questions := make([]*dns.Msg, 1000)
-	for i := range questions {
-		questions[i] = new(dns.Msg).SetQuestion(name(i), qtype)
-	}
-	for _, q := range questions[:20] {
-		want := reply(b, all[0], q)
-		if n := strings.Count(want, "\n") - strings.Count(want, "\na"); !strings.HasPrefix(want, dns.RcodeToString[rcode]) || n != records {
-			b.Fatalf("%s: %s", q.Question[0].String(), want)
+	b.Run(what, func(b *testing.B) {
+		questions := make([]*dns.Msg, 1000)
+		for i := range questions {
+			questions[i] = new(dns.Msg).SetQuestion(name(i), qtype)
 		}
-		for _, c := range all[1:] {
-			if got := reply(b, c, q); got != want {
-				b.Fatalf("%s: %s says\n%s\n%s says\n%s", q.Question[0].String(), all[0].name, want, c.name, got)
+		sum := sha256.New()
+		for _, q := range questions[:20] {
+			got := reply(b, h, q)
+			if n := strings.Count(got, "\n") - strings.Count(got, "\na"); !strings.HasPrefix(got, dns.RcodeToString[rcode]) || n != records {
+				b.Fatalf("%s: %s", q.Question[0].String(), got)
+			}
+			fmt.Fprintln(sum, got)
+		}
+		fmt.Printf("%s%s %x\n", answersLine, what, sum.Sum(nil))
+		b.ReportAllocs()
+		w, ctx, i := &drop{}, context.Background(), 0
+		for b.Loop() {
+			h.ServeDNS(ctx, w, questions[i])
+			if i++; i == len(questions) {
+				i = 0
 			}
 		}
-	}
-	for _, c := range all {
-		b.Run(what+"/"+c.name, func(b *testing.B) {
-			b.ReportAllocs()
-			w, ctx, i := &drop{}, context.Background(), 0
-			for b.Loop() {
-				c.ServeDNS(ctx, w, questions[i])
-				if i++; i == len(questions) {
-					i = 0
-				}
-			}
-		})
-	}
+	})
 }
 
-// world makes the objects: Service svc-I in namespace ns-(I mod 80), with cluster IPs where I is even.
-func world() *objectServer {
-	s := &objectServer{objects: map[string][]runtime.Object{}}
-	add := func(kind string, o runtime.Object) { s.objects[kind] = append(s.objects[kind], o) }
-	for i := range benchSpaces {
-		add("namespaces", &core.Namespace{ObjectMeta: object("", fmt.Sprintf("ns-%d", i), i)})
+// answersLine begins a line that says which answers were given.
+const answersLine = "Answers "
+
+// subject is the plugin that is measured.
+func subject() string {
+	if name := os.Getenv(envPlugin); name != "" {
+		return name
 	}
-	for i := range benchServices {
-		space, name := fmt.Sprintf("ns-%d", i%benchSpaces), fmt.Sprintf("svc-%d", i)
-		svc := &core.Service{ObjectMeta: object(space, name, i), Spec: core.ServiceSpec{
-			Type: core.ServiceTypeClusterIP, ClusterIP: core.ClusterIPNone, ClusterIPs: []string{core.ClusterIPNone},
-			Selector: map[string]string{"app": name},
-			Ports:    []core.ServicePort{{Name: "http", Protocol: core.ProtocolTCP, Port: 80}},
-		}}
-		if i%2 == 0 {
-			svc.Spec.ClusterIP = clusterIP(i)
-			svc.Spec.ClusterIPs = []string{clusterIP(i)}
-		}
-		add("services", svc)
-		slice := &discovery.EndpointSlice{
-			ObjectMeta:  object(space, name+"-x2zf8", i),
-			AddressType: discovery.AddressTypeIPv4,
-			Ports:       []discovery.EndpointPort{{Name: new("http"), Protocol: new(core.ProtocolTCP), Port: new(int32(8080))}},
-		}
-		slice.Labels[discovery.LabelServiceName] = name
-		for e := range benchEndpoints {
-			n := i*benchEndpoints + e
-			slice.Endpoints = append(slice.Endpoints, discovery.Endpoint{
-				Addresses:  []string{fmt.Sprintf("10.%d.%d.%d", 128+n>>16, n>>8&255, n&255)},
-				Conditions: discovery.EndpointConditions{Ready: new(true), Serving: new(true), Terminating: new(false)},
-				NodeName:   new(fmt.Sprintf("node-%d", n%250)),
-				TargetRef:  &core.ObjectReference{Kind: "Pod", Namespace: space, Name: fmt.Sprintf("%s-5d89d6c7b9-%05d", name, e)},
-			})
-		}
-		add("endpointslices", slice)
-	}
-	return s
+	return "kubehosts"
 }
 
-func object(namespace, name string, i int) meta.ObjectMeta {
-	return meta.ObjectMeta{
-		Namespace: namespace, Name: name, ResourceVersion: fmt.Sprint(i + 1),
-		Labels: map[string]string{"app.kubernetes.io/name": name},
-	}
+// loaded runs the stanza and reports what it holds for n objects.
+func loaded(b *testing.B, stanza string, n int) plugin.Handler {
+	b.Helper()
+	before := heap()
+	h := handler(b, stanza)
+	held := float64(heap() - before)
+	b.Run("memory", func(b *testing.B) {
+		for b.Loop() {
+		}
+		b.ReportMetric(held/float64(n), unitHeld)
+		b.ReportMetric(0, "ns/op")
+	})
+	return h
 }
 
-func clusterIP(i int) string { return fmt.Sprintf("10.96.%d.%d", i>>8, i&255) }
+const unitHeld = "B/object" // heap for an endpoint or a line
 
-// BenchmarkServices asks both plugins for what is in a world of 8,000 Services with 10 endpoints each.
+func kubeStanza(name, kubeconfig string) string {
+	return name + " cluster.local in-addr.arpa {\nkubeconfig " + kubeconfig + "\nstartup_timeout 600s\n}"
+}
+
+// BenchmarkServices asks for what is in a cluster of 8,000 Services with 10 endpoints each.
 func BenchmarkServices(b *testing.B) {
-	kubeconfig := cluster.Kubeconfig(b, world().start(b), "none")
-	all := contenders(b, "kubernetes", func(name string) string {
-		return name + " cluster.local in-addr.arpa {\nkubeconfig " + kubeconfig + "\nstartup_timeout 60s\n}"
-	})
-	for _, c := range all {
-		b.Run("memory/"+c.name, func(b *testing.B) {
-			for b.Loop() {
-			}
-			b.ReportMetric(float64(c.heap)/(1<<20), "MB-heap")
-			b.ReportMetric(float64(c.heap)/(benchServices*benchEndpoints), "B/endpoint")
-			b.ReportMetric(0, "ns/op")
-		})
+	kubeconfig, n := os.Getenv(envKubeconfig), manyServices
+	if kubeconfig == "" {
+		kubeconfig = serve(b, n, bigServices).kubeconfig(b)
+	} else {
+		n, _ = strconv.Atoi(os.Getenv(envServices))
 	}
-	even := func(i int) int { return i * 6 % benchServices }
-	odd := func(i int) int { return even(i) + 1 }
-	service := func(i int) string { return fmt.Sprintf("svc-%d.ns-%d.svc.cluster.local.", i, i%benchSpaces) }
+	h := loaded(b, kubeStanza(subject(), kubeconfig), n*endpointsEach)
+	even := func(i int) string { return serviceName(i * max(2, n/1000) % n &^ 1) }
+	odd := func(i int) string { return serviceName(i*max(2, n/1000)%n | 1) }
+	big := func(i int) string { return fmt.Sprintf("big-%d.ns-0.svc.cluster.local.", i%bigServices) }
 
-	race(b, "ClusterIP-A", all, dns.TypeA, dns.RcodeSuccess, 1, func(i int) string { return service(even(i)) })
-	race(b, "ClusterIP-AAAA", all, dns.TypeAAAA, dns.RcodeSuccess, 0, func(i int) string { return service(even(i)) })
-	race(b, "headless-A-10", all, dns.TypeA, dns.RcodeSuccess, 10, func(i int) string { return service(odd(i)) })
-	race(b, "ClusterIP-SRV", all, dns.TypeSRV, dns.RcodeSuccess, 1, func(i int) string { return "_http._tcp." + service(even(i)) })
-	race(b, "headless-SRV-10", all, dns.TypeSRV, dns.RcodeSuccess, 10, func(i int) string { return "_http._tcp." + service(odd(i)) })
-	race(b, "NXDOMAIN-search", all, dns.TypeA, dns.RcodeNameError, 0, func(i int) string {
-		return fmt.Sprintf("example.com.ns-%d.svc.cluster.local.", i%benchSpaces)
-	})
-	race(b, "PTR", all, dns.TypePTR, dns.RcodeSuccess, 1, func(i int) string {
-		name, _ := dns.ReverseAddr(clusterIP(even(i)))
+	race(b, "ClusterIP-A", h, dns.TypeA, dns.RcodeSuccess, 1, even)
+	if n != manyServices {
+		return
+	}
+	race(b, "ClusterIP-AAAA", h, dns.TypeAAAA, dns.RcodeSuccess, 0, even)
+	race(b, "ClusterIP-SRV", h, dns.TypeSRV, dns.RcodeSuccess, 1, func(i int) string { return "_http._tcp." + even(i) })
+	race(b, "PTR", h, dns.TypePTR, dns.RcodeSuccess, 1, func(i int) string {
+		name, _ := dns.ReverseAddr(clusterIP(i * 8 % n))
 		return name
 	})
+	race(b, "NXDOMAIN-search", h, dns.TypeA, dns.RcodeNameError, 0, func(i int) string {
+		return fmt.Sprintf("example.com.ns-%d.svc.cluster.local.", i%spaces)
+	})
+	race(b, "headless-A-10", h, dns.TypeA, dns.RcodeSuccess, 10, odd)
+	race(b, "headless-A-100", h, dns.TypeA, dns.RcodeSuccess, 100, big)
+	race(b, "headless-SRV-10", h, dns.TypeSRV, dns.RcodeSuccess, 10, func(i int) string { return "_http._tcp." + odd(i) })
+	race(b, "headless-SRV-100", h, dns.TypeSRV, dns.RcodeSuccess, 100, func(i int) string { return "_http._tcp." + big(i) })
 }
 
-// BenchmarkHosts asks both plugins for what is in a hosts file of 100,000 lines.
+// BenchmarkHosts asks for what is in a hosts file of 100,000 lines.
 func BenchmarkHosts(b *testing.B) {
-	address := func(i int) string { return fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255) }
-	path := filepath.Join(b.TempDir(), "hosts")
-	f, err := os.Create(path)
-	if err != nil {
-		b.Fatal(err)
-	}
-	w := bufio.NewWriter(f)
-	for i := range benchHosts {
-		fmt.Fprintf(w, "%s host-%d.example.org\n", address(i), i)
-	}
-	if err := w.Flush(); err != nil {
-		b.Fatal(err)
-	}
-	f.Close()
-	all := contenders(b, "hosts", func(name string) string {
-		if name == "hosts" {
-			return "hosts " + path
-		}
-		return name + " {\nhosts " + path + "\n}"
-	})
-	race(b, "A", all, dns.TypeA, dns.RcodeSuccess, 1, func(i int) string { return fmt.Sprintf("host-%d.example.org.", i*97) })
-	race(b, "PTR", all, dns.TypePTR, dns.RcodeSuccess, 1, func(i int) string {
-		name, _ := dns.ReverseAddr(address(i * 97))
+	const lines = 100_000
+	path := hostsFile(b, b.TempDir(), lines, 0)
+	h := loaded(b, hostsStanza(subject(), path, ""), lines)
+	race(b, "A", h, dns.TypeA, dns.RcodeSuccess, 1, func(i int) string { return hostName(i * 97) })
+	race(b, "PTR", h, dns.TypePTR, dns.RcodeSuccess, 1, func(i int) string {
+		name, _ := dns.ReverseAddr(podIP(i * 97))
 		return name
 	})
 }
@@ -288,5 +236,104 @@ func BenchmarkFloor(b *testing.B) {
 		w.WriteMsg(m)
 		return dns.RcodeSuccess, nil
 	})
-	race(b, "A", []contender{{"floor", floor, 0}}, dns.TypeA, dns.RcodeSuccess, 1, func(int) string { return "svc.ns.svc.cluster.local." })
+	race(b, "A", floor, dns.TypeA, dns.RcodeSuccess, 1, func(int) string { return "svc.ns.svc.cluster.local." })
+}
+
+// figures are what benchmarks measured: the values of each unit by benchmark, and the answers that they gave.
+type figures struct {
+	values  map[string]map[string][]float64
+	answers map[string]string
+}
+
+// measure runs a benchmark for a plugin in a process of its own and adds what it says to f.
+func (f *figures) measure(t *testing.T, benchmark, name, kubeconfig string, services int) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^$", "-test.bench=^"+benchmark+"$", "-test.benchtime=200ms", "-test.timeout=15m")
+	cmd.Env = append(os.Environ(), envPlugin+"="+name, envKubeconfig+"="+kubeconfig, envServices+"="+strconv.Itoa(services))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s of %s: %v\n%s", benchmark, name, err, out)
+	}
+	if f.values == nil {
+		f.values, f.answers = map[string]map[string][]float64{}, map[string]string{}
+	}
+	for line := range bytes.Lines(out) {
+		if rest, ok := strings.CutPrefix(string(line), answersLine); ok {
+			what, sum, _ := strings.Cut(strings.TrimSpace(rest), " ")
+			f.answers[what] = sum
+		}
+	}
+	for r := benchfmt.NewReader(bytes.NewReader(out), name); r.Scan(); {
+		res, ok := r.Result().(*benchfmt.Result)
+		if !ok {
+			continue
+		}
+		_, what, _ := strings.Cut(string(res.Name.Full()), "/")
+		what = strings.TrimSuffix(what, "-"+strconv.Itoa(goruntime.GOMAXPROCS(0)))
+		if f.values[what] == nil {
+			f.values[what] = map[string][]float64{}
+		}
+		for _, v := range res.Values {
+			f.values[what][v.Unit] = append(f.values[what][v.Unit], v.Value)
+		}
+	}
+}
+
+// of returns the median of what was measured, and how far off it may be, as benchstat does.
+func (f *figures) of(what, unit string) (float64, string) {
+	s := benchmath.AssumeNothing.Summary(benchmath.NewSample(slices.Clone(f.values[what][unit]), &benchmath.DefaultThresholds), 0.95)
+	return s.Center, s.PctRangeString()
+}
+
+// TestInProcess is ServeDNS, without a network.
+func TestInProcess(t *testing.T) {
+	kubeconfig := serve(t, manyServices, bigServices).kubeconfig(t)
+	var ours, stock, oursHosts, stockHosts, floor figures
+	for i := range rounds {
+		progress("in process, round %d of %d", i+1, rounds)
+		stock.measure(t, "BenchmarkServices", "kubernetes", kubeconfig, manyServices)
+		ours.measure(t, "BenchmarkServices", "kubehosts", kubeconfig, manyServices)
+		stockHosts.measure(t, "BenchmarkHosts", "hosts", "", 0)
+		oursHosts.measure(t, "BenchmarkHosts", "kubehosts", "", 0)
+		floor.measure(t, "BenchmarkFloor", "", "", 0)
+	}
+	for _, r := range []struct {
+		what, name string
+		faster     float64
+		allocs     float64
+	}{
+		{"ClusterIP-A", "in process: ClusterIP A", 10, 4},
+		{"ClusterIP-AAAA", "ClusterIP AAAA (NODATA)", 10, 4},
+		{"ClusterIP-SRV", "ClusterIP SRV", 10, 4},
+		{"PTR", "PTR", 10, 4},
+		{"NXDOMAIN-search", "NXDOMAIN of the search list", 10, 4},
+		{"headless-A-10", "headless A, 10 endpoints", 15, 6},
+		{"headless-A-100", "headless A, 100 endpoints", 15, 6},
+		{"headless-SRV-10", "headless SRV, 10 endpoints", 15, 6},
+		{"headless-SRV-100", "headless SRV, 100 endpoints", 15, 6},
+	} {
+		compare(t, r.what, r.name, &stock, &ours, r.faster, r.allocs)
+	}
+	compare(t, "A", "hosts A, 100,000 lines", &stockHosts, &oursHosts, 2, 4)
+	compare(t, "PTR", "hosts PTR", &stockHosts, &oursHosts, 2, 4)
+	ns, spread := floor.of("A", "sec/op")
+	allocs, _ := floor.of("A", "allocs/op")
+	table.add("a constant A reply, no plugin", "", fmt.Sprintf("%.2f µs %s, %.0f", ns*1e6, spread, allocs), "", "", false)
+}
+
+// compare adds a row of time and allocations.
+func compare(t *testing.T, what, name string, stock, ours *figures, faster, allocs float64) {
+	t.Helper()
+	if stock.answers[what] == "" || stock.answers[what] != ours.answers[what] {
+		t.Errorf("%s: stock and kubehosts do not give the same answers", name)
+	}
+	text := func(f *figures) (string, float64, float64) {
+		s, spread := f.of(what, "sec/op")
+		n, _ := f.of(what, "allocs/op")
+		return fmt.Sprintf("%.2f µs %s, %.0f", s*1e6, spread, n), s, n
+	}
+	a, stockTime, _ := text(stock)
+	b, ourTime, n := text(ours)
+	ratio := stockTime / ourTime
+	table.add(name+", allocs", a, b, times(ratio), fmt.Sprintf("%.0f times faster, ≤ %.0f allocs", faster, allocs), ratio >= faster && n <= allocs)
 }

@@ -50,7 +50,7 @@ func Launch(t testing.TB, bin, corefile string) *CoreDNS {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		c.stop(syscall.SIGTERM, 10*time.Second)
+		c.Stop()
 		for _, bad := range []string{"panic: ", "Recovered from panic", "WARNING: DATA RACE"} {
 			if strings.Contains(c.Log(), bad) {
 				t.Errorf("%q in the log of coredns", bad)
@@ -62,6 +62,9 @@ func Launch(t testing.TB, bin, corefile string) *CoreDNS {
 	})
 	return c
 }
+
+// Stop ends coredns ahead of the test's end.
+func (c *CoreDNS) Stop() { c.stop(syscall.SIGTERM, 10*time.Second) }
 
 // Write saves a new Corefile. The running coredns learns of it by Reload.
 func (c *CoreDNS) Write(t testing.TB, corefile string) {

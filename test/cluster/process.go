@@ -61,6 +61,12 @@ func (p *Process) stop(sig os.Signal, grace time.Duration) {
 	}
 }
 
+// PID of the child.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Kill ends the child at once.
+func (p *Process) Kill() { p.stop(os.Kill, time.Second) }
+
 // Ended says whether the child has ended.
 func (p *Process) Ended() bool {
 	select {

@@ -1,0 +1,72 @@
+package bench
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// settle is how long a process is left alone until its memory is what it holds: the collector gives back what a start
+// needed over some seconds.
+const settle = 30 * time.Second
+
+// held is what a server holds in the course of a life, in bytes of RssAnon.
+type held struct{ empty, start, steady, relist float64 }
+
+// TestMemory is what a server holds of a cluster of 8,000 Services with 80,000 endpoints.
+func TestMemory(t *testing.T) {
+	empty, full := serve(t, 0, 0), serve(t, manyServices, 0)
+	stock, ours := life(t, "kubernetes", empty, full), life(t, "kubehosts", empty, full)
+	a, b := stock.steady-stock.empty, ours.steady-ours.empty
+	table.add("RssAnon beyond an empty server, 8,000 Services, 80,000 endpoints", mb(a), mb(b), times(a/b), "a fifth of stock's", b <= a/5)
+	table.add("RssAnon of the whole process, steady (empty)", fmt.Sprintf("%s (%s)", mb(stock.steady), mb(stock.empty)),
+		fmt.Sprintf("%s (%s)", mb(ours.steady), mb(ours.empty)), times(stock.steady/ours.steady), "", false)
+	line := func(what string, a, b float64) {
+		text := func(peak, steady float64) string { return fmt.Sprintf("%s, %.2f times steady", mb(peak), peak/steady) }
+		table.add(what, text(a, stock.steady), text(b, ours.steady), times(a/b), "< 1.3 times steady", b < 1.3*ours.steady)
+	}
+	line("its peak during the start", stock.start, ours.start)
+	line("its peak while everything is listed again", stock.relist, ours.relist)
+}
+
+// life starts a server, empty and then with objects, and has it list them again.
+func life(t *testing.T, name string, empty, full *objectServer) (h held) {
+	t.Helper()
+	progress("memory of %s", name)
+	c, _ := run(t, name, kubeStanza(name, empty.kubeconfig(t)))
+	time.Sleep(settle)
+	h.empty = anonymous(t, c.PID())
+	c.Stop()
+
+	c = launch(t, name, kubeStanza(name, full.kubeconfig(t)))
+	stop := peak(t, c.PID())
+	c.WaitReady(t)
+	time.Sleep(settle)
+	h.start, h.steady = stop(), anonymous(t, c.PID())
+
+	stop = peak(t, c.PID())
+	streams := full.sent() + len(resources)
+	full.forget()
+	waitFor(t, 2*time.Minute, func() bool { return full.sent() >= streams })
+	time.Sleep(10 * time.Second) // what was sent is still read
+	h.relist = stop()
+	c.Stop()
+	return h
+}
+
+// TestStart is how long a server takes from its start to its readiness.
+func TestStart(t *testing.T) {
+	kubeconfig := serve(t, manyServices, 0).kubeconfig(t)
+	took := map[string][]float64{}
+	for i := range rounds {
+		progress("start, round %d of %d", i+1, rounds)
+		for _, name := range []string{"kubernetes", "kubehosts"} {
+			c, d := run(t, name, kubeStanza(name, kubeconfig))
+			took[name] = append(took[name], d.Seconds())
+			c.Stop()
+		}
+	}
+	stock, ours := median(took["kubernetes"]), median(took["kubehosts"])
+	table.add("start to ready, 8,000 Services, 80,000 endpoints", fmt.Sprintf("%.2f s", stock), fmt.Sprintf("%.2f s", ours),
+		times(stock/ours), "half of stock's", ours <= stock/2)
+}
