@@ -3,7 +3,7 @@ GO ?= go
 STATICCHECK = $(GO) tool staticcheck
 SHELL = /bin/bash
 SECONDS = 3
-CHECKED = ./plugin/... ./build/example ./build/image
+CHECKED = ./plugin/... ./internal/... ./build/example ./build/image
 FUZZED = plugin/hosts plugin/services plugin/source plugin/stanza
 
 .PHONY: run build test check unit mutate fuzz kube stock real differential faults soak image e2e-docker lab lab-down sizes e2e tools node bench clean
@@ -27,7 +27,7 @@ test: build check unit mutate real
 check: export CGO_ENABLED = 0
 check:
 	@echo "formatting, go vet, staticcheck"
-	@test -z "$$(gofmt -l build plugin test)" || { gofmt -d build plugin test; exit 1; }
+	@test -z "$$(gofmt -l build internal plugin test)" || { gofmt -d build internal plugin test; exit 1; }
 	@$(GO) vet $(CHECKED)
 	@$(STATICCHECK) $(CHECKED)
 	@cd test && $(GO) vet . ./bench/... ./cluster ./differential ./docker ./faults ./lab ./sizes ./e2e/...
@@ -82,9 +82,11 @@ differential: kube stock
 	@cd test && $(if $(FULL),DIFFERENTIAL_QUESTIONS=520000 DIFFERENTIAL_CHANGE=60s) CGO_ENABLED=0 \
 		$(GO) test -count=1 -v -timeout 60m ./differential
 
-# faults breaks what ./coredns depends on. In full: each for half a minute, and a Corefile that is read ten thousand times.
+# faults breaks what ./coredns depends on. In full: each for half a minute, a Corefile that is read ten thousand times, and
+# a hundred thousand stanzas, hosts files, manifests, snapshots and objects that are wrong in some place.
 faults: kube
 	@echo "faults of all that ./coredns depends on"
+	@$(if $(FULL),HOSTILE_INPUTS=20000 CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 60m -run Hostile ./plugin ./plugin/source)
 	@cd test && $(if $(FULL),FAULTS_LASTS=30s FAULTS_HOSTILE=10s FAULTS_RELOADS=10000) CGO_ENABLED=0 \
 		$(GO) test -count=1 -v -timeout 60m ./faults
 

@@ -23,6 +23,9 @@ const (
 	// pollUnnotified is how often files are looked at when the system can't notify and the caller did not say.
 	pollUnnotified = 5 * time.Second
 
+	// pollLeast is the shortest time between two looks, whatever was asked for: a ConfigMap may say every nanosecond.
+	pollLeast = 100 * time.Millisecond
+
 	maxLinks = 40 // symbolic links on the way to one file, as in Linux
 )
 
@@ -52,9 +55,12 @@ type seenFile struct {
 // are made between this call and the first look of the caller at the files are told too.
 //
 // Changes are told as they happen, some milliseconds after the last of them. Every poll the files are looked at as well,
-// for file systems that do not notify; 0 turns that off. Where the system can't notify at all that is logged, and the
+// for file systems that do not notify, ten times a second at most; 0 turns that off. Where the system can't notify at all that is logged, and the
 // files are looked at every poll, or every 5 s if that is 0. The error is a pattern that is malformed.
 func Follow(patterns []string, poll time.Duration, f func()) (*Files, error) {
+	if poll > 0 {
+		poll = max(poll, pollLeast)
+	}
 	fs := &Files{poll: poll, changed: f, dirs: make(map[string]map[string]struct{})}
 	for _, p := range patterns {
 		if _, err := filepath.Match(p, ""); err != nil {

@@ -215,6 +215,9 @@ func TestFollowPolls(t *testing.T) {
 	fs, err := Follow([]string{dir + "/f"}, time.Millisecond, func() {})
 	must(t, err)
 	fs.Close()
+	if fs.poll != pollLeast {
+		t.Errorf("files are looked at every %v, want %v at the soonest", fs.poll, pollLeast)
+	}
 
 	// One that gets no events.
 	calls := make(chan struct{}, 100)

@@ -119,11 +119,11 @@ func TestHostile(t *testing.T) {
 		wg.Wait()
 		return sent[0] + sent[1]
 	}
-	flood(hostile / 2)
+	flood(floods / 2)
 	before, lines := holds(t, c), strings.Count(c.Log(), "\n")
 	served := c.Metric(t, "coredns_dns_requests_total")
-	a.counted(t, fmt.Sprintf("hostile questions for %v", hostile), func() time.Duration {
-		n := flood(hostile)
+	a.counted(t, fmt.Sprintf("hostile questions for %v", floods), func() time.Duration {
+		n := flood(floods)
 		t.Logf("%d hostile packets sent, %.0f queries served", n, c.Metric(t, "coredns_dns_requests_total")-served)
 		return a.heal(t)
 	})

@@ -15,7 +15,7 @@ import (
 // What a run without a word about it in the environment does, in less than a minute. `make faults` does more.
 var (
 	lasts   = durationOf("FAULTS_LASTS", 2*time.Second)   // how long each fault lasts
-	hostile = durationOf("FAULTS_HOSTILE", 3*time.Second) // how long hostile questions are asked
+	floods  = durationOf("FAULTS_HOSTILE", 3*time.Second) // how long hostile questions are asked, and files saved
 	soak    = durationOf("FAULTS_SOAK", 5*time.Second)
 	reloads = numberOf("FAULTS_RELOADS", 300)
 )

@@ -1,0 +1,204 @@
+// Package hostile makes input that is wrong out of input that is right, for tests.
+package hostile
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What one input may take. These are limits on broken, not goals.
+const (
+	maxTime  = 30 * time.Second
+	maxAlloc = 1 << 30 // bytes
+)
+
+// Run makes n inputs, or as many as HOSTILE_INPUTS says, and gives each to do, which is to bear it. It fails the test when
+// do panics, takes 30 seconds, or allocates a gigabyte, and says how to have that input again: by HOSTILE_SEED.
+func Run(t *testing.T, n int, do func(r *rand.Rand)) {
+	t.Helper()
+	n, seed := numberOf("HOSTILE_INPUTS", n), uint64(numberOf("HOSTILE_SEED", rand.IntN(1_000_000)))
+	at := 0
+	defer func() {
+		if v := recover(); v != nil {
+			t.Fatalf("input %d of HOSTILE_SEED=%d: %v\n%s", at, seed, v, debug.Stack())
+		}
+		if t.Failed() {
+			t.Logf("at input %d of HOSTILE_SEED=%d", at, seed)
+		}
+	}()
+	start, most := time.Now(), uint64(0)
+	for ; at < n && !t.Failed(); at++ {
+		hangs := time.AfterFunc(maxTime, func() { panic(fmt.Sprintf("input %d of HOSTILE_SEED=%d has no end", at, seed)) })
+		before := allocated()
+		do(rand.New(rand.NewPCG(seed, uint64(at))))
+		hangs.Stop()
+		most = max(most, allocated()-before)
+		if most > maxAlloc {
+			t.Errorf("%d MiB allocated", most>>20)
+		}
+	}
+	t.Logf("%d inputs of HOSTILE_SEED=%d in %v, at most %d KiB allocated for one", at, seed, time.Since(start).Round(time.Millisecond), most>>10)
+}
+
+func numberOf(name string, usual int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return usual
+}
+
+func allocated() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
+// words are what readers of text stumble over.
+var words = []string{
+	"", " ", "\t", "\n", "\r\n", "\r", "\x00", "\xff", "\ufeff", "\u2028", "é", "ſ", "\x1b[2J", "\x1f\x8b",
+	"{", "}", "{}", "[", "]", "[[[[[[[[", "{{{{{{{{", `"`, `'`, "`", `\`, `\"`, `\u0000`, `\ud800`, "\\\n", ":", ": ", ",", "#", "-", "- ", "---\n", "...\n", "|\n", ">\n", "?", "!", "%",
+	"*a", "&a", "&a [*a]", "<<: *a", "!!binary", "!!merge", "!!int", "!!set {a}", "~", "null", "true", ".nan", ".inf", "0x10", "1e999", "-1", "0", "65536", "4294967296", "99999999999999999999", "1_000", "2026-11-23",
+	"10.0.0.1", "255.255.255.256", "0.0.0.0", "::", "::1", "fe80::1%eth0", "::ffff:10.0.0.1", "010.0.0.1", "10.0.0.0/8", "fd00::/1",
+	".", "..", "a..b", "*", "*.", "*.a", `a\.b`, `\000`, "_tcp", "-a-", "xn--a", "a/b", "/", "../../etc/passwd", "/dev/zero", "/proc/self/mem",
+	"import /etc/passwd\n", "import a\n", "(a) {\nimport a\n}\n", "{$HOME}", "{%HOME%}", "{$", "kubehosts", "hosts", "ttl", "fallthrough", "snapshot /tmp/a\n", "manifests /etc\n", "kubeconfig /a\n", "endpoint http://a\n",
+	"kind: List\nitems:\n", `"kind":"List","items":`, "apiVersion: v1\n", "metadata:", "None", "clusterIPs",
+	strings.Repeat("x", 64), strings.Repeat("x.", 130), strings.Repeat("9", 400), strings.Repeat("[", 20_000), strings.Repeat("{\n", 5_000), strings.Repeat("a ", 10_000),
+}
+
+// Text changes one of the good texts in a few places. What it returns may be as good as before, and is at most about a
+// megabyte more.
+func Text(r *rand.Rand, good ...string) string {
+	b := []byte(good[r.IntN(len(good))])
+	for range 1 + r.IntN(6) {
+		b = change(r, b, good)
+	}
+	return string(b)
+}
+
+func change(r *rand.Rand, b []byte, good []string) []byte {
+	from, to := piece(r, len(b))
+	switch r.IntN(8) {
+	case 0: // other bits
+		if from < to {
+			b[from] ^= 1 << r.IntN(8)
+		}
+		return b
+	case 1: // cut off
+		return b[:to]
+	case 2: // taken out
+		return append(b[:from:from], b[to:]...)
+	case 3: // said again
+		return append(b[:to:to], b[from:]...)
+	case 4: // said often
+		most := 1 << r.IntN(17)
+		return join(b[:to], strings.Repeat(string(b[from:to]), most/max(1, to-from)), b[to:])
+	case 5: // out of another text
+		other := good[r.IntN(len(good))]
+		start, end := piece(r, len(other))
+		return join(b[:from], other[start:end], b[to:])
+	case 6: // a word in the place of another
+		from, to = word(b, from)
+		return join(b[:from], words[r.IntN(len(words))], b[to:])
+	}
+	return join(b[:from], words[r.IntN(len(words))], b[from:])
+}
+
+func join(before []byte, middle string, after []byte) []byte {
+	return append(append(append(make([]byte, 0, len(before)+len(middle)+len(after)), before...), middle...), after...)
+}
+
+// piece is some part of n bytes, a short one as often as a long one.
+func piece(r *rand.Rand, n int) (from, to int) {
+	from = r.IntN(n + 1)
+	most := n - from
+	if r.IntN(2) == 0 {
+		most = min(most, 32)
+	}
+	return from, from + r.IntN(most+1)
+}
+
+// word is where the word at i begins and ends.
+func word(b []byte, i int) (from, to int) {
+	const between = " \t\r\n,:{}[]\""
+	from, to = i, i
+	for from > 0 && strings.IndexByte(between, b[from-1]) < 0 {
+		from--
+	}
+	for to < len(b) && strings.IndexByte(between, b[to]) < 0 {
+		to++
+	}
+	return from, to
+}
+
+// Value changes one part of v, which is as encoding/json has it, at any depth: a scalar becomes another, of another type
+// at times, a member goes, an item is there twice or a thousand times.
+func Value(r *rand.Rand, v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		return changeMap(r, v)
+	case []any:
+		return changeList(r, v)
+	}
+	switch r.IntN(10) {
+	case 0:
+		return nil
+	case 1:
+		return float64(r.IntN(1<<20)) - 1<<18
+	case 2:
+		return r.IntN(2) == 0
+	}
+	if s, ok := v.(string); ok && r.IntN(2) == 0 {
+		return Text(r, s)
+	}
+	return words[r.IntN(len(words))]
+}
+
+func changeMap(r *rand.Rand, v map[string]any) any {
+	out := make(map[string]any, len(v))
+	keys := make([]string, 0, len(v))
+	for k, value := range v {
+		out[k] = value
+		keys = append(keys, k)
+	}
+	if len(keys) == 0 {
+		return out
+	}
+	slices.Sort(keys) // for the seed's sake
+	k := keys[r.IntN(len(keys))]
+	switch r.IntN(12) {
+	case 0:
+		delete(out, k)
+	case 1:
+		out[words[r.IntN(len(words))]] = out[k]
+	default:
+		out[k] = Value(r, out[k])
+	}
+	return out
+}
+
+func changeList(r *rand.Rand, v []any) any {
+	out := append([]any(nil), v...)
+	if len(out) == 0 {
+		return append(out, words[r.IntN(len(words))])
+	}
+	i := r.IntN(len(out))
+	switch r.IntN(8) {
+	case 0:
+		return append(out[:i], out[i+1:]...)
+	case 1:
+		for range 1 << r.IntN(11) {
+			out = append(out, out[i])
+		}
+	default:
+		out[i] = Value(r, out[i])
+	}
+	return out
+}

@@ -1,0 +1,152 @@
+package kubehosts
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/coredns/coredns/plugin"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/kubehosts/kubehosts/internal/hostile"
+	"github.com/kubehosts/kubehosts/plugin/hosts"
+	"github.com/kubehosts/kubehosts/plugin/source"
+)
+
+// quietly keeps a test's thousands of complaints out of its output.
+func quietly(t *testing.T) {
+	clog.Discard()
+	t.Cleanup(func() { clog.SetOutput(os.Stderr) })
+}
+
+// The ConfigMap holds a stanza that is changed in some place: one that is refused changes nothing, and one that is taken
+// reaches no further than the Corefile's.
+func TestHostileStanzas(t *testing.T) {
+	quietly(t)
+	entries := filepath.Join(t.TempDir(), "corp.hosts")
+	save(t, entries, "192.0.2.1 file.example\n")
+	k := serve(t, "dns://.:53", fmt.Sprintf(`kubehosts cluster.local in-addr.arpa {
+		manifests ../build/example/shop.yaml
+		configmap kube-system/coredns
+		hosts %s
+	}`, entries))
+	stanza := fmt.Sprintf(`kubehosts cluster.local in-addr.arpa {
+		configmap kube-system/coredns
+		namespaces shop
+		labels tier in (front, back)
+		pods verified
+		endpoint_pod_names
+		ignore empty_service
+		ttl 9
+		hosts %s {
+			192.0.2.3 inline.example "quoted.example" # a comment
+			ttl 60
+			reload 1s
+			no_reverse
+		}
+		fallthrough in-addr.arpa
+	}`, entries)
+	good := []string{
+		stanza, "kubehosts {\n\tzonal\n\tmulticluster cluster.local\n\tnoendpoints\n}\n",
+		"(snippet) {\n\tttl 5\n}\nexample.org {\n\twhoami\n}\n.:53 dns://a. {\n\terrors\n" + strings.Replace(stanza, "ttl 9", "import snippet", 1) + "\n\tcache 30\n}\n",
+	}
+	taken, version := 0, 0
+	follow := func(text string) (hash string, refused bool) {
+		version++
+		before := testutil.ToFloat64(stanzaRejected.WithLabelValues(k.block))
+		k.follow(source.ConfigMapEvent{Data: map[string]string{"Corefile": text}, ResourceVersion: fmt.Sprint(version), Found: true})
+		return k.k.live.Load().config.Hash(), testutil.ToFloat64(stanzaRejected.WithLabelValues(k.block)) != before
+	}
+	hash, _ := follow(good[0])
+	hostile.Run(t, 500, func(r *rand.Rand) {
+		text := hostile.Text(r, good...)
+		now, refused := follow(text)
+		if refused && now != hash {
+			t.Errorf("stanza %s was refused and serves in place of %s: %q", now, hash, text)
+		}
+		if !refused {
+			taken++
+		}
+		hash = now
+		checkReach(t, k, text)
+		if got := short(ask(t, k, "file.example.", dns.TypeA)); got != "192.0.2.1" {
+			t.Errorf("the Corefile's file answers %s: %q", got, text)
+		}
+		ask(t, k, "web.shop.svc.cluster.local.", dns.TypeA)
+		ask(t, k, "10.7.96.10.in-addr.arpa.", dns.TypePTR)
+	})
+	if taken == 0 {
+		t.Error("none was taken")
+	}
+	if _, refused := follow(good[0]); refused || short(ask(t, k, "inline.example.", dns.TypeA)) != "192.0.2.3" {
+		t.Errorf("a good stanza is not served any more: %s", k.refused)
+	}
+}
+
+// checkReach asserts that the live stanza takes nothing from where the Corefile's does not.
+func checkReach(t *testing.T, k *Kubehosts, text string) {
+	t.Helper()
+	c, base := k.k.live.Load().config, k.base
+	if c.Endpoint() != base.Endpoint() || c.Kubeconfig != base.Kubeconfig || c.Context != base.Context || c.TLS != base.TLS ||
+		c.Snapshot != base.Snapshot || *c.ConfigMap != *base.ConfigMap || !slices.Equal(c.Manifests, base.Manifests) {
+		t.Errorf("it has other sources than the Corefile: %q", text)
+	}
+	for _, h := range c.Hosts {
+		for _, file := range h.Files {
+			if !slices.Contains(base.Hosts[0].Files, file) {
+				t.Errorf("it reads %q: %q", file, text)
+			}
+		}
+	}
+	for _, z := range c.Zones {
+		if !plugin.Zones(base.Zones).Contains(z) {
+			t.Errorf("it serves zone %q: %q", z, text)
+		}
+	}
+}
+
+// Hosts files that are changed in some place: each line that is right is served, and what other files hold stays.
+func TestHostileHostsFiles(t *testing.T) {
+	quietly(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.hosts")
+	save(t, filepath.Join(dir, "b.hosts"), "192.0.2.1 still.example\n")
+	good := []string{
+		"127.0.0.1 localhost\n::1 localhost ip6-localhost\n10.0.0.7 db.example.org db # the old one\n\n# 10.0.0.8 gone\n10.0.0.9\ta.example.org\tA.example.org b.example.org.\n",
+		"fe80::1%eth0 router.example.org\n10.0.0.80 *.apps.example.org\n::ffff:10.0.0.81 mapped.example.org\r\n10.0.0.82 esc\\.aped.example.org\n",
+	}
+	h, err := openHosts([]string{dir + "/*.hosts"}, hosts.Options{}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	hostile.Run(t, 500, func(r *rand.Rand) {
+		text := hostile.Text(r, good...)
+		save(t, path, text+"\n192.0.2.9 last.example\n")
+		h.read()
+		for _, f := range *h.files.Load() {
+			for _, name := range []string{"still.example.", "last.example."} {
+				if a, _ := f.table.Lookup(name); a.Len4() > 0 {
+					seen++
+				}
+			}
+			for _, word := range strings.Fields(text)[:min(50, len(strings.Fields(text)))] {
+				f.table.Lookup(strings.ToLower(dns.Fqdn(word)))
+				if a, err := netip.ParseAddr(word); err == nil {
+					f.table.Names(a)
+				}
+			}
+		}
+		if seen != 2 {
+			t.Errorf("%d of 2 good lines are served beside %q", seen, text)
+		}
+		seen = 0
+	})
+}

@@ -1,0 +1,285 @@
+package source
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"go.yaml.in/yaml/v3"
+	api "k8s.io/api/core/v1"
+	discovery "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+
+	"github.com/kubehosts/kubehosts/internal/hostile"
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+// quietly keeps a test's thousands of complaints out of its output.
+func quietly(t *testing.T) {
+	clog.Discard()
+	t.Cleanup(func() { clog.SetOutput(os.Stderr) })
+}
+
+// still is what no hostile input touches.
+const still = `{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "still", "namespace": "a"}, "spec": {"clusterIP": "10.96.0.99"}}`
+
+func checkStill(t *testing.T, ix *services.Index) {
+	t.Helper()
+	svc := ix.State().Service("a", "still")
+	if svc == nil || svc.Addrs().Len4() != 1 || svc.Addrs().At4(0) != [4]byte{10, 96, 0, 99} {
+		t.Errorf("the Service that nobody touched is %v", svc)
+	}
+}
+
+// checkSnapshot asserts that what ix holds can be read again once it was written.
+func checkSnapshot(t *testing.T, ix *services.Index) {
+	t.Helper()
+	if _, err := parseSnapshot("f", bytes.NewReader(encoded(t, capture(ix, nil)))); err != nil {
+		t.Errorf("a snapshot of it can't be read: %v", err)
+	}
+}
+
+// Manifests that are changed in some place: one that is not understood changes nothing, and one that is takes away nothing
+// of another file.
+func TestHostileManifests(t *testing.T) {
+	quietly(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.yaml")
+	packed := string(encoded(t, captured(t)))
+	write(t, path, everything)
+	write(t, filepath.Join(dir, "z.json"), still)
+	s, o := openFiles(t, allOf, dir)
+	s.manifests.files.Close() // it would read what is half written
+	good := []string{everything, svcJSON, strings.Join(written, "\n"), packed}
+	hostile.Run(t, 300, func(r *rand.Rand) {
+		before := o.Index().State().Version()
+		text := hostile.Text(r, good...)
+		write(t, path, text)
+		s.manifests.reload()
+		if _, err := parse(path, []byte(text)); err != nil && o.Index().State().Version() != before {
+			t.Errorf("%q changed something: %v", text, err)
+		}
+		checkStill(t, o.Index())
+		if r.IntN(50) == 0 {
+			checkSnapshot(t, o.Index())
+		}
+	})
+	write(t, path, everything)
+	s.manifests.reload()
+	fresh := filepath.Join(t.TempDir(), "a.yaml")
+	write(t, fresh, everything+"---\n"+still)
+	_, want := openFiles(t, allOf, fresh)
+	same(t, o.Index(), want.Index())
+}
+
+// same asserts that two indexes hold the same.
+func same(t *testing.T, got, want *services.Index) {
+	t.Helper()
+	_, a := lines(t, encoded(t, capture(got, nil)))
+	_, b := lines(t, encoded(t, capture(want, nil)))
+	if !slices.Equal(a, b) {
+		t.Errorf("it holds\n%s\nwant\n%s", strings.Join(a, "\n"), strings.Join(b, "\n"))
+	}
+}
+
+// Snapshots that are changed in some place, packed or before they are: what is read of one can be written and read again.
+func TestHostileSnapshots(t *testing.T) {
+	quietly(t)
+	packed := encoded(t, captured(t))
+	head, _ := lines(t, packed)
+	plain := head + "\n" + strings.Join(written, "\n")
+	read := 0
+	hostile.Run(t, 300, func(r *rand.Rand) {
+		b := []byte(hostile.Text(r, string(packed)))
+		if r.IntN(4) > 0 {
+			b = gzipped(hostile.Text(r, plain))
+		}
+		sn, err := parseSnapshot("f", bytes.NewReader(b))
+		if err != nil {
+			if sn != nil || !strings.HasPrefix(err.Error(), "f") {
+				t.Errorf("%v of a snapshot with the error %v", sn, err)
+			}
+			return
+		}
+		read++
+		checkSnapshot(t, filled(sn))
+	})
+	if read == 0 {
+		t.Error("none was good enough to be read")
+	}
+}
+
+// fed is a store that objects of one type go into, as a reflector would have it.
+type fed struct {
+	put     func(raw []byte, r *rand.Rand) error
+	replace func(raw [][]byte) error
+}
+
+// feedOf is a fed for objects of the type O. It calls Add for a name that is new, and Update or Delete for others.
+func feedOf[O any, R any](g *group, t table[O, R]) fed {
+	st := &store[O, R]{table: t, group: g, listed: func() {}, passed: make(map[objectName]struct{})}
+	known := make(map[objectName]bool)
+	read := func(raw []byte) (*O, objectName, error) {
+		o := new(O)
+		if err := json.Unmarshal(raw, o); err != nil {
+			return nil, objectName{}, err
+		}
+		return st.open(o)
+	}
+	return fed{
+		put: func(raw []byte, r *rand.Rand) error {
+			o, name, err := read(raw)
+			if err != nil || name.name == "" {
+				return nil // an API server has no such object
+			}
+			switch {
+			case !known[name]:
+				known[name] = true
+				return st.Add(o)
+			case r.IntN(3) == 0:
+				delete(known, name)
+				return st.Delete(o)
+			}
+			return st.Update(o)
+		},
+		replace: func(all [][]byte) error {
+			clear(known)
+			var list []any
+			for _, raw := range all {
+				o, name, err := read(raw)
+				if err != nil {
+					return err
+				}
+				known[name] = true
+				list = append(list, o)
+			}
+			return st.Replace(list, "1")
+		},
+	}
+}
+
+// Objects that are changed in some part, and which an API server would not have: what they do is done to them alone, and
+// is over when a good list comes.
+func TestHostileObjects(t *testing.T) {
+	quietly(t)
+	newGroup := func() (*group, map[string]fed) {
+		g := &group{ix: services.NewIndex(), objects: labels.Everything(), counts: make(map[string]int)}
+		kept := sliceParts{podNames: true, zones: true}
+		return g, map[string]fed{
+			kindNamespace: feedOf(g, namespaceTable), kindService: feedOf(g, serviceTable), kindPod: feedOf(g, podTable),
+			kindServiceImport: feedOf(g, serviceImportTable), kindSlice: feedOf(g, sliceTable(kept)), kindImportedSlice: feedOf(g, importedSliceTable(kept)),
+		}
+	}
+	good := make(map[string][][]byte)
+	var trees []any
+	add := func(raw []byte) {
+		var tree map[string]any
+		must(t, json.Unmarshal(raw, &tree))
+		kind := tree["kind"].(string)
+		good[kind] = append(good[kind], raw)
+		if kind == kindSlice {
+			good[kindImportedSlice] = append(good[kindImportedSlice], raw)
+		}
+		trees = append(trees, tree)
+	}
+	for d := yaml.NewDecoder(strings.NewReader(everything)); ; {
+		var doc map[string]any
+		if err := d.Decode(&doc); err == io.EOF {
+			break
+		} else {
+			must(t, err)
+		}
+		raw, err := json.Marshal(doc)
+		must(t, err)
+		add(raw)
+	}
+	known := len(trees)
+	for _, o := range []any{
+		&api.Pod{}, &api.Service{}, &discovery.EndpointSlice{}, &mcs.ServiceImport{},
+	} { // with all the members that they may have
+		raw, err := json.Marshal(o)
+		must(t, err)
+		var tree map[string]any
+		must(t, json.Unmarshal(raw, &tree))
+		tree["kind"] = []string{kindPod, kindService, kindSlice, kindServiceImport}[len(trees)-known]
+		trees = append(trees, tree)
+	}
+	add([]byte(still))
+	trees = trees[:len(trees)-1] // it is not changed
+
+	g, feeds := newGroup()
+	list := func(feeds map[string]fed) {
+		for kind, feed := range feeds {
+			must(t, feed.replace(good[kind]))
+		}
+	}
+	list(feeds)
+	taken := 0
+	hostile.Run(t, 2000, func(r *rand.Rand) {
+		tree := trees[r.IntN(len(trees))]
+		kind := tree.(map[string]any)["kind"].(string)
+		for range 1 + r.IntN(4) {
+			tree = hostile.Value(r, tree)
+		}
+		raw, err := json.Marshal(tree)
+		must(t, err)
+		if nameIn(raw) == "a/still" {
+			return
+		}
+		before := g.ix.State().Version()
+		if kind == kindSlice && r.IntN(2) == 0 {
+			kind = kindImportedSlice
+		}
+		if err := feeds[kind].put(raw, r); err != nil {
+			t.Errorf("%s: %v", raw, err)
+		}
+		if g.ix.State().Version() != before {
+			taken++
+		}
+		checkStill(t, g.ix)
+		lookUp(g.ix.State(), raw)
+		if r.IntN(100) == 0 {
+			checkSnapshot(t, g.ix)
+		}
+	})
+	if taken == 0 {
+		t.Error("none was taken in")
+	}
+
+	list(feeds)
+	want, others := newGroup()
+	list(others)
+	same(t, g.ix, want.ix)
+	for kind, n := range want.counts {
+		if g.counts[kind] != n {
+			t.Errorf("%d objects of kind %s are counted, want %d", g.counts[kind], kind, n)
+		}
+		g.setCount(kind, 0)
+		want.setCount(kind, 0)
+	}
+}
+
+// lookUp asks for what raw may have brought.
+func lookUp(s *services.State, raw []byte) {
+	opts := services.Options{Pods: services.PodsVerified}
+	namespace, name, _ := strings.Cut(nameIn(raw), "/")
+	if len(namespace)+len(name) > 255 {
+		return
+	}
+	for _, below := range []string{name + "." + namespace + ".svc", "a." + name + "." + namespace + ".svc", "_http._tcp." + name + "." + namespace + ".svc", "10-244-9-1." + namespace + ".pod"} {
+		n := services.ParseName(below, services.Multicluster)
+		s.Lookup(&n, &opts)
+	}
+	for a := range s.Addresses {
+		s.Pointers(a, &opts, func(services.Pointer) bool { return true })
+		break
+	}
+}

@@ -1,0 +1,136 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"encoding/json"
+	"github.com/kubehosts/kubehosts/internal/hostile"
+	"github.com/kubehosts/kubehosts/test/cluster"
+)
+
+const filesCorefile = `.:PORT {
+	bind 127.0.0.1
+	errors
+	ready READY
+	prometheus METRICS
+	kubehosts cluster.local in-addr.arpa {
+		manifests FILES/manifests
+		configmap kube-system/coredns
+		hosts FILES/hosts/*.hosts
+	}
+}
+`
+
+const manifestedConfigMap = `apiVersion: v1
+kind: ConfigMap
+metadata: {name: coredns, namespace: kube-system}
+data:
+  Corefile: %q
+`
+
+// fileChanges writes the next change to a manifest every so often, as changes does to the API server.
+func fileChanges(t *testing.T, path string) *truth {
+	t.Helper()
+	tr := &truth{service: strings.ToLower(t.Name()), held: -1}
+	save := func(i int) {
+		slice := tr.slice(i)
+		slice.APIVersion, slice.Kind = "discovery.k8s.io/v1", "EndpointSlice"
+		b, err := json.Marshal(slice)
+		if err != nil {
+			panic(err)
+		}
+		service := fmt.Sprintf("{apiVersion: v1, kind: Service, metadata: {name: %s, namespace: shop}, spec: {clusterIP: None}}", tr.service)
+		cluster.WriteFile(t, path, service+"\n---\n"+string(b)+"\n")
+		tr.store()
+	}
+	save(0)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	wg.Go(func() {
+		for i, tick := 1, time.Tick(100*time.Millisecond); ; i++ {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick:
+			}
+			tr.begin(i)
+			save(i)
+		}
+	})
+	return tr
+}
+
+// Manifests, hosts files and the ConfigMap's stanza are saved again and again, changed in some place: what other files
+// hold is served all the while, and so is the last good stanza.
+func TestHostileFiles(t *testing.T) {
+	if stock { // which follows no manifests
+		return
+	}
+	dir := t.TempDir()
+	for _, sub := range []string{"manifests", "hosts"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	manifest, hosts := filepath.Join(dir, "manifests", "a.yaml"), filepath.Join(dir, "hosts", "a.hosts")
+	configMap := filepath.Join(dir, "manifests", "configmap.yaml")
+	const stanza = "kubehosts cluster.local in-addr.arpa {\n\tttl 7\n\tnamespaces shop other\n}\n"
+	cluster.WriteFile(t, filepath.Join(dir, "manifests", "z.yaml"), objects)
+	cluster.WriteFile(t, filepath.Join(dir, "hosts", "z.hosts"), entryIP+" "+entry+"\n")
+	cluster.WriteFile(t, configMap, fmt.Sprintf(manifestedConfigMap, stanza))
+	tr := fileChanges(t, filepath.Join(dir, "manifests", "changes.yaml"))
+	c := cluster.Run(t, coredns(t), strings.ReplaceAll(filesCorefile, "FILES", dir))
+	a := ask(t, c.Addr, tr)
+	a.heal(t)
+
+	seed := uint64(numberOf("HOSTILE_SEED", rand.IntN(1_000_000)))
+	t.Logf("HOSTILE_SEED=%d repeats it", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	other := strings.ReplaceAll(strings.ReplaceAll(objects, "shop", "other"), "10.96.7.10", "10.96.7.11")
+	save := func(lasts time.Duration) (saved int) {
+		for end := time.Now().Add(lasts); time.Now().Before(end); saved++ {
+			path, text := manifest, hostile.Text(r, other)
+			switch saved % 3 {
+			case 1:
+				path, text = hosts, hostile.Text(r, "10.0.0.7 db.example.net db\n::1 six.example.net\n")
+			case 2: // a stanza may well be good when it was changed, but not with this behind it
+				path, text = configMap, fmt.Sprintf(manifestedConfigMap, hostile.Text(r, stanza)+"\n}\n}}\n")
+			}
+			if r.IntN(2) == 0 {
+				cluster.WriteFile(t, path, text)
+			} else if err := os.WriteFile(path, []byte(text), 0o644); err != nil { // it may be read when half of it is there
+				t.Fatal(err)
+			}
+			<-time.After(time.Duration(r.IntN(15)) * time.Millisecond)
+		}
+		return saved
+	}
+	save(floods / 2)
+	before := holds(t, c)
+	refused := c.Metric(t, "coredns_kubehosts_manifests_rejected_total")
+	a.counted(t, fmt.Sprintf("hostile files for %v", floods), func() time.Duration {
+		saved := save(floods)
+		t.Logf("%d files saved, %.0f manifests and %.0f stanzas refused since the start", saved,
+			c.Metric(t, "coredns_kubehosts_manifests_rejected_total"), c.Metric(t, "coredns_kubehosts_stanza_rejected_total"))
+		return a.heal(t)
+	})
+	before.check(t, c)
+	if now := c.Metric(t, "coredns_kubehosts_manifests_rejected_total"); now == refused {
+		t.Error("no manifest was refused")
+	}
+	cluster.WriteFile(t, configMap, fmt.Sprintf(manifestedConfigMap, strings.Replace(stanza, "ttl 7", "ttl 8", 1)))
+	cluster.WriteFile(t, manifest, other)
+	cluster.Eventually(t, bound, func() (bool, string) {
+		m, err := cluster.Dial(t, "udp", c.Addr).Ask("web.other.svc.cluster.local.", 1)
+		return err == nil && len(m.Answer) == 1 && m.Answer[0].Header().Ttl == 8, fmt.Sprintf("good files, they answer %v %v", m, err)
+	})
+}
