@@ -94,10 +94,20 @@ func (ix *Index) Update(change func(*Tx)) {
 	tx := &Tx{ix: ix, state: &next, owners: &next.owners, slices: ix.slices, changed: new(bool)}
 	change(tx)
 	if *tx.changed {
-		next.modified = uint32(time.Now().Unix()) // #nosec G115 -- an SOA serial wraps (RFC 1982)
+		next.modified = serialAt(time.Now(), next.modified)
 		next.version = versions.Add(1)
 	}
 	ix.state.Store(&next)
+}
+
+// serialAt is the SOA serial of a change now, after the serial last: the time, or one more where the clock was set back,
+// as whoever transfers a zone takes no serial that is not above its own (RFC 1982).
+func serialAt(now time.Time, last uint32) uint32 {
+	serial := uint32(now.Unix())             // #nosec G115 -- an SOA serial wraps
+	if last != 0 && int32(serial-last) < 0 { // #nosec G115 -- the comparison of RFC 1982, section 3.2
+		return last + 1
+	}
+	return serial
 }
 
 // Tx is a change to an Index that is being made. It is only good inside Update. Setting an object that is nil does
@@ -505,7 +515,7 @@ var versions atomic.Uint64
 // Version is another one after each change, and for no two Indexes the same but for 0, before the first.
 func (s *State) Version() uint64 { return s.version }
 
-// Modified returns the Unix time, in seconds, of the last change: the serial of the zones.
+// Modified returns the serial of the zones: the Unix time of the last change, in seconds, but that it never falls.
 func (s *State) Modified() uint32 { return s.modified }
 
 // Service returns the Service of that name, nil if there is none.

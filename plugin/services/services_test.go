@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strings"
 	"testing"
+	"time"
 )
 
 func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
@@ -543,6 +544,28 @@ func TestPutLabel(t *testing.T) {
 		got := string(buf[PutLabel(buf[:], ip(a).As4()):])
 		if want := string(appendDerived(nil, ip(a))) + "."; got != want {
 			t.Errorf("%s is %s, want %s", a, got, want)
+		}
+	}
+}
+
+// A serial that fell would keep a secondary from its transfers (RFC 1982) for as long as the clock was set back.
+func TestSerial(t *testing.T) {
+	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	serial := uint32(noon.Unix())
+	for _, tt := range []struct {
+		now        time.Time
+		last, want uint32
+	}{
+		{noon, 0, serial},
+		{noon, serial, serial},
+		{noon.Add(6 * time.Hour), serial, serial + 6*3600},
+		{noon.Add(-6 * time.Hour), serial, serial + 1},
+		{noon.Add(-6 * time.Hour), serial + 1, serial + 2},
+		{time.Unix(1<<32+5, 0), 1<<32 - 5, 5},
+		{time.Unix(1<<32-5, 0), 5, 6},
+	} {
+		if got := serialAt(tt.now, tt.last); got != tt.want {
+			t.Errorf("after %d, at %v: %d, want %d", tt.last, tt.now, got, tt.want)
 		}
 	}
 }

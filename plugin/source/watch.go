@@ -381,5 +381,6 @@ func observeProgramming(ix *services.Index, es *discovery.EndpointSlice) {
 	if svc.Headless() {
 		kind = "headless_with_selector"
 	}
-	programmingDuration.WithLabelValues(kind).Observe(time.Since(changed).Seconds())
+	// A clock that is behind would make the sum of the histogram fall, which Prometheus takes for a restart.
+	programmingDuration.WithLabelValues(kind).Observe(max(0, time.Since(changed).Seconds()))
 }
