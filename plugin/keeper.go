@@ -67,6 +67,13 @@ func (b *begunKeepers) add(k *keeper) {
 	b.mu.Unlock()
 }
 
+// keeps reports whether one of them keeps the snapshot file path.
+func (b *begunKeepers) keeps(path string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.all, func(k *keeper) bool { return k.snapshot != nil && k.snapshot.path == path })
+}
+
 func (b *begunKeepers) forget() {
 	b.mu.Lock()
 	b.all = nil

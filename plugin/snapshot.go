@@ -79,6 +79,10 @@ func (k *keeper) openSnapshot() error {
 	if err := claims.take(path, k.block); err != nil {
 		return err
 	}
+	if begun.keeps(path) { // as the plugin view allows: two server blocks of the same keys
+		claims.give(path)
+		return fmt.Errorf("snapshot %s of %s is that of another server block with the same keys; give each server block a file of its own", path, k.block)
+	}
 	k.snapshot = &snapshot{path: path, block: k.block, cancel: func() {}}
 	snapshotErrors.WithLabelValues(k.block)
 	return nil

@@ -239,16 +239,38 @@ func TestSnapshotStanza(t *testing.T) {
 	}
 }
 
-// Two server blocks can't keep one file, and a Corefile says so.
+// Two server blocks can't keep one file, and a Corefile says so, be they of different keys or of the same.
 func TestSnapshotClaimed(t *testing.T) {
 	kubeconfig := cluster.Kubeconfig(t, api(t).URL, account(t).Token)
-	block := func(port string) string {
-		return ".:" + port + " {\nbind 127.0.0.1\nkubehosts cluster.local {\nkubeconfig " + kubeconfig + "\nsnapshot DIR/snapshot\n}\n}\n"
+	block := func(port, file, more string) string {
+		return ".:" + port + " {\nbind 127.0.0.1\n" + more + "\nkubehosts cluster.local {\nkubeconfig " + kubeconfig + "\nsnapshot DIR/" + file + "\n}\n}\n"
 	}
-	c := cluster.Launch(t, coredns(t), block("PORT")+block("OTHER"))
+	c := cluster.Launch(t, coredns(t), block("PORT", "snapshot", "")+block("OTHER", "snapshot", ""))
 	cluster.Eventually(t, bound, func() (bool, string) {
 		return strings.Contains(c.Log(), "is that of dns://.:"), "why coredns does not start"
 	})
+
+	const view = "view tcp {\nexpr proto() == 'tcp'\n}"
+	c = cluster.Launch(t, coredns(t), block("PORT", "snapshot", view)+block("PORT", "snapshot", ""))
+	cluster.Eventually(t, bound, func() (bool, string) {
+		return strings.Contains(c.Log(), "another server block with the same keys"), "why coredns does not start"
+	})
+
+	// With a file each they start, and are read again.
+	two := block("PORT", "one", view+"\nready READY") + block("PORT", "two", "")
+	c = cluster.Run(t, coredns(t), two)
+	c.Reload(t)
+	cluster.Eventually(t, bound, func() (bool, string) {
+		return strings.Contains(c.Log(), "Reloading complete"), "the reload"
+	})
+	c.Write(t, strings.Replace(two, "DIR/two", "DIR/one", 1))
+	c.Reload(t)
+	cluster.Eventually(t, bound, func() (bool, string) {
+		return strings.Contains(c.Log(), "another server block with the same keys"), "why the Corefile is refused"
+	})
+	if _, err := cluster.Dial(t, "udp", c.Addr).Ask("cluster.local.", dns.TypeSOA); err != nil {
+		t.Error(err)
+	}
 }
 
 // A file that is no snapshot, or that can't be written, is told once, and all else works.
