@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"os"
 	"runtime"
 	"strconv"
@@ -30,6 +31,7 @@ type apiServer struct {
 	streams  map[chan string]string       // the open watches, and their resource
 	seen     map[string]int               // requests by "list resource" or "watch resource"
 	queries  map[string]string            // the last query of each
+	log      []string                     // all requests, VERB RESOURCE?QUERY
 	header   http.Header                  // of the last request
 	accepts  map[string]string            // the encodings that the last of each asked for
 	status   map[string]int               // what requests for a resource are answered with, "" for all; 0 for as they should be
@@ -69,6 +71,7 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	a.seen[verb]++
 	a.queries[verb] = r.URL.RawQuery
+	a.log = append(a.log, verb+"?"+r.URL.RawQuery)
 	a.header = r.Header
 	a.accepts[verb] = r.Header.Get("Accept")
 	status := a.status[""] + a.status[resource]
@@ -129,7 +132,7 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-var reasons = map[int]string{403: "Forbidden", 404: "NotFound", 422: "Invalid", 503: "ServiceUnavailable"}
+var reasons = map[int]string{403: "Forbidden", 404: "NotFound", 410: "Expired", 422: "Invalid", 503: "ServiceUnavailable"}
 
 func event(kind string, o object) string {
 	b, _ := json.Marshal(object{"type": kind, "object": o})
@@ -434,6 +437,62 @@ func TestOutage(t *testing.T) {
 	a.putService("web", "10.0.0.2")
 	a.answer("", 0)
 	eventually(t, "what changed meanwhile", func() bool { return ipOf(o, "web") == "10.0.0.2" })
+}
+
+// However a watch ends, what is asked for next is no older than what was read before.
+func TestNothingOlder(t *testing.T) {
+	for _, noStream := range []bool{false, true} {
+		for _, status := range []int{0, http.StatusGone, http.StatusServiceUnavailable} {
+			t.Run(fmt.Sprintf("status %d, no streams %v", status, noStream), func(t *testing.T) {
+				t.Parallel()
+				nothingOlder(t, noStream, status)
+			})
+		}
+	}
+}
+
+// nothingOlder ends the watches of a server that then answers with status, for a while; 0 for none.
+func nothingOlder(t *testing.T, noStream bool, status int) {
+	a := newAPIServer(t)
+	a.noStream = noStream
+	a.putService("web", "10.0.0.1")
+	o := listed(t, a.open(t), Selection{})
+	watched := func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.streams) == 2 }
+	eventually(t, "the watches", watched)
+	a.putService("web", "10.0.0.2")
+	eventually(t, "a change", func() bool { return ipOf(o, "web") == "10.0.0.2" })
+
+	a.mu.Lock()
+	read, first := a.version, len(a.log)
+	a.mu.Unlock()
+	a.answer("services", status)
+	a.cut()
+	eventually(t, "it is tried again", func() bool { return len(a.since(first, "services")) > 0 })
+	a.answer("services", 0)
+	eventually(t, "the watches again", watched) // this server does not tell of what came before
+	a.putService("web", "10.0.0.3")
+	eventually(t, "the next change", func() bool { return ipOf(o, "web") == "10.0.0.3" })
+	for _, q := range a.since(first, "services") {
+		v, err := url.ParseQuery(q)
+		must(t, err)
+		version := v.Get("resourceVersion") // none is the most recent one
+		if n, err := strconv.Atoi(version); version != "" && (err != nil || n < read) {
+			t.Errorf("asked for version %s or later when %d was read: %s", version, read, q)
+		}
+	}
+}
+
+// since returns the queries of requests for a resource, from the request n on.
+func (a *apiServer) since(n int, resource string) (queries []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, line := range a.log[n:] {
+		verb, q, _ := strings.Cut(line, "?")
+		if strings.HasSuffix(verb, " "+resource) {
+			queries = append(queries, q)
+		}
+	}
+	return queries
 }
 
 func TestWaitEnds(t *testing.T) {

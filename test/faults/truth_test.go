@@ -41,6 +41,9 @@ type truth struct {
 	stored []time.Time // when the change was known to be stored, by its number
 	begun  int         // the newest change that may be
 	held   int         // while the API server can't be heard: the oldest change that may be answered; else -1
+
+	wasHeld  int       // held, before the release
+	released time.Time // the last time; zero for never
 }
 
 // declared is how old an answer may be while nothing is broken, and nobody is kept from running.
@@ -165,6 +168,9 @@ func (tr *truth) allowed(asked time.Time) (from, to int) {
 	if tr.held >= 0 {
 		from = min(from, tr.held)
 	}
+	if asked.Before(tr.released) { // it may have been answered out of the state before
+		from = min(from, tr.wasHeld)
+	}
 	return from, tr.begun
 }
 
@@ -187,7 +193,29 @@ func (tr *truth) hold() {
 func (tr *truth) release() {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	tr.held = -1
+	tr.wasHeld, tr.held, tr.released = tr.held, -1, time.Now()
+}
+
+// A question that was asked while the API server could not be heard may be answered out of what was read before, and its
+// answer be judged when all is well again: it is right then. One that was asked later is not.
+func TestTruth(t *testing.T) {
+	now := time.Now()
+	tr := &truth{held: -1}
+	for i := range 100 { // one each second, all of them long ago
+		tr.stored = append(tr.stored, now.Add(time.Duration(i-200)*time.Second))
+	}
+	tr.held = 42
+	if from, _ := tr.allowed(now); from != 42 {
+		t.Errorf("held: from %d, want 42", from)
+	}
+	asked := time.Now()
+	tr.release()
+	if from, _ := tr.allowed(asked.Add(-time.Millisecond)); from != 42 {
+		t.Errorf("asked before the release: from %d, want 42", from)
+	}
+	if from, _ := tr.allowed(time.Now().Add(time.Millisecond)); from != 99 {
+		t.Errorf("asked after it: from %d, want 99", from)
+	}
 }
 
 // account is a token of the ServiceAccount in the RBAC objects that the project ships.
