@@ -148,4 +148,22 @@ func TestCredentials(t *testing.T) {
 		revoke(t, "first", first)
 		proxy.Start(t)
 	}, func() { cluster.WriteFile(t, tokenFile, tokenOf(t, "second")) })
+
+	// client-go reads the file of authorities every five minutes, which is for the whole of the faults only.
+	if lasts < 30*time.Second {
+		return
+	}
+	a.counted(t, "it has a certificate of a new authority", func() time.Duration {
+		tr.hold()
+		defer tr.release()
+		proxy.Stop()
+		other := newAuthority(t)
+		proxy.Certificate = other.server(t, 4)
+		cluster.WriteFile(t, caFile, ca.pem()+other.pem())
+		proxy.Start(t)
+		before := tr.newest()
+		return cluster.Eventually(t, 6*time.Minute, func() (bool, string) {
+			return int(a.seen.Load()) > before, "the new authority to be trusted"
+		})
+	})
 }
