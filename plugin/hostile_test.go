@@ -15,7 +15,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"github.com/kubehosts/kubehosts/internal/hostile"
+	"github.com/kubehosts/kubehosts/plugin/hostile"
 	"github.com/kubehosts/kubehosts/plugin/hosts"
 	"github.com/kubehosts/kubehosts/plugin/source"
 )

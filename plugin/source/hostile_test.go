@@ -18,7 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
-	"github.com/kubehosts/kubehosts/internal/hostile"
+	"github.com/kubehosts/kubehosts/plugin/hostile"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 

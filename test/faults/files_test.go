@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"encoding/json"
-	"github.com/kubehosts/kubehosts/internal/hostile"
+	"github.com/kubehosts/kubehosts/plugin/hostile"
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
