@@ -27,7 +27,7 @@ test: build check unit mutate real
 check: export CGO_ENABLED = 0
 check:
 	@echo "formatting, go vet, staticcheck"
-	@test -z "$$(gofmt -l build internal plugin test)" || { gofmt -d build internal plugin test; exit 1; }
+	@test -z "$$(gofmt -l build plugin test)" || { gofmt -d build plugin test; exit 1; }
 	@$(GO) vet $(CHECKED)
 	@$(STATICCHECK) $(CHECKED)
 	@cd test && $(GO) vet . ./bench/... ./cluster ./differential ./docker ./faults ./lab ./sizes ./e2e/...
