@@ -270,6 +270,24 @@ func (tx *Tx) SetSlice(s *Slice) {
 	*tx.changed = true
 }
 
+// KnownSlice returns the EndpointSlice that ix has, if it equals s, else s.
+func (ix *Index) KnownSlice(s *Slice) *Slice {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+	if old := ix.slices[s.object]; s.equal(old) {
+		return old
+	}
+	return s
+}
+
+// KnownService returns the Service that ix has, if it equals s, else s.
+func (ix *Index) KnownService(s *Service) *Service {
+	if old := ix.State().ServiceOf(s.owner); s.equal(old) {
+		return old
+	}
+	return s
+}
+
 // DeleteSlice takes the EndpointSlice of that name out.
 func (tx *Tx) DeleteSlice(namespace, name string) { tx.deleteSlice(namespace + "/" + name) }
 

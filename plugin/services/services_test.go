@@ -569,3 +569,22 @@ func TestSerial(t *testing.T) {
 		}
 	}
 }
+
+func TestKnown(t *testing.T) {
+	ix := shop()
+	spec := SliceSpec{Namespace: "shop", Name: "known", Service: "idle", Endpoints: []Endpoint{{Addrs: []netip.Addr{ip("10.9.9.9")}}}}
+	first, again := NewSlice(spec), NewSlice(spec)
+	spec.Endpoints[0].Addrs[0] = ip("10.9.9.8")
+	other := NewSlice(spec)
+	service := NewService(ServiceSpec{Namespace: "shop", Name: "known"})
+	ix.Update(func(tx *Tx) { tx.SetSlice(first); tx.SetService(service) })
+	if ix.KnownSlice(again) != first || ix.KnownSlice(other) != other {
+		t.Error("an equal slice is not known, or another one is")
+	}
+	if same := NewService(ServiceSpec{Namespace: "shop", Name: "known"}); ix.KnownService(same) != service {
+		t.Error("an equal Service is not known")
+	}
+	if changed := NewService(ServiceSpec{Namespace: "shop", Name: "known", Headless: true}); ix.KnownService(changed) != changed {
+		t.Error("a changed Service is known")
+	}
+}

@@ -49,14 +49,21 @@ type watched struct {
 // it does; accepted, whenever it granted a watch.
 func follow(ctx context.Context, w watched, store cache.ReflectorStore, accepted func(), refused func(error)) {
 	ctx = klog.NewContext(ctx, clientLog)
+	defer collector.listed(store)
 	options := func(o *meta.ListOptions) {
 		o.LabelSelector = w.labels
 		o.FieldSelector = w.fields
 	}
 	base := cache.NewFilteredListWatchFromClient(w.client, w.resource, w.namespace, options)
 	lw := &cache.ListWatch{
-		ListWithContextFunc: base.ListWithContextFunc,
+		ListWithContextFunc: func(ctx context.Context, o meta.ListOptions) (runtime.Object, error) {
+			collector.list(store)
+			return base.ListWithContextFunc(ctx, o)
+		},
 		WatchFuncWithContext: func(ctx context.Context, o meta.ListOptions) (watch.Interface, error) {
+			if o.SendInitialEvents != nil && *o.SendInitialEvents {
+				collector.list(store)
+			}
 			wi, err := base.WatchFuncWithContext(ctx, o)
 			if err == nil {
 				accepted()
@@ -74,6 +81,7 @@ func follow(ctx context.Context, w watched, store cache.ReflectorStore, accepted
 	delay := backoff().DelayWithReset(clock.RealClock{}, 2*time.Minute)
 	for ctx.Err() == nil {
 		if err := r.ListAndWatchWithContext(ctx); ctx.Err() == nil && isRefusal(err) {
+			collector.listed(store)
 			refused(err)
 		}
 		select {
@@ -139,7 +147,8 @@ type table[O any, R any] struct {
 	set     func(*services.Tx, *R)
 	remove  func(*services.Tx, objectName)
 	replace func(*services.Tx, []*R)
-	seen    func(*services.Index, *O) // called after the change of the object is served; nil for none
+	known   func(*services.Index, *R) *R // the record that the index has already, if it equals this one; nil for none
+	seen    func(*services.Index, *O)    // called after the change of the object is served; nil for none
 }
 
 // store is what a reflector writes into: it keeps nothing itself, all goes to the index.
@@ -173,6 +182,9 @@ func (s *store[O, R]) packAny(obj any) (packed[R], error) {
 		return packed[R]{}, err
 	}
 	record, _ := s.pack(o)
+	if record != nil && s.known != nil {
+		record = s.known(s.group.ix, record) // or all would be held twice while everything is listed again
+	}
 	return packed[R]{record, name}, nil
 }
 
@@ -271,6 +283,7 @@ func (s *store[O, R]) Replace(list []any, _ string) error {
 	if s.replaceAll(records, passed) {
 		s.listed()
 	}
+	collector.listed(s)
 	return nil
 }
 
@@ -317,6 +330,7 @@ var (
 		set:     (*services.Tx).SetService,
 		remove:  func(tx *services.Tx, n objectName) { tx.DeleteService(n.namespace, n.name) },
 		replace: (*services.Tx).ReplaceServices,
+		known:   (*services.Index).KnownService,
 	}
 	podTable = table[api.Pod, services.Pod]{
 		kind:    kindPod,
@@ -340,6 +354,7 @@ func imported[O any, R any](t table[O, R]) table[O, R] {
 	t.set = func(tx *services.Tx, r *R) { set(tx.Imported(), r) }
 	t.remove = func(tx *services.Tx, n objectName) { remove(tx.Imported(), n) }
 	t.replace = func(tx *services.Tx, all []*R) { replace(tx.Imported(), all) }
+	t.known = nil
 	return t
 }
 
@@ -357,6 +372,7 @@ func sliceTable(kept sliceParts) table[discovery.EndpointSlice, services.Slice] 
 		set:     (*services.Tx).SetSlice,
 		remove:  func(tx *services.Tx, n objectName) { tx.DeleteSlice(n.namespace, n.name) },
 		replace: (*services.Tx).ReplaceSlices,
+		known:   (*services.Index).KnownSlice,
 		seen:    observeProgramming,
 	}
 }

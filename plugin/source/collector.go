@@ -1,0 +1,85 @@
+package source
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
+)
+
+// While objects are first listed, garbage is collected at Go's usual pace, when there is as much of it as is in use. When
+// they are listed once more it is collected sooner: nearly all that is decoded is garbage then, and memory is not to grow by
+// it. At 80,000 endpoints the process has 24 MB of its own, and 30 MB at the most while it lists them again; at the usual
+// pace that was 36 MB.
+//
+// Between lists so little is in use, 10 MB at 80,000 endpoints, that a server under load would collect many times a second:
+// the collector had 13 % of its CPU time, and 4 % with this. So garbage may grow to garbageServing, if that is more than
+// what is in use. Who sets GOGC is obeyed.
+const garbageServing = 64 << 20 // bytes
+
+// collector is the pace of the garbage collector, which all lists of the process share.
+var collector = pace{listing: make(map[any]struct{})}
+
+type pace struct {
+	mu      sync.Mutex
+	listing map[any]struct{} // what is being listed
+	served  bool             // all was listed once
+}
+
+// list takes note that the list into store begins.
+func (p *pace) list(store any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.listing[store] = struct{}{}
+	if p.served {
+		p.set(againPercent)
+	} else {
+		p.set(usualPercent)
+	}
+}
+
+// listed takes note that the list into store is complete, or will never be.
+func (p *pace) listed(store any) {
+	p.mu.Lock()
+	_, was := p.listing[store]
+	delete(p.listing, store)
+	last := was && len(p.listing) == 0
+	p.mu.Unlock()
+	if !last {
+		return
+	}
+	go func() {
+		runtime.GC() // to know what is in use
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if len(p.listing) == 0 {
+			p.served = true
+			p.set(percentFor(inUse()))
+		}
+	}()
+}
+
+func (*pace) set(percent int) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(percent)
+	}
+}
+
+// What garbage may grow to, in percent of what is in use: Go's default, and while objects are listed once more.
+const (
+	usualPercent = 100
+	againPercent = 50
+)
+
+// percentFor returns the percentage of the bytes in use that garbage may grow to.
+func percentFor(inUse uint64) int {
+	return max(usualPercent, int(100*garbageServing/max(inUse, 1<<20))) // #nosec G115 -- at most 6400
+}
+
+// inUse returns the bytes that the last collection found in use.
+func inUse() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
