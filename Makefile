@@ -152,11 +152,11 @@ node: kube
 	@cd test && CGO_ENABLED=0 $(GO) build -o bin/pod ./e2e/pod
 
 # bench prints a table of figures beside the stock plugins, dnsmasq and unbound, and draws test/bench/scale.svg. It takes a
-# quarter of an hour and a machine with nothing else to do. ONLY=TestUDP, or another test of test/bench, prints its rows.
+# quarter of an hour and a machine with nothing else to do. ONLY=UDP, or another part of TestBench, prints its rows.
 ONLY = .
 bench: kube stock
 	@cd test && CGO_ENABLED=0 $(GO) build -o bin/floor ./bench/floor && CGO_ENABLED=0 $(GO) test -c -o bin/bench.test ./bench
-	@cd test/bench && ../bin/bench.test -test.run '$(ONLY)' -test.timeout 60m
+	@cd test/bench && ../bin/bench.test -test.run 'TestBench/$(ONLY)' -test.timeout 60m
 
 clean:
 	rm -rf coredns build/example/ask build/image/out test/bin

@@ -53,8 +53,8 @@ func hostsStanza(name, path, options string) string {
 	return name + " {\nhosts " + path + "\n}"
 }
 
-// TestHosts is what a server makes of a hosts file of 1,000,000 names, beside dnsmasq and unbound.
-func TestHosts(t *testing.T) {
+// hostsFiles is what a server makes of a hosts file of 1,000,000 names, beside dnsmasq and unbound.
+func hostsFiles(t *testing.T) {
 	dnsmasq, unbound := tool(t, "dnsmasq", "dnsmasq-base"), tool(t, "unbound", "unbound")
 	dir := t.TempDir()
 	path := hostsFile(t, dir, million, 0)
@@ -70,10 +70,11 @@ func TestHosts(t *testing.T) {
 	for _, name := range []string{"hosts", "kubehosts"} {
 		progress("hosts file of %d names: %s", million, name)
 		for i := range 3 {
-			c, d := run(t, name, hostsStanza(name, path, ""))
+			start := time.Now()
+			c := launch(t, name, hostsStanza(name, path, ""))
 			ask := cluster.Dial(t, "udp", c.Addr)
-			waitFor(t, time.Minute, func() bool { return answered(ask, hostName(million-1), podIP(million-1)) })
-			took[name] = append(took[name], d.Seconds())
+			waitFor(t, 5*time.Minute, func() bool { return answered(ask, hostName(million-1), podIP(million-1)) })
+			took[name] = append(took[name], time.Since(start).Seconds())
 			if i == 0 {
 				time.Sleep(settle)
 				now, _ := c.Memory(t)
@@ -85,7 +86,7 @@ func TestHosts(t *testing.T) {
 	table.add("RSS with a hosts file of 1,000,000 names, unbound "+mb(unboundRSS), mb(rss["hosts"]), mb(rss["kubehosts"]),
 		times(rss["hosts"]/rss["kubehosts"]), "< dnsmasq's "+mb(dnsmasqRSS), rss["kubehosts"] < dnsmasqRSS)
 	stock, ours := median(took["hosts"]), median(took["kubehosts"])
-	table.add(fmt.Sprintf("start to ready with it, dnsmasq %.2f s, unbound %.2f s", dnsmasqTook.Seconds(), unboundTook.Seconds()),
+	table.add(fmt.Sprintf("start to the first answer out of it, dnsmasq %.2f s, unbound %.2f s", dnsmasqTook.Seconds(), unboundTook.Seconds()),
 		fmt.Sprintf("%.2f s", stock), fmt.Sprintf("%.2f s", ours), times(stock/ours), "less than stock", ours < stock)
 	quiet, reload := reloading(t, "hosts", dir)
 	quietOurs, reloadOurs := reloading(t, "kubehosts", dir)
@@ -165,7 +166,7 @@ func reloading(t *testing.T, name, dir string) (quiet, reload float64) {
 	edition := func(i int) func() bool {
 		return func() bool { return answered(ask, hostName(7), podIP(7+i%2<<23)) }
 	}
-	waitFor(t, time.Minute, edition(0))
+	waitFor(t, 5*time.Minute, edition(0))
 	questions := make([]*dns.Msg, 1000)
 	for i := range questions {
 		questions[i] = new(dns.Msg).SetQuestion(hostName(i*997), dns.TypeA)
@@ -189,6 +190,6 @@ func reloading(t *testing.T, name, dir string) (quiet, reload float64) {
 	}()
 	reload = quantile(latencies(t, c.Addr, questions, window), 0.99)
 	close(end)
-	waitFor(t, time.Minute, edition(<-done)) // or it was not the file that was read
+	waitFor(t, 5*time.Minute, edition(<-done)) // or it was not the file that was read
 	return quiet, reload
 }

@@ -289,8 +289,8 @@ func (f *figures) of(what, unit string) (float64, string) {
 	return s.Center, s.PctRangeString()
 }
 
-// TestInProcess is ServeDNS, without a network.
-func TestInProcess(t *testing.T) {
+// inProcess is ServeDNS, without a network.
+func inProcess(t *testing.T) {
 	kubeconfig := serve(t, manyServices, bigServices).kubeconfig(t)
 	var ours, stock, oursHosts, stockHosts, floor figures
 	for i := range rounds {

@@ -14,6 +14,18 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// TestBench measures all that is in the table, in its order. Nothing in it fails because something was slow.
+func TestBench(t *testing.T) {
+	t.Run("InProcess", inProcess)
+	t.Run("UDP", udp)
+	t.Run("Memory", memory)
+	t.Run("Scale", scale)
+	t.Run("Hosts", hostsFiles)
+	t.Run("Start", start)
+	t.Run("Change", change)
+	t.Run("UnderChange", underChange)
+}
+
 // row is one line of the table.
 type row struct{ what, stock, ours, ratio, goal, reached string }
 

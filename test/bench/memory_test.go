@@ -13,8 +13,8 @@ const settle = 30 * time.Second
 // held is what a server holds in the course of a life, in bytes of RssAnon.
 type held struct{ empty, start, steady, relist float64 }
 
-// TestMemory is what a server holds of a cluster of 8,000 Services with 80,000 endpoints.
-func TestMemory(t *testing.T) {
+// memory is what a server holds of a cluster of 8,000 Services with 80,000 endpoints.
+func memory(t *testing.T) {
 	empty, full := serve(t, 0, 0), serve(t, manyServices, 0)
 	stock, ours := life(t, "kubernetes", empty, full), life(t, "kubehosts", empty, full)
 	a, b := stock.steady-stock.empty, ours.steady-ours.empty
@@ -54,8 +54,8 @@ func life(t *testing.T, name string, empty, full *objectServer) (h held) {
 	return h
 }
 
-// TestStart is how long a server takes from its start to its readiness.
-func TestStart(t *testing.T) {
+// start is how long a server takes from its start to its readiness.
+func start(t *testing.T) {
 	kubeconfig := serve(t, manyServices, 0).kubeconfig(t)
 	took := map[string][]float64{}
 	for i := range rounds {

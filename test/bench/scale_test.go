@@ -9,9 +9,9 @@ import (
 // sizes of the worlds, in Services of 10 endpoints.
 var sizes = []int{10, 100, 1000, 10_000, 100_000}
 
-// TestScale is the time of an answer and the memory for an endpoint from 100 endpoints to 1,000,000: the plot, and how the
+// scale is the time of an answer and the memory for an endpoint from 100 endpoints to 1,000,000: the plot, and how the
 // largest world compares with one of 1,000 Services. The questions are 1,000, spread over all Services that there are.
-func TestScale(t *testing.T) {
+func scale(t *testing.T) {
 	stock, ours := make([]figures, len(sizes)), make([]figures, len(sizes))
 	for i, n := range sizes {
 		progress("scale, %d endpoints", n*endpointsEach)

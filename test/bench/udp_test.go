@@ -50,9 +50,9 @@ func dnsperf(t *testing.T, addr, questions string, seconds int) float64 {
 	return n
 }
 
-// TestUDP is how many answers a second a server gives on the two cores that it shares with dnsperf, and what of its CPU
+// udp is how many answers a second a server gives on the two cores that it shares with dnsperf, and what of its CPU
 // time the collector takes.
-func TestUDP(t *testing.T) {
+func udp(t *testing.T) {
 	tool(t, "dnsperf", "dnsperf")
 	kubeconfig := serve(t, manyServices, 0).kubeconfig(t)
 	questions := filepath.Join(t.TempDir(), "questions")
