@@ -205,6 +205,12 @@ func (a *apiServer) asked() string {
 	return fmt.Sprint(a.seen) // sorted by key
 }
 
+// TestMain redirects what client-go logs before any test uses it, as a process does.
+func TestMain(m *testing.M) {
+	RouteKlog()
+	m.Run()
+}
+
 func (a *apiServer) open(t *testing.T) *Source {
 	t.Helper()
 	s, err := Open(Spec{Endpoint: a.URL})
