@@ -265,9 +265,13 @@ func (m *manifests) publish(g *group) {
 		counts[kindSlice], counts[kindPod] = len(local), len(pods)
 		counts[kindServiceImport], counts[kindImportedSlice] = len(imports), len(imported)
 	})
+	g.source.mu.Lock()
 	for kind, n := range counts {
-		g.setCount(kind, n)
+		if g.feeds[kind] != nil { // else it was given back meanwhile, and is counted no more
+			g.setCount(kind, n)
+		}
 	}
+	g.source.mu.Unlock()
 	for _, f := range feeds {
 		g.markListed(f)
 	}

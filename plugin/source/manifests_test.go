@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -347,3 +348,29 @@ func TestManifestsConfigMap(t *testing.T) {
 }
 
 func sorted(s []string) []string { return slices.Sorted(slices.Values(s)) }
+
+// Objects that are given back while they are published are counted no more.
+func TestManifestsCountGivenBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.yaml")
+	write(t, path, service("web", "10.0.0.1"))
+	counted := objectsHeld.WithLabelValues(kindService)
+	before := value(counted)
+	for range 300 {
+		s, err := Open(Spec{Manifests: path})
+		must(t, err)
+		o, err := s.Objects(allOf)
+		must(t, err)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			s.manifests.reload()
+		}()
+		runtime.Gosched()
+		o.Close()
+		<-done
+		s.Close()
+	}
+	if n := value(counted) - before; n != 0 {
+		t.Errorf("%v Services are counted that nobody holds", n)
+	}
+}
