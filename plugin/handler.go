@@ -199,12 +199,7 @@ func (q *question) reverse(z *zone, l *live, s *services.State) *dns.Msg {
 // pointers appends the PTR records' targets for the address a.
 func (l *live) pointers(names []pointer, s *services.State, a netip.Addr) []pointer {
 	s.Pointers(a, &l.opts, func(p services.Pointer) bool {
-		var buf [255]byte
-		b := append(p.AppendTo(buf[:0]), '.')
-		if l.primary != "." {
-			b = append(b, l.primary...)
-		}
-		names = append(names, pointer{string(b), l.ttl})
+		names = append(names, pointer{p.In(l.pointed), l.ttl})
 		return true
 	})
 	return names

@@ -17,7 +17,7 @@ import (
 type live struct {
 	config  *stanza.Config
 	zones   []zone
-	primary string // the first zone that is no reverse zone: where PTR records point to
+	pointed string // where PTR records point to: ".svc." and the first zone that is no reverse zone
 	ttl     uint32
 	opts    services.Options
 	fall    fall.F
@@ -66,8 +66,8 @@ func newLive(c *stanza.Config, index *services.Index, hosts overlay, local []net
 			z.grammar |= services.Multicluster
 			z.imported = true
 		}
-		if !z.reverse && l.primary == "" {
-			l.primary = name
+		if !z.reverse && l.pointed == "" {
+			l.pointed = joinZone(".svc.", name)
 		}
 		l.zones = append(l.zones, z)
 	}

@@ -24,7 +24,7 @@ func (s *State) Owners(imported bool) iter.Seq2[*Service, []*Slice] {
 // Pods yields the Pods that have an address.
 func (s *State) Pods(yield func(*Pod) bool) {
 	s.pods.all(func(h holders[*Pod]) bool {
-		for _, p := range h.all {
+		for _, p := range h.all() {
 			if p.firstAddr().As16() == h.addr && !yield(p) { // one that has several addresses stands under each
 				return false
 			}

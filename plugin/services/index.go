@@ -61,10 +61,11 @@ type (
 		addr  key16
 		slice *Slice
 	}
-	// holders are the objects that have an address.
-	holders[T any] struct {
-		addr key16
-		all  []T
+	// holders are the objects that have an address, nearly always one: a list of one would be one more thing to fetch.
+	holders[T comparable] struct {
+		addr  key16
+		first T
+		more  []T
 	}
 )
 
@@ -73,6 +74,11 @@ func (o *owner) key() nameKey    { return nameKey(o.name) }
 func (e endpoint4) key() key4    { return e.addr }
 func (e endpoint6) key() key16   { return e.addr }
 func (h holders[T]) key() key16  { return h.addr }
+
+func (h holders[T]) all() []T { return append([]T{h.first}, h.more...) }
+
+// any reports whether ok is true for one of them. It allocates nothing.
+func (h *holders[T]) any(ok func(T) bool) bool { return ok(h.first) || slices.ContainsFunc(h.more, ok) }
 
 // NewIndex returns an empty Index, not synced.
 func NewIndex() *Index {
@@ -500,9 +506,12 @@ func (tx *Tx) ReplacePods(all []*Pod) {
 func addHolder[T comparable](batch uint64, t *trie[key16, holders[T]], addrs Addrs, v T) {
 	for addr := range addrs.All {
 		a := key16(addr.As16())
-		h, _ := t.get(a)
-		if !slices.Contains(h.all, v) {
-			t.set(batch, holders[T]{a, append(slices.Clone(h.all), v)})
+		h, ok := t.get(a)
+		switch {
+		case !ok:
+			t.set(batch, holders[T]{addr: a, first: v})
+		case !slices.Contains(h.all(), v):
+			t.set(batch, holders[T]{a, h.first, append(slices.Clone(h.more), v)})
 		}
 	}
 }
@@ -510,13 +519,16 @@ func addHolder[T comparable](batch uint64, t *trie[key16, holders[T]], addrs Add
 func delHolder[T comparable](batch uint64, t *trie[key16, holders[T]], addrs Addrs, v T) {
 	for addr := range addrs.All {
 		a := key16(addr.As16())
-		h, _ := t.get(a)
-		rest := slices.DeleteFunc(slices.Clone(h.all), func(o T) bool { return o == v })
+		h, ok := t.get(a)
+		if !ok {
+			continue
+		}
+		rest := slices.DeleteFunc(h.all(), func(o T) bool { return o == v })
 		if len(rest) == 0 {
 			t.del(batch, a)
 			continue
 		}
-		t.set(batch, holders[T]{a, rest})
+		t.set(batch, holders[T]{a, rest[0], slices.Clip(rest[1:])})
 	}
 }
 
@@ -608,8 +620,11 @@ func (s *State) sliceWith(a netip.Addr) *Slice {
 	return e.slice
 }
 
-// PodsWith returns the Pods that have the address a. The caller must not change the list.
+// PodsWith returns the Pods that have the address a.
 func (s *State) PodsWith(a netip.Addr) []*Pod {
-	h, _ := s.pods.get(a.As16())
-	return h.all
+	h, ok := s.pods.get(a.As16())
+	if !ok {
+		return nil
+	}
+	return h.all()
 }

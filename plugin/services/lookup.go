@@ -184,10 +184,9 @@ func (s *State) lookupPod(n *Name, o *Options) Match {
 	if o.Pods == PodsInsecure {
 		return m
 	}
-	for _, p := range s.PodsWith(a) {
-		if p.Namespace() == n.Namespace && spells(n.Service, a) {
-			return m
-		}
+	h, ok := s.pods.get(a.As16())
+	if ok && spells(n.Service, a) && h.any(func(p *Pod) bool { return p.Namespace() == n.Namespace }) {
+		return m
 	}
 	return Match{}
 }

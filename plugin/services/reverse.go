@@ -21,38 +21,23 @@ func ParseReverse(name string) (a netip.Addr, ok bool) {
 
 func parseReverse4(rest string) (netip.Addr, bool) {
 	var ip [4]byte
-	for i := range ip {
-		var label string
-		if i < 3 {
-			var ok bool
-			if label, rest, ok = strings.Cut(rest, "."); !ok {
-				return netip.Addr{}, false
-			}
-		} else {
-			label = rest
-		}
-		n, ok := parseOctet(label)
-		if !ok {
+	octet, digits, n := 3, 0, 0 // the last octet stands first
+	for i := range len(rest) {
+		c := rest[i]
+		switch {
+		case c >= '0' && c <= '9' && digits < 3 && (digits == 0 || n > 0): // no number begins with a zero but that one
+			n, digits = 10*n+int(c-'0'), digits+1
+		case c == '.' && digits > 0 && n < 256 && octet > 0:
+			ip[octet], octet, digits, n = byte(n), octet-1, 0, 0
+		default:
 			return netip.Addr{}, false
 		}
-		ip[3-i] = n
 	}
+	if octet > 0 || digits == 0 || n > 255 {
+		return netip.Addr{}, false
+	}
+	ip[0] = byte(n)
 	return netip.AddrFrom4(ip), true
-}
-
-// parseOctet takes a number below 256 without a leading zero.
-func parseOctet(s string) (byte, bool) {
-	if s == "" || len(s) > 3 || len(s) > 1 && s[0] == '0' {
-		return 0, false
-	}
-	n := 0
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return 0, false
-		}
-		n = 10*n + int(s[i]-'0')
-	}
-	return byte(n), n < 256
 }
 
 func parseReverse6(rest string) (netip.Addr, bool) {
@@ -87,22 +72,25 @@ type Pointer struct {
 	addr  netip.Addr // valid for an endpoint without a name of its own
 }
 
-// AppendTo appends the name below the zone, without a dot at the end: "web.shop.svc", "db-0.db.shop.svc".
-func (p Pointer) AppendTo(b []byte) []byte {
-	switch {
-	case p.name != "":
-		b = append(append(b, p.name...), '.')
-	case p.addr.IsValid():
-		b = append(appendDerived(b, p.addr), '.')
+// In returns the name in full: "web.shop.svc" or "db-0.db.shop.svc", and then zone, which has ".svc" and the dots of its own
+// in it, as in ".svc.cluster.local.".
+func (p Pointer) In(zone string) string {
+	if p.name == "" && !p.addr.IsValid() { // nearly always, and with one copy where a buffer would take two
+		return p.owner + zone
 	}
-	return append(append(b, p.owner...), ".svc"...)
+	label := p.name
+	if label == "" {
+		var buf [64]byte
+		label = string(appendDerived(buf[:0], p.addr))
+	}
+	return label + "." + p.owner + zone
 }
 
 // Pointers calls yield, until it returns false, with the names of the address a: of the Service whose cluster IP it is,
 // else of each endpoint that has it, each name once.
 func (s *State) Pointers(a netip.Addr, o *Options, yield func(Pointer) bool) {
 	if h, ok := s.clusterIPs.get(a.As16()); ok {
-		if svc := s.firstServed(h.all, o); svc != nil {
+		if svc := s.firstServed(&h, o); svc != nil {
 			yield(Pointer{owner: svc.owner})
 			return
 		}
@@ -138,9 +126,12 @@ func (s *State) Pointers(a netip.Addr, o *Options, yield func(Pointer) bool) {
 
 // firstServed returns the first by name of the Services that the options serve. There is more than one only while a
 // cluster IP moves from one to another.
-func (s *State) firstServed(all []*Service, o *Options) *Service {
+func (s *State) firstServed(h *holders[*Service], o *Options) *Service {
+	if len(h.more) == 0 && len(o.Namespaces) == 0 {
+		return h.first
+	}
 	var first *Service
-	for _, svc := range all {
+	for _, svc := range h.all() {
 		if len(o.Namespaces) > 0 && !s.exposed(svc.Namespace(), o) {
 			continue
 		}

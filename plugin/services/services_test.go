@@ -248,7 +248,7 @@ func TestPointers(t *testing.T) {
 		{addr: "192.0.2.1"},
 	} {
 		var got []string
-		s.Pointers(ip(tc.addr), &tc.o, func(p Pointer) bool { got = append(got, string(p.AppendTo(nil))); return true })
+		s.Pointers(ip(tc.addr), &tc.o, func(p Pointer) bool { got = append(got, p.In(".svc")); return true })
 		if !slices.Equal(got, tc.want) {
 			t.Errorf("%s %+v: got %v, want %v", tc.addr, tc.o, got, tc.want)
 		}
@@ -262,6 +262,15 @@ func TestParseReverse(t *testing.T) {
 		"1.10.7.96.10.in-addr.arpa.": "",
 		"010.7.96.10.in-addr.arpa.":  "",
 		"256.7.96.10.in-addr.arpa.":  "",
+		"1000.7.96.10.in-addr.arpa.": "",
+		"10.7.96.256.in-addr.arpa.":  "",
+		"10.7.96.00.in-addr.arpa.":   "",
+		"0.255.0.255.in-addr.arpa.":  "255.0.255.0",
+		"10.7..10.in-addr.arpa.":     "",
+		".7.96.10.in-addr.arpa.":     "",
+		"10.7.96.in-addr.arpa.":      "",
+		"10.7.96..in-addr.arpa.":     "",
+		"10.7.9a.10.in-addr.arpa.":   "",
 		"in-addr.arpa.":              "",
 		"0.1.0.0.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa.":           "",
 		"0.1.0.0.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa.":   "fd00:96::7:10",
@@ -484,8 +493,8 @@ func compare(t *testing.T, seed uint64, a, b *State) {
 		for i := range 12 {
 			for _, addr := range []string{fmt.Sprintf("10.0.0.%d", i), fmt.Sprintf("fd00::%x", i)} {
 				var x, y []string
-				a.Pointers(ip(addr), &o, func(p Pointer) bool { x = append(x, string(p.AppendTo(nil))); return true })
-				b.Pointers(ip(addr), &o, func(p Pointer) bool { y = append(y, string(p.AppendTo(nil))); return true })
+				a.Pointers(ip(addr), &o, func(p Pointer) bool { x = append(x, p.In(".svc")); return true })
+				b.Pointers(ip(addr), &o, func(p Pointer) bool { y = append(y, p.In(".svc")); return true })
 				sort.Strings(x)
 				sort.Strings(y)
 				if !slices.Equal(x, y) {

@@ -15,7 +15,8 @@ import (
 //
 // Between lists so little is in use, 10 MB at 80,000 endpoints, that a server under load would collect many times a second:
 // the collector had 13 % of its CPU time, and 4 % with this. So garbage may grow to garbageServing, if that is more than
-// what is in use. Who sets GOGC is obeyed.
+// what is in use, which is looked at after each collection: an index or a hosts file that grows brings no more of it. Who
+// sets GOGC is obeyed.
 const garbageServing = 64 << 20 // bytes
 
 // collector is the pace of the garbage collector, which all lists of the process share.
@@ -25,6 +26,7 @@ type pace struct {
 	mu      sync.Mutex
 	listing map[any]struct{} // what is being listed
 	served  bool             // all was listed once
+	percent int              // that was set last
 }
 
 // list takes note that the list into store begins.
@@ -53,17 +55,40 @@ func (p *pace) listed(store any) {
 		runtime.GC() // to know what is in use
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if len(p.listing) == 0 {
-			p.served = true
-			p.set(percentFor(inUse()))
+		if len(p.listing) > 0 {
+			return
 		}
+		if !p.served {
+			p.served = true
+			p.follow()
+		}
+		p.set(percentFor(inUse()))
 	}()
 }
 
-func (*pace) set(percent int) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(percent)
+// follow sees to it that collected is called after the next collection, which is when an object that nothing refers to is
+// found.
+func (p *pace) follow() {
+	runtime.AddCleanup(&struct{ *pace }{p}, (*pace).collected, p)
+}
+
+// collected sets the pace for what is in use now.
+func (p *pace) collected() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.listing) == 0 {
+		p.set(percentFor(inUse()))
 	}
+	p.follow()
+}
+
+// set changes the pace, unless it is nearly the same: all goroutines stop for a moment when it changes.
+func (p *pace) set(percent int) {
+	if os.Getenv("GOGC") != "" || 8*max(percent-p.percent, p.percent-percent) <= p.percent {
+		return
+	}
+	p.percent = percent
+	debug.SetGCPercent(percent)
 }
 
 // What garbage may grow to, in percent of what is in use: Go's default, and while objects are listed once more.

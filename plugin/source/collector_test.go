@@ -1,11 +1,43 @@
 package source
 
-import "testing"
+import (
+	"runtime"
+	"testing"
+)
 
 func TestPercentFor(t *testing.T) {
 	for inUse, want := range map[uint64]int{0: 6400, 8 << 20: 800, 16 << 20: 400, 64 << 20: 100, 1 << 30: 100} {
 		if got := percentFor(inUse); got != want {
 			t.Errorf("%d%% with %d bytes in use, want %d%%", got, inUse, want)
 		}
+	}
+}
+
+// What is in use after the lists, a hosts file say, must slow the pace down no further: garbage would grow with it.
+func TestPaceFollows(t *testing.T) {
+	var p pace
+	t.Setenv("GOGC", "") // which would be obeyed
+	p.listing = make(map[any]struct{})
+	defer p.set(usualPercent)
+	percent := func() int {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.percent
+	}
+	p.list(&p)
+	if got := percent(); got != usualPercent {
+		t.Errorf("%d%% at the first list, want %d%%", got, usualPercent)
+	}
+	p.listed(&p)
+	eventually(t, "a slower pace with little in use", func() bool { return percent() > 2*usualPercent })
+
+	held := make([]byte, 4*garbageServing)
+	runtime.GC()
+	eventually(t, "the usual pace with much in use", func() bool { return percent() == usualPercent })
+	runtime.KeepAlive(held)
+
+	p.list(&p)
+	if got := percent(); got != againPercent {
+		t.Errorf("%d%% at the next list, want %d%%", got, againPercent)
 	}
 }
