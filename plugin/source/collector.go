@@ -17,7 +17,7 @@ import (
 // the collector had 13 % of its CPU time, and 4 % with this. So garbage may grow to garbageServing, if that is more than
 // what is in use, which is looked at after each collection: an index or a hosts file that grows brings no more of it. Who
 // sets GOGC is obeyed.
-const garbageServing = 64 << 20 // bytes
+const garbageServing = 80 << 20 // bytes
 
 // collector is the pace of the garbage collector, which all lists of the process share.
 var collector = pace{listing: make(map[any]struct{})}
@@ -99,7 +99,7 @@ const (
 
 // percentFor returns the percentage of the bytes in use that garbage may grow to.
 func percentFor(inUse uint64) int {
-	return max(usualPercent, int(100*garbageServing/max(inUse, 1<<20))) // #nosec G115 -- at most 6400
+	return max(usualPercent, int(100*garbageServing/max(inUse, 1<<20))) // #nosec G115 -- at most 8000
 }
 
 // inUse returns the bytes that the last collection found in use.
