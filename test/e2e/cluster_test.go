@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,15 +21,22 @@ const (
 	replicas  = "k8s-app=kube-dns" // label of the pods of the base
 )
 
+// services are names that any DNS of a cluster answers, and held are those that lead to the hosts entry of the base.
+var (
+	services = []string{"web.shop.svc.cluster.local", "db.shop.svc.cluster.local", "db-0.db.shop.svc.cluster.local"}
+	held     = [][2]string{{"db.corp.example", "192.0.2.10"}, {"corp", "192.0.2.10"}}
+)
+
 // TestCluster is one story on one cluster: its parts need those before them, up to the part "resolve" at least.
 func TestCluster(t *testing.T) {
 	n := up(t)
+	n.names = append([]string{"db.corp.example", "corp.shop.svc.cluster.local"}, services...)
 	start := time.Now()
 	upstream(t)
 	n.load(t, images+"kubehosts.tar")
 	n.load(t, images+"kubehosts-slim.tar")
 	n.load(t, pack(t, stock, n.bin+"/stock", "/coredns"))
-	n.must(t, "apply", "-k", manifests+"base")
+	n.typed(t, "../..", "kubectl apply -k build/kubernetes/base")
 	n.must(t, "apply", "-f", "testdata/shop.yaml", "-f", "testdata/stock.yaml")
 	n.must(t, "rollout", "status", "deployment/coredns", "-n", "kube-system", "--timeout=90s")
 	n.must(t, "wait", "--for=condition=Ready", "pod", "--all", "--all-namespaces", "--timeout=90s")
@@ -49,6 +57,7 @@ func TestCluster(t *testing.T) {
 	t.Run("roll", n.testRoll)
 	t.Run("kill", n.testKill)
 	t.Run("drain", n.testDrain)
+	t.Run("nodelocal", n.testNodelocal)
 	t.Run("stock", ofStock)
 }
 
@@ -111,16 +120,17 @@ func (n *node) settled(t testing.TB, count int) {
 		}
 		var state []string
 		ready, rule := 0, rule(t)
+		to := destinations(rule)
 		for _, p := range all.Items {
 			ok := slices.ContainsFunc(p.Status.Conditions, func(c core.PodCondition) bool {
 				return c.Type == core.PodReady && c.Status == core.ConditionTrue
 			})
-			if ok && p.DeletionTimestamp == nil && strings.Contains(rule, " "+p.Status.PodIP+" . 53") {
+			if ok && p.DeletionTimestamp == nil && slices.Contains(to, p.Status.PodIP) {
 				ready++
 			}
 			state = append(state, p.Name+" "+string(p.Status.Phase)+" "+p.Status.PodIP)
 		}
-		return ready == count && len(all.Items) == count && strings.Count(rule, " . 53") == count,
+		return ready == count && len(all.Items) == count && len(to) == count,
 			"pods: " + strings.Join(state, ", ") + "; rule: " + rule
 	})
 }
@@ -132,6 +142,17 @@ func rule(t testing.TB) string {
 	return strings.TrimSpace(line)
 }
 
+var destination = regexp.MustCompile(`([0-9.]+)(?: \. |:)53\b`) // in a map, or alone
+
+// destinations are the addresses that a rule leads to, in order.
+func destinations(rule string) (ips []string) {
+	for _, m := range destination.FindAllStringSubmatch(rule, -1) {
+		ips = append(ips, m[1])
+	}
+	slices.Sort(ips)
+	return ips
+}
+
 // testResolve asks as programs in pods do: by the resolv.conf that the kubelet wrote, through the ClusterIP.
 func (n *node) testResolve(t *testing.T) {
 	conf := n.in(t, "client", "cat", "/etc/resolv.conf")
@@ -139,18 +160,24 @@ func (n *node) testResolve(t *testing.T) {
 	if want := "search shop.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n"; conf != want {
 		t.Errorf("resolv.conf:\n%swant\n%s", conf, want)
 	}
+	n.resolve(t, held...)
+}
+
+// resolve asks for names of Services and one outside name, and for more, each with its addresses in order.
+func (n *node) resolve(t *testing.T, more ...[2]string) {
+	t.Helper()
 	service, err := n.Client.CoreV1().Services("shop").Get(context.Background(), "web", meta.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	db := n.list(t, "shop", "app=db")
 	first := db[slices.IndexFunc(db, func(p core.Pod) bool { return p.Name == "db-0" })].Status.PodIP
-	web, both, corp := service.Spec.ClusterIP, strings.Join(addresses(db), " "), "192.0.2.10"
-	want := [][2]string{
+	web, both := service.Spec.ClusterIP, strings.Join(addresses(db), " ")
+	want := append([][2]string{
 		{"web", web}, {"web.shop", web}, {"web.shop.svc", web}, {"web.shop.svc.cluster.local", web}, {"web.shop.svc.cluster.local.", web},
 		{"db", both}, {"db.shop", both}, {"db-0.db", first}, {"db-0.db.shop.svc.cluster.local", first},
-		{"kubernetes.default", "10.96.0.1"}, {"db.corp.example", corp}, {"corp", corp}, {"outside.example", "198.51.100.7"},
-	}
+		{"kubernetes.default", "10.96.0.1"}, {"outside.example", "198.51.100.7"},
+	}, more...)
 	var names []string
 	for _, w := range want {
 		names = append(names, w[0])

@@ -14,10 +14,12 @@ import (
 )
 
 // kubectl is the real one, with the arguments that a user would type.
-func (n *node) kubectl(args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(n.bin, "node"), args...)
-	cmd.Args[0] = "kubectl"
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+n.kubeconfig, "HOME="+n.dir)
+func (n *node) kubectl(args ...string) *exec.Cmd { return n.user(n.program("kubectl"), args...) }
+
+// user is a program as the administrator of the cluster runs it.
+func (n *node) user(program string, args ...string) *exec.Cmd {
+	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+n.kubeconfig, "HOME="+n.dir, "PATH="+n.program("")+":"+os.Getenv("PATH"))
 	return cmd
 }
 
@@ -100,13 +102,13 @@ func (s *stream) answered(t testing.TB, answer string, bound time.Duration) time
 	}
 }
 
-// edit is `kubectl edit` of a ConfigMap by somebody who replaces one text by another; it returns when the editor was
-// left.
+// edit is `kubectl edit` of a ConfigMap by somebody who replaces one text by another, but not in the JSON that kubectl
+// keeps of the last apply; it returns when the editor was left.
 func (n *node) edit(t testing.TB, namespace, configmap, old, new string) time.Time {
 	t.Helper()
 	dir := t.TempDir()
 	editor, left := filepath.Join(dir, "editor"), filepath.Join(dir, "left")
-	script := "#!/bin/sh\nset -e\nsed -i 's/" + old + "/" + new + "/' \"$1\"\ndate +%s%N > " + left + "\n"
+	script := "#!/bin/sh\nset -e\nsed -i '/{\"apiVersion/!s/" + old + "/" + new + "/' \"$1\"\ndate +%s%N > " + left + "\n"
 	if err := os.WriteFile(editor, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}

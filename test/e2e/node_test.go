@@ -32,6 +32,7 @@ type node struct {
 	kubeconfig string
 	containerd string // path of its socket
 	programs   []*cluster.Process
+	names      []string // that under asks for
 }
 
 // up starts the cluster and returns when the node is Ready and the images are loaded. It is never stopped: the sandbox
@@ -43,6 +44,7 @@ func up(t *testing.T) *node {
 		t.Fatal(err)
 	}
 	n := &node{dir: os.Getenv(folder), bin: bin}
+	n.link(t)
 	n.network(t)
 	n.startContainerd(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
@@ -186,18 +188,25 @@ conntrack: {maxPerCore: 0, min: 0}
 `
 }
 
-// run starts one of the programs of test/bin/node.
-func (n *node) run(t *testing.T, program string, args ...string) {
-	t.Helper()
-	link := filepath.Join(n.dir, "bin", program)
-	err := os.MkdirAll(filepath.Dir(link), 0o755)
-	if err == nil {
-		err = os.Symlink(filepath.Join(n.bin, "node"), link)
-	}
-	if err != nil {
+// link names test/bin/node as each of its programs.
+func (n *node) link(t *testing.T) {
+	if err := os.Mkdir(n.program(""), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	n.spawn(t, program, link, args...)
+	for _, name := range []string{"kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"} {
+		if err := os.Symlink(filepath.Join(n.bin, "node"), n.program(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// program is the path of one of them, or of their folder for "".
+func (n *node) program(name string) string { return filepath.Join(n.dir, "bin", name) }
+
+// run starts one of them.
+func (n *node) run(t *testing.T, program string, args ...string) {
+	t.Helper()
+	n.spawn(t, program, n.program(program), args...)
 }
 
 // spawn starts a program whose output goes to NAME.log.

@@ -19,12 +19,11 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// under runs do while a pod asks 1,000 times a second through the ClusterIP, and fails if a name had no good answer when
+// under runs do while a pod asks for n.names 1,000 times a second through the ClusterIP, and fails if a name had no good answer when
 // it was asked again once, as resolvers do: after 5 seconds without a reply, or at once after a SERVFAIL.
 func (n *node) under(t *testing.T, what string, do func()) {
 	t.Helper()
-	load := n.stream(t, "client", "load", "1000", "web.shop.svc.cluster.local", "db.corp.example", "db.shop.svc.cluster.local",
-		"db-0.db.shop.svc.cluster.local", "corp.shop.svc.cluster.local")
+	load := n.stream(t, "client", append([]string{"load", "1000"}, n.names...)...)
 	if line := load.next(t, 10*time.Second); line != "asking 10.96.0.10:53" {
 		t.Fatalf("%s %s", line, load.errs.String())
 	}
@@ -49,22 +48,19 @@ func (n *node) under(t *testing.T, what string, do func()) {
 
 var stanzaHash = regexp.MustCompile(`coredns_kubehosts_stanza_info\{.*hash="([0-9a-f]+)".*\} 1`)
 
-// stanza is the hash of the stanza that a replica serves.
-func stanza(ip string) (string, error) {
+// metrics of a replica.
+func metrics(t testing.TB, ip string) string {
+	t.Helper()
 	res, err := (&http.Client{Timeout: 5 * time.Second}).Get("http://" + ip + ":9153/metrics")
 	if err != nil {
-		return "", err
+		t.Fatal(err)
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
-		return "", err
+		t.Fatal(err)
 	}
-	m := stanzaHash.FindSubmatch(b)
-	if m == nil {
-		return "", fmt.Errorf("no coredns_kubehosts_stanza_info at %s", ip)
-	}
-	return string(m[1]), nil
+	return string(b)
 }
 
 // testScale goes from 2 replicas to 5 and back, and edits in between: each replica serves the same.
@@ -99,11 +95,11 @@ func (n *node) same(t *testing.T, ips []string) {
 	t.Helper()
 	var all []string
 	for _, ip := range ips {
-		hash, err := stanza(ip)
-		if err != nil {
-			t.Fatal(err)
+		m := stanzaHash.FindStringSubmatch(metrics(t, ip))
+		if m == nil {
+			t.Fatalf("no stanza of kubehosts at %s", ip)
 		}
-		all = append(all, hash)
+		all = append(all, m[1])
 	}
 	t.Logf("stanzas of the replicas: %v", all)
 	if slices.Sort(all); len(slices.Compact(all)) != 1 {
@@ -125,6 +121,12 @@ func (n *node) testRoll(t *testing.T) {
 func (n *node) image(t *testing.T, name string) {
 	t.Helper()
 	n.must(t, "set", "image", "deployment/coredns", "coredns="+name, "-n", "kube-system")
+	n.rolled(t)
+}
+
+// rolled waits until the replicas of the Deployment are those that it wants, and nothing else runs.
+func (n *node) rolled(t *testing.T) {
+	t.Helper()
 	n.must(t, "rollout", "status", "deployment/coredns", "-n", "kube-system", "--timeout=90s")
 	n.settled(t, 2)
 }
