@@ -151,7 +151,7 @@ NODE = $(foreach path,k8s.io/kubectl github.com/google/cadvisor,-gcflags='$(path
 VERSIONED = -X k8s.io/component-base/version.gitVersion=$$($(GO) list -m -f '{{.Version}}' k8s.io/kubernetes)
 CNI = main/bridge main/loopback ipam/host-local
 node: kube
-	@echo "building kubelet, kube-proxy and the controllers from Go modules (the first time: about five minutes)"
+	@echo "building kubelet, kube-proxy, the controllers and kubeadm from Go modules (the first time: about five minutes)"
 	@cd test && CGO_ENABLED=0 $(GO) build $(PLAIN) $(NODE) -ldflags="-s -w $(VERSIONED)" -o bin/node ./node
 	@mkdir -p test/bin/cni
 	@cd test && CGO_ENABLED=0 $(GO) build -o bin/cni $(CNI:%=github.com/containernetworking/plugins/plugins/%)

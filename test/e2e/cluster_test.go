@@ -58,6 +58,7 @@ func TestCluster(t *testing.T) {
 	t.Run("kill", n.testKill)
 	t.Run("drain", n.testDrain)
 	t.Run("nodelocal", n.testNodelocal)
+	t.Run("kubeadm", n.testKubeadm)
 	t.Run("stock", ofStock)
 }
 

@@ -193,7 +193,7 @@ func (n *node) link(t *testing.T) {
 	if err := os.Mkdir(n.program(""), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl"} {
+	for _, name := range []string{"kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl", "kubeadm"} {
 		if err := os.Symlink(filepath.Join(n.bin, "node"), n.program(name)); err != nil {
 			t.Fatal(err)
 		}

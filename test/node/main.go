@@ -1,6 +1,6 @@
 // Package main is what a Kubernetes cluster of one node needs beside etcd and kube-apiserver, in one binary, built out of
-// Go modules: kube-controller-manager, kube-scheduler, kubelet, kube-proxy and kubectl. Like busybox it picks the program
-// by the name it is called by:
+// Go modules: kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl and kubeadm. Like busybox it picks the
+// program by the name it is called by:
 //
 //	ln -s node kubelet && ./kubelet --config ...
 //
@@ -19,6 +19,8 @@ import (
 	manager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubeadm "k8s.io/kubernetes/cmd/kubeadm/app"
+	kubeadmerrors "k8s.io/kubernetes/cmd/kubeadm/app/util/errors"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
@@ -34,8 +36,10 @@ func main() {
 		os.Exit(cli.Run(proxy.NewProxyCommand()))
 	case "kubectl":
 		util.CheckErr(cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()))
+	case "kubeadm":
+		kubeadmerrors.HandleError(kubeadm.Run())
 	default:
-		fmt.Fprintf(os.Stderr, "called as %q: call it by a link named kube-controller-manager, kube-scheduler, kubelet, kube-proxy or kubectl\n", name)
+		fmt.Fprintf(os.Stderr, "called as %q: call it by a link named kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl or kubeadm\n", name)
 		os.Exit(2)
 	}
 }
