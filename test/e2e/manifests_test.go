@@ -17,9 +17,11 @@ func (n *node) testManifests(t *testing.T) {
 }
 
 // testPrivileges looks at the process, not at the manifest: no root, no capability but one, no way to more, nothing to
-// write to. And the API server lets its ServiceAccount do what it needs and not more.
+// write to, and no more memory than the manifest allows. And the API server lets its ServiceAccount do what it needs and not
+// more.
 func (n *node) testPrivileges(t *testing.T) {
-	pid := process(t, n.list(t, "kube-system", replicas)[0])
+	pod := n.list(t, "kube-system", replicas)[0]
+	pid := process(t, pod)
 	const bindService = "0000000000000400" // 1 << CAP_NET_BIND_SERVICE, which is 10
 	for field, want := range map[string]string{
 		"Uid": "65532 65532 65532 65532", "CapEff": bindService, "CapBnd": bindService, "NoNewPrivs": "1", "Seccomp": "2",
@@ -33,6 +35,10 @@ func (n *node) testPrivileges(t *testing.T) {
 		if f := strings.Fields(line); (f[4] == "/" || f[4] == "/etc/coredns") && !strings.HasPrefix(f[5], "ro,") {
 			t.Errorf("coredns can write to %s: %s", f[4], line)
 		}
+	}
+	limit := pod.Spec.Containers[0].Resources.Limits.Memory().Value()
+	if want := fmt.Sprintf("\ngo_gc_gomemlimit_bytes %g\n", float64(limit)*0.9); limit == 0 || !strings.Contains(metrics(t, pod.Status.PodIP), want) {
+		t.Errorf("with a limit of %d bytes, the metrics have no line%s", limit, want)
 	}
 
 	token := n.write(t, "token", cluster.ReadFile(t, fmt.Sprintf("/proc/%d/root/var/run/secrets/kubernetes.io/serviceaccount/token", pid)))
