@@ -28,6 +28,8 @@ type builder struct {
 	t         *Table
 	noReverse bool
 	max       limits
+	rest      func()
+	names     uint8 // since the last rest
 
 	log    [][]pair
 	logged int
@@ -45,14 +47,22 @@ type pair struct {
 
 const logBlock = 4096
 
-func newBuilder(noReverse bool, max limits) builder {
+func newBuilder(o Options, max limits) builder {
 	t := &Table{seed: maphash.MakeSeed(), names: newIndex(16)}
-	return builder{t: t, noReverse: noReverse, max: max, seen: newIndex(16)}
+	return builder{t: t, noReverse: o.NoReverse, max: max, rest: o.Rest, seen: newIndex(16)}
+}
+
+// another is called for each name that something is done with.
+func (b *builder) another() {
+	if b.names++; b.names == 0 && b.rest != nil {
+		b.rest()
+	}
 }
 
 // add gives an address of 4 or 16 octets to a name, unless the name has it. It
 // returns false if there is no room.
 func (b *builder) add(name, addr []byte) bool {
+	b.another()
 	t := b.t
 	hash := maphash.Bytes(t.seed, name)
 	slot, found := t.names.seek(&t.store, hash, view(name))
@@ -126,6 +136,7 @@ func (b *builder) index(n int) {
 	t.names = index{} // the collector may take it
 	t.names = newIndex(n)
 	for off := range t.all {
+		b.another()
 		t.names.insert(maphash.Bytes(t.seed, t.name(off)), off)
 	}
 }
@@ -278,6 +289,7 @@ func (b *builder) makeReverse(r *reverse, size, n int) {
 		return isGroup | place
 	}
 	for record, addr := range b.each(size) {
+		b.another()
 		hash := maphash.Bytes(b.t.seed, addr)
 		slot, found := r.seek(s, hash, addr)
 		switch {
@@ -319,6 +331,7 @@ func (b *builder) fillGroups(r *reverse, size int) {
 	}
 	r.groups = groups
 	for record, addr := range b.each(size) {
+		b.another()
 		slot, _ := r.seek(s, maphash.Bytes(b.t.seed, addr), addr)
 		if value := r.slots[slot]; value&isGroup != 0 {
 			g := groups[int(value&^isGroup)+words:]
@@ -334,6 +347,7 @@ func (b *builder) shrink(r *reverse, size int) {
 	r.index = newIndex(old.used)
 	var buf [16]byte
 	for i, value := range old.slots {
+		b.another()
 		if old.tags[i] != 0 {
 			r.insert(maphash.Bytes(b.t.seed, r.addr(&b.t.store, value, buf[:size])), value)
 		}

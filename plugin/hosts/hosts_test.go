@@ -322,3 +322,29 @@ func TestWithin(t *testing.T) {
 		}
 	}
 }
+
+// A long file rests at every stage of the work, and makes the same table.
+func TestRest(t *testing.T) {
+	var b strings.Builder
+	for i := range 10_000 {
+		fmt.Fprintf(&b, "10.0.%d.%d host-%d.test alias-%d.test\n", i>>8&255, i&255, i, i)
+	}
+	rests := 0
+	got := mustParse(t, b.String(), Options{Rest: func() { rests++ }})
+	const names, stages = 20_000, 3 // each name is read, put into the index, and into that by address
+	if want := stages * names / 256; rests < want {
+		t.Errorf("%d rests, want %d or more", rests, want)
+	}
+	want := mustParse(t, b.String(), Options{})
+	for i := range 10_000 {
+		name := fmt.Sprintf("alias-%d.test.", i)
+		a, _ := got.Lookup(name)
+		b, _ := want.Lookup(name)
+		if a.Len4() != 1 || a.At4(0) != b.At4(0) {
+			t.Fatalf("%s: %v, want %v", name, a, b)
+		}
+	}
+	if got.Len() != want.Len() {
+		t.Errorf("%d entries, want %d", got.Len(), want.Len())
+	}
+}

@@ -34,6 +34,10 @@ type Options struct {
 
 	// NoReverse makes no PTR records.
 	NoReverse bool
+
+	// Rest is called every 256 names or so, and may take its time. Nil is
+	// no rest.
+	Rest func()
 }
 
 var (
@@ -52,7 +56,7 @@ func Parse(r io.Reader, o Options) (*Table, error) {
 }
 
 func parse(r io.Reader, o Options, max limits) (*Table, error) {
-	p := parser{origins: o.Origins, line: 1, b: newBuilder(o.NoReverse, max)}
+	p := parser{origins: o.Origins, line: 1, b: newBuilder(o, max)}
 	in := bufio.NewReaderSize(r, readSize)
 	for size := 0; ; {
 		chunk, err := in.ReadSlice('\n')
