@@ -251,7 +251,7 @@ func (q *question) srvPairs(match *services.Match, pairs, n4, n6 int, service st
 		for j := range block.Len4() {
 			ip := block.At4(j)
 			start := names.Len()
-			names.Write(target[services.PutLabel(target[:room], ip):end])
+			names.Write(target[services.PutLabel((*[room]byte)(target[:]), ip):end])
 			name := names.String()[start:]
 			pair := &slab[i]
 			fill(&pair.srv.Hdr, q.name, dns.TypeSRV, ttl)

@@ -1,6 +1,9 @@
 package services
 
-import "net/netip"
+import (
+	"net/netip"
+	"strconv"
+)
 
 // Service returns the Service that m is of, nil if it is of none.
 func (m *Match) Service() *Service { return m.service }
@@ -135,23 +138,32 @@ func (e Member) AppendLabel(b []byte) []byte {
 
 // PutLabel writes the label of an endpoint that is named after the address ip, and a dot, to the end of b, which has room
 // for 16 bytes, and returns where it begins. It is AppendLabel for answers with many of them.
-func PutLabel(b []byte, ip [4]byte) (start int) {
+func PutLabel(b *[16]byte, ip [4]byte) (start int) {
 	at := len(b) - 1
 	b[at] = '.'
-	for i := 3; i >= 0; i-- {
-		n := ip[i]
-		for more := true; more; more = n > 0 {
-			at--
-			b[at] = '0' + n%10
-			n /= 10
+	for i := 3; ; i-- {
+		o := &octets[ip[i]]
+		copy(b[at-3:at], o.text[:]) // also what o has no digits for, which the next octet writes over, or nobody reads
+		at -= o.digits
+		if i == 0 {
+			return at
 		}
-		if i > 0 {
-			at--
-			b[at] = '-'
-		}
+		at--
+		b[at] = '-'
 	}
-	return at
 }
+
+// octets are the numbers up to 255, in digits that end where text does.
+var octets = func() (all [256]struct {
+	text   [3]byte
+	digits int
+}) {
+	for n := range all {
+		digits := strconv.Itoa(n)
+		all[n].digits = copy(all[n].text[3-len(digits):], digits)
+	}
+	return all
+}()
 
 // Ports walks those ports of e, one of Members, that the name asks for.
 func (m *Match) Ports(e Member) Ports {

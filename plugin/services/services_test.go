@@ -548,12 +548,17 @@ func TestImpossibleObjects(t *testing.T) {
 }
 
 func TestPutLabel(t *testing.T) {
-	for _, a := range []string{"0.0.0.0", "10.0.0.1", "9.99.100.255", "255.255.255.255"} {
-		var buf [16]byte
-		got := string(buf[PutLabel(buf[:], ip(a).As4()):])
-		if want := string(appendDerived(nil, ip(a))) + "."; got != want {
-			t.Errorf("%s is %s, want %s", a, got, want)
+	for i := range 4 * 256 {
+		ip := [4]byte{10, 0, 255, 7}
+		ip[i/256] = byte(i)
+		buf := [16]byte([]byte("xxxxxxxxxxxxxxxx"))
+		got, want := string(buf[PutLabel(&buf, ip):]), strings.ReplaceAll(netip.AddrFrom4(ip).String(), ".", "-")+"."
+		if got != want {
+			t.Errorf("%v: %s, want %s", ip, got, want)
 		}
+	}
+	if buf := [16]byte{}; PutLabel(&buf, [4]byte{255, 255, 255, 255}) != 0 {
+		t.Errorf("the longest label is %q", buf)
 	}
 }
 
