@@ -61,6 +61,25 @@ func (w *world) addImports() {
 		}
 	}
 	w.addImportedSlice("shop", "no-such-import", nil)
+	for i := range 3 { // one is asked for whatever the seed: what is allowed has to be seen
+		w.addFromNowhere(fmt.Sprintf("from-nowhere-%d", i))
+	}
+}
+
+// addFromNowhere adds a headless ServiceImport and its one EndpointSlice, which names no cluster.
+func (w *world) addFromNowhere(name string) {
+	ports := []mcs.ServicePort{{Name: "http", Protocol: core.ProtocolTCP, Port: 80}}
+	w.imports = append(w.imports, &mcs.ServiceImport{
+		TypeMeta:   meta.TypeMeta{APIVersion: mcs.GroupVersion.String(), Kind: "ServiceImport"},
+		ObjectMeta: meta.ObjectMeta{Namespace: "shop", Name: name, Labels: map[string]string{"tier": "front", "team": "red"}},
+		Spec:       mcs.ServiceImportSpec{Type: mcs.Headless, Ports: ports},
+	})
+	w.addImportedSlice("shop", name, ports)
+	s := w.slices[len(w.slices)-1]
+	delete(s.Labels, mcs.LabelSourceCluster)
+	s.AddressType = discovery.AddressTypeIPv4
+	s.Ports = []discovery.EndpointPort{{Name: new("http"), Port: new(int32(8080)), Protocol: new(core.ProtocolTCP)}}
+	s.Endpoints = []discovery.Endpoint{{Addresses: []string{fmt.Sprintf("10.245.0.%d", w.r.IntN(16))}}}
 }
 
 func (w *world) imported(namespace, name string) bool {

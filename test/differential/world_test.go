@@ -421,7 +421,7 @@ func (w *world) dotted(name string) bool {
 	label, owner, _ := strings.Cut(name, ".")
 	for _, s := range w.slices {
 		local := s.Labels[discovery.LabelServiceName] + "." + s.Namespace
-		imported := s.Labels[mcs.LabelSourceCluster] + "." + s.Labels[mcs.LabelServiceName] + "." + s.Namespace
+		imported := strings.TrimPrefix(s.Labels[mcs.LabelSourceCluster]+"."+s.Labels[mcs.LabelServiceName]+"."+s.Namespace, ".")
 		if local != owner && imported != owner {
 			continue
 		}
