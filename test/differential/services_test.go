@@ -2,6 +2,7 @@ package differential
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -168,14 +169,28 @@ func TestServices(t *testing.T) {
 }
 
 // compareLogs compares what the log plugin wrote of the questions. One may have been asked again, so each line counts
-// once; the look-ups that the plugins make themselves, as stock does more of them, count for nothing.
+// once; the look-ups that the plugins make themselves, as stock does more of them, count for nothing, and nor does the
+// address of an ExternalName's target, which may be one of these.
 func (p *pair) compareLogs(t *testing.T, qs []question) {
 	t.Helper()
+	targets := make(map[string]bool)
+	for _, svc := range shared.world.services {
+		targets[strings.ToLower(dns.Fqdn(svc.Spec.ExternalName))] = true
+	}
 	asked := make(map[string]bool)
 	for _, q := range qs {
+		if targets[strings.ToLower(q.name)] && (q.qtype == dns.TypeA || q.qtype == dns.TypeAAAA) {
+			continue
+		}
 		asked[strings.ToLower(q.name)+" "+dns.Type(q.qtype).String()] = true
 	}
-	stock, ours := logged(p.stock.Log(), asked), logged(p.ours.Log(), asked)
+	var stock, ours map[string]bool
+	for begin, tick := time.Now(), time.Tick(100*time.Millisecond); time.Since(begin) < 10*time.Second; <-tick {
+		stock, ours = logged(p.stock.Log(), asked), logged(p.ours.Log(), asked)
+		if maps.Equal(stock, ours) {
+			break // else a line may come yet, which is written after the reply
+		}
+	}
 	if len(stock) == 0 {
 		t.Error("stock logged nothing")
 	}
