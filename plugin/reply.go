@@ -70,6 +70,12 @@ func (r *recordAAAA) init(owner string, ttl uint32, ip [16]byte) dns.RR {
 
 // addresses4 returns the A records of match, nil if it has none.
 func (q *question) addresses4(match *services.Match, ttl uint32) *dns.Msg {
+	if ip, ok := match.Only4(); ok { // nearly every Service, and a tenth faster than by way of all the blocks
+		rrs, slab, m := q.slab4(1)
+		rrs[0] = slab[0].init(q.name, ttl, ip)
+		m.Answer = rrs
+		return m
+	}
 	n, _ := match.Count()
 	if n == 0 {
 		return nil
@@ -192,6 +198,9 @@ func (q *question) srv(match *services.Match, z *zone, ttl uint32) *dns.Msg {
 	weight := srvWeight(pairs)
 	pairs, n4, n6 = min(pairs, maxRecords), min(n4, maxRecords), min(n6, maxRecords)
 	tail := q.serviceName(match.Service(), z)
+	if m := q.srvOne(match, pairs, n6, tail, ttl, weight); m != nil {
+		return m
+	}
 	if m := q.srvPairs(match, pairs, n4, n6, tail, ttl, weight); m != nil {
 		return m
 	}
@@ -223,6 +232,32 @@ func (q *question) srv(match *services.Match, z *zone, ttl uint32) *dns.Msg {
 type srvPair struct {
 	srv dns.SRV
 	a   recordA
+}
+
+// srvOne is srv for a Service of one port and one address, an IPv4 one: in one allocation, where srvBuilder takes four. It
+// returns nil for any other.
+func (q *question) srvOne(match *services.Match, pairs, n6 int, service string, ttl uint32, weight uint16) *dns.Msg {
+	ip, ok := match.Only4()
+	if !ok || pairs != 1 || n6 > 0 {
+		return nil
+	}
+	ports := match.ServicePorts()
+	ports.Next()
+	port := ports.Number()
+	if port == 0 {
+		return nil
+	}
+	one := new(struct {
+		head
+		rrs [2]dns.RR
+		srvPair
+	})
+	fill(&one.srv.Hdr, q.name, dns.TypeSRV, ttl)
+	one.srv.Weight, one.srv.Port, one.srv.Target = weight, port, service
+	one.rrs = [2]dns.RR{&one.srv, one.a.init(service, ttl, ip)}
+	m := one.head.init(q.msg)
+	m.Answer, m.Extra = one.rrs[:1:1], one.rrs[1:]
+	return m
 }
 
 // srvPairs is srv for what nearly every headless Service is: endpoints with one port and an IPv4 address, after which they

@@ -123,6 +123,17 @@ func (m *Match) Blocks(yield func(Block) bool) {
 // Unnamed reports whether the endpoints of the block are all named after their addresses.
 func (b Block) Unnamed() bool { return b.slice != nil && b.slice.names == "" && b.slice.suffix == "" }
 
+// Only4 returns the IPv4 address of a Service that has one of them, whatever else it has.
+func (m *Match) Only4() (ip [4]byte, ok bool) {
+	if m.Outcome != OfService || m.service.addrs.n4 != 1 {
+		return ip, false
+	}
+	return m.service.Addrs().At4(0), true
+}
+
+// ServicePorts walks those ports of the Service that the name asks for.
+func (m *Match) ServicePorts() Ports { return Ports{m.service.ports.iter(), m.port, m.protocol} }
+
 // BlockPorts walks those ports of b, one of Blocks, that the name asks for.
 func (m *Match) BlockPorts(b Block) Ports { return Ports{b.ports.iter(), m.port, m.protocol} }
 
