@@ -69,7 +69,7 @@ address() {
 down() {
 	for name in veth-server veth-client bridge-server bridge-client bridge; do
 		[ -e "/run/netns/$LAB-$name" ] || continue
-		case $name in *-server) for pid in $(ip netns pids "$LAB-$name"); do kill "$pid"; done ;; esac
+		case $name in *-server) for pid in $(ip netns pids "$LAB-$name"); do kill "$pid" || true; done ;; esac
 		ip netns delete "$LAB-$name"
 	done
 	rm -rf "$DIR"
