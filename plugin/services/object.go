@@ -400,10 +400,7 @@ func packPorts(ports []Port) portSet {
 	}
 	var b []byte
 	for _, p := range ports {
-		proto, name, number := strings.ToLower(p.Protocol), strings.ToLower(p.Name), p.Number
-		if len(proto) > 63 || len(name) > 63 { // a query can't name it
-			proto, name = "", ""
-		}
+		proto, name, number := askable(p.Protocol), askable(p.Name), p.Number
 		if number < 0 || number > 65535 {
 			number = 0
 		}
@@ -412,6 +409,15 @@ func packPorts(ports []Port) portSet {
 		b = append(b, byte(number>>8), byte(number))
 	}
 	return portSet{unique.Make(string(b))}
+}
+
+// askable is s in lower case, or, if it is too long for a label of a query, a name that is as well once it has its
+// underscore. "" would not do, which asks for any.
+func askable(s string) string {
+	if s = strings.ToLower(s); len(s) <= 63 {
+		return s
+	}
+	return strings.Repeat("-", 63)
 }
 
 // noPorts is the set of an object without ports: one without a name, a protocol, or a number.

@@ -525,11 +525,14 @@ func TestImpossibleObjects(t *testing.T) {
 		tx.ReplacePods([]*Pod{nil})
 		tx.SetSlice(NewSlice(SliceSpec{Namespace: "shop", Name: "many", Service: "idle", Endpoints: append(many, Endpoint{Addrs: []netip.Addr{{}}})}))
 		tx.SetService(NewService(ServiceSpec{Namespace: "shop", Name: "far", External: true, ExternalName: long + ".example.org"}))
-		tx.SetService(NewService(ServiceSpec{Namespace: "shop", Name: "odd", ClusterIPs: []netip.Addr{{}, ip("10.96.7.14")}, Ports: []Port{{long, long, 99999}, {"a", "b", -5}}}))
+		tx.SetService(NewService(ServiceSpec{Namespace: "shop", Name: "odd", ClusterIPs: []netip.Addr{{}, ip("10.96.7.14")}, Ports: []Port{{long, long, 99999}, {"a", "b", -5}, {long, "c", 7}}}))
 	})
 	s, o := ix.State(), Options{}
-	if got := describe(s, "odd.shop.svc", &o); got != "10.96.7.14:0:0" {
+	if got := describe(s, "odd.shop.svc", &o); got != "10.96.7.14:0:0:7" {
 		t.Errorf("a Service with odd ports: %s", got)
+	}
+	if got := describe(s, "_._c.odd.shop.svc", &o) + ", " + describe(s, "_._"+long[1:]+".odd.shop.svc", &o); got != "10.96.7.14:7, none" {
+		t.Errorf("ports of odd names: %s", got)
 	}
 	if got := describe(s, "far.shop.svc", &o); got != "none" {
 		t.Errorf("an ExternalName that fits no message: %s", got)
