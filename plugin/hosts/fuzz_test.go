@@ -3,11 +3,16 @@ package hosts
 import (
 	"bytes"
 	"io"
+	"regexp"
 	"testing"
 	"testing/iotest"
 
 	"github.com/coredns/coredns/plugin"
 )
+
+// misread are fields that end in an escaped dot behind a letter beyond ASCII, which stock takes for the end of the name:
+// dns.IsFqdn, counting backslashes, counts the letter as one byte.
+var misread = regexp.MustCompile(`[\x80-\x{10ffff}]\\+\.([\s\v#]|$)`)
 
 // FuzzParse compares with the stock plugin, for each of the options, and a file
 // read at once with the same file read in pieces.
@@ -20,6 +25,9 @@ func FuzzParse(f *testing.F) {
 	}
 	origins := [][]string{nil, {"."}, {"test."}, {"a.test.", `a\.b.test.`}}
 	f.Fuzz(func(t *testing.T, text []byte, options uint8) {
+		if misread.Match(text) {
+			return
+		}
 		o := Options{Origins: origins[options>>1%4], NoReverse: options&1 == 1}
 		table := compare(t, string(text), o)
 

@@ -512,7 +512,7 @@ func (m *manifest) ofSlice(o *discovery.EndpointSlice) {
 	m.name = inNamespace(&o.Namespace, o.Name)
 	m.labels = o.Labels
 	for i := range o.Ports {
-		if o.Ports[i].Protocol == nil {
+		if p := o.Ports[i].Protocol; p == nil || *p == "" {
 			tcp := api.ProtocolTCP
 			o.Ports[i].Protocol = &tcp
 		}

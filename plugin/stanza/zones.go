@@ -1,6 +1,7 @@
 package stanza
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"unicode"
@@ -30,6 +31,9 @@ func addressesOf(key string) ([]address, error) {
 		zone := plugin.Name(h).Normalize()
 		if _, _, err := plugin.SplitHostPort(zone); err != nil {
 			return nil, err
+		}
+		if plugin.Name(zone).Normalize() != zone {
+			return nil, errors.New("a backslash escapes its last dot")
 		}
 		as[i] = address{trans, zone, port}
 	}
