@@ -32,7 +32,7 @@ func (l *live) nameservers(s *services.State, zone string) (all []nameserver) {
 		for sl := range s.SlicesWith(local) {
 			endpoint = true
 			svc := s.ServiceOf(sl.Owner())
-			if svc == nil {
+			if svc.IsZero() {
 				continue
 			}
 			name := svc.Owner() + joinZone(".svc.", zone)

@@ -308,7 +308,7 @@ func onlyPort(match *services.Match, block services.Block) uint16 {
 }
 
 // serviceName returns the name of a Service in the zone, spelled as the query spells the zone.
-func (q *question) serviceName(s *services.Service, z *zone) string {
+func (q *question) serviceName(s services.Service, z *zone) string {
 	spelled := q.as(z.name)
 	if spelled == z.name { // then the name stands in the query as it is
 		n := len(s.Owner()) + len(".svc.") + len(z.name)

@@ -96,7 +96,7 @@ func (w *zoneWriter) services() {
 }
 
 // clusterIP sends a Service with cluster IPs. Its own name has SRV records too: peer-finder asks for them.
-func (w *zoneWriter) clusterIP(svc *services.Service, name string) {
+func (w *zoneWriter) clusterIP(svc services.Service, name string) {
 	var all []dns.RR
 	for a := range svc.Addrs().All {
 		all = append(all, nameserver{name, a}.record(w.l.ttl))
@@ -116,7 +116,7 @@ func (w *zoneWriter) clusterIP(svc *services.Service, name string) {
 }
 
 // endpoints sends the endpoints of a headless Service.
-func (w *zoneWriter) endpoints(svc *services.Service, name string) {
+func (w *zoneWriter) endpoints(svc services.Service, name string) {
 	for _, sl := range w.s.SlicesOf(svc.Owner(), w.z.imported) {
 		addrs := sl.Addrs()
 		weight := srvWeight(max(1, addrs.Len4()+addrs.Len6()))

@@ -14,10 +14,10 @@ func (s *State) Namespaces(yield func(string) bool) {
 }
 
 // Owners yields the Services, or the imported ones, each with its EndpointSlices. Where there are only EndpointSlices the
-// Service is nil. The caller must not change the list.
-func (s *State) Owners(imported bool) iter.Seq2[*Service, []*Slice] {
-	return func(yield func(*Service, []*Slice) bool) {
-		s.ownersOf(imported).all(func(o *owner) bool { return yield(o.service, o.slices) })
+// Service is none. The caller must not change the list.
+func (s *State) Owners(imported bool) iter.Seq2[Service, []*Slice] {
+	return func(yield func(Service, []*Slice) bool) {
+		s.ownersOf(imported).all(func(o owner) bool { return yield(o.service, o.all()) })
 	}
 }
 
@@ -67,6 +67,3 @@ func (s *Slice) Endpoints(yield func(netip.Addr, Endpoint) bool) {
 		}
 	}
 }
-
-// External reports whether the Service is an ExternalName.
-func (s *Service) External() bool { return s.kind == externalName }

@@ -30,9 +30,9 @@ type Index struct {
 // State is what an Index held at one moment. It is safe for any number of readers.
 type State struct {
 	namespaces trie[nameKey, namespace]
-	owners     trie[nameKey, *owner]
-	imports    trie[nameKey, *owner] // ServiceImports and their slices, whose addresses are not indexed
-	clusterIPs trie[key16, holders[*Service]]
+	owners     trie[nameKey, owner]
+	imports    trie[nameKey, owner] // ServiceImports and their slices, whose addresses are not indexed
+	clusterIPs trie[key16, holders[Service]]
 	endpoints4 trie[key4, endpoint4]
 	endpoints6 trie[key16, endpoint6]
 	pods       trie[key16, holders[*Pod]]
@@ -44,11 +44,30 @@ type State struct {
 
 // owner is what stands under one "service.namespace": the Service, and the slices that name it.
 type owner struct {
-	name     string
-	service  *Service // nil when only slices name it
-	slices   []*Slice
-	ready    int // addresses in slices
-	repeated int // addresses that stand in more than one of slices
+	service Service   // none when only slices name it
+	slices  *sliceSet // nil for none
+}
+
+// sliceSet are the slices of one owner.
+type sliceSet struct {
+	owner    string
+	all      []*Slice
+	ready    int // addresses in all
+	repeated int // addresses that stand in more than one of all
+}
+
+func (o *owner) all() []*Slice {
+	if o.slices == nil {
+		return nil
+	}
+	return o.slices.all
+}
+
+func (o *owner) ready() int {
+	if o.slices == nil {
+		return 0
+	}
+	return o.slices.ready
 }
 
 type (
@@ -70,10 +89,15 @@ type (
 )
 
 func (n namespace) key() nameKey { return nameKey(n) }
-func (o *owner) key() nameKey    { return nameKey(o.name) }
 func (e endpoint4) key() key4    { return e.addr }
 func (e endpoint6) key() key16   { return e.addr }
 func (h holders[T]) key() key16  { return h.addr }
+func (o owner) key() nameKey {
+	if o.service.IsZero() {
+		return nameKey(o.slices.owner)
+	}
+	return nameKey(o.service.Owner())
+}
 
 func (h holders[T]) all() []T { return append([]T{h.first}, h.more...) }
 
@@ -121,7 +145,7 @@ func serialAt(now time.Time, last uint32) uint32 {
 type Tx struct {
 	ix       *Index
 	state    *State
-	owners   *trie[nameKey, *owner]
+	owners   *trie[nameKey, owner]
 	slices   map[string]*Slice
 	imported bool
 	changed  *bool
@@ -186,23 +210,15 @@ func (tx *Tx) SetService(s *Service) {
 	if s == nil {
 		return
 	}
-	old, _ := tx.owners.get(nameKey(s.owner))
-	if old != nil && old.service.equal(s) {
+	old, _ := tx.owners.get(nameKey(s.Owner()))
+	if old.service == *s {
 		return
 	}
-	if old != nil {
-		tx.unindexService(old.service)
-	}
+	tx.unindexService(old.service)
 	*tx.changed = true
-	next := owner{name: s.owner}
-	if old != nil {
-		next = *old
-		next.name = s.owner
-	}
-	next.service = s
-	tx.owners.set(tx.ix.batch, &next)
+	tx.owners.set(tx.ix.batch, owner{*s, old.slices})
 	if !tx.imported {
-		addHolder(tx.ix.batch, &tx.state.clusterIPs, s.Addrs(), s)
+		addHolder(tx.ix.batch, &tx.state.clusterIPs, s.Addrs(), *s)
 	}
 }
 
@@ -210,27 +226,25 @@ func (tx *Tx) SetService(s *Service) {
 func (tx *Tx) DeleteService(namespace, name string) { tx.deleteService(name + "." + namespace) }
 
 func (tx *Tx) deleteService(key string) {
-	old, ok := tx.owners.get(nameKey(key))
-	if !ok || old.service == nil {
+	old, _ := tx.owners.get(nameKey(key))
+	if old.service.IsZero() {
 		return
 	}
 	tx.unindexService(old.service)
-	next := *old
-	next.service = nil
-	tx.putOwner(&next)
+	tx.putOwner(key, owner{slices: old.slices})
 	*tx.changed = true
 }
 
-func (tx *Tx) unindexService(s *Service) {
-	if s != nil && !tx.imported {
+func (tx *Tx) unindexService(s Service) {
+	if !s.IsZero() && !tx.imported {
 		delHolder(tx.ix.batch, &tx.state.clusterIPs, s.Addrs(), s)
 	}
 }
 
 // putOwner stores o, or takes it out if nothing is left of it.
-func (tx *Tx) putOwner(o *owner) {
-	if o.service == nil && len(o.slices) == 0 {
-		tx.owners.del(tx.ix.batch, o.key())
+func (tx *Tx) putOwner(key string, o owner) {
+	if o.service.IsZero() && o.slices == nil {
+		tx.owners.del(tx.ix.batch, nameKey(key))
 		return
 	}
 	tx.owners.set(tx.ix.batch, o)
@@ -241,13 +255,16 @@ func (tx *Tx) ReplaceServices(all []*Service) {
 	keep := make(map[string]struct{}, len(all))
 	for _, s := range all {
 		if s != nil {
-			keep[s.owner] = struct{}{}
+			keep[s.Owner()] = struct{}{}
 		}
 	}
 	var gone []string
-	tx.owners.all(func(o *owner) bool {
-		if _, ok := keep[o.name]; !ok && o.service != nil {
-			gone = append(gone, o.name)
+	tx.owners.all(func(o owner) bool {
+		if o.service.IsZero() {
+			return true
+		}
+		if _, ok := keep[o.service.Owner()]; !ok {
+			gone = append(gone, o.service.Owner())
 		}
 		return true
 	})
@@ -286,10 +303,10 @@ func (ix *Index) KnownSlice(s *Slice) *Slice {
 	return s
 }
 
-// KnownService returns the Service that ix has, if it equals s, else s.
+// KnownService returns s, in the storage of the Service that ix has if it equals s.
 func (ix *Index) KnownService(s *Service) *Service {
-	if old := ix.State().ServiceOf(s.owner); s.equal(old) {
-		return old
+	if old := ix.State().ServiceOf(s.Owner()); old == *s {
+		*s = old
 	}
 	return s
 }
@@ -327,16 +344,18 @@ func (tx *Tx) ReplaceSlices(all []*Slice) {
 
 func (tx *Tx) indexSlice(s *Slice) {
 	old, _ := tx.owners.get(nameKey(s.owner))
-	next := owner{name: s.owner}
-	if old != nil {
-		next = *old
-		s.owner = old.name // one string for all that belong together; s is not published yet
+	next := sliceSet{owner: s.owner}
+	if old.slices != nil {
+		next = *old.slices
+	} else if !old.service.IsZero() {
+		next.owner = old.service.Owner()
 	}
-	next.slices = append(slices.Clone(next.slices), s)
+	s.owner = next.owner // one string for all that belong together; s is not published yet
+	next.all = append(slices.Clone(next.all), s)
 	next.ready += s.addrs.len()
 	if tx.imported {
 		next.repeated++ // not counted, so taken for granted
-		tx.owners.set(tx.ix.batch, &next)
+		tx.owners.set(tx.ix.batch, owner{old.service, &next})
 		return
 	}
 
@@ -357,17 +376,23 @@ func (tx *Tx) indexSlice(s *Slice) {
 			next.repeated += shared
 		}
 	}
-	tx.owners.set(tx.ix.batch, &next)
+	tx.owners.set(tx.ix.batch, owner{old.service, &next})
 }
 
 func (tx *Tx) unindexSlice(s *Slice) {
 	old, _ := tx.owners.get(nameKey(s.owner))
-	next := *old
-	next.slices = slices.DeleteFunc(slices.Clone(next.slices), func(o *Slice) bool { return o == s })
+	next := *old.slices
+	next.all = slices.DeleteFunc(slices.Clone(next.all), func(o *Slice) bool { return o == s })
 	next.ready -= s.addrs.len()
+	put := func() {
+		if old.slices = &next; len(next.all) == 0 {
+			old.slices = nil
+		}
+		tx.putOwner(s.owner, old)
+	}
 	if tx.imported {
 		next.repeated--
-		tx.putOwner(&next)
+		put()
 		return
 	}
 
@@ -400,7 +425,7 @@ func (tx *Tx) unindexSlice(s *Slice) {
 		}
 		tx.state.endpoints6.set(tx.ix.batch, endpoint6{k, rest})
 	}
-	tx.putOwner(&next)
+	put()
 }
 
 // each yields the slices that s stands for.
@@ -548,34 +573,31 @@ func (s *State) Version() uint64 { return s.version }
 // Modified returns the serial of the zones: the Unix time of the last change, in seconds, but that it never falls.
 func (s *State) Modified() uint32 { return s.modified }
 
-// Service returns the Service of that name, nil if there is none.
-func (s *State) Service(namespace, name string) *Service {
+// Service returns the Service of that name, or none.
+func (s *State) Service(namespace, name string) Service {
 	return s.ServiceOf(name + "." + namespace)
 }
 
-// ServiceOf returns the Service that stands under the two labels owner, "name.namespace", nil if there is none.
-func (s *State) ServiceOf(owner string) *Service {
-	o, ok := s.owners.get(nameKey(owner))
-	if !ok {
-		return nil
-	}
+// ServiceOf returns the Service that stands under the two labels owner, "name.namespace", or none.
+func (s *State) ServiceOf(owner string) Service {
+	o, _ := s.owners.get(nameKey(owner))
 	return o.service
 }
 
 // Served returns the Services that the options serve, or the imported ones, sorted by name and namespace.
-func (s *State) Served(o *Options, imported bool) []*Service {
-	var all []*Service
-	s.ownersOf(imported).all(func(own *owner) bool {
-		if svc := own.service; svc != nil && s.exposed(svc.Namespace(), o) {
+func (s *State) Served(o *Options, imported bool) []Service {
+	var all []Service
+	s.ownersOf(imported).all(func(own owner) bool {
+		if svc := own.service; !svc.IsZero() && s.exposed(svc.Namespace(), o) {
 			all = append(all, svc)
 		}
 		return true
 	})
-	slices.SortFunc(all, func(a, b *Service) int { return strings.Compare(a.owner, b.owner) })
+	slices.SortFunc(all, func(a, b Service) int { return strings.Compare(a.Owner(), b.Owner()) })
 	return all
 }
 
-func (s *State) ownersOf(imported bool) *trie[nameKey, *owner] {
+func (s *State) ownersOf(imported bool) *trie[nameKey, owner] {
 	if imported {
 		return &s.imports
 	}
@@ -585,17 +607,14 @@ func (s *State) ownersOf(imported bool) *trie[nameKey, *owner] {
 // SlicesOf returns the EndpointSlices, or the imported ones, of the Service that stands under the two labels owner. The
 // caller must not change the list.
 func (s *State) SlicesOf(owner string, imported bool) []*Slice {
-	o, ok := s.ownersOf(imported).get(nameKey(owner))
-	if !ok {
-		return nil
-	}
-	return o.slices
+	o, _ := s.ownersOf(imported).get(nameKey(owner))
+	return o.all()
 }
 
 // Addresses yields every address that Pointers has a name for, and addresses that it has none for, each once or twice.
 func (s *State) Addresses(yield func(netip.Addr) bool) {
 	more := true
-	s.clusterIPs.all(func(h holders[*Service]) bool {
+	s.clusterIPs.all(func(h holders[Service]) bool {
 		more = yield(netip.AddrFrom16(h.addr).Unmap())
 		return more
 	})

@@ -44,7 +44,7 @@ const (
 // Match is what a State knows of a name: where the records are, not the records.
 type Match struct {
 	Outcome Outcome
-	service *Service
+	service Service
 	slices  []*Slice
 	own     endpointLabel
 	repeats bool // an address may come more than once
@@ -68,27 +68,28 @@ func (s *State) Lookup(n *Name, o *Options) Match {
 		return Match{Outcome: NoData}
 	}
 	own, ok := s.ownersOf(n.imported).get(nameKey(n.owner))
-	if !ok || own.service == nil {
+	if !ok || own.service.IsZero() {
 		return Match{}
 	}
 	m := Match{service: own.service, port: n.Port, protocol: n.Protocol}
+	kind := own.service.kind()
 	switch {
-	case o.IgnoreEmptyService && own.service.kind == clusterIP && (own.ready == 0 || o.NoEndpoints):
+	case o.IgnoreEmptyService && kind == clusterIP && (o.NoEndpoints || own.ready() == 0):
 		return Match{}
-	case n.Zone != "" && own.service.kind != headless:
+	case n.Zone != "" && kind != headless:
 		return Match{}
-	case own.service.kind == externalName:
-		if n.Endpoint != "" || n.Port != "" || n.Protocol != "" || own.service.external == "" {
+	case kind == externalName:
+		if n.Endpoint != "" || n.Port != "" || n.Protocol != "" || own.service.ExternalName() == "" {
 			return Match{}
 		}
 		m.Outcome = Alias
 		return m
-	case own.service.kind == headless || n.Endpoint != "":
+	case kind == headless || n.Endpoint != "":
 		if o.NoEndpoints {
 			return Match{}
 		}
-		return m.endpoints(own, n)
-	case own.service.ports.has(n.Port, n.Protocol):
+		return m.endpoints(&own, n)
+	case own.service.ports().has(n.Port, n.Protocol):
 		m.Outcome = OfService
 		return m
 	}
@@ -104,20 +105,20 @@ func (s *State) exposed(name string, o *Options) bool {
 // endpoints narrows m to those endpoints of own that the name asks for.
 func (m Match) endpoints(own *owner, n *Name) Match {
 	m.Outcome = OfEndpoints
-	m.slices = own.slices
+	m.slices = own.all()
 	m.zone = n.Zone
 	if n.Endpoint != "" {
 		m.own = parseEndpointLabel(n.Endpoint, n.Cluster)
 		m.repeats = true // one name, and few addresses
 	}
 	named := 0
-	for _, s := range own.slices {
+	for _, s := range m.slices {
 		m.repeats = m.repeats || s.flags != 0
 		if s.names != "" {
 			named++
 		}
 	}
-	m.repeats = m.repeats || own.repeated > 0 || named > 1
+	m.repeats = m.repeats || own.slices != nil && own.slices.repeated > 0 || named > 1
 	if m.members() {
 		return m
 	}
@@ -143,7 +144,7 @@ func (m *Match) members() bool {
 // section 2): the protocol of SRV records, as in _tcp.web.shop.svc, or the cluster of imported endpoints.
 func (o *owner) standsAbove(n *Name) bool {
 	if n.imported && n.Cluster == "" && n.Endpoint != "" {
-		for _, s := range o.slices {
+		for _, s := range o.all() {
 			if s.addrs.len() > 0 && s.suffix != "" && s.suffix[1:] == n.Endpoint {
 				return true
 			}
@@ -158,11 +159,11 @@ func (o *owner) namesProtocol(label string) bool {
 	if !ok || protocol == "" {
 		return false
 	}
-	if o.service.kind == clusterIP {
-		return o.service.ports.has("", protocol)
+	if o.service.kind() == clusterIP {
+		return o.service.ports().has("", protocol)
 	}
-	for _, s := range o.slices {
-		if s.addrs.len() > 0 && s.ports.has("", protocol) {
+	for _, s := range o.all() {
+		if s.addrs.len() > 0 && s.ports.Value().has("", protocol) {
 			return true
 		}
 	}

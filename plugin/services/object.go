@@ -47,14 +47,22 @@ type PodSpec struct {
 	Labels          map[string]string
 }
 
-// Service is the packed form of a Service. It never changes.
+// Service is the packed form of a Service, all of it in one string: with 100,000 Services most of an answer's time goes into
+// fetching from memory what no cache of the CPU holds, and this is one thing to fetch. It never changes. The zero Service is
+// none.
 type Service struct {
-	owner    string // "name.namespace", as it stands in a query
-	addrs    packed
-	external string // fully qualified
-	ports    portSet
-	kind     serviceKind
+	// A head of bytes, each at its place below, and what they give the lengths of, in this order; the ports are the rest.
+	packed string
 }
+
+const (
+	atKind     = iota
+	atOwner    // length of "name.namespace", as it stands in a query
+	atExternal // length of an ExternalName's target, fully qualified
+	at4        // number of IPv4 addresses
+	at6        // number of IPv6 addresses
+	headLen
+)
 
 type serviceKind uint8
 
@@ -65,26 +73,30 @@ const (
 )
 
 // NewService packs spec. It returns nil if the Service's name or namespace is no DNS label (RFC 1035, section 2.3.4),
-// so that no query can reach it.
+// so that no query can reach it. Of more than 255 cluster IPs of a family it keeps the first.
 func NewService(spec ServiceSpec) *Service {
 	if !validLabel(spec.Name) || !validLabel(spec.Namespace) {
 		return nil
 	}
-	s := &Service{owner: spec.Name + "." + spec.Namespace, ports: packPorts(spec.Ports)}
+	var kind serviceKind
+	var external string
+	var addrs packed
 	switch {
 	case spec.External:
-		s.kind = externalName
-		s.external = target(spec.ExternalName)
+		kind, external = externalName, target(spec.ExternalName)
 	case spec.Headless:
-		s.kind = headless
+		kind = headless
 	default:
-		// The addresses stand behind the name, where the CPU has them at hand once the name was compared. With 100,000
-		// Services most of an answer's time goes into fetching such things from memory.
-		s.addrs = pack(spec.ClusterIPs)
-		all, n := s.owner+s.addrs.bytes, len(s.owner)
-		s.owner, s.addrs.bytes = all[:n], all[n:]
+		addrs = pack(spec.ClusterIPs)
 	}
-	return s
+	v := addrs.view()
+	n4, n6 := min(v.Len4(), 255), min(v.Len6(), 255)
+
+	head := string([]byte{
+		atKind: byte(kind), atOwner: byte(len(spec.Name) + 1 + len(spec.Namespace)), atExternal: byte(len(external)),
+		at4: byte(n4), at6: byte(n6),
+	})
+	return &Service{head + spec.Name + "." + spec.Namespace + external + v.v4[:4*n4] + v.v6[:16*n6] + string(packPorts(spec.Ports))}
 }
 
 // target returns the fully qualified form of an ExternalName, or "" if it can't be the target of a CNAME record: an
@@ -105,26 +117,50 @@ func target(name string) string {
 	return name + "."
 }
 
+// IsZero reports whether s is none.
+func (s Service) IsZero() bool { return s.packed == "" }
+
 // Namespace returns the namespace of the object.
-func (s *Service) Namespace() string { return s.owner[strings.IndexByte(s.owner, '.')+1:] }
+func (s Service) Namespace() string {
+	owner := s.Owner()
+	return owner[strings.IndexByte(owner, '.')+1:]
+}
 
 // ObjectName returns the name of the object.
-func (s *Service) ObjectName() string { return s.owner[:strings.IndexByte(s.owner, '.')] }
+func (s Service) ObjectName() string {
+	owner := s.Owner()
+	return owner[:strings.IndexByte(owner, '.')]
+}
 
 // Owner returns the two labels under which the Service is asked for, "name.namespace".
-func (s *Service) Owner() string { return s.owner }
+func (s Service) Owner() string { return s.packed[headLen:s.external()] }
+
+func (s Service) kind() serviceKind { return serviceKind(s.packed[atKind]) }
+
+// external is where the target of an ExternalName begins, and addrs where the addresses do.
+func (s Service) external() int { return headLen + int(s.packed[atOwner]) }
+func (s Service) addrs() int    { return s.external() + int(s.packed[atExternal]) }
 
 // Headless reports whether the Service has no address of its own by design.
-func (s *Service) Headless() bool { return s.kind == headless }
+func (s Service) Headless() bool { return s.kind() == headless }
+
+// External reports whether the Service is an ExternalName.
+func (s Service) External() bool { return s.kind() == externalName }
 
 // ExternalName returns the fully qualified target of an ExternalName Service. It is "" for any other, and where the
 // target is an address or fits no message.
-func (s *Service) ExternalName() string { return s.external }
+func (s Service) ExternalName() string { return s.packed[s.external():s.addrs()] }
 
 // Addrs returns the Service's cluster IPs.
-func (s *Service) Addrs() Addrs { return s.addrs.view() }
+func (s Service) Addrs() Addrs {
+	start := s.addrs()
+	mid := start + 4*int(s.packed[at4])
+	return Addrs{s.packed[start:mid], s.packed[mid : mid+16*int(s.packed[at6])]}
+}
 
-func (s *Service) equal(o *Service) bool { return s == o || s != nil && o != nil && *s == *o }
+func (s Service) ports() portSet {
+	return portSet(s.packed[s.addrs()+4*int(s.packed[at4])+16*int(s.packed[at6]):])
+}
 
 // Slice is the packed form of an EndpointSlice's ready endpoints: four bytes or sixteen an address, and a name only for
 // endpoints that have one of their own. It never changes.
@@ -135,8 +171,10 @@ type Slice struct {
 	addrs  packed
 	zones  *zones // nil when none is known
 	names  string // "" when all names follow from the addresses; else a length and a name for each address, in order
-	ports  portSet
 	flags  sliceFlags
+
+	// Kept once for all the slices that have the same: most of a cluster share a few.
+	ports unique.Handle[portSet]
 
 	// An address of several slices is indexed under a Slice that has nothing but them here. One pointer an address,
 	// where a list would be three: at a million endpoints that is 16 MB of 40.
@@ -159,7 +197,7 @@ func NewSlice(spec SliceSpec) *Slice {
 	s := &Slice{
 		object: spec.Namespace + "/" + spec.Name,
 		owner:  spec.Service + "." + spec.Namespace,
-		ports:  packPorts(spec.Ports),
+		ports:  unique.Make(packPorts(spec.Ports)),
 	}
 	if validLabel(spec.Cluster) {
 		s.suffix = "." + spec.Cluster
@@ -389,10 +427,9 @@ func (a Addrs) At4(i int) [4]byte { return [4]byte([]byte(a.v4[4*i : 4*i+4])) }
 // At6 returns the i-th IPv6 address.
 func (a Addrs) At6(i int) [16]byte { return [16]byte([]byte(a.v6[16*i : 16*i+16])) }
 
-// portSet is an ordered set of ports, kept once for all the objects that have the same: most slices of a cluster share a
-// few. Each port is its protocol and its name, each with its length before it and in lower case, and its number in two
-// bytes, 0 when the object gives none.
-type portSet struct{ h unique.Handle[string] }
+// portSet is an ordered set of ports. Each is its protocol and its name, each with its length before it and in lower case,
+// and its number in two bytes, 0 when the object gives none.
+type portSet string
 
 func packPorts(ports []Port) portSet {
 	if len(ports) == 0 {
@@ -408,7 +445,7 @@ func packPorts(ports []Port) portSet {
 		b = append(append(b, byte(len(name))), name...)
 		b = append(b, byte(number>>8), byte(number))
 	}
-	return portSet{unique.Make(string(b))}
+	return portSet(b)
 }
 
 // askable is s in lower case, or, if it is too long for a label of a query, a name that is as well once it has its
@@ -421,7 +458,7 @@ func askable(s string) string {
 }
 
 // noPorts is the set of an object without ports: one without a name, a protocol, or a number.
-var noPorts = portSet{unique.Make("\x00\x00\x00\x00")}
+const noPorts portSet = "\x00\x00\x00\x00"
 
 // portIter walks a portSet.
 type portIter struct {
@@ -431,7 +468,7 @@ type portIter struct {
 	number   uint16
 }
 
-func (p portSet) iter() portIter { return portIter{rest: p.h.Value()} }
+func (p portSet) iter() portIter { return portIter{rest: string(p)} }
 
 func (it *portIter) next() bool {
 	r := it.rest

@@ -90,8 +90,8 @@ func (p Pointer) In(zone string) string {
 // else of each endpoint that has it, each name once.
 func (s *State) Pointers(a netip.Addr, o *Options, yield func(Pointer) bool) {
 	if h, ok := s.clusterIPs.get(a.As16()); ok {
-		if svc := s.firstServed(&h, o); svc != nil {
-			yield(Pointer{owner: svc.owner})
+		if svc := s.firstServed(&h, o); !svc.IsZero() {
+			yield(Pointer{owner: svc.Owner()})
 			return
 		}
 	}
@@ -126,16 +126,15 @@ func (s *State) Pointers(a netip.Addr, o *Options, yield func(Pointer) bool) {
 
 // firstServed returns the first by name of the Services that the options serve. There is more than one only while a
 // cluster IP moves from one to another.
-func (s *State) firstServed(h *holders[*Service], o *Options) *Service {
+func (s *State) firstServed(h *holders[Service], o *Options) (first Service) {
 	if len(h.more) == 0 && len(o.Namespaces) == 0 {
 		return h.first
 	}
-	var first *Service
 	for _, svc := range h.all() {
 		if len(o.Namespaces) > 0 && !s.exposed(svc.Namespace(), o) {
 			continue
 		}
-		if first == nil || svc.owner < first.owner {
+		if first.IsZero() || svc.Owner() < first.Owner() {
 			first = svc
 		}
 	}

@@ -34,7 +34,7 @@ const still = `{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "sti
 func checkStill(t *testing.T, ix *services.Index) {
 	t.Helper()
 	svc := ix.State().Service("a", "still")
-	if svc == nil || svc.Addrs().Len4() != 1 || svc.Addrs().At4(0) != [4]byte{10, 96, 0, 99} {
+	if svc.IsZero() || svc.Addrs().Len4() != 1 || svc.Addrs().At4(0) != [4]byte{10, 96, 0, 99} {
 		t.Errorf("the Service that nobody touched is %v", svc)
 	}
 }

@@ -62,7 +62,7 @@ func openFiles(t *testing.T, sel Selection, patterns ...string) (*Source, *Objec
 func ipOf(o *Objects, name string) string {
 	svc := o.Index().State().Service("default", name)
 	switch {
-	case svc == nil:
+	case svc.IsZero():
 		return ""
 	case svc.Addrs().Len4() == 0:
 		return "none"
@@ -246,7 +246,7 @@ status: {podIPs: [{ip: 10.1.0.1}]}
 
 	s, all := openFiles(t, Selection{}, f)
 	st := all.Index().State()
-	if st.Service("default", "web") == nil || st.Service("declared", "db") == nil || slicesWith(st) != 0 || len(st.PodsWith(pod)) != 0 {
+	if st.Service("default", "web").IsZero() || st.Service("declared", "db").IsZero() || slicesWith(st) != 0 || len(st.PodsWith(pod)) != 0 {
 		t.Error("want both Services, and no slices or pods")
 	}
 
@@ -261,7 +261,7 @@ status: {podIPs: [{ip: 10.1.0.1}]}
 	}
 	more.Close()
 	st = all.Index().State()
-	if slicesWith(st) != 0 || len(st.PodsWith(pod)) != 0 || st.Service("default", "web") == nil {
+	if slicesWith(st) != 0 || len(st.PodsWith(pod)) != 0 || st.Service("default", "web").IsZero() {
 		t.Error("slices and pods must go with the last who wants them")
 	}
 	if n := value(objectsHeld.WithLabelValues(kindSlice)); n != 0 {
@@ -272,7 +272,7 @@ status: {podIPs: [{ip: 10.1.0.1}]}
 	must(t, err)
 	defer some.Close()
 	st = some.Index().State()
-	if st.Service("default", "web") == nil || st.Service("declared", "db") != nil || slicesWith(st) != 1 || some.Index() == all.Index() {
+	if st.Service("default", "web").IsZero() || !st.Service("declared", "db").IsZero() || slicesWith(st) != 1 || some.Index() == all.Index() {
 		t.Error("want what the labels select, in an index of its own")
 	}
 

@@ -346,7 +346,7 @@ func (e *encoder) state(s *services.State) {
 		return e.end()
 	})
 	for svc, all := range s.Owners(false) {
-		if svc != nil {
+		if !svc.IsZero() {
 			e.service(svc)
 		}
 		for _, slice := range all {
@@ -357,7 +357,7 @@ func (e *encoder) state(s *services.State) {
 		}
 	}
 	for svc, all := range s.Owners(true) {
-		if svc != nil {
+		if !svc.IsZero() {
 			e.serviceImport(svc)
 		}
 		for _, slice := range all {
@@ -430,7 +430,7 @@ func (e *encoder) stanza(st *Stanza) {
 	e.end()
 }
 
-func (e *encoder) service(s *services.Service) {
+func (e *encoder) service(s services.Service) {
 	e.begin("v1", kindService, s.Namespace(), s.ObjectName())
 	e.raw(`},"spec":{`)
 	switch {
@@ -449,7 +449,7 @@ func (e *encoder) service(s *services.Service) {
 	e.end()
 }
 
-func (e *encoder) serviceImport(s *services.Service) {
+func (e *encoder) serviceImport(s services.Service) {
 	e.begin(mcs.GroupName+"/v1alpha1", kindServiceImport, s.Namespace(), s.ObjectName())
 	kind := mcs.ClusterSetIP
 	if s.Headless() {

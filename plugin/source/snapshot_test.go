@@ -365,7 +365,7 @@ func TestObjectsFromSnapshot(t *testing.T) {
 	must(t, err)
 	t.Cleanup(o.Close)
 	state := o.Index().State()
-	if !used || o.Synced() || state.Synced() || state.Snapshot() == 0 || state.Service("shop", "web") == nil {
+	if !used || o.Synced() || state.Synced() || state.Snapshot() == 0 || state.Service("shop", "web").IsZero() {
 		t.Errorf("used %v, synced %v, out of a snapshot %v", used, state.Synced(), state.Snapshot() != 0)
 	}
 	if s.Capture(o, nil) != nil {
@@ -382,7 +382,7 @@ func TestObjectsFromSnapshot(t *testing.T) {
 	a.mu.Unlock()
 	eventually(t, "the API server's objects", o.Synced)
 	state = o.Index().State()
-	if state.Snapshot() != 0 || !state.Synced() || state.Service("shop", "web") != nil || ipOf(o, "web") != "10.96.0.9" {
+	if state.Snapshot() != 0 || !state.Synced() || !state.Service("shop", "web").IsZero() || ipOf(o, "web") != "10.96.0.9" {
 		t.Errorf("out of a snapshot %v, the Service of it %v, the new one %s", state.Snapshot() != 0, state.Service("shop", "web"), ipOf(o, "web"))
 	}
 	if _, left := lines(t, encoded(t, capture(o.Index(), nil))); len(left) != 2 {

@@ -390,7 +390,7 @@ func observeProgramming(ix *services.Index, es *discovery.EndpointSlice) {
 		return
 	}
 	svc := ix.State().Service(es.Namespace, es.Labels[discovery.LabelServiceName])
-	if svc == nil {
+	if svc.IsZero() {
 		return
 	}
 	kind := "cluster_ip"
