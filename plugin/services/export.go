@@ -10,27 +10,30 @@ import (
 
 // Namespaces yields the namespaces.
 func (s *State) Namespaces(yield func(string) bool) {
-	s.namespaces.all(func(n namespace) bool { return yield(string(n)) })
+	for name := range s.namespaces.all {
+		if !yield(string(name)) {
+			return
+		}
+	}
 }
 
 // Owners yields the Services, or the imported ones, each with its EndpointSlices. Where there are only EndpointSlices the
 // Service is none. The caller must not change the list.
 func (s *State) Owners(imported bool) iter.Seq2[Service, []*Slice] {
 	return func(yield func(Service, []*Slice) bool) {
-		s.ownersOf(imported).all(func(o owner) bool { return yield(o.service, o.all()) })
+		s.ownersOf(imported).all(func(_ nameKey, o owner) bool { return yield(o.service, o.all()) })
 	}
 }
 
 // Pods yields the Pods that have an address.
 func (s *State) Pods(yield func(*Pod) bool) {
-	s.pods.all(func(h holders[*Pod]) bool {
+	for a, h := range s.pods.all {
 		for _, p := range h.all() {
-			if p.firstAddr().As16() == h.addr && !yield(p) { // one that has several addresses stands under each
-				return false
+			if p.firstAddr().As16() == a && !yield(p) { // one that has several addresses stands under each
+				return
 			}
 		}
-		return true
-	})
+	}
 }
 
 func (p *Pod) firstAddr() (first netip.Addr) {

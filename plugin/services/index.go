@@ -29,12 +29,12 @@ type Index struct {
 
 // State is what an Index held at one moment. It is safe for any number of readers.
 type State struct {
-	namespaces trie[nameKey, namespace]
+	namespaces trie[nameKey, struct{}]
 	owners     trie[nameKey, owner]
 	imports    trie[nameKey, owner] // ServiceImports and their slices, whose addresses are not indexed
 	clusterIPs trie[key16, holders[Service]]
-	endpoints4 trie[key4, endpoint4]
-	endpoints6 trie[key16, endpoint6]
+	endpoints4 trie[key4, *Slice]
+	endpoints6 trie[key16, *Slice]
 	pods       trie[key16, holders[*Pod]]
 	modified   uint32
 	written    uint32 // when the snapshot was written that this is from, 0 for none
@@ -50,7 +50,6 @@ type owner struct {
 
 // sliceSet are the slices of one owner.
 type sliceSet struct {
-	owner    string
 	all      []*Slice
 	ready    int // addresses in all
 	repeated int // addresses that stand in more than one of all
@@ -70,36 +69,13 @@ func (o *owner) ready() int {
 	return o.slices.ready
 }
 
-type (
-	namespace string
-	endpoint4 struct {
-		addr  key4
-		slice *Slice
-	}
-	endpoint6 struct {
-		addr  key16
-		slice *Slice
-	}
-	// holders are the objects that have an address, nearly always one: a list of one would be one more thing to fetch.
-	holders[T comparable] struct {
-		addr  key16
-		first T
-		more  []T
-	}
-)
-
-func (n namespace) key() nameKey { return nameKey(n) }
-func (e endpoint4) key() key4    { return e.addr }
-func (e endpoint6) key() key16   { return e.addr }
-func (h holders[T]) key() key16  { return h.addr }
-func (o owner) key() nameKey {
-	if o.service.IsZero() {
-		return nameKey(o.slices.owner)
-	}
-	return nameKey(o.service.Owner())
+// holders are the objects that have an address, nearly always one: a list of one would be one more thing to fetch.
+type holders[T comparable] struct {
+	first T
+	more  []T
 }
 
-func (h holders[T]) all() []T { return append([]T{h.first}, h.more...) }
+func (h *holders[T]) all() []T { return append([]T{h.first}, h.more...) }
 
 // any reports whether ok is true for one of them. It allocates nothing.
 func (h *holders[T]) any(ok func(T) bool) bool { return ok(h.first) || slices.ContainsFunc(h.more, ok) }
@@ -168,16 +144,16 @@ func (tx *Tx) SetSnapshot(written uint32) { tx.state.written = max(1, written) }
 
 // SetNamespace adds a namespace.
 func (tx *Tx) SetNamespace(name string) {
-	if _, ok := tx.state.namespaces.get(nameKey(name)); ok {
+	if tx.state.namespaces.find(nameKey(name)) != nil {
 		return
 	}
-	tx.state.namespaces.set(tx.ix.batch, namespace(name))
+	tx.state.namespaces.set(tx.ix.batch, nameKey(name), struct{}{})
 	*tx.changed = true
 }
 
 // DeleteNamespace takes a namespace out.
 func (tx *Tx) DeleteNamespace(name string) {
-	if _, ok := tx.state.namespaces.get(nameKey(name)); !ok {
+	if tx.state.namespaces.find(nameKey(name)) == nil {
 		return
 	}
 	tx.state.namespaces.del(tx.ix.batch, nameKey(name))
@@ -191,12 +167,11 @@ func (tx *Tx) ReplaceNamespaces(names []string) {
 		keep[name] = struct{}{}
 	}
 	var gone []string
-	tx.state.namespaces.all(func(n namespace) bool {
-		if _, ok := keep[string(n)]; !ok {
-			gone = append(gone, string(n))
+	for name := range tx.state.namespaces.all {
+		if _, ok := keep[string(name)]; !ok {
+			gone = append(gone, string(name))
 		}
-		return true
-	})
+	}
 	for _, name := range gone {
 		tx.DeleteNamespace(name)
 	}
@@ -210,23 +185,26 @@ func (tx *Tx) SetService(s *Service) {
 	if s == nil {
 		return
 	}
-	old, _ := tx.owners.get(nameKey(s.Owner()))
+	key := nameKey(s.Owner())
+	old := tx.owners.get(key)
 	if old.service == *s {
 		return
 	}
 	tx.unindexService(old.service)
 	*tx.changed = true
-	tx.owners.set(tx.ix.batch, owner{*s, old.slices})
+	tx.owners.set(tx.ix.batch, key, owner{*s, old.slices})
 	if !tx.imported {
 		addHolder(tx.ix.batch, &tx.state.clusterIPs, s.Addrs(), *s)
 	}
 }
 
 // DeleteService takes the Service of that name out. Its endpoints stay until their slices go.
-func (tx *Tx) DeleteService(namespace, name string) { tx.deleteService(name + "." + namespace) }
+func (tx *Tx) DeleteService(namespace, name string) {
+	tx.deleteService(nameKey(name + "." + namespace))
+}
 
-func (tx *Tx) deleteService(key string) {
-	old, _ := tx.owners.get(nameKey(key))
+func (tx *Tx) deleteService(key nameKey) {
+	old := tx.owners.get(key)
 	if old.service.IsZero() {
 		return
 	}
@@ -242,12 +220,12 @@ func (tx *Tx) unindexService(s Service) {
 }
 
 // putOwner stores o, or takes it out if nothing is left of it.
-func (tx *Tx) putOwner(key string, o owner) {
+func (tx *Tx) putOwner(key nameKey, o owner) {
 	if o.service.IsZero() && o.slices == nil {
-		tx.owners.del(tx.ix.batch, nameKey(key))
+		tx.owners.del(tx.ix.batch, key)
 		return
 	}
-	tx.owners.set(tx.ix.batch, o)
+	tx.owners.set(tx.ix.batch, key, o)
 }
 
 // ReplaceServices makes all the Services there are. It skips those that are nil.
@@ -258,16 +236,12 @@ func (tx *Tx) ReplaceServices(all []*Service) {
 			keep[s.Owner()] = struct{}{}
 		}
 	}
-	var gone []string
-	tx.owners.all(func(o owner) bool {
-		if o.service.IsZero() {
-			return true
+	var gone []nameKey
+	for name, o := range tx.owners.all {
+		if _, ok := keep[string(name)]; !ok && !o.service.IsZero() {
+			gone = append(gone, name)
 		}
-		if _, ok := keep[o.service.Owner()]; !ok {
-			gone = append(gone, o.service.Owner())
-		}
-		return true
-	})
+	}
 	for _, key := range gone {
 		tx.deleteService(key)
 	}
@@ -343,44 +317,44 @@ func (tx *Tx) ReplaceSlices(all []*Slice) {
 }
 
 func (tx *Tx) indexSlice(s *Slice) {
-	old, _ := tx.owners.get(nameKey(s.owner))
-	next := sliceSet{owner: s.owner}
+	old := tx.owners.get(nameKey(s.owner))
+	var next sliceSet
 	if old.slices != nil {
 		next = *old.slices
+		s.owner = next.all[0].owner // one string for all that belong together; s is not published yet
 	} else if !old.service.IsZero() {
-		next.owner = old.service.Owner()
+		s.owner = old.service.Owner()
 	}
-	s.owner = next.owner // one string for all that belong together; s is not published yet
+	key := nameKey(s.owner)
 	next.all = append(slices.Clone(next.all), s)
 	next.ready += s.addrs.len()
 	if tx.imported {
 		next.repeated++ // not counted, so taken for granted
-		tx.owners.set(tx.ix.batch, owner{old.service, &next})
+		tx.owners.set(tx.ix.batch, key, owner{old.service, &next})
 		return
 	}
 
 	addrs := s.Addrs()
 	for i := range addrs.Len4() {
 		k := key4(addrs.At4(i))
-		e, _ := tx.state.endpoints4.get(k)
-		if joined, shared, ok := e.slice.join(s); ok {
-			tx.state.endpoints4.set(tx.ix.batch, endpoint4{k, joined})
+		if joined, shared, ok := tx.state.endpoints4.get(k).join(s); ok {
+			tx.state.endpoints4.set(tx.ix.batch, k, joined)
 			next.repeated += shared
 		}
 	}
 	for i := range addrs.Len6() {
 		k := key16(addrs.At6(i))
-		e, _ := tx.state.endpoints6.get(k)
-		if joined, shared, ok := e.slice.join(s); ok {
-			tx.state.endpoints6.set(tx.ix.batch, endpoint6{k, joined})
+		if joined, shared, ok := tx.state.endpoints6.get(k).join(s); ok {
+			tx.state.endpoints6.set(tx.ix.batch, k, joined)
 			next.repeated += shared
 		}
 	}
-	tx.owners.set(tx.ix.batch, owner{old.service, &next})
+	tx.owners.set(tx.ix.batch, key, owner{old.service, &next})
 }
 
 func (tx *Tx) unindexSlice(s *Slice) {
-	old, _ := tx.owners.get(nameKey(s.owner))
+	key := nameKey(s.owner)
+	old := tx.owners.get(key)
 	next := *old.slices
 	next.all = slices.DeleteFunc(slices.Clone(next.all), func(o *Slice) bool { return o == s })
 	next.ready -= s.addrs.len()
@@ -388,7 +362,7 @@ func (tx *Tx) unindexSlice(s *Slice) {
 		if old.slices = &next; len(next.all) == 0 {
 			old.slices = nil
 		}
-		tx.putOwner(s.owner, old)
+		tx.putOwner(key, old)
 	}
 	if tx.imported {
 		next.repeated--
@@ -399,8 +373,7 @@ func (tx *Tx) unindexSlice(s *Slice) {
 	addrs := s.Addrs()
 	for i := range addrs.Len4() {
 		k := key4(addrs.At4(i))
-		e, _ := tx.state.endpoints4.get(k)
-		rest, shared, ok := e.slice.part(s)
+		rest, shared, ok := tx.state.endpoints4.get(k).part(s)
 		if !ok {
 			continue
 		}
@@ -409,12 +382,11 @@ func (tx *Tx) unindexSlice(s *Slice) {
 			tx.state.endpoints4.del(tx.ix.batch, k)
 			continue
 		}
-		tx.state.endpoints4.set(tx.ix.batch, endpoint4{k, rest})
+		tx.state.endpoints4.set(tx.ix.batch, k, rest)
 	}
 	for i := range addrs.Len6() {
 		k := key16(addrs.At6(i))
-		e, _ := tx.state.endpoints6.get(k)
-		rest, shared, ok := e.slice.part(s)
+		rest, shared, ok := tx.state.endpoints6.get(k).part(s)
 		if !ok {
 			continue
 		}
@@ -423,7 +395,7 @@ func (tx *Tx) unindexSlice(s *Slice) {
 			tx.state.endpoints6.del(tx.ix.batch, k)
 			continue
 		}
-		tx.state.endpoints6.set(tx.ix.batch, endpoint6{k, rest})
+		tx.state.endpoints6.set(tx.ix.batch, k, rest)
 	}
 	put()
 }
@@ -531,12 +503,12 @@ func (tx *Tx) ReplacePods(all []*Pod) {
 func addHolder[T comparable](batch uint64, t *trie[key16, holders[T]], addrs Addrs, v T) {
 	for addr := range addrs.All {
 		a := key16(addr.As16())
-		h, ok := t.get(a)
+		h := t.find(a)
 		switch {
-		case !ok:
-			t.set(batch, holders[T]{addr: a, first: v})
+		case h == nil:
+			t.set(batch, a, holders[T]{first: v})
 		case !slices.Contains(h.all(), v):
-			t.set(batch, holders[T]{a, h.first, append(slices.Clone(h.more), v)})
+			t.set(batch, a, holders[T]{h.first, append(slices.Clone(h.more), v)})
 		}
 	}
 }
@@ -544,8 +516,8 @@ func addHolder[T comparable](batch uint64, t *trie[key16, holders[T]], addrs Add
 func delHolder[T comparable](batch uint64, t *trie[key16, holders[T]], addrs Addrs, v T) {
 	for addr := range addrs.All {
 		a := key16(addr.As16())
-		h, ok := t.get(a)
-		if !ok {
+		h := t.find(a)
+		if h == nil {
 			continue
 		}
 		rest := slices.DeleteFunc(h.all(), func(o T) bool { return o == v })
@@ -553,7 +525,7 @@ func delHolder[T comparable](batch uint64, t *trie[key16, holders[T]], addrs Add
 			t.del(batch, a)
 			continue
 		}
-		t.set(batch, holders[T]{a, rest[0], slices.Clip(rest[1:])})
+		t.set(batch, a, holders[T]{rest[0], slices.Clip(rest[1:])})
 	}
 }
 
@@ -580,19 +552,17 @@ func (s *State) Service(namespace, name string) Service {
 
 // ServiceOf returns the Service that stands under the two labels owner, "name.namespace", or none.
 func (s *State) ServiceOf(owner string) Service {
-	o, _ := s.owners.get(nameKey(owner))
-	return o.service
+	return s.owners.get(nameKey(owner)).service
 }
 
 // Served returns the Services that the options serve, or the imported ones, sorted by name and namespace.
 func (s *State) Served(o *Options, imported bool) []Service {
 	var all []Service
-	s.ownersOf(imported).all(func(own owner) bool {
+	for _, own := range s.ownersOf(imported).all {
 		if svc := own.service; !svc.IsZero() && s.exposed(svc.Namespace(), o) {
 			all = append(all, svc)
 		}
-		return true
-	})
+	}
 	slices.SortFunc(all, func(a, b Service) int { return strings.Compare(a.Owner(), b.Owner()) })
 	return all
 }
@@ -607,22 +577,26 @@ func (s *State) ownersOf(imported bool) *trie[nameKey, owner] {
 // SlicesOf returns the EndpointSlices, or the imported ones, of the Service that stands under the two labels owner. The
 // caller must not change the list.
 func (s *State) SlicesOf(owner string, imported bool) []*Slice {
-	o, _ := s.ownersOf(imported).get(nameKey(owner))
+	o := s.ownersOf(imported).get(nameKey(owner))
 	return o.all()
 }
 
 // Addresses yields every address that Pointers has a name for, and addresses that it has none for, each once or twice.
 func (s *State) Addresses(yield func(netip.Addr) bool) {
-	more := true
-	s.clusterIPs.all(func(h holders[Service]) bool {
-		more = yield(netip.AddrFrom16(h.addr).Unmap())
-		return more
-	})
-	if more {
-		s.endpoints4.all(func(e endpoint4) bool { more = yield(netip.AddrFrom4(e.addr)); return more })
+	for a := range s.clusterIPs.all {
+		if !yield(netip.AddrFrom16(a).Unmap()) {
+			return
+		}
 	}
-	if more {
-		s.endpoints6.all(func(e endpoint6) bool { return yield(netip.AddrFrom16(e.addr)) })
+	for a := range s.endpoints4.all {
+		if !yield(netip.AddrFrom4(a)) {
+			return
+		}
+	}
+	for a := range s.endpoints6.all {
+		if !yield(netip.AddrFrom16(a)) {
+			return
+		}
 	}
 }
 
@@ -632,17 +606,15 @@ func (s *State) SlicesWith(a netip.Addr) iter.Seq[*Slice] { return s.sliceWith(a
 // sliceWith returns what the address a of an endpoint is indexed under, nil if there is none.
 func (s *State) sliceWith(a netip.Addr) *Slice {
 	if a = a.Unmap(); a.Is4() {
-		e, _ := s.endpoints4.get(a.As4())
-		return e.slice
+		return s.endpoints4.get(a.As4())
 	}
-	e, _ := s.endpoints6.get(a.As16())
-	return e.slice
+	return s.endpoints6.get(a.As16())
 }
 
 // PodsWith returns the Pods that have the address a.
 func (s *State) PodsWith(a netip.Addr) []*Pod {
-	h, ok := s.pods.get(a.As16())
-	if !ok {
+	h := s.pods.find(a.As16())
+	if h == nil {
 		return nil
 	}
 	return h.all()

@@ -67,8 +67,8 @@ func (s *State) Lookup(n *Name, o *Options) Match {
 	case n.Service == "":
 		return Match{Outcome: NoData}
 	}
-	own, ok := s.ownersOf(n.imported).get(nameKey(n.owner))
-	if !ok || own.service.IsZero() {
+	own := s.ownersOf(n.imported).find(nameKey(n.owner))
+	if own == nil || own.service.IsZero() {
 		return Match{}
 	}
 	m := Match{service: own.service, port: n.Port, protocol: n.Protocol}
@@ -88,7 +88,7 @@ func (s *State) Lookup(n *Name, o *Options) Match {
 		if o.NoEndpoints {
 			return Match{}
 		}
-		return m.endpoints(&own, n)
+		return m.endpoints(own, n)
 	case own.service.ports().has(n.Port, n.Protocol):
 		m.Outcome = OfService
 		return m
@@ -98,8 +98,7 @@ func (s *State) Lookup(n *Name, o *Options) Match {
 
 // exposed reports whether the namespace exists and is one that the options serve.
 func (s *State) exposed(name string, o *Options) bool {
-	_, ok := s.namespaces.get(nameKey(name))
-	return ok && o.serves(name)
+	return s.namespaces.find(nameKey(name)) != nil && o.serves(name)
 }
 
 // endpoints narrows m to those endpoints of own that the name asks for.
@@ -185,8 +184,8 @@ func (s *State) lookupPod(n *Name, o *Options) Match {
 	if o.Pods == PodsInsecure {
 		return m
 	}
-	h, ok := s.pods.get(a.As16())
-	if ok && spells(n.Service, a) && h.any(func(p *Pod) bool { return p.Namespace() == n.Namespace }) {
+	h := s.pods.find(a.As16())
+	if h != nil && spells(n.Service, a) && h.any(func(p *Pod) bool { return p.Namespace() == n.Namespace }) {
 		return m
 	}
 	return Match{}

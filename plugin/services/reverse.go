@@ -89,8 +89,8 @@ func (p Pointer) In(zone string) string {
 // Pointers calls yield, until it returns false, with the names of the address a: of the Service whose cluster IP it is,
 // else of each endpoint that has it, each name once.
 func (s *State) Pointers(a netip.Addr, o *Options, yield func(Pointer) bool) {
-	if h, ok := s.clusterIPs.get(a.As16()); ok {
-		if svc := s.firstServed(&h, o); !svc.IsZero() {
+	if h := s.clusterIPs.find(a.As16()); h != nil {
+		if svc := s.firstServed(h, o); !svc.IsZero() {
 			yield(Pointer{owner: svc.Owner()})
 			return
 		}

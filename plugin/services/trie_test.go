@@ -6,32 +6,18 @@ import (
 	"testing"
 )
 
-type numbered struct {
-	name string
-	n    int
-}
-
-func (e numbered) key() nameKey { return nameKey(e.name) }
-
 // clashing is a key whose hashes are all alike, so that every node on the way down is walked.
 type clashing string
 
 func (clashing) hash() uint64 { return 7 }
 
-type clash struct {
-	name clashing
-	n    int
-}
-
-func (e clash) key() clashing { return e.name }
-
 func TestTrieAgainstMap(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	var tr trie[nameKey, numbered]
+	var tr trie[nameKey, int]
 	want := map[string]int{}
 
 	type moment struct {
-		tr   trie[nameKey, numbered]
+		tr   trie[nameKey, int]
 		want map[string]int
 	}
 	var moments []moment
@@ -44,7 +30,7 @@ func TestTrieAgainstMap(t *testing.T) {
 				continue
 			}
 			n := rnd.Int()
-			tr.set(batch, numbered{name, n})
+			tr.set(batch, nameKey(name), n)
 			want[name] = n
 		}
 		if batch%20 == 0 {
@@ -61,35 +47,37 @@ func TestTrieAgainstMap(t *testing.T) {
 			t.Fatalf("moment %d: %d entries counted, want %d", i, m.tr.n, len(m.want))
 		}
 		got := map[string]int{}
-		m.tr.all(func(e numbered) bool { got[e.name] = e.n; return true })
+		for name, n := range m.tr.all {
+			got[string(name)] = n
+		}
 		if len(got) != len(m.want) {
 			t.Fatalf("moment %d: %d entries yielded, want %d", i, len(got), len(m.want))
 		}
 		for name, n := range m.want {
-			if e, ok := m.tr.get(nameKey(name)); !ok || e.n != n || got[name] != n {
-				t.Fatalf("moment %d: %s is %v %v, want %d", i, name, e, ok, n)
+			if v := m.tr.find(nameKey(name)); v == nil || *v != n || got[name] != n {
+				t.Fatalf("moment %d: %s is %v, want %d", i, name, m.tr.get(nameKey(name)), n)
 			}
 		}
 	}
 }
 
 func TestTrieAllHashesAlike(t *testing.T) {
-	var tr trie[clashing, clash]
+	var tr trie[clashing, int]
 	for i := range 50 {
-		tr.set(uint64(i), clash{clashing(fmt.Sprint(i)), i})
+		tr.set(uint64(i), clashing(fmt.Sprint(i)), i)
 	}
 	for i := 0; i < 50; i += 2 {
 		tr.del(100, clashing(fmt.Sprint(i)))
 	}
-	tr.set(101, clash{"7", 700})
+	tr.set(101, "7", 700)
 	for i := range 50 {
 		want := i
 		if i == 7 {
 			want = 700
 		}
-		e, ok := tr.get(clashing(fmt.Sprint(i)))
-		if ok != (i%2 == 1) || ok && e.n != want {
-			t.Errorf("%d is %v %v", i, e, ok)
+		v := tr.find(clashing(fmt.Sprint(i)))
+		if (v != nil) != (i%2 == 1) || v != nil && *v != want {
+			t.Errorf("%d is %v", i, v)
 		}
 	}
 	for i := range 50 {
