@@ -125,7 +125,7 @@ func (k *keeper) paths(written []string) []string {
 
 // waitForObjects holds the start up until there is something to serve, or for startup_timeout.
 func (k *Kubehosts) waitForObjects() {
-	const look = 20 * time.Millisecond
+	const look = 2 * time.Millisecond
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	started, logged := time.Now(), false

@@ -258,7 +258,12 @@ func (s *Slice) repeatsName() bool {
 }
 
 func repeats[T comparable](all []T) bool {
-	if len(all) < 2 {
+	if len(all) <= 16 { // nearly always
+		for i, v := range all {
+			if slices.Contains(all[:i], v) {
+				return true
+			}
+		}
 		return false
 	}
 	seen := make(map[T]struct{}, len(all))

@@ -9,8 +9,12 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	api "k8s.io/api/core/v1"
+	discovery "k8s.io/api/discovery/v1"
 	utilruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -20,11 +24,20 @@ import (
 	mcsclient "sigs.k8s.io/mcs-api/pkg/client/clientset/versioned/typed/apis/v1alpha1"
 )
 
-// newClient makes the client that spec asks for, and the one for ServiceImports. Nothing is sent yet.
-func newClient(spec Spec) (*http.Client, *kubernetes.Clientset, rest.Interface, error) {
+// clients are the ways to ask an API server.
+type clients struct {
+	http     *http.Client
+	all      *kubernetes.Clientset
+	services rest.Interface                // for Services
+	slices   map[sliceParts]rest.Interface // for EndpointSlices
+	imports  rest.Interface                // for ServiceImports
+}
+
+// newClients makes the clients that spec asks for. Nothing is sent yet.
+func newClients(spec Spec) (*clients, error) {
 	cfg, err := clientConfig(spec)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	cfg.ContentType = utilruntime.ContentTypeProtobuf
 	cfg.AcceptContentTypes = utilruntime.ContentTypeProtobuf + "," + utilruntime.ContentTypeJSON
@@ -52,21 +65,38 @@ func newClient(spec Spec) (*http.Client, *kubernetes.Clientset, rest.Interface, 
 		return rt
 	})
 
-	hc, err := rest.HTTPClientFor(cfg)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("no client for the Kubernetes API at %s: %w", cfg.Host, err)
+	c := &clients{slices: make(map[sliceParts]rest.Interface)}
+	if c.http, err = rest.HTTPClientFor(cfg); err == nil {
+		c.all, err = kubernetes.NewForConfigAndClient(cfg, c.http)
 	}
-	client, err := kubernetes.NewForConfigAndClient(cfg, hc)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("no client for the Kubernetes API at %s: %w", cfg.Host, err)
+	if err == nil {
+		c.services, err = keptClient(cfg, c.http, "/api", &api.SchemeGroupVersion, sliceParts{})
 	}
-	// The objects of a CustomResourceDefinition can't be had as protobuf.
-	cfg.ContentType, cfg.AcceptContentTypes = utilruntime.ContentTypeJSON, utilruntime.ContentTypeJSON
-	imports, err := mcsclient.NewForConfigAndClient(cfg, hc)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("no client for the Kubernetes API at %s: %w", cfg.Host, err)
+	for i := range 4 {
+		kept := sliceParts{podNames: i&1 != 0, zones: i&2 != 0}
+		if err == nil {
+			c.slices[kept], err = keptClient(cfg, c.http, "/apis", &discovery.SchemeGroupVersion, kept)
+		}
 	}
-	return hc, client, imports.RESTClient(), nil
+	if err == nil { // the objects of a CustomResourceDefinition can't be had as protobuf
+		cfg.ContentType, cfg.AcceptContentTypes = utilruntime.ContentTypeJSON, utilruntime.ContentTypeJSON
+		var imports *mcsclient.MulticlusterV1alpha1Client
+		if imports, err = mcsclient.NewForConfigAndClient(cfg, c.http); err == nil {
+			c.imports = imports.RESTClient()
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("no client for the Kubernetes API at %s: %w", cfg.Host, err)
+	}
+	return c, nil
+}
+
+// keptClient makes a client that decodes no more than what is kept.
+func keptClient(cfg *rest.Config, hc *http.Client, path string, gv *schema.GroupVersion, kept sliceParts) (rest.Interface, error) {
+	of := *cfg
+	of.APIPath, of.GroupVersion = path, gv
+	of.NegotiatedSerializer = keptCodecs{scheme.Codecs.WithoutConversion(), kept}
+	return rest.RESTClientForConfigAndClient(&of, hc)
 }
 
 // clientConfig finds the API server and the credentials as stock's kubernetes plugin does.

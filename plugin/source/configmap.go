@@ -60,7 +60,7 @@ func (s *Source) ConfigMap(namespace, name string, f func(ConfigMapEvent)) (stop
 			unwatch: func() {}, subs: make(map[*subscriber]struct{}),
 		}
 		s.configMaps[key] = c
-		if s.client != nil {
+		if s.clients != nil {
 			c.watch(s)
 		}
 	}
@@ -89,9 +89,9 @@ func (s *Source) ConfigMap(namespace, name string, f func(ConfigMapEvent)) (stop
 func (c *configMap) watch(s *Source) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.unwatch = cancel
-	c.reporter = newReporter(ctx, s.client.CoreV1().Events(c.name.namespace))
+	c.reporter = newReporter(ctx, s.clients.all.CoreV1().Events(c.name.namespace))
 	w := watched{
-		client:    s.client.CoreV1().RESTClient(),
+		client:    s.clients.all.CoreV1().RESTClient(),
 		resource:  "configmaps",
 		namespace: c.name.namespace,
 		fields:    fields.OneTermEqualSelector("metadata.name", c.name.name).String(),

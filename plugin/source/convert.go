@@ -141,6 +141,7 @@ func sliceSpec(es *discovery.EndpointSlice, kept sliceParts) *services.SliceSpec
 	if len(spec.Ports) == 0 {
 		spec.Ports = append(spec.Ports, services.Port{Number: -1})
 	}
+	addrs := make([]netip.Addr, 0, len(es.Endpoints)) // nearly always one each
 	for i := range es.Endpoints {
 		ep := &es.Endpoints[i]
 		if ep.Conditions.Ready != nil && !*ep.Conditions.Ready { // unknown counts as ready, says the API
@@ -150,10 +151,14 @@ func sliceSpec(es *discovery.EndpointSlice, kept sliceParts) *services.SliceSpec
 		if kept.zones && ep.Zone != nil {
 			to.Zone = *ep.Zone
 		}
+		start := len(addrs)
 		for _, a := range ep.Addresses {
 			if addr, ok := address(a, kindSlice, name); ok {
-				to.Addrs = append(to.Addrs, addr)
+				addrs = append(addrs, addr)
 			}
+		}
+		if len(addrs) > start {
+			to.Addrs = addrs[start:len(addrs):len(addrs)]
 		}
 		spec.Endpoints = append(spec.Endpoints, to)
 	}

@@ -262,32 +262,32 @@ func (g *group) stopAll() {
 // start begins to feed objects of kind. The Source's mutex is held.
 func (g *group) start(kind string) *feed {
 	f := &feed{listed: make(chan struct{})}
-	c := g.source.client
+	c := g.source.clients
 	if c == nil {
 		f.stop = func() { g.setCount(kind, 0) }
 		return f
 	}
-	core := c.CoreV1().RESTClient()
+	core := c.all.CoreV1().RESTClient()
 	w := watched{client: core, labels: g.key.labels}
 	switch kind {
 	case kindNamespace:
 		w.resource, w.example, w.labels = "namespaces", &api.Namespace{}, g.key.namespaceLabels
 		run(g, f, w, namespaceTable)
 	case kindService:
-		w.resource, w.example = "services", &api.Service{}
+		w.client, w.resource, w.example = c.services, "services", &api.Service{}
 		run(g, f, w, serviceTable)
 	case kindSlice:
-		w.client, w.resource, w.example = c.DiscoveryV1().RESTClient(), "endpointslices", &discovery.EndpointSlice{}
+		w.client, w.resource, w.example = c.slices[g.key.kept], "endpointslices", &discovery.EndpointSlice{}
 		run(g, f, w, sliceTable(g.key.kept))
 	case kindPod:
 		w.resource, w.example, w.fields = "pods", &api.Pod{}, livePods
 		run(g, f, w, podTable)
 	case kindServiceImport:
-		w.client, w.resource, w.example = g.source.imports, mcs.ServiceImportPluralName, &mcs.ServiceImport{}
+		w.client, w.resource, w.example = c.imports, mcs.ServiceImportPluralName, &mcs.ServiceImport{}
 		w.optional = true
 		run(g, f, w, serviceImportTable)
 	case kindImportedSlice:
-		w.client, w.resource, w.example = c.DiscoveryV1().RESTClient(), "endpointslices", &discovery.EndpointSlice{}
+		w.client, w.resource, w.example = c.slices[g.key.kept], "endpointslices", &discovery.EndpointSlice{}
 		w.labels = g.objects.Add(*ofServiceImport).String()
 		run(g, f, w, importedSliceTable(g.key.kept))
 	}

@@ -137,7 +137,7 @@ func (s *Source) ReadSnapshot(path string) (*Snapshot, error) {
 
 // server is the URL of the API server.
 func (s *Source) server() string {
-	return strings.TrimSuffix(s.client.CoreV1().RESTClient().Get().URL().String(), "/api/v1")
+	return strings.TrimSuffix(s.clients.all.CoreV1().RESTClient().Get().URL().String(), "/api/v1")
 }
 
 func parseSnapshot(file string, r io.Reader) (*Snapshot, error) {

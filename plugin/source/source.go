@@ -3,15 +3,12 @@
 package source
 
 import (
-	"net/http"
 	"os"
 	"strings"
 	"sync"
 
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 )
 
 var log = clog.NewWithPlugin("kubehosts")
@@ -38,10 +35,8 @@ type Source struct {
 	spec Spec
 	refs int // guarded by sources.mu
 
-	client    *kubernetes.Clientset // nil when there are manifests
-	imports   rest.Interface        // for ServiceImports; nil when there are manifests
-	http      *http.Client
-	manifests *manifests // nil when there is a client
+	clients   *clients   // nil when there are manifests
+	manifests *manifests // nil when there are clients
 
 	mu         sync.Mutex
 	groups     map[groupKey]*group
@@ -82,7 +77,7 @@ func Open(spec Spec) (*Source, error) {
 	if spec.Manifests != "" {
 		s.manifests, err = openManifests(s, strings.Split(spec.Manifests, "\n"))
 	} else {
-		s.http, s.client, s.imports, err = newClient(spec)
+		s.clients, err = newClients(spec)
 	}
 	if err != nil {
 		return nil, err
@@ -129,8 +124,8 @@ func (s *Source) Close() {
 		delete(s.configMaps, name)
 	}
 	s.mu.Unlock()
-	if s.http != nil {
-		utilnet.CloseIdleConnectionsFor(s.http.Transport)
+	if s.clients != nil {
+		utilnet.CloseIdleConnectionsFor(s.clients.http.Transport)
 	}
 }
 

@@ -1,0 +1,351 @@
+package source
+
+import (
+	"bytes"
+	"slices"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	api "k8s.io/api/core/v1"
+	discovery "k8s.io/api/discovery/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+)
+
+// Of the Services and EndpointSlices that an API server streams in protobuf only what can be kept is decoded: most of the
+// bytes say who manages which field, and on which node an endpoint is. At 80,000 endpoints a start makes 0.8 million things
+// for the collector in place of 2 million, and takes a quarter less time. The numbers of the fields are those of
+// generated.proto in k8s.io/api/core/v1, k8s.io/api/discovery/v1 and k8s.io/apimachinery; they never change.
+
+// keptCodecs are codecs that leave out what is not kept.
+type keptCodecs struct {
+	runtime.NegotiatedSerializer
+	kept sliceParts
+}
+
+// DecoderToVersion implements runtime.NegotiatedSerializer.
+func (c keptCodecs) DecoderToVersion(d runtime.Decoder, gv runtime.GroupVersioner) runtime.Decoder {
+	return keptDecoder{c.NegotiatedSerializer.DecoderToVersion(d, gv), c.kept}
+}
+
+// keptDecoder decodes what it has no way of its own for, or can't understand, as the Decoder in it does.
+type keptDecoder struct {
+	runtime.Decoder
+	kept sliceParts
+}
+
+var (
+	serviceKind = api.SchemeGroupVersion.WithKind(kindService)
+	sliceKind   = discovery.SchemeGroupVersion.WithKind(kindSlice)
+)
+
+// Decode implements runtime.Decoder.
+func (d keptDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
+	kind, raw := unwrap(data)
+	switch {
+	case into != nil:
+	case kind == sliceKind:
+		if es := decodeSlice(raw, d.kept); es != nil {
+			return es, &kind, nil
+		}
+	case kind == serviceKind:
+		if svc := decodeService(raw); svc != nil {
+			return svc, &kind, nil
+		}
+	}
+	return d.Decoder.Decode(data, defaults, into)
+}
+
+// unwrap takes a Service or an EndpointSlice out of its envelope: a prefix, and the message runtime.Unknown of
+// k8s.io/apimachinery. Of anything else it returns no kind.
+func unwrap(data []byte) (kind schema.GroupVersionKind, raw []byte) {
+	data, ok := bytes.CutPrefix(data, []byte("k8s\x00"))
+	if !ok {
+		return kind, nil
+	}
+	var version, name []byte
+	m := message{rest: data}
+	for m.next() {
+		switch m.field {
+		case 1: // typeMeta
+			of := message{rest: m.bytes}
+			for of.next() {
+				switch of.field {
+				case 1:
+					version = of.bytes
+				case 2:
+					name = of.bytes
+				}
+			}
+		case 2:
+			raw = m.bytes
+		case 3: // contentEncoding, which none has
+			if len(m.bytes) > 0 {
+				return kind, nil
+			}
+		}
+	}
+	switch {
+	case m.bad:
+	case string(version) == "discovery.k8s.io/v1" && string(name) == kindSlice:
+		return sliceKind, raw
+	case string(version) == "v1" && string(name) == kindService:
+		return serviceKind, raw
+	}
+	return kind, nil
+}
+
+// decodeService returns nil for what it can't understand.
+func decodeService(b []byte) *api.Service {
+	svc := new(api.Service)
+	ok := true
+	m := message{rest: b}
+	for ok && m.next() {
+		switch m.field {
+		case 1:
+			ok = decodeMeta(&svc.ObjectMeta, m.bytes)
+		case 2:
+			ok = decodeServiceSpec(&svc.Spec, m.bytes)
+		}
+	}
+	if !ok || m.bad {
+		return nil
+	}
+	return svc
+}
+
+func decodeServiceSpec(spec *api.ServiceSpec, b []byte) bool {
+	m := message{rest: b}
+	for m.next() {
+		switch m.field {
+		case 1:
+			var p api.ServicePort
+			of := message{rest: m.bytes}
+			for of.next() {
+				switch of.field {
+				case 1:
+					p.Name = string(of.bytes)
+				case 2:
+					p.Protocol = protocol(of.bytes)
+				case 3:
+					p.Port = of.int32()
+				}
+			}
+			if of.bad {
+				return false
+			}
+			spec.Ports = append(spec.Ports, p)
+		case 3:
+			spec.ClusterIP = string(m.bytes)
+		case 4:
+			spec.Type = api.ServiceType(m.bytes)
+		case 10:
+			spec.ExternalName = string(m.bytes)
+		case 18:
+			spec.ClusterIPs = append(spec.ClusterIPs, string(m.bytes))
+		}
+	}
+	return !m.bad
+}
+
+// decodeSlice returns nil for what it can't understand.
+func decodeSlice(b []byte, kept sliceParts) *discovery.EndpointSlice {
+	const endpoints = 2
+	n := 0
+	m := message{rest: b}
+	for m.next() {
+		if m.field == endpoints {
+			n++
+		}
+	}
+	if m.bad {
+		return nil
+	}
+	es := &discovery.EndpointSlice{Endpoints: make([]discovery.Endpoint, n)}
+	addresses := make([]string, 0, n) // nearly always one each
+	n = 0
+	ok := true
+	m = message{rest: b}
+	for ok && m.next() {
+		switch m.field {
+		case 1:
+			ok = decodeMeta(&es.ObjectMeta, m.bytes)
+		case endpoints:
+			addresses, ok = decodeEndpoint(&es.Endpoints[n], m.bytes, addresses, kept)
+			n++
+		case 3:
+			var p discovery.EndpointPort
+			p, ok = decodePort(m.bytes)
+			es.Ports = append(es.Ports, p)
+		case 4:
+			es.AddressType = discovery.AddressType(m.bytes)
+		}
+	}
+	if !ok {
+		return nil
+	}
+	return es
+}
+
+// ready and notReady are what an endpoint's condition points to.
+var ready, notReady = true, false
+
+// decodeEndpoint appends the addresses of ep to all.
+func decodeEndpoint(ep *discovery.Endpoint, b []byte, all []string, kept sliceParts) ([]string, bool) {
+	start, ok := len(all), true
+	m := message{rest: b}
+	for ok && m.next() {
+		switch m.field {
+		case 1:
+			all = append(all, string(m.bytes))
+		case 2:
+			of := message{rest: m.bytes}
+			for of.next() {
+				switch {
+				case of.field == 1 && of.number != 0:
+					ep.Conditions.Ready = &ready
+				case of.field == 1:
+					ep.Conditions.Ready = &notReady
+				}
+			}
+			ok = !of.bad
+		case 3:
+			hostname := string(m.bytes)
+			ep.Hostname = &hostname
+		case 4:
+			if !kept.podNames {
+				continue
+			}
+			of := message{rest: m.bytes}
+			for of.next() {
+				if of.field == 3 {
+					ep.TargetRef = &api.ObjectReference{Name: string(of.bytes)}
+				}
+			}
+			ok = !of.bad
+		case 7:
+			if kept.zones {
+				zone := string(m.bytes)
+				ep.Zone = &zone
+			}
+		}
+	}
+	ep.Addresses = all[start:len(all):len(all)]
+	return all, ok && !m.bad
+}
+
+func decodePort(b []byte) (p discovery.EndpointPort, ok bool) {
+	m := message{rest: b}
+	for m.next() {
+		switch m.field {
+		case 1:
+			name := string(m.bytes)
+			p.Name = &name
+		case 2:
+			protocol := protocol(m.bytes)
+			p.Protocol = &protocol
+		case 3:
+			number := m.int32()
+			p.Port = &number
+		}
+	}
+	return p, !m.bad
+}
+
+// protocol makes no new string of a protocol that there is.
+func protocol(b []byte) api.Protocol {
+	for _, p := range []api.Protocol{api.ProtocolTCP, api.ProtocolUDP, api.ProtocolSCTP} {
+		if string(b) == string(p) {
+			return p
+		}
+	}
+	return api.Protocol(b)
+}
+
+// What is kept of labels and annotations.
+var (
+	keptLabels      = []string{discovery.LabelServiceName, mcs.LabelServiceName, mcs.LabelSourceCluster}
+	keptAnnotations = []string{meta.InitialEventsAnnotationKey, api.EndpointsLastChangeTriggerTime}
+)
+
+func decodeMeta(o *meta.ObjectMeta, b []byte) bool {
+	ok := true
+	m := message{rest: b}
+	for ok && m.next() {
+		switch m.field {
+		case 1:
+			o.Name = string(m.bytes)
+		case 3:
+			o.Namespace = string(m.bytes)
+		case 6:
+			o.ResourceVersion = string(m.bytes)
+		case 11:
+			o.Labels, ok = decodePair(o.Labels, m.bytes, keptLabels)
+		case 12:
+			o.Annotations, ok = decodePair(o.Annotations, m.bytes, keptAnnotations)
+		}
+	}
+	return ok && !m.bad
+}
+
+// decodePair adds a pair to all, which may be nil, if its key is one of kept.
+func decodePair(all map[string]string, b []byte, kept []string) (map[string]string, bool) {
+	var key, value []byte
+	m := message{rest: b}
+	for m.next() {
+		switch m.field {
+		case 1:
+			key = m.bytes
+		case 2:
+			value = m.bytes
+		}
+	}
+	at := slices.IndexFunc(kept, func(k string) bool { return k == string(key) })
+	if at < 0 {
+		return all, !m.bad
+	}
+	if all == nil {
+		all = make(map[string]string)
+	}
+	all[kept[at]] = string(value)
+	return all, !m.bad
+}
+
+// message walks the fields of a message in protobuf.
+type message struct {
+	rest []byte
+	bad  bool // it can't be understood
+
+	field  protowire.Number
+	bytes  []byte // of a field that has a length
+	number uint64 // of a varint
+}
+
+// next moves on to the next field. It reports whether there is one.
+func (m *message) next() bool {
+	if len(m.rest) == 0 {
+		return false
+	}
+	field, kind, n := protowire.ConsumeTag(m.rest)
+	if m.bad = n < 0; m.bad {
+		return false
+	}
+	m.field, m.rest, m.bytes, m.number = field, m.rest[n:], nil, 0
+	switch kind {
+	case protowire.BytesType:
+		m.bytes, n = protowire.ConsumeBytes(m.rest)
+	case protowire.VarintType:
+		m.number, n = protowire.ConsumeVarint(m.rest)
+	default:
+		n = protowire.ConsumeFieldValue(field, kind, m.rest)
+	}
+	if m.bad = n < 0; m.bad {
+		return false
+	}
+	m.rest = m.rest[n:]
+	return true
+}
+
+// int32 is the field as a number of that type, of which a negative one comes in 64 bits.
+func (m *message) int32() int32 { return int32(m.number) } // #nosec G115 -- it was one
