@@ -14,8 +14,8 @@ import (
 )
 
 // Of the Services and EndpointSlices that an API server streams in protobuf only what can be kept is decoded: most of the
-// bytes say who manages which field, and on which node an endpoint is. At 80,000 endpoints a start makes 0.8 million things
-// for the collector in place of 2 million, and takes a quarter less time. The numbers of the fields are those of
+// bytes say who manages which field, and on which node an endpoint is. With 80,000 endpoints a start allocates 0.7 million
+// times in place of 2 million, and has read them in a third less time. The numbers of the fields are those of
 // generated.proto in k8s.io/api/core/v1, k8s.io/api/discovery/v1 and k8s.io/apimachinery; they never change.
 
 // keptCodecs are codecs that leave out what is not kept.
