@@ -8,10 +8,9 @@ import (
 	"sync"
 )
 
-// While objects are first listed, garbage is collected at Go's usual pace, when there is as much of it as is in use. When
-// they are listed once more it is collected sooner: nearly all that is decoded is garbage then, and memory is not to grow by
-// it. At 80,000 endpoints the process has 24 MB of its own, and 30 MB at the most while it lists them again; at the usual
-// pace that was 36 MB.
+// While objects are first listed, garbage is collected a little later than usual: with 80,000 endpoints they are read in an
+// eighth less time, for 1 MB. When they are listed once more it is collected sooner: nearly all that is decoded is garbage
+// then, and memory is not to grow by it. The process has PEAK.
 //
 // Between lists so little is in use, 10 MB at 80,000 endpoints, that a server under load would collect many times a second:
 // the collector had 13 % of its CPU time, and 4 % with this. So garbage may grow to garbageServing, if that is more than
@@ -37,7 +36,7 @@ func (p *pace) list(store any) {
 	if p.served {
 		p.set(againPercent)
 	} else {
-		p.set(usualPercent)
+		p.set(firstPercent)
 	}
 }
 
@@ -91,9 +90,10 @@ func (p *pace) set(percent int) {
 	debug.SetGCPercent(percent)
 }
 
-// What garbage may grow to, in percent of what is in use: Go's default, and while objects are listed once more.
+// What garbage may grow to, in percent of what is in use: Go's default, while objects are first listed, and once more.
 const (
 	usualPercent = 100
+	firstPercent = 150
 	againPercent = 50
 )
 

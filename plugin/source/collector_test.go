@@ -25,8 +25,8 @@ func TestPaceFollows(t *testing.T) {
 		return p.percent
 	}
 	p.list(&p)
-	if got := percent(); got != usualPercent {
-		t.Errorf("%d%% at the first list, want %d%%", got, usualPercent)
+	if got := percent(); got != firstPercent {
+		t.Errorf("%d%% at the first list, want %d%%", got, firstPercent)
 	}
 	p.listed(&p)
 	eventually(t, "a slower pace with little in use", func() bool { return percent() > 2*usualPercent })
