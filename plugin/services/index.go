@@ -51,8 +51,17 @@ type owner struct {
 // sliceSet are the slices of one owner.
 type sliceSet struct {
 	all      []*Slice
-	ready    int // addresses in all
-	repeated int // addresses that stand in more than one of all
+	one      [1]*Slice // what all is of where there is one slice, nearly always: it needs no storage of its own then
+	ready    int       // addresses in all
+	repeated int       // addresses that stand in more than one of all
+}
+
+// hold makes all what the set holds.
+func (s *sliceSet) hold(all []*Slice) {
+	if s.all = all; len(all) == 1 {
+		s.one[0] = all[0]
+		s.all = s.one[:]
+	}
 }
 
 func (o *owner) all() []*Slice {
@@ -326,7 +335,7 @@ func (tx *Tx) indexSlice(s *Slice) {
 		s.owner = old.service.Owner()
 	}
 	key := nameKey(s.owner)
-	next.all = append(slices.Clone(next.all), s)
+	next.hold(append(slices.Clone(next.all), s))
 	next.ready += s.addrs.len()
 	if tx.imported {
 		next.repeated++ // not counted, so taken for granted
@@ -356,7 +365,7 @@ func (tx *Tx) unindexSlice(s *Slice) {
 	key := nameKey(s.owner)
 	old := tx.owners.get(key)
 	next := *old.slices
-	next.all = slices.DeleteFunc(slices.Clone(next.all), func(o *Slice) bool { return o == s })
+	next.hold(slices.DeleteFunc(slices.Clone(next.all), func(o *Slice) bool { return o == s }))
 	next.ready -= s.addrs.len()
 	put := func() {
 		if old.slices = &next; len(next.all) == 0 {

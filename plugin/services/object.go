@@ -237,6 +237,8 @@ func NewSlice(spec SliceSpec) *Slice {
 	if len(names) > len(addrs) { // more than empty names
 		s.names = string(names)
 	}
+	all, at, end := s.object+s.addrs.bytes+s.names, len(s.object), len(s.object)+len(s.addrs.bytes)
+	s.object, s.addrs.bytes, s.names = all[:at], all[at:end], all[end:] // one thing for the collector to look at
 
 	if repeats(addrs) {
 		s.flags |= sameAddr

@@ -1,8 +1,8 @@
 package services
 
 import (
+	"bytes"
 	"hash/maphash"
-	"math/bits"
 	"slices"
 )
 
@@ -43,48 +43,59 @@ func (k nameKey) hash() uint64 { return maphash.String(seed, string(k)) }
 func (k key4) hash() uint64    { return maphash.Bytes(seed, k[:]) }
 func (k key16) hash() uint64   { return maphash.Bytes(seed, k[:]) }
 
-// Each level of the trie spends fanBits of the hash. Below the last level that has bits left, a node is a plain list.
+// Each level of the trie spends fanBits of the hash, up to maxDepth; the uppermost byte is for the tags.
 const (
-	fanBits  = 6
-	fanMask  = 1<<fanBits - 1
-	maxDepth = 64 / fanBits
+	fan      = 8
+	fanBits  = 3
+	maxDepth = (64 - 8) / fanBits
+	leafMost = 32
 )
 
-// node holds up to 64 slots. A slot is an entry (its bit is in here), a node below (its bit is in below), or empty.
-// At maxDepth the bitmaps are unused and entries is a list of what collides in all bits of the hash.
+// node is a branch, which has kids, or a leaf, which has up to leafMost entries; at maxDepth, as many as there are. It has
+// 128 bytes, of which a look-up needs half at a branch. With leaves of many entries there are few nodes for the collector to
+// look at, however many entries there are.
 type node[K hashable, V any] struct {
+	kids    [fan]*node[K, V]
 	batch   uint64
-	here    uint64
-	below   uint64
+	tags    [leafMost]uint8 // of the first entries, a byte of the key's hash each
 	entries []entry[K, V]
-	kids    []*node[K, V]
 }
 
-func slot(bitmap, bit uint64) int { return bits.OnesCount64(bitmap & (bit - 1)) }
+func tagOf(hash uint64) uint8 { return uint8(hash >> 56) } // #nosec G115 -- eight bits are left
+
+// index returns where k stands in a leaf, less than 0 for nowhere.
+func (n *node[K, V]) index(k K, tag uint8) int {
+	tagged := min(len(n.entries), leafMost)
+	for at := 0; at < tagged; at++ {
+		next := bytes.IndexByte(n.tags[at:tagged], tag)
+		if next < 0 {
+			break
+		}
+		if at += next; n.entries[at].key == k {
+			return at
+		}
+	}
+	for at := leafMost; at < len(n.entries); at++ {
+		if n.entries[at].key == k {
+			return at
+		}
+	}
+	return -1
+}
 
 // find returns the value of the key k, which the caller must not change, or nil.
 func (t *trie[K, V]) find(k K) *V {
 	h := k.hash()
-	n := t.root
-	for depth := 0; n != nil; depth++ {
-		if depth == maxDepth {
-			if at := n.index(k); at >= 0 {
-				return &n.entries[at].value
-			}
-			return nil
+	tag := tagOf(h)
+	for n := t.root; n != nil; h >>= fanBits {
+		if kid := n.kids[h%fan]; kid != nil {
+			n = kid
+			continue
 		}
-		bit := uint64(1) << (h & fanMask)
-		if n.here&bit != 0 {
-			if e := &n.entries[slot(n.here, bit)]; e.key == k {
-				return &e.value
-			}
-			return nil
+		if at := n.index(k, tag); at >= 0 {
+			return &n.entries[at].value
 		}
-		if n.below&bit == 0 {
-			return nil
-		}
-		n = n.kids[slot(n.below, bit)]
-		h >>= fanBits
+		return nil
 	}
 	return nil
 }
@@ -126,91 +137,100 @@ func (n *node[K, V]) writable(batch uint64) *node[K, V] {
 	if n.batch == batch {
 		return n
 	}
-	return &node[K, V]{
-		batch: batch, here: n.here, below: n.below,
-		entries: slices.Clone(n.entries), kids: slices.Clone(n.kids),
-	}
+	copied := *n
+	copied.batch, copied.entries = batch, slices.Clone(n.entries)
+	return &copied
 }
 
-func (n *node[K, V]) set(batch, h uint64, depth int, e entry[K, V]) (*node[K, V], bool) {
+// branch reports whether n, which may be nil, has kids.
+func (n *node[K, V]) branch() bool { return n != nil && n.kids != [fan]*node[K, V]{} }
+
+// set returns n, which may be nil, with e, and whether it had no entry of that key. hash is that of the key.
+func (n *node[K, V]) set(batch, hash uint64, depth int, e entry[K, V]) (*node[K, V], bool) {
 	n = n.writable(batch)
-	if depth == maxDepth {
-		if at := n.index(e.key); at >= 0 {
+	if !n.branch() {
+		if at := n.index(e.key, tagOf(hash)); at >= 0 {
 			n.entries[at] = e
 			return n, false
 		}
-		n.entries = append(n.entries, e)
-		return n, true
+		if len(n.entries) < leafMost || depth == maxDepth {
+			n.add(e, tagOf(hash))
+			return n, true
+		}
+		full := n.entries
+		n.entries = nil
+		for _, old := range full {
+			n.setKid(batch, old.key.hash(), depth, old)
+		}
 	}
-
-	bit := uint64(1) << (h & fanMask)
-	switch {
-	case n.below&bit != 0:
-		at := slot(n.below, bit)
-		kid, added := n.kids[at].set(batch, h>>fanBits, depth+1, e)
-		n.kids[at] = kid
-		return n, added
-
-	case n.here&bit == 0:
-		n.entries = insert(n.entries, slot(n.here, bit), e)
-		n.here |= bit
-		return n, true
-	}
-
-	at := slot(n.here, bit)
-	old := n.entries[at]
-	if old.key == e.key {
-		n.entries[at] = e
-		return n, false
-	}
-
-	// Two keys in one slot: both go one level down.
-	kid, _ := (*node[K, V])(nil).set(batch, old.key.hash()>>(fanBits*(depth+1)), depth+1, old)
-	kid, _ = kid.set(batch, h>>fanBits, depth+1, e)
-	n.entries = slices.Delete(n.entries, at, at+1)
-	n.here &^= bit
-	n.kids = insert(n.kids, slot(n.below, bit), kid)
-	n.below |= bit
-	return n, true
+	return n, n.setKid(batch, hash, depth, e)
 }
 
-// del returns n without k, which it holds, or nil if nothing is left.
-func (n *node[K, V]) del(batch, h uint64, depth int, k K) *node[K, V] {
+func (n *node[K, V]) setKid(batch, hash uint64, depth int, e entry[K, V]) (added bool) {
+	kid := &n.kids[hash>>(fanBits*depth)%fan]
+	*kid, added = (*kid).set(batch, hash, depth+1, e)
+	return added
+}
+
+// add adds e to a leaf. It grows by steps of four: append doubles, and half-empty leaves would be a third of the index.
+func (n *node[K, V]) add(e entry[K, V], tag uint8) {
+	if len(n.entries) < leafMost {
+		n.tags[len(n.entries)] = tag
+	}
+	if len(n.entries) == cap(n.entries) {
+		grown := make([]entry[K, V], len(n.entries), len(n.entries)+4)
+		copy(grown, n.entries)
+		n.entries = grown
+	}
+	n.entries = append(n.entries, e)
+}
+
+// del returns n without k, which it holds, or nil if nothing is left. hash is that of k.
+func (n *node[K, V]) del(batch, hash uint64, depth int, k K) *node[K, V] {
 	n = n.writable(batch)
-	bit := uint64(1) << (h & fanMask)
-	switch {
-	case depth == maxDepth:
-		at := n.index(k)
-		n.entries = slices.Delete(n.entries, at, at+1)
+	if !n.branch() {
+		at, last := n.index(k, tagOf(hash)), len(n.entries)-1
+		n.entries[at] = n.entries[last]
+		n.entries[last] = entry[K, V]{}
+		n.entries = n.entries[:last]
+		if last == 0 {
+			return nil
+		}
+		if at < last && at < leafMost {
+			n.tags[at] = tagOf(n.entries[at].key.hash())
+		}
+		return n
+	}
+	kid := &n.kids[hash>>(fanBits*depth)%fan]
+	*kid = (*kid).del(batch, hash, depth+1, k)
+	return n.merged()
+}
 
-	case n.here&bit != 0:
-		at := slot(n.here, bit)
-		n.entries = slices.Delete(n.entries, at, at+1)
-		n.here &^= bit
-
-	default:
-		at := slot(n.below, bit)
-		kid := n.kids[at].del(batch, h>>fanBits, depth+1, k)
-		n.kids[at] = kid
-		if kid != nil && (len(kid.kids) > 0 || len(kid.entries) > 1) {
+// merged makes a branch with few entries below it a leaf.
+func (n *node[K, V]) merged() *node[K, V] {
+	few := 0
+	for _, kid := range n.kids {
+		if kid.branch() {
 			return n
 		}
-		n.kids = slices.Delete(n.kids, at, at+1)
-		n.below &^= bit
-		if kid != nil { // a single entry needs no node of its own
-			n.entries = insert(n.entries, slot(n.here, bit), kid.entries[0])
-			n.here |= bit
+		if kid != nil {
+			few += len(kid.entries)
 		}
 	}
-	if len(n.entries) == 0 && len(n.kids) == 0 {
-		return nil
+	if few > leafMost/2 { // half of what made it a branch, or entries that come and go would make and unmake it
+		return n
+	}
+	kids := n.kids
+	n.kids = [fan]*node[K, V]{}
+	for _, kid := range kids {
+		if kid == nil {
+			continue
+		}
+		for at, e := range kid.entries {
+			n.add(e, kid.tags[at])
+		}
 	}
 	return n
-}
-
-// index returns where k stands in a list of entries, less than 0 for nowhere.
-func (n *node[K, V]) index(k K) int {
-	return slices.IndexFunc(n.entries, func(e entry[K, V]) bool { return e.key == k })
 }
 
 func (n *node[K, V]) all(yield func(K, V) bool) bool {
@@ -228,14 +248,4 @@ func (n *node[K, V]) all(yield func(K, V) bool) bool {
 		}
 	}
 	return true
-}
-
-// insert grows s by steps of four: append doubles, and half-empty nodes would be a third of the index.
-func insert[T any](s []T, at int, v T) []T {
-	if len(s) == cap(s) {
-		grown := make([]T, len(s), len(s)+4)
-		copy(grown, s)
-		s = grown
-	}
-	return slices.Insert(s, at, v)
 }

@@ -87,3 +87,32 @@ func TestTrieAllHashesAlike(t *testing.T) {
 		t.Errorf("%d entries left, root %v", tr.n, tr.root)
 	}
 }
+
+// A branch that lost most of what was below it is a leaf again, and one entry more or less is no reason to change that.
+func TestTrieMerges(t *testing.T) {
+	var tr trie[nameKey, int]
+	name := func(i int) nameKey { return nameKey(fmt.Sprint(i)) }
+	for i := range 20 * leafMost {
+		tr.set(1, name(i), i)
+	}
+	if !tr.root.branch() {
+		t.Fatalf("%d entries in a leaf", tr.n)
+	}
+	for i := leafMost / 2; i < 20*leafMost; i++ {
+		tr.del(uint64(i), name(i))
+	}
+	if tr.root.branch() || len(tr.root.entries) != leafMost/2 {
+		t.Errorf("%d entries, and a branch", tr.n)
+	}
+	for i := range leafMost {
+		tr.set(1e6, name(i), -i)
+	}
+	if tr.root.branch() {
+		t.Errorf("a leaf has no room for %d entries", leafMost)
+	}
+	for i := range leafMost {
+		if v := tr.find(name(i)); v == nil || *v != -i {
+			t.Errorf("%d is %v", i, v)
+		}
+	}
+}
