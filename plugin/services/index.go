@@ -58,7 +58,8 @@ type sliceSet struct {
 
 // hold makes all what the set holds.
 func (s *sliceSet) hold(all []*Slice) {
-	if s.all = all; len(all) == 1 {
+	s.all, s.one[0] = all, nil
+	if len(all) == 1 {
 		s.one[0] = all[0]
 		s.all = s.one[:]
 	}
