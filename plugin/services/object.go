@@ -49,7 +49,7 @@ type PodSpec struct {
 
 // Service is the packed form of a Service, all of it in one string: with 100,000 Services most of an answer's time goes into
 // fetching from memory what no cache of the CPU holds, and this is one thing to fetch. It never changes. The zero Service is
-// none.
+// none, which only IsZero may be asked of.
 type Service struct {
 	// A head of bytes, each at its place below, and what they give the lengths of, in this order; the ports are the rest.
 	packed string
