@@ -69,14 +69,8 @@ func unwrap(data []byte) (kind schema.GroupVersionKind, raw []byte) {
 	for m.next() {
 		switch m.field {
 		case 1: // typeMeta
-			of := message{rest: m.bytes}
-			for of.next() {
-				switch of.field {
-				case 1:
-					version = of.bytes
-				case 2:
-					name = of.bytes
-				}
+			if version, name, ok = pair(m.bytes); !ok {
+				return kind, nil
 			}
 		case 2:
 			raw = m.bytes
@@ -291,25 +285,30 @@ func decodeMeta(o *meta.ObjectMeta, b []byte) bool {
 
 // decodePair adds a pair to all, which may be nil, if its key is one of kept.
 func decodePair(all map[string]string, b []byte, kept []string) (map[string]string, bool) {
-	var key, value []byte
-	m := message{rest: b}
-	for m.next() {
-		switch m.field {
-		case 1:
-			key = m.bytes
-		case 2:
-			value = m.bytes
-		}
-	}
+	key, value, ok := pair(b)
 	at := slices.IndexFunc(kept, func(k string) bool { return k == string(key) })
 	if at < 0 {
-		return all, !m.bad
+		return all, ok
 	}
 	if all == nil {
 		all = make(map[string]string)
 	}
 	all[kept[at]] = string(value)
-	return all, !m.bad
+	return all, ok
+}
+
+// pair returns the first two fields of a message, such as the key and the value of a map's.
+func pair(b []byte) (first, second []byte, ok bool) {
+	m := message{rest: b}
+	for m.next() {
+		switch m.field {
+		case 1:
+			first = m.bytes
+		case 2:
+			second = m.bytes
+		}
+	}
+	return first, second, !m.bad
 }
 
 // message walks the fields of a message in protobuf.
