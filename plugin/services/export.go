@@ -19,9 +19,9 @@ func (s *State) Namespaces(yield func(string) bool) {
 
 // Owners yields the Services, or the imported ones, each with its EndpointSlices. Where there are only EndpointSlices the
 // Service is none. The caller must not change the list.
-func (s *State) Owners(imported bool) iter.Seq2[Service, []*Slice] {
-	return func(yield func(Service, []*Slice) bool) {
-		s.ownersOf(imported).all(func(_ nameKey, o owner) bool { return yield(o.service, o.all()) })
+func (s *State) Owners(imported bool) iter.Seq2[Service, []Slice] {
+	return func(yield func(Service, []Slice) bool) {
+		s.ownersOf(imported).all(func(_ nameKey, o *owner) bool { return yield(o.service, o.slices()) })
 	}
 }
 
@@ -46,26 +46,19 @@ func (p *Pod) firstAddr() (first netip.Addr) {
 // Addrs returns the Pod's addresses.
 func (p *Pod) Addrs() Addrs { return p.addrs.view() }
 
-// Service returns the name of the Service that the slice belongs to.
-func (s *Slice) Service() string { return s.owner[:strings.IndexByte(s.owner, '.')] }
-
 // Cluster returns the cluster that an imported slice comes from, "" for any other.
-func (s *Slice) Cluster() string { return strings.TrimPrefix(s.suffix, ".") }
+func (s Slice) Cluster() string { return strings.TrimPrefix(s.suffix(), ".") }
 
 // Endpoints yields each address with what is known of its endpoint, but for the addresses: its own name, "" if that
 // follows from the address, and its topology zone, "" if that is not known.
-func (s *Slice) Endpoints(yield func(netip.Addr, Endpoint) bool) {
-	names := s.names
-	for i := range s.addrs.len() {
-		var e Endpoint
+func (s Slice) Endpoints(yield func(netip.Addr, Endpoint) bool) {
+	addrs, names := s.Addrs(), s.names()
+	for i := range addrs.len() {
+		e := Endpoint{Zone: s.zoneAt(i)}
 		if names != "" {
-			e.Name = names[1 : 1+int(names[0])]
-			names = names[1+len(e.Name):]
+			e.Name, names = cutName(names)
 		}
-		if s.zones != nil && s.zones.at[i] != 0 {
-			e.Zone = s.zones.names[s.zones.at[i]-1]
-		}
-		if !yield(s.addrAt(i), e) {
+		if !yield(addrs.at(i), e) {
 			return
 		}
 	}

@@ -45,7 +45,7 @@ const (
 type Match struct {
 	Outcome Outcome
 	service Service
-	slices  []*Slice
+	slices  []Slice
 	own     endpointLabel
 	repeats bool // an address may come more than once
 	pod     netip.Addr
@@ -104,20 +104,21 @@ func (s *State) exposed(name string, o *Options) bool {
 // endpoints narrows m to those endpoints of own that the name asks for.
 func (m Match) endpoints(own *owner, n *Name) Match {
 	m.Outcome = OfEndpoints
-	m.slices = own.all()
+	m.slices = own.slices()
 	m.zone = n.Zone
 	if n.Endpoint != "" {
 		m.own = parseEndpointLabel(n.Endpoint, n.Cluster)
 		m.repeats = true // one name, and few addresses
 	}
+	m.repeats = m.repeats || n.imported // whose addresses are not indexed, so taken for granted
 	named := 0
 	for _, s := range m.slices {
-		m.repeats = m.repeats || s.flags != 0
-		if s.names != "" {
+		m.repeats = m.repeats || s.packed[atFlags] != 0
+		if s.number(atNames) > 0 {
 			named++
 		}
 	}
-	m.repeats = m.repeats || own.slices != nil && own.slices.repeated > 0 || named > 1
+	m.repeats = m.repeats || named > 1 || own.repeats()
 	if m.members() {
 		return m
 	}
@@ -143,8 +144,8 @@ func (m *Match) members() bool {
 // section 2): the protocol of SRV records, as in _tcp.web.shop.svc, or the cluster of imported endpoints.
 func (o *owner) standsAbove(n *Name) bool {
 	if n.imported && n.Cluster == "" && n.Endpoint != "" {
-		for _, s := range o.all() {
-			if s.addrs.len() > 0 && s.suffix != "" && s.suffix[1:] == n.Endpoint {
+		for _, s := range o.slices() {
+			if s.count() > 0 && s.Cluster() == n.Endpoint {
 				return true
 			}
 		}
@@ -161,8 +162,8 @@ func (o *owner) namesProtocol(label string) bool {
 	if o.service.kind() == clusterIP {
 		return o.service.ports().has("", protocol)
 	}
-	for _, s := range o.all() {
-		if s.addrs.len() > 0 && s.ports.Value().has("", protocol) {
+	for _, s := range o.slices() {
+		if s.count() > 0 && s.ports().has("", protocol) {
 			return true
 		}
 	}
@@ -270,21 +271,13 @@ func appendDerived(b []byte, a netip.Addr) []byte {
 	return b
 }
 
-// matches reports whether l is the label of the endpoint of s with the i-th address, which has that name of its own.
-func (l *endpointLabel) matches(s *Slice, i int, name string) bool {
-	if s.suffix != "" && s.suffix[1:] != l.cluster || s.suffix == "" && l.cluster != "" {
+// matches reports whether l is the label of e.
+func (l *endpointLabel) matches(e *Member) bool {
+	if strings.TrimPrefix(e.suffix, ".") != l.cluster {
 		return false
 	}
-	if name != "" {
-		return name == l.text
+	if e.name != "" {
+		return e.name == l.text
 	}
-	return l.addr.IsValid() && s.addrAt(i) == l.addr
-}
-
-// addrAt returns the i-th address of all.
-func (s *Slice) addrAt(i int) netip.Addr {
-	if n4 := int(s.addrs.n4); i >= n4 {
-		return netip.AddrFrom16(s.Addrs().At6(i - n4))
-	}
-	return netip.AddrFrom4(s.Addrs().At4(i))
+	return l.addr.IsValid() && e.Addr == l.addr
 }

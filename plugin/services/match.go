@@ -37,7 +37,7 @@ func (m *Match) Count() (n4, n6 int) {
 			return n4, n6
 		}
 		for _, s := range m.slices {
-			if s.ports.Value().has(m.port, m.protocol) {
+			if s.ports().has(m.port, m.protocol) {
 				a := s.Addrs()
 				n4, n6 = n4+a.Len4(), n6+a.Len6()
 			}
@@ -74,20 +74,19 @@ func (m *Match) Members(yield func(Member) bool) {
 		yield(Member{Addr: m.pod, ports: noPorts})
 	case OfEndpoints:
 		for _, s := range m.slices {
-			if m.own.text == "" && !s.ports.Value().has(m.port, m.protocol) {
+			if m.own.text == "" && !s.ports().has(m.port, m.protocol) {
 				continue
 			}
-			names := s.names
-			for i := range s.addrs.len() {
-				var name string
+			addrs, names, suffix, ports := s.Addrs(), s.names(), s.suffix(), s.ports()
+			for i := range addrs.len() {
+				e := Member{Addr: addrs.at(i), suffix: suffix, ports: ports}
 				if names != "" {
-					name = names[1 : 1+int(names[0])]
-					names = names[1+len(name):]
+					e.name, names = cutName(names)
 				}
-				if m.own.text != "" && !m.own.matches(s, i, name) || m.zone != "" && !s.zones.has(i, m.zone) {
+				if m.own.text != "" && !m.own.matches(&e) || m.zone != "" && s.zoneAt(i) != m.zone {
 					continue
 				}
-				if !yield(Member{s.addrAt(i), name, s.suffix, s.ports.Value()}) {
+				if !yield(e) {
 					return
 				}
 			}
@@ -98,7 +97,7 @@ func (m *Match) Members(yield func(Member) bool) {
 // Block is what a Service or an EndpointSlice has as a whole: its addresses, and the ports that all of them share.
 type Block struct {
 	Addrs
-	slice *Slice // nil for a Service
+	slice Slice // none for a Service
 	ports portSet
 }
 
@@ -114,14 +113,16 @@ func (m *Match) Blocks(yield func(Block) bool) {
 		return
 	}
 	for _, s := range m.slices {
-		if ports := s.ports.Value(); ports.has(m.port, m.protocol) && !yield(Block{s.Addrs(), s, ports}) {
+		if ports := s.ports(); ports.has(m.port, m.protocol) && !yield(Block{s.Addrs(), s, ports}) {
 			return
 		}
 	}
 }
 
 // Unnamed reports whether the endpoints of the block are all named after their addresses.
-func (b Block) Unnamed() bool { return b.slice != nil && b.slice.names == "" && b.slice.suffix == "" }
+func (b Block) Unnamed() bool {
+	return !b.slice.IsZero() && b.slice.names() == "" && b.slice.suffix() == ""
+}
 
 // Only4 returns the IPv4 address of a Service that has one of them, whatever else it has.
 func (m *Match) Only4() (ip [4]byte, ok bool) {
@@ -214,7 +215,7 @@ func (p *Ports) Protocol() string { return p.it.protocol }
 func (s Service) Ports() Ports { return Ports{it: s.ports().iter()} }
 
 // Ports walks all ports of the slice.
-func (s *Slice) Ports() Ports { return Ports{it: s.ports.Value().iter()} }
+func (s Slice) Ports() Ports { return Ports{it: s.ports().iter()} }
 
 // Pairs returns in how many ways an address of Members goes with one of its Ports.
 func (m *Match) Pairs() int {
@@ -231,7 +232,7 @@ func (m *Match) Pairs() int {
 			return n
 		}
 		for _, s := range m.slices {
-			n += s.ports.Value().count(m.port, m.protocol) * s.addrs.len()
+			n += s.ports().count(m.port, m.protocol) * s.count()
 		}
 		return n
 	}

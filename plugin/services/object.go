@@ -1,10 +1,10 @@
 package services
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"strings"
-	"unique"
 )
 
 // ServiceSpec is what the answers need of a Service.
@@ -162,45 +162,42 @@ func (s Service) ports() portSet {
 	return portSet(s.packed[s.addrs()+4*int(s.packed[at4])+16*int(s.packed[at6]):])
 }
 
-// Slice is the packed form of an EndpointSlice's ready endpoints: four bytes or sixteen an address, and a name only for
-// endpoints that have one of their own. It never changes.
+// Slice is the packed form of an EndpointSlice's ready endpoints, all of it in one string as a Service is: the collector has
+// one thing to look at, and nothing to follow from there. An address takes four bytes or sixteen, and a name only where the
+// endpoint has one of its own. It never changes. The zero Slice is none, which only IsZero may be asked of.
 type Slice struct {
-	object string // "namespace/name"
-	owner  string // "service.namespace"
-	suffix string // of an imported slice: "." and its cluster
-	addrs  packed
-	zones  *zones // nil when none is known
-	names  string // "" when all names follow from the addresses; else a length and a name for each address, in order
-	flags  sliceFlags
-
-	// Kept once for all the slices that have the same: most of a cluster share a few.
-	ports unique.Handle[portSet]
-
-	// An address of several slices is indexed under a Slice that has nothing but them here. One pointer an address,
-	// where a list would be three: at a million endpoints that is 16 MB of 40.
-	several []*Slice
+	// A head, and what it gives the lengths of, in this order; the zones are the rest.
+	packed string
 }
 
-type sliceFlags uint8
-
 const (
-	sameAddr sliceFlags = 1 << iota // an address stands more than once
-	sameName                        // a name stands more than once
+	atFlags   = 0
+	atService = 1  // length of the Service's name; it stands as "service.namespace/object"
+	atSpace   = 2  // length of the namespace
+	atCluster = 3  // length of the suffix of an imported slice: "." and its cluster
+	atObject  = 4  // length of the object's name, in four bytes as all that follows
+	atCount4  = 8  // number of IPv4 addresses
+	atCount6  = 12 // number of IPv6 addresses
+	atPorts   = 16 // length of the portSet
+	atNames   = 20 // length of the names: 0 when all follow from the addresses; else a length and a name for each, in order
+	sliceHead = 24
+)
+
+// The flags.
+const (
+	sameAddr byte = 1 << iota // an address stands more than once
+	sameName                  // a name stands more than once
 )
 
 // NewSlice packs spec. It returns nil if the slice names no Service that a query could reach. An endpoint's name that is
-// no DNS label gives way to the one that follows from the address.
+// no DNS label gives way to the one that follows from the address, and a zone that no query could hold is not known.
 func NewSlice(spec SliceSpec) *Slice {
 	if !validLabel(spec.Service) || !validLabel(spec.Namespace) {
 		return nil
 	}
-	s := &Slice{
-		object: spec.Namespace + "/" + spec.Name,
-		owner:  spec.Service + "." + spec.Namespace,
-		ports:  unique.Make(packPorts(spec.Ports)),
-	}
+	var suffix string
 	if validLabel(spec.Cluster) {
-		s.suffix = "." + spec.Cluster
+		suffix = "." + spec.Cluster
 	}
 
 	var n, named int
@@ -211,6 +208,7 @@ func NewSlice(spec SliceSpec) *Slice {
 		}
 	}
 	addrs := make([]netip.Addr, 0, n)
+	var n4 int
 	var names []byte
 	var zones zoneBuilder
 	for _, want4 := range [2]bool{true, false} {
@@ -231,32 +229,60 @@ func NewSlice(spec SliceSpec) *Slice {
 				names = append(append(names, byte(len(name))), name...)
 			}
 		}
+		if want4 {
+			n4 = len(addrs)
+		}
 	}
-	s.addrs = pack(addrs)
-	s.zones = zones.done()
-	if len(names) > len(addrs) { // more than empty names
-		s.names = string(names)
+	if len(names) == len(addrs) {
+		names = nil // empty names
 	}
-	all, at, end := s.object+s.addrs.bytes+s.names, len(s.object), len(s.object)+len(s.addrs.bytes)
-	s.object, s.addrs.bytes, s.names = all[:at], all[at:end], all[end:] // one thing for the collector to look at
-
+	var head [sliceHead]byte
 	if repeats(addrs) {
-		s.flags |= sameAddr
+		head[atFlags] |= sameAddr
 	}
-	if s.names != "" && s.repeatsName() {
-		s.flags |= sameName
+	if repeatsName(string(names)) {
+		head[atFlags] |= sameName
 	}
-	return s
+	ports, known := packPorts(spec.Ports), zones.packed()
+	head[atService], head[atSpace], head[atCluster] = byte(len(spec.Service)), byte(len(spec.Namespace)), byte(len(suffix))
+	put := func(at, n int) { binary.LittleEndian.PutUint32(head[at:], uint32(n)) } // #nosec G115 -- no object has 4 GB
+	put(atObject, len(spec.Name))
+	put(atCount4, n4)
+	put(atCount6, len(addrs)-n4)
+	put(atPorts, len(ports))
+	put(atNames, len(names))
+
+	var b strings.Builder
+	b.Grow(len(head) + len(spec.Service) + 1 + len(spec.Namespace) + 1 + len(spec.Name) + len(suffix) +
+		4*n4 + 16*(len(addrs)-n4) + len(ports) + len(names) + len(known))
+	b.Write(head[:])
+	for _, s := range [...]string{spec.Service, ".", spec.Namespace, "/", spec.Name, suffix} {
+		b.WriteString(s)
+	}
+	for _, a := range addrs {
+		b.Write(a.AsSlice())
+	}
+	b.WriteString(string(ports))
+	b.Write(names)
+	b.WriteString(known)
+	return &Slice{b.String()}
 }
 
-func (s *Slice) repeatsName() bool {
+func repeatsName(names string) bool {
 	var own []string
-	for i := range s.addrs.len() {
-		if name := s.nameAt(i); name != "" {
+	for names != "" {
+		var name string
+		if name, names = cutName(names); name != "" {
 			own = append(own, name)
 		}
 	}
 	return repeats(own)
+}
+
+// cutName returns the first of the names of a Slice, and those that follow.
+func cutName(names string) (first, rest string) {
+	end := 1 + int(names[0])
+	return names[1:end], names[end:]
 }
 
 func repeats[T comparable](all []T) bool {
@@ -275,59 +301,89 @@ func repeats[T comparable](all []T) bool {
 	return len(seen) < len(all)
 }
 
+// IsZero reports whether s is none.
+func (s Slice) IsZero() bool { return s.packed == "" }
+
+// number is what stands in four bytes of the head.
+func (s Slice) number(at int) int {
+	p := s.packed[at : at+4]
+	return int(uint32(p[0]) | uint32(p[1])<<8 | uint32(p[2])<<16 | uint32(p[3])<<24)
+}
+
+// Where the parts begin.
+func (s Slice) fromSpace() int   { return sliceHead + int(s.packed[atService]) + 1 }
+func (s Slice) fromObject() int  { return s.fromSpace() + int(s.packed[atSpace]) + 1 }
+func (s Slice) fromCluster() int { return s.fromObject() + s.number(atObject) }
+func (s Slice) fromAddrs() int   { return s.fromCluster() + int(s.packed[atCluster]) }
+func (s Slice) fromPorts() int   { return s.fromAddrs() + 4*s.number(atCount4) + 16*s.number(atCount6) }
+func (s Slice) fromNames() int   { return s.fromPorts() + s.number(atPorts) }
+func (s Slice) fromZones() int   { return s.fromNames() + s.number(atNames) }
+
 // Namespace returns the namespace of the object.
-func (s *Slice) Namespace() string { return s.object[:strings.IndexByte(s.object, '/')] }
+func (s Slice) Namespace() string { return s.packed[s.fromSpace() : s.fromObject()-1] }
 
 // ObjectName returns the name of the object.
-func (s *Slice) ObjectName() string { return s.object[strings.IndexByte(s.object, '/')+1:] }
+func (s Slice) ObjectName() string { return s.packed[s.fromObject():s.fromCluster()] }
+
+// key is "namespace/name" of the object.
+func (s Slice) key() string { return s.packed[s.fromSpace():s.fromCluster()] }
 
 // Owner returns the two labels of the Service that the slice belongs to, "name.namespace".
-func (s *Slice) Owner() string { return s.owner }
+func (s Slice) Owner() string { return s.packed[sliceHead : s.fromObject()-1] }
+
+// Service returns the name of the Service that the slice belongs to.
+func (s Slice) Service() string { return s.packed[sliceHead : s.fromSpace()-1] }
+
+// suffix is "." and the cluster that an imported slice comes from, "" for any other.
+func (s Slice) suffix() string { return s.packed[s.fromCluster():s.fromAddrs()] }
 
 // Addrs returns the addresses of the slice's ready endpoints.
-func (s *Slice) Addrs() Addrs { return s.addrs.view() }
+func (s Slice) Addrs() Addrs {
+	start, end := s.fromAddrs(), s.fromPorts()
+	mid := start + 4*s.number(atCount4)
+	return Addrs{s.packed[start:mid], s.packed[mid:end]}
+}
+
+// count is the number of addresses.
+func (s Slice) count() int { return s.number(atCount4) + s.number(atCount6) }
+
+func (s Slice) ports() portSet { return portSet(s.packed[s.fromPorts():s.fromNames()]) }
+
+// names are the own names of the endpoints for cutName, "" if all follow from the addresses.
+func (s Slice) names() string { return s.packed[s.fromNames():s.fromZones()] }
 
 // nameAt returns the own name of the endpoint with the i-th address, "" if it has none.
-func (s *Slice) nameAt(i int) string {
-	rest := s.names
-	for ; rest != "" && i > 0; i-- {
-		rest = rest[1+int(rest[0]):]
+func (s Slice) nameAt(i int) (name string) {
+	for rest := s.names(); rest != "" && i >= 0; i-- {
+		name, rest = cutName(rest)
 	}
-	if rest == "" {
+	return name
+}
+
+// zoneAt returns the topology zone of the endpoint with the i-th address, "" if it is not known.
+func (s Slice) zoneAt(i int) string {
+	zones := s.packed[s.fromZones():]
+	if zones == "" {
 		return ""
 	}
-	return rest[1 : 1+int(rest[0])]
+	var name string
+	for n := zones[len(zones)-s.count()+i]; n > 0; n-- {
+		name, zones = cutName(zones)
+	}
+	return name
 }
 
-func (s *Slice) equal(o *Slice) bool {
-	return s == o || s != nil && o != nil && s.object == o.object && s.owner == o.owner && s.addrs == o.addrs &&
-		s.names == o.names && s.ports == o.ports && s.suffix == o.suffix && s.zones.equal(o.zones)
-}
-
-// zones are the topology zones of a slice's endpoints: a byte for each address, in order, that counts from 1 into names.
-type zones struct {
-	names []string // lower case
-	at    string
-}
-
-func (z *zones) equal(o *zones) bool {
-	return z == o || z != nil && o != nil && z.at == o.at && slices.Equal(z.names, o.names)
-}
-
-// has reports whether the i-th address is in the zone name.
-func (z *zones) has(i int, name string) bool {
-	return z != nil && z.at[i] != 0 && z.names[z.at[i]-1] == name
-}
-
+// zoneBuilder makes the zones of a Slice: a length and a name for each zone, and then a byte for each address, in order, that
+// counts from 1 into the names. There are none when none is known.
 type zoneBuilder struct {
-	zones
-	buf []byte
+	names []string // lower case
+	at    []byte
 }
 
 // add adds the zone of the next address. A slice of more than 255 zones, which no provider has, loses the rest.
 func (b *zoneBuilder) add(name string) {
-	if name == "" {
-		b.buf = append(b.buf, 0)
+	if name == "" || len(name) > 63 {
+		b.at = append(b.at, 0)
 		return
 	}
 	name = strings.ToLower(name)
@@ -336,14 +392,18 @@ func (b *zoneBuilder) add(name string) {
 		b.names = append(b.names, name)
 		at = len(b.names) - 1
 	}
-	b.buf = append(b.buf, byte(at+1))
+	b.at = append(b.at, byte(at+1))
 }
 
-func (b *zoneBuilder) done() *zones {
+func (b *zoneBuilder) packed() string {
 	if len(b.names) == 0 {
-		return nil
+		return ""
 	}
-	return &zones{b.names, string(b.buf)}
+	var all []byte
+	for _, name := range b.names {
+		all = append(append(all, byte(len(name))), name...)
+	}
+	return string(append(all, b.at...))
 }
 
 // Pod is the packed form of a Pod. It never changes.
@@ -414,8 +474,6 @@ func pack(addrs []netip.Addr) packed {
 	}
 	return packed{string(b), int32(n4)}
 }
-
-func (p packed) len() int { return int(p.n4) + (len(p.bytes)-4*int(p.n4))/16 }
 
 func (p packed) view() Addrs { return Addrs{p.bytes[:4*p.n4], p.bytes[4*p.n4:]} }
 
@@ -533,15 +591,29 @@ func (a Addrs) All(yield func(netip.Addr) bool) {
 	}
 }
 
+// at returns the i-th address of all.
+func (a Addrs) at(i int) netip.Addr {
+	if n4 := a.Len4(); i >= n4 {
+		return netip.AddrFrom16(a.At6(i - n4))
+	}
+	return netip.AddrFrom4(a.At4(i))
+}
+
+// len returns the number of addresses.
+func (a Addrs) len() int { return a.Len4() + a.Len6() }
+
 // Labels yields the endpoints' labels, below their Service, with their addresses.
-func (s *Slice) Labels(yield func(string, netip.Addr) bool) {
-	for i := range s.addrs.len() {
-		a := s.addrAt(i)
-		label := s.nameAt(i)
-		if label == "" {
-			label = string(appendDerived(nil, a))
+func (s Slice) Labels(yield func(string, netip.Addr) bool) {
+	addrs, names, suffix := s.Addrs(), s.names(), s.suffix()
+	for i := range addrs.len() {
+		var label string
+		if names != "" {
+			label, names = cutName(names)
 		}
-		if !yield(label+s.suffix, a) {
+		if label == "" {
+			label = string(appendDerived(nil, addrs.at(i)))
+		}
+		if !yield(label+suffix, addrs.at(i)) {
 			return
 		}
 	}

@@ -98,23 +98,27 @@ func (s *State) Pointers(a netip.Addr, o *Options, yield func(Pointer) bool) {
 	if o.NoEndpoints {
 		return
 	}
+	var one [1]sliceID
 	var seen []Pointer
-	for sl := range s.sliceWith(a).each {
+	ids := s.idsWith(a, &one)
+	for _, id := range ids {
+		sl := s.slices.get(id)
 		if len(o.Namespaces) > 0 && !s.exposed(sl.Namespace(), o) {
 			continue
 		}
-		for i := range sl.addrs.len() {
-			if sl.addrAt(i) != a {
+		addrs := sl.Addrs()
+		for i := range addrs.len() {
+			if addrs.at(i) != a {
 				continue
 			}
-			p := Pointer{owner: sl.owner, name: sl.nameAt(i)}
+			p := Pointer{owner: sl.Owner(), name: sl.nameAt(i)}
 			if p.name == "" {
 				p.addr = a
 			}
 			if slices.Contains(seen, p) {
 				continue
 			}
-			if s.sliceWith(a).several != nil || sl.flags&sameAddr != 0 {
+			if len(ids) > 1 || sl.packed[atFlags]&sameAddr != 0 {
 				seen = append(seen, p)
 			}
 			if !yield(p) {

@@ -364,7 +364,22 @@ func TestAnyOrderSameAnswers(t *testing.T) {
 		if t.Failed() {
 			return
 		}
+
+		ix.Update(func(tx *Tx) {
+			tx.ReplaceServices(nil)
+			tx.ReplaceSlices(nil)
+			tx.ReplacePods(nil)
+			tx.ReplaceNamespaces(nil)
+		})
+		if left := held(ix.State()); left != [8]int{} || len(ix.slices) != 0 || len(ix.free) != int(ix.last) {
+			t.Fatalf("seed %d: of nothing there is left %v, and %d slices; %d of %d numbers are free", seed, left, len(ix.slices), len(ix.free), ix.last)
+		}
 	}
+}
+
+// held is how many entries each part of s has.
+func held(s *State) [8]int {
+	return [...]int{s.namespaces.n, s.owners.n, s.clusterIPs.n, s.slices.n, s.endpoints4.n, s.endpoints6.n, s.shared.n, s.pods.n}
 }
 
 func change(rnd *rand.Rand, tx *Tx, svcs map[string]*Service, eps map[string]*Slice, nss map[string]bool, pods map[string]*Pod) {
@@ -549,6 +564,12 @@ func TestImpossibleObjects(t *testing.T) {
 	if got := describe(s, "web.shop.svc", &o); got != "10.96.7.10:80 fd00:96::7:10:80" {
 		t.Errorf("the others: %s", got)
 	}
+	zoned := NewSlice(SliceSpec{Namespace: "shop", Name: "z", Service: "idle", Endpoints: []Endpoint{
+		{Addrs: ips("10.1.0.1"), Zone: long}, {Addrs: ips("10.1.0.2"), Zone: "West"}, {Addrs: ips("10.1.0.3")},
+	}})
+	if got := []string{zoned.zoneAt(0), zoned.zoneAt(1), zoned.zoneAt(2)}; !slices.Equal(got, []string{"", "west", ""}) {
+		t.Errorf("zones %q", got)
+	}
 }
 
 func TestPutLabel(t *testing.T) {
@@ -596,8 +617,12 @@ func TestKnown(t *testing.T) {
 	other := NewSlice(spec)
 	service := NewService(ServiceSpec{Namespace: "shop", Name: "known"})
 	ix.Update(func(tx *Tx) { tx.SetSlice(first); tx.SetService(service) })
-	if ix.KnownSlice(again) != first || ix.KnownSlice(other) != other {
-		t.Error("an equal slice is not known, or another one is")
+	storedSlice := func(s *Slice) *byte { return unsafe.StringData(s.packed) }
+	if storedSlice(ix.KnownSlice(again)) != storedSlice(first) {
+		t.Error("an equal slice is not known")
+	}
+	if storedSlice(ix.KnownSlice(other)) == storedSlice(first) || *other == *first {
+		t.Error("another slice is known")
 	}
 	stored := func(s *Service) *byte { return unsafe.StringData(s.packed) }
 	if same := NewService(ServiceSpec{Namespace: "shop", Name: "known"}); stored(ix.KnownService(same)) != stored(service) {

@@ -43,6 +43,9 @@ func (k nameKey) hash() uint64 { return maphash.String(seed, string(k)) }
 func (k key4) hash() uint64    { return maphash.Bytes(seed, k[:]) }
 func (k key16) hash() uint64   { return maphash.Bytes(seed, k[:]) }
 
+// Numbers are given out one after the other: an odd factor spreads them as well as any.
+func (k sliceID) hash() uint64 { return uint64(k) * 0x9e3779b97f4a7c15 }
+
 // Each level of the trie spends fanBits of the hash, up to maxDepth; the uppermost byte is for the tags.
 const (
 	fan      = 8
@@ -126,8 +129,8 @@ func (t *trie[K, V]) del(batch uint64, k K) {
 	t.n--
 }
 
-// all calls yield with every key and its value, in no order, until it returns false.
-func (t *trie[K, V]) all(yield func(K, V) bool) { t.root.all(yield) }
+// all calls yield with every key and its value, which it must not change, in no order, until it returns false.
+func (t *trie[K, V]) all(yield func(K, *V) bool) { t.root.all(yield) }
 
 // writable returns n itself if the batch made it, else a copy that the batch may write.
 func (n *node[K, V]) writable(batch uint64) *node[K, V] {
@@ -233,12 +236,12 @@ func (n *node[K, V]) merged() *node[K, V] {
 	return n
 }
 
-func (n *node[K, V]) all(yield func(K, V) bool) bool {
+func (n *node[K, V]) all(yield func(K, *V) bool) bool {
 	if n == nil {
 		return true
 	}
-	for _, e := range n.entries {
-		if !yield(e.key, e.value) {
+	for i := range n.entries {
+		if e := &n.entries[i]; !yield(e.key, &e.value) {
 			return false
 		}
 	}

@@ -48,7 +48,7 @@ func TestTrieAgainstMap(t *testing.T) {
 		}
 		got := map[string]int{}
 		for name, n := range m.tr.all {
-			got[string(name)] = n
+			got[string(name)] = *n
 		}
 		if len(got) != len(m.want) {
 			t.Fatalf("moment %d: %d entries yielded, want %d", i, len(got), len(m.want))

@@ -499,7 +499,7 @@ func (e *encoder) ports(all services.Ports) {
 }
 
 // slice writes an EndpointSlice of the Service that its label names. One without a ready endpoint answers nothing.
-func (e *encoder) slice(s *services.Slice, label string) {
+func (e *encoder) slice(s services.Slice, label string) {
 	addrs := s.Addrs()
 	if addrs.Len4()+addrs.Len6() == 0 {
 		return
