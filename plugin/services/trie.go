@@ -7,13 +7,13 @@ import (
 )
 
 // A trie is a map that costs its writer little to change and its readers nothing to keep: a hash trie whose published
-// nodes are never written again. A change copies the few nodes on the path to it, so every reader that took the root
+// branches and leaves are never written again. A change copies the few on the path to it, so every reader that took the root
 // before goes on seeing all of what was there at that moment. A reader takes no lock.
 //
-// A batch of changes is made under one batch number. A node that carries the number was made in the batch and no reader
-// has seen it, so it is changed in place: that makes loading a million entries cheap.
+// A batch of changes is made under one batch number. A branch or a leaf that carries the number was made in the batch and no
+// reader has seen it, so it is changed in place: that makes loading a million entries cheap.
 type trie[K hashable, V any] struct {
-	root *node[K, V]
+	root *branch[K, V] // nil if there is nothing
 	n    int
 }
 
@@ -46,61 +46,58 @@ func (k key16) hash() uint64   { return maphash.Bytes(seed, k[:]) }
 // Numbers are given out one after the other: an odd factor spreads them as well as any.
 func (k sliceID) hash() uint64 { return uint64(k) * 0x9e3779b97f4a7c15 }
 
-// Each level of the trie spends fanBits of the hash, up to maxDepth; the uppermost byte is for the tags.
+// Each level of the trie spends fanBits of the hash, the lowest first, up to maxDepth; the uppermost byte is for the tags.
 const (
-	fan      = 8
-	fanBits  = 3
+	fan      = 1 << fanBits
+	fanBits  = 4
 	maxDepth = (64 - 8) / fanBits
-	leafMost = 32
+	leafMost = 24
 )
 
-// node is a branch, which has kids, or a leaf, which has up to leafMost entries; at maxDepth, as many as there are. It has
-// 128 bytes, of which a look-up needs half at a branch. With leaves of many entries there are few nodes for the collector to
-// look at, however many entries there are.
-type node[K hashable, V any] struct {
-	kids    [fan]*node[K, V]
+// branch leads on to a branch or a leaf for each value of its bits of the hash.
+type branch[K hashable, V any] struct {
+	batch uint64
+	kids  [fan]kid[K, V]
+}
+
+// kid is one of the two.
+type kid[K hashable, V any] struct {
+	branch *branch[K, V]
+	leaf   *leaf[K, V]
+}
+
+// leaf has up to leafMost entries; below maxDepth, as many as there are. It stands for all kids whose numbers have their
+// lowest bits in common, so that there are few leaves, and those well filled, for any number of entries. It has 64 bytes, one
+// line of the CPU's cache.
+type leaf[K hashable, V any] struct {
 	batch   uint64
+	bits    uint8           // how many
 	tags    [leafMost]uint8 // of the first entries, a byte of the key's hash each
 	entries []entry[K, V]
 }
 
 func tagOf(hash uint64) uint8 { return uint8(hash >> 56) } // #nosec G115 -- eight bits are left
 
-// index returns where k stands in a leaf, less than 0 for nowhere.
-func (n *node[K, V]) index(k K, tag uint8) int {
-	tagged := min(len(n.entries), leafMost)
-	for at := 0; at < tagged; at++ {
-		next := bytes.IndexByte(n.tags[at:tagged], tag)
-		if next < 0 {
-			break
-		}
-		if at += next; n.entries[at].key == k {
-			return at
-		}
-	}
-	for at := leafMost; at < len(n.entries); at++ {
-		if n.entries[at].key == k {
-			return at
-		}
-	}
-	return -1
-}
+// kidOf is the number of the kid of a branch at that depth.
+func kidOf(hash uint64, depth int) int { return int(hash >> (fanBits * depth) % fan) } // #nosec G115 -- less than fan
 
 // find returns the value of the key k, which the caller must not change, or nil.
 func (t *trie[K, V]) find(k K) *V {
-	h := k.hash()
-	tag := tagOf(h)
-	for n := t.root; n != nil; h >>= fanBits {
-		if kid := n.kids[h%fan]; kid != nil {
-			n = kid
-			continue
-		}
-		if at := n.index(k, tag); at >= 0 {
-			return &n.entries[at].value
-		}
+	if t.root == nil {
 		return nil
 	}
-	return nil
+	hash := k.hash()
+	b := t.root
+	for h := hash; ; h >>= fanBits {
+		kid := &b.kids[h%fan]
+		if l := kid.leaf; l != nil {
+			if at := l.index(k, tagOf(hash)); at >= 0 {
+				return &l.entries[at].value
+			}
+			return nil
+		}
+		b = kid.branch
+	}
 }
 
 // get returns the value of the key k, or the zero value.
@@ -113,9 +110,11 @@ func (t *trie[K, V]) get(k K) (v V) {
 
 // set puts the value v in for the key k, in place of the one there is.
 func (t *trie[K, V]) set(batch uint64, k K, v V) {
-	var added bool
-	t.root, added = t.root.set(batch, k.hash(), 0, entry[K, V]{k, v})
-	if added {
+	if t.root == nil {
+		t.root = branchOf(batch, &leaf[K, V]{batch: batch})
+	}
+	t.root = t.root.writable(batch)
+	if t.root.set(batch, k.hash(), 0, entry[K, V]{k, v}) {
 		t.n++
 	}
 }
@@ -125,130 +124,194 @@ func (t *trie[K, V]) del(batch uint64, k K) {
 	if t.find(k) == nil {
 		return
 	}
-	t.root = t.root.del(batch, k.hash(), 0, k)
-	t.n--
+	if t.n--; t.n == 0 {
+		t.root = nil
+		return
+	}
+	t.root = t.root.writable(batch)
+	t.root.del(batch, k.hash(), 0, k)
 }
 
 // all calls yield with every key and its value, which it must not change, in no order, until it returns false.
-func (t *trie[K, V]) all(yield func(K, *V) bool) { t.root.all(yield) }
+func (t *trie[K, V]) all(yield func(K, *V) bool) {
+	if t.root != nil {
+		t.root.all(yield)
+	}
+}
 
-// writable returns n itself if the batch made it, else a copy that the batch may write.
-func (n *node[K, V]) writable(batch uint64) *node[K, V] {
-	if n == nil {
-		return &node[K, V]{batch: batch}
+// branchOf returns a branch with l for all its kids.
+func branchOf[K hashable, V any](batch uint64, l *leaf[K, V]) *branch[K, V] {
+	b := &branch[K, V]{batch: batch}
+	l.bits = 0
+	b.put(0, l)
+	return b
+}
+
+// writable returns b itself if the batch made it, else a copy that the batch may write.
+func (b *branch[K, V]) writable(batch uint64) *branch[K, V] {
+	if b.batch == batch {
+		return b
 	}
-	if n.batch == batch {
-		return n
-	}
-	copied := *n
-	copied.batch, copied.entries = batch, slices.Clone(n.entries)
+	copied := *b
+	copied.batch = batch
 	return &copied
 }
 
-// branch reports whether n, which may be nil, has kids.
-func (n *node[K, V]) branch() bool { return n != nil && n.kids != [fan]*node[K, V]{} }
-
-// set returns n, which may be nil, with e, and whether it had no entry of that key. hash is that of the key.
-func (n *node[K, V]) set(batch, hash uint64, depth int, e entry[K, V]) (*node[K, V], bool) {
-	n = n.writable(batch)
-	if !n.branch() {
-		if at := n.index(e.key, tagOf(hash)); at >= 0 {
-			n.entries[at] = e
-			return n, false
-		}
-		if len(n.entries) < leafMost || depth == maxDepth {
-			n.add(e, tagOf(hash))
-			return n, true
-		}
-		full := n.entries
-		n.entries = nil
-		for _, old := range full {
-			n.setKid(batch, old.key.hash(), depth, old)
-		}
+// put makes l the kid with the number n, and all others that it stands for.
+func (b *branch[K, V]) put(n int, l *leaf[K, V]) {
+	step := 1 << l.bits
+	for n %= step; n < fan; n += step {
+		b.kids[n] = kid[K, V]{leaf: l}
 	}
-	return n, n.setKid(batch, hash, depth, e)
 }
 
-func (n *node[K, V]) setKid(batch, hash uint64, depth int, e entry[K, V]) (added bool) {
-	kid := &n.kids[hash>>(fanBits*depth)%fan]
-	*kid, added = (*kid).set(batch, hash, depth+1, e)
+// set puts e in, below b, which is writable and at that depth, and reports whether it had no entry of that key. hash is that
+// of the key.
+func (b *branch[K, V]) set(batch, hash uint64, depth int, e entry[K, V]) (added bool) {
+	n := kidOf(hash, depth)
+	if down := b.kids[n].branch; down != nil {
+		down = down.writable(batch)
+		b.kids[n].branch = down
+		return down.set(batch, hash, depth+1, e)
+	}
+	l := b.kids[n].leaf.writable(batch)
+	at := l.index(e.key, tagOf(hash))
+	switch {
+	case at >= 0:
+		l.entries[at] = e
+	case len(l.entries) < leafMost || depth == maxDepth-1:
+		l.add(e, tagOf(hash))
+		added = true
+	case l.bits < fanBits:
+		b.split(n, l, depth)
+		return b.set(batch, hash, depth, e)
+	default:
+		down := branchOf(batch, l)
+		b.kids[n] = kid[K, V]{branch: down}
+		return down.set(batch, hash, depth+1, e)
+	}
+	if b.kids[n].leaf != l {
+		b.put(n, l)
+	}
 	return added
 }
 
-// add adds e to a leaf. It grows by steps of four: append doubles, and half-empty leaves would be a third of the index.
-func (n *node[K, V]) add(e entry[K, V], tag uint8) {
-	if len(n.entries) < leafMost {
-		n.tags[len(n.entries)] = tag
+// split puts two leaves in the place of l, the kid with the number n, which one more bit of the hash tells apart.
+func (b *branch[K, V]) split(n int, l *leaf[K, V], depth int) {
+	two := [2]*leaf[K, V]{{batch: l.batch, bits: l.bits + 1}, {batch: l.batch, bits: l.bits + 1}}
+	for at, e := range l.entries {
+		two[kidOf(e.key.hash(), depth)>>l.bits%2].add(e, l.tags[at])
 	}
-	if len(n.entries) == cap(n.entries) {
-		grown := make([]entry[K, V], len(n.entries), len(n.entries)+4)
-		copy(grown, n.entries)
-		n.entries = grown
-	}
-	n.entries = append(n.entries, e)
+	n &^= 1 << l.bits
+	b.put(n, two[0])
+	b.put(n|1<<l.bits, two[1])
 }
 
-// del returns n without k, which it holds, or nil if nothing is left. hash is that of k.
-func (n *node[K, V]) del(batch, hash uint64, depth int, k K) *node[K, V] {
-	n = n.writable(batch)
-	if !n.branch() {
-		at, last := n.index(k, tagOf(hash)), len(n.entries)-1
-		n.entries[at] = n.entries[last]
-		n.entries[last] = entry[K, V]{}
-		n.entries = n.entries[:last]
-		if last == 0 {
-			return nil
+// del takes k out, which is held below b, which is writable and at that depth. hash is that of k.
+func (b *branch[K, V]) del(batch, hash uint64, depth int, k K) {
+	n := kidOf(hash, depth)
+	l := b.kids[n].leaf
+	if l != nil {
+		l = l.writable(batch)
+		l.del(k, tagOf(hash))
+	} else {
+		down := b.kids[n].branch.writable(batch)
+		down.del(batch, hash, depth+1, k)
+		b.kids[n].branch = down
+		if l = down.kids[0].leaf; l == nil || l.bits > 0 {
+			return
 		}
-		if at < last && at < leafMost {
-			n.tags[at] = tagOf(n.entries[at].key.hash())
-		}
-		return n
+		l = l.writable(batch) // all that is left of down
+		l.bits = fanBits
 	}
-	kid := &n.kids[hash>>(fanBits*depth)%fan]
-	*kid = (*kid).del(batch, hash, depth+1, k)
-	return n.merged()
+	b.put(n, b.joined(n, l))
 }
 
-// merged makes a branch with few entries below it a leaf.
-func (n *node[K, V]) merged() *node[K, V] {
-	few := 0
-	for _, kid := range n.kids {
-		if kid.branch() {
-			return n
+// joined returns l, which is to be the kid with the number n, together with those that split had parted it from, if they are
+// few by now: half of what made it split, or entries that come and go would make and unmake leaves.
+func (b *branch[K, V]) joined(n int, l *leaf[K, V]) *leaf[K, V] {
+	for l.bits > 0 {
+		other := b.kids[n^1<<(l.bits-1)].leaf
+		if other == nil || other.bits != l.bits || len(other.entries)+len(l.entries) > leafMost/2 {
+			break
 		}
-		if kid != nil {
-			few += len(kid.entries)
+		for at, e := range other.entries {
+			l.add(e, other.tags[at])
 		}
+		l.bits--
 	}
-	if few > leafMost/2 { // half of what made it a branch, or entries that come and go would make and unmake it
-		return n
-	}
-	kids := n.kids
-	n.kids = [fan]*node[K, V]{}
-	for _, kid := range kids {
-		if kid == nil {
-			continue
-		}
-		for at, e := range kid.entries {
-			n.add(e, kid.tags[at])
-		}
-	}
-	return n
+	return l
 }
 
-func (n *node[K, V]) all(yield func(K, *V) bool) bool {
-	if n == nil {
-		return true
-	}
-	for i := range n.entries {
-		if e := &n.entries[i]; !yield(e.key, &e.value) {
-			return false
-		}
-	}
-	for _, kid := range n.kids {
-		if !kid.all(yield) {
-			return false
+func (b *branch[K, V]) all(yield func(K, *V) bool) bool {
+	for n := range b.kids {
+		kid := &b.kids[n]
+		switch {
+		case kid.branch != nil:
+			if !kid.branch.all(yield) {
+				return false
+			}
+		case n < 1<<kid.leaf.bits: // the first that it stands for
+			for at := range kid.leaf.entries {
+				if e := &kid.leaf.entries[at]; !yield(e.key, &e.value) {
+					return false
+				}
+			}
 		}
 	}
 	return true
+}
+
+// writable returns l itself if the batch made it, else a copy that the batch may write.
+func (l *leaf[K, V]) writable(batch uint64) *leaf[K, V] {
+	if l.batch == batch {
+		return l
+	}
+	copied := *l
+	copied.batch, copied.entries = batch, slices.Clone(l.entries)
+	return &copied
+}
+
+// index returns where k stands, less than 0 for nowhere.
+func (l *leaf[K, V]) index(k K, tag uint8) int {
+	tagged := min(len(l.entries), leafMost)
+	for at := 0; at < tagged; at++ {
+		next := bytes.IndexByte(l.tags[at:tagged], tag)
+		if next < 0 {
+			break
+		}
+		if at += next; l.entries[at].key == k {
+			return at
+		}
+	}
+	for at := leafMost; at < len(l.entries); at++ {
+		if l.entries[at].key == k {
+			return at
+		}
+	}
+	return -1
+}
+
+// add adds e. The leaf grows by steps of four: append doubles, and half-empty leaves would be a third of the index.
+func (l *leaf[K, V]) add(e entry[K, V], tag uint8) {
+	if len(l.entries) < leafMost {
+		l.tags[len(l.entries)] = tag
+	}
+	if len(l.entries) == cap(l.entries) {
+		grown := make([]entry[K, V], len(l.entries), len(l.entries)+4)
+		copy(grown, l.entries)
+		l.entries = grown
+	}
+	l.entries = append(l.entries, e)
+}
+
+// del takes k out, which it holds.
+func (l *leaf[K, V]) del(k K, tag uint8) {
+	at, last := l.index(k, tag), len(l.entries)-1
+	l.entries[at] = l.entries[last]
+	l.entries[last] = entry[K, V]{}
+	l.entries = l.entries[:last]
+	if at < last && at < leafMost {
+		l.tags[at] = tagOf(l.entries[at].key.hash())
+	}
 }

@@ -88,31 +88,60 @@ func TestTrieAllHashesAlike(t *testing.T) {
 	}
 }
 
-// A branch that lost most of what was below it is a leaf again, and one entry more or less is no reason to change that.
-func TestTrieMerges(t *testing.T) {
+// Leaves that lost most of what was in them are one again, and an entry more or less is no reason to change that.
+func TestTrieJoins(t *testing.T) {
 	var tr trie[nameKey, int]
 	name := func(i int) nameKey { return nameKey(fmt.Sprint(i)) }
-	for i := range 20 * leafMost {
+	one := func() bool { l := tr.root.kids[0].leaf; return l != nil && l.bits == 0 }
+	const most = 20 * leafMost
+	for i := range most {
 		tr.set(1, name(i), i)
 	}
-	if !tr.root.branch() {
+	if one() {
 		t.Fatalf("%d entries in a leaf", tr.n)
 	}
-	for i := leafMost / 2; i < 20*leafMost; i++ {
+	for i := leafMost / 2; i < most; i++ {
 		tr.del(uint64(i), name(i))
 	}
-	if tr.root.branch() || len(tr.root.entries) != leafMost/2 {
-		t.Errorf("%d entries, and a branch", tr.n)
+	if !one() || len(tr.root.kids[0].leaf.entries) != leafMost/2 {
+		t.Errorf("%d entries, and more than a leaf", tr.n)
 	}
 	for i := range leafMost {
 		tr.set(1e6, name(i), -i)
 	}
-	if tr.root.branch() {
+	if !one() {
 		t.Errorf("a leaf has no room for %d entries", leafMost)
 	}
 	for i := range leafMost {
 		if v := tr.find(name(i)); v == nil || *v != -i {
 			t.Errorf("%d is %v", i, v)
+		}
+	}
+}
+
+// Leaves are well filled, whatever the number of entries is: the collector looks at each.
+func TestTrieFills(t *testing.T) {
+	var tr trie[key4, int]
+	for i := range 100_000 {
+		tr.set(1, key4{byte(i >> 16), byte(i >> 8), byte(i)}, i)
+		if i < 1000 || i%1000 != 0 {
+			continue
+		}
+		leaves, entries := 0, 0
+		tr.root.leaves(func(l *leaf[key4, int]) { leaves++; entries += len(l.entries) })
+		if entries != tr.n || leaves > tr.n/(leafMost/2) {
+			t.Fatalf("%d entries: %d in %d leaves", tr.n, entries, leaves)
+		}
+	}
+}
+
+func (b *branch[K, V]) leaves(yield func(*leaf[K, V])) {
+	for n, kid := range b.kids {
+		switch {
+		case kid.branch != nil:
+			kid.branch.leaves(yield)
+		case n < 1<<kid.leaf.bits:
+			yield(kid.leaf)
 		}
 	}
 }
