@@ -51,7 +51,7 @@ const (
 	fan      = 1 << fanBits
 	fanBits  = 4
 	maxDepth = (64 - 8) / fanBits
-	leafMost = 24
+	leafMost = 30
 )
 
 // branch leads on to a branch or a leaf for each value of its bits of the hash.
@@ -66,14 +66,17 @@ type kid[K hashable, V any] struct {
 	leaf   *leaf[K, V]
 }
 
-// leaf has up to leafMost entries; below maxDepth, as many as there are. It stands for all kids whose numbers have their
-// lowest bits in common, so that there are few leaves, and those well filled, for any number of entries. It has 64 bytes, one
-// line of the CPU's cache.
+// leaf has up to leafMost entries, and below maxDepth as many as there are. It stands for all kids whose numbers have their
+// lowest bits in common, so that there are few leaves, and those well filled, for any number of entries. What is read of it
+// first is one line of the CPU's cache, and the entries stand right behind: with 100,000 Services much of an answer's time
+// goes into fetching lines.
 type leaf[K hashable, V any] struct {
 	batch   uint64
 	bits    uint8           // how many
-	tags    [leafMost]uint8 // of the first entries, a byte of the key's hash each
-	entries []entry[K, V]
+	n       uint8           // how many entries there are
+	tags    [leafMost]uint8 // a byte of each key's hash
+	more    []entry[K, V]   // for which there is no room, below maxDepth
+	entries [leafMost]entry[K, V]
 }
 
 func tagOf(hash uint64) uint8 { return uint8(hash >> 56) } // #nosec G115 -- eight bits are left
@@ -92,7 +95,7 @@ func (t *trie[K, V]) find(k K) *V {
 		kid := &b.kids[h%fan]
 		if l := kid.leaf; l != nil {
 			if at := l.index(k, tagOf(hash)); at >= 0 {
-				return &l.entries[at].value
+				return &l.at(at).value
 			}
 			return nil
 		}
@@ -178,8 +181,8 @@ func (b *branch[K, V]) set(batch, hash uint64, depth int, e entry[K, V]) (added 
 	at := l.index(e.key, tagOf(hash))
 	switch {
 	case at >= 0:
-		l.entries[at] = e
-	case len(l.entries) < leafMost || depth == maxDepth-1:
+		*l.at(at) = e
+	case l.n < leafMost || depth == maxDepth-1:
 		l.add(e, tagOf(hash))
 		added = true
 	case l.bits < fanBits:
@@ -199,7 +202,7 @@ func (b *branch[K, V]) set(batch, hash uint64, depth int, e entry[K, V]) (added 
 // split puts two leaves in the place of l, the kid with the number n, which one more bit of the hash tells apart.
 func (b *branch[K, V]) split(n int, l *leaf[K, V], depth int) {
 	two := [2]*leaf[K, V]{{batch: l.batch, bits: l.bits + 1}, {batch: l.batch, bits: l.bits + 1}}
-	for at, e := range l.entries {
+	for at, e := range l.entries[:l.n] {
 		two[kidOf(e.key.hash(), depth)>>l.bits%2].add(e, l.tags[at])
 	}
 	n &^= 1 << l.bits
@@ -232,10 +235,10 @@ func (b *branch[K, V]) del(batch, hash uint64, depth int, k K) {
 func (b *branch[K, V]) joined(n int, l *leaf[K, V]) *leaf[K, V] {
 	for l.bits > 0 {
 		other := b.kids[n^1<<(l.bits-1)].leaf
-		if other == nil || other.bits != l.bits || len(other.entries)+len(l.entries) > leafMost/2 {
+		if other == nil || other.bits != l.bits || other.len()+l.len() > leafMost/2 {
 			break
 		}
-		for at, e := range other.entries {
+		for at, e := range other.entries[:other.n] {
 			l.add(e, other.tags[at])
 		}
 		l.bits--
@@ -252,10 +255,8 @@ func (b *branch[K, V]) all(yield func(K, *V) bool) bool {
 				return false
 			}
 		case n < 1<<kid.leaf.bits: // the first that it stands for
-			for at := range kid.leaf.entries {
-				if e := &kid.leaf.entries[at]; !yield(e.key, &e.value) {
-					return false
-				}
+			if !kid.leaf.all(yield) {
+				return false
 			}
 		}
 	}
@@ -268,15 +269,26 @@ func (l *leaf[K, V]) writable(batch uint64) *leaf[K, V] {
 		return l
 	}
 	copied := *l
-	copied.batch, copied.entries = batch, slices.Clone(l.entries)
+	copied.batch, copied.more = batch, slices.Clone(l.more)
 	return &copied
 }
 
-// index returns where k stands, less than 0 for nowhere.
+// len returns how many entries there are.
+func (l *leaf[K, V]) len() int { return int(l.n) + len(l.more) }
+
+// at returns the entry with that number.
+func (l *leaf[K, V]) at(n int) *entry[K, V] {
+	if n < leafMost {
+		return &l.entries[n]
+	}
+	return &l.more[n-leafMost]
+}
+
+// index returns the number of the entry of k, less than 0 if there is none.
 func (l *leaf[K, V]) index(k K, tag uint8) int {
-	tagged := min(len(l.entries), leafMost)
-	for at := 0; at < tagged; at++ {
-		next := bytes.IndexByte(l.tags[at:tagged], tag)
+	tags := l.tags[:l.n]
+	for at := 0; at < len(tags); at++ {
+		next := bytes.IndexByte(tags[at:], tag)
 		if next < 0 {
 			break
 		}
@@ -284,34 +296,44 @@ func (l *leaf[K, V]) index(k K, tag uint8) int {
 			return at
 		}
 	}
-	for at := leafMost; at < len(l.entries); at++ {
-		if l.entries[at].key == k {
-			return at
+	for at := range l.more {
+		if l.more[at].key == k {
+			return leafMost + at
 		}
 	}
 	return -1
 }
 
-// add adds e. The leaf grows by steps of four: append doubles, and half-empty leaves would be a third of the index.
+// add adds e.
 func (l *leaf[K, V]) add(e entry[K, V], tag uint8) {
-	if len(l.entries) < leafMost {
-		l.tags[len(l.entries)] = tag
+	if l.n == leafMost {
+		l.more = append(l.more, e)
+		return
 	}
-	if len(l.entries) == cap(l.entries) {
-		grown := make([]entry[K, V], len(l.entries), len(l.entries)+4)
-		copy(grown, l.entries)
-		l.entries = grown
-	}
-	l.entries = append(l.entries, e)
+	l.entries[l.n], l.tags[l.n] = e, tag
+	l.n++
 }
 
-// del takes k out, which it holds.
+// del takes k out, which it holds, and puts the last entry in its place.
 func (l *leaf[K, V]) del(k K, tag uint8) {
-	at, last := l.index(k, tag), len(l.entries)-1
-	l.entries[at] = l.entries[last]
-	l.entries[last] = entry[K, V]{}
-	l.entries = l.entries[:last]
-	if at < last && at < leafMost {
+	at, last := l.index(k, tag), l.len()-1
+	*l.at(at) = *l.at(last)
+	if at < leafMost {
 		l.tags[at] = tagOf(l.entries[at].key.hash())
 	}
+	*l.at(last) = entry[K, V]{}
+	if last < leafMost {
+		l.n--
+	} else {
+		l.more = l.more[:last-leafMost]
+	}
+}
+
+func (l *leaf[K, V]) all(yield func(K, *V) bool) bool {
+	for n := range l.len() {
+		if e := l.at(n); !yield(e.key, &e.value) {
+			return false
+		}
+	}
+	return true
 }

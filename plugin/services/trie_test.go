@@ -103,7 +103,7 @@ func TestTrieJoins(t *testing.T) {
 	for i := leafMost / 2; i < most; i++ {
 		tr.del(uint64(i), name(i))
 	}
-	if !one() || len(tr.root.kids[0].leaf.entries) != leafMost/2 {
+	if !one() || tr.root.kids[0].leaf.len() != leafMost/2 {
 		t.Errorf("%d entries, and more than a leaf", tr.n)
 	}
 	for i := range leafMost {
@@ -128,7 +128,7 @@ func TestTrieFills(t *testing.T) {
 			continue
 		}
 		leaves, entries := 0, 0
-		tr.root.leaves(func(l *leaf[key4, int]) { leaves++; entries += len(l.entries) })
+		tr.root.leaves(func(l *leaf[key4, int]) { leaves++; entries += l.len() })
 		if entries != tr.n || leaves > tr.n/(leafMost/2) {
 			t.Fatalf("%d entries: %d in %d leaves", tr.n, entries, leaves)
 		}
