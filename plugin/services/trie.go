@@ -54,19 +54,14 @@ const (
 	leafMost = 30
 )
 
-// branch leads on to a branch or a leaf for each value of its bits of the hash.
+// branch leads on to a leaf or a branch for each value of its bits of the hash.
 type branch[K hashable, V any] struct {
-	batch uint64
-	kids  [fan]kid[K, V]
+	batch  uint64
+	leaves [fan]*leaf[K, V]
+	below  [fan]*branch[K, V] // where there is no leaf
 }
 
-// kid is one of the two.
-type kid[K hashable, V any] struct {
-	branch *branch[K, V]
-	leaf   *leaf[K, V]
-}
-
-// leaf has up to leafMost entries, and below maxDepth as many as there are. It stands for all kids whose numbers have their
+// leaf has up to leafMost entries, and at maxDepth as many as there are. It stands for all values that have their
 // lowest bits in common, so that there are few leaves, and those well filled, for any number of entries. What is read of it
 // first is one line of the CPU's cache, and the entries stand right behind: with 100,000 Services much of an answer's time
 // goes into fetching lines.
@@ -81,8 +76,8 @@ type leaf[K hashable, V any] struct {
 
 func tagOf(hash uint64) uint8 { return uint8(hash >> 56) } // #nosec G115 -- eight bits are left
 
-// kidOf is the number of the kid of a branch at that depth.
-func kidOf(hash uint64, depth int) int { return int(hash >> (fanBits * depth) % fan) } // #nosec G115 -- less than fan
+// bitsAt is what a branch at that depth goes by.
+func bitsAt(hash uint64, depth int) int { return int(hash >> (fanBits * depth) % fan) } // #nosec G115 -- less than fan
 
 // find returns the value of the key k, which the caller must not change, or nil.
 func (t *trie[K, V]) find(k K) *V {
@@ -92,14 +87,13 @@ func (t *trie[K, V]) find(k K) *V {
 	hash := k.hash()
 	b := t.root
 	for h := hash; ; h >>= fanBits {
-		kid := &b.kids[h%fan]
-		if l := kid.leaf; l != nil {
+		if l := b.leaves[h%fan]; l != nil {
 			if at := l.index(k, tagOf(hash)); at >= 0 {
 				return &l.at(at).value
 			}
 			return nil
 		}
-		b = kid.branch
+		b = b.below[h%fan]
 	}
 }
 
@@ -142,7 +136,7 @@ func (t *trie[K, V]) all(yield func(K, *V) bool) {
 	}
 }
 
-// branchOf returns a branch with l for all its kids.
+// branchOf returns a branch with l for all values.
 func branchOf[K hashable, V any](batch uint64, l *leaf[K, V]) *branch[K, V] {
 	b := &branch[K, V]{batch: batch}
 	l.bits = 0
@@ -160,24 +154,24 @@ func (b *branch[K, V]) writable(batch uint64) *branch[K, V] {
 	return &copied
 }
 
-// put makes l the kid with the number n, and all others that it stands for.
+// put makes l the leaf for n and all else that it stands for.
 func (b *branch[K, V]) put(n int, l *leaf[K, V]) {
 	step := 1 << l.bits
 	for n %= step; n < fan; n += step {
-		b.kids[n] = kid[K, V]{leaf: l}
+		b.leaves[n], b.below[n] = l, nil
 	}
 }
 
 // set puts e in, below b, which is writable and at that depth, and reports whether it had no entry of that key. hash is that
 // of the key.
 func (b *branch[K, V]) set(batch, hash uint64, depth int, e entry[K, V]) (added bool) {
-	n := kidOf(hash, depth)
-	if down := b.kids[n].branch; down != nil {
+	n := bitsAt(hash, depth)
+	if down := b.below[n]; down != nil {
 		down = down.writable(batch)
-		b.kids[n].branch = down
+		b.below[n] = down
 		return down.set(batch, hash, depth+1, e)
 	}
-	l := b.kids[n].leaf.writable(batch)
+	l := b.leaves[n].writable(batch)
 	at := l.index(e.key, tagOf(hash))
 	switch {
 	case at >= 0:
@@ -190,20 +184,20 @@ func (b *branch[K, V]) set(batch, hash uint64, depth int, e entry[K, V]) (added 
 		return b.set(batch, hash, depth, e)
 	default:
 		down := branchOf(batch, l)
-		b.kids[n] = kid[K, V]{branch: down}
+		b.leaves[n], b.below[n] = nil, down
 		return down.set(batch, hash, depth+1, e)
 	}
-	if b.kids[n].leaf != l {
+	if b.leaves[n] != l {
 		b.put(n, l)
 	}
 	return added
 }
 
-// split puts two leaves in the place of l, the kid with the number n, which one more bit of the hash tells apart.
+// split puts two leaves in the place of l, the one for n, which one more bit of the hash tells apart.
 func (b *branch[K, V]) split(n int, l *leaf[K, V], depth int) {
 	two := [2]*leaf[K, V]{{batch: l.batch, bits: l.bits + 1}, {batch: l.batch, bits: l.bits + 1}}
 	for at, e := range l.entries[:l.n] {
-		two[kidOf(e.key.hash(), depth)>>l.bits%2].add(e, l.tags[at])
+		two[bitsAt(e.key.hash(), depth)>>l.bits%2].add(e, l.tags[at])
 	}
 	n &^= 1 << l.bits
 	b.put(n, two[0])
@@ -212,16 +206,16 @@ func (b *branch[K, V]) split(n int, l *leaf[K, V], depth int) {
 
 // del takes k out, which is held below b, which is writable and at that depth. hash is that of k.
 func (b *branch[K, V]) del(batch, hash uint64, depth int, k K) {
-	n := kidOf(hash, depth)
-	l := b.kids[n].leaf
+	n := bitsAt(hash, depth)
+	l := b.leaves[n]
 	if l != nil {
 		l = l.writable(batch)
 		l.del(k, tagOf(hash))
 	} else {
-		down := b.kids[n].branch.writable(batch)
+		down := b.below[n].writable(batch)
 		down.del(batch, hash, depth+1, k)
-		b.kids[n].branch = down
-		if l = down.kids[0].leaf; l == nil || l.bits > 0 {
+		b.below[n] = down
+		if l = down.leaves[0]; l == nil || l.bits > 0 {
 			return
 		}
 		l = l.writable(batch) // all that is left of down
@@ -230,11 +224,11 @@ func (b *branch[K, V]) del(batch, hash uint64, depth int, k K) {
 	b.put(n, b.joined(n, l))
 }
 
-// joined returns l, which is to be the kid with the number n, together with those that split had parted it from, if they are
+// joined returns l, which is to be the leaf for n, together with those that split had parted it from, if they are
 // few by now: half of what made it split, or entries that come and go would make and unmake leaves.
 func (b *branch[K, V]) joined(n int, l *leaf[K, V]) *leaf[K, V] {
 	for l.bits > 0 {
-		other := b.kids[n^1<<(l.bits-1)].leaf
+		other := b.leaves[n^1<<(l.bits-1)]
 		if other == nil || other.bits != l.bits || other.len()+l.len() > leafMost/2 {
 			break
 		}
@@ -247,15 +241,14 @@ func (b *branch[K, V]) joined(n int, l *leaf[K, V]) *leaf[K, V] {
 }
 
 func (b *branch[K, V]) all(yield func(K, *V) bool) bool {
-	for n := range b.kids {
-		kid := &b.kids[n]
+	for n, l := range b.leaves {
 		switch {
-		case kid.branch != nil:
-			if !kid.branch.all(yield) {
+		case l == nil:
+			if !b.below[n].all(yield) {
 				return false
 			}
-		case n < 1<<kid.leaf.bits: // the first that it stands for
-			if !kid.leaf.all(yield) {
+		case n < 1<<l.bits: // the first that it stands for
+			if !l.all(yield) {
 				return false
 			}
 		}

@@ -92,7 +92,7 @@ func TestTrieAllHashesAlike(t *testing.T) {
 func TestTrieJoins(t *testing.T) {
 	var tr trie[nameKey, int]
 	name := func(i int) nameKey { return nameKey(fmt.Sprint(i)) }
-	one := func() bool { l := tr.root.kids[0].leaf; return l != nil && l.bits == 0 }
+	one := func() bool { l := tr.root.leaves[0]; return l != nil && l.bits == 0 }
 	const most = 20 * leafMost
 	for i := range most {
 		tr.set(1, name(i), i)
@@ -103,7 +103,7 @@ func TestTrieJoins(t *testing.T) {
 	for i := leafMost / 2; i < most; i++ {
 		tr.del(uint64(i), name(i))
 	}
-	if !one() || tr.root.kids[0].leaf.len() != leafMost/2 {
+	if !one() || tr.root.leaves[0].len() != leafMost/2 {
 		t.Errorf("%d entries, and more than a leaf", tr.n)
 	}
 	for i := range leafMost {
@@ -128,20 +128,20 @@ func TestTrieFills(t *testing.T) {
 			continue
 		}
 		leaves, entries := 0, 0
-		tr.root.leaves(func(l *leaf[key4, int]) { leaves++; entries += l.len() })
+		tr.root.each(func(l *leaf[key4, int]) { leaves++; entries += l.len() })
 		if entries != tr.n || leaves > tr.n/(leafMost/2) {
 			t.Fatalf("%d entries: %d in %d leaves", tr.n, entries, leaves)
 		}
 	}
 }
 
-func (b *branch[K, V]) leaves(yield func(*leaf[K, V])) {
-	for n, kid := range b.kids {
+func (b *branch[K, V]) each(yield func(*leaf[K, V])) {
+	for n, l := range b.leaves {
 		switch {
-		case kid.branch != nil:
-			kid.branch.leaves(yield)
-		case n < 1<<kid.leaf.bits:
-			yield(kid.leaf)
+		case l == nil:
+			b.below[n].each(yield)
+		case n < 1<<l.bits:
+			yield(l)
 		}
 	}
 }
