@@ -57,20 +57,20 @@ const (
 // branch leads on to a leaf or a branch for each value of its bits of the hash.
 type branch[K hashable, V any] struct {
 	batch  uint64
+	more   []entry[K, V] // that their leaves have no room for: at the last level alone, for keys of one hash
 	leaves [fan]*leaf[K, V]
 	below  [fan]*branch[K, V] // where there is no leaf
 }
 
-// leaf has up to leafMost entries, and at maxDepth as many as there are. It stands for all values that have their
-// lowest bits in common, so that there are few leaves, and those well filled, for any number of entries. What is read of it
-// first is one line of the CPU's cache, and the entries stand right behind: with 100,000 Services much of an answer's time
-// goes into fetching lines.
+// leaf has up to leafMost entries. It stands for all values that have their lowest bits in common, so that there are few
+// leaves, and those well filled, for any number of entries. What is read of it first is one line of the CPU's cache, and the
+// entries stand right behind: with 100,000 Services much of an answer's time goes into fetching lines. One of addresses has no
+// pointers for the collector to follow.
 type leaf[K hashable, V any] struct {
 	batch   uint64
 	bits    uint8           // how many
 	n       uint8           // how many entries there are
 	tags    [leafMost]uint8 // a byte of each key's hash
-	more    []entry[K, V]   // for which there is no room, below maxDepth
 	entries [leafMost]entry[K, V]
 }
 
@@ -89,7 +89,10 @@ func (t *trie[K, V]) find(k K) *V {
 	for h := hash; ; h >>= fanBits {
 		if l := b.leaves[h%fan]; l != nil {
 			if at := l.index(k, tagOf(hash)); at >= 0 {
-				return &l.at(at).value
+				return &l.entries[at].value
+			}
+			if at := b.indexMore(k); at >= 0 {
+				return &b.more[at].value
 			}
 			return nil
 		}
@@ -150,7 +153,7 @@ func (b *branch[K, V]) writable(batch uint64) *branch[K, V] {
 		return b
 	}
 	copied := *b
-	copied.batch = batch
+	copied.batch, copied.more = batch, slices.Clone(b.more)
 	return &copied
 }
 
@@ -172,16 +175,21 @@ func (b *branch[K, V]) set(batch, hash uint64, depth int, e entry[K, V]) (added 
 		return down.set(batch, hash, depth+1, e)
 	}
 	l := b.leaves[n].writable(batch)
-	at := l.index(e.key, tagOf(hash))
+	at, more := l.index(e.key, tagOf(hash)), b.indexMore(e.key)
 	switch {
 	case at >= 0:
-		*l.at(at) = e
-	case l.n < leafMost || depth == maxDepth-1:
+		l.entries[at] = e
+	case more >= 0:
+		b.more[more] = e
+	case l.n < leafMost:
 		l.add(e, tagOf(hash))
 		added = true
 	case l.bits < fanBits:
 		b.split(n, l, depth)
 		return b.set(batch, hash, depth, e)
+	case depth == maxDepth-1:
+		b.more = append(b.more, e)
+		added = true
 	default:
 		down := branchOf(batch, l)
 		b.leaves[n], b.below[n] = nil, down
@@ -207,6 +215,10 @@ func (b *branch[K, V]) split(n int, l *leaf[K, V], depth int) {
 // del takes k out, which is held below b, which is writable and at that depth. hash is that of k.
 func (b *branch[K, V]) del(batch, hash uint64, depth int, k K) {
 	n := bitsAt(hash, depth)
+	if more := b.indexMore(k); more >= 0 {
+		b.more = slices.Delete(b.more, more, more+1)
+		return
+	}
 	l := b.leaves[n]
 	if l != nil {
 		l = l.writable(batch)
@@ -215,7 +227,7 @@ func (b *branch[K, V]) del(batch, hash uint64, depth int, k K) {
 		down := b.below[n].writable(batch)
 		down.del(batch, hash, depth+1, k)
 		b.below[n] = down
-		if l = down.leaves[0]; l == nil || l.bits > 0 {
+		if l = down.leaves[0]; l == nil || l.bits > 0 || len(down.more) > 0 {
 			return
 		}
 		l = l.writable(batch) // all that is left of down
@@ -229,7 +241,7 @@ func (b *branch[K, V]) del(batch, hash uint64, depth int, k K) {
 func (b *branch[K, V]) joined(n int, l *leaf[K, V]) *leaf[K, V] {
 	for l.bits > 0 {
 		other := b.leaves[n^1<<(l.bits-1)]
-		if other == nil || other.bits != l.bits || other.len()+l.len() > leafMost/2 {
+		if other == nil || other.bits != l.bits || other.n+l.n > leafMost/2 {
 			break
 		}
 		for at, e := range other.entries[:other.n] {
@@ -248,12 +260,31 @@ func (b *branch[K, V]) all(yield func(K, *V) bool) bool {
 				return false
 			}
 		case n < 1<<l.bits: // the first that it stands for
-			if !l.all(yield) {
+			if !all(l.entries[:l.n], yield) {
 				return false
 			}
 		}
 	}
+	return all(b.more, yield)
+}
+
+func all[K hashable, V any](entries []entry[K, V], yield func(K, *V) bool) bool {
+	for at := range entries {
+		if e := &entries[at]; !yield(e.key, &e.value) {
+			return false
+		}
+	}
 	return true
+}
+
+// indexMore returns where k stands in b.more, less than 0 for nowhere.
+func (b *branch[K, V]) indexMore(k K) int {
+	for at := range b.more {
+		if b.more[at].key == k {
+			return at
+		}
+	}
+	return -1
 }
 
 // writable returns l itself if the batch made it, else a copy that the batch may write.
@@ -262,22 +293,11 @@ func (l *leaf[K, V]) writable(batch uint64) *leaf[K, V] {
 		return l
 	}
 	copied := *l
-	copied.batch, copied.more = batch, slices.Clone(l.more)
+	copied.batch = batch
 	return &copied
 }
 
-// len returns how many entries there are.
-func (l *leaf[K, V]) len() int { return int(l.n) + len(l.more) }
-
-// at returns the entry with that number.
-func (l *leaf[K, V]) at(n int) *entry[K, V] {
-	if n < leafMost {
-		return &l.entries[n]
-	}
-	return &l.more[n-leafMost]
-}
-
-// index returns the number of the entry of k, less than 0 if there is none.
+// index returns where k stands, less than 0 for nowhere.
 func (l *leaf[K, V]) index(k K, tag uint8) int {
 	tags := l.tags[:l.n]
 	for at := 0; at < len(tags); at++ {
@@ -289,44 +309,19 @@ func (l *leaf[K, V]) index(k K, tag uint8) int {
 			return at
 		}
 	}
-	for at := range l.more {
-		if l.more[at].key == k {
-			return leafMost + at
-		}
-	}
 	return -1
 }
 
-// add adds e.
+// add adds e, for which there is room.
 func (l *leaf[K, V]) add(e entry[K, V], tag uint8) {
-	if l.n == leafMost {
-		l.more = append(l.more, e)
-		return
-	}
 	l.entries[l.n], l.tags[l.n] = e, tag
 	l.n++
 }
 
 // del takes k out, which it holds, and puts the last entry in its place.
 func (l *leaf[K, V]) del(k K, tag uint8) {
-	at, last := l.index(k, tag), l.len()-1
-	*l.at(at) = *l.at(last)
-	if at < leafMost {
-		l.tags[at] = tagOf(l.entries[at].key.hash())
-	}
-	*l.at(last) = entry[K, V]{}
-	if last < leafMost {
-		l.n--
-	} else {
-		l.more = l.more[:last-leafMost]
-	}
-}
-
-func (l *leaf[K, V]) all(yield func(K, *V) bool) bool {
-	for n := range l.len() {
-		if e := l.at(n); !yield(e.key, &e.value) {
-			return false
-		}
-	}
-	return true
+	at := l.index(k, tag)
+	l.n--
+	l.entries[at], l.tags[at] = l.entries[l.n], l.tags[l.n]
+	l.entries[l.n] = entry[K, V]{}
 }

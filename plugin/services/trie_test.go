@@ -66,6 +66,7 @@ func TestTrieAllHashesAlike(t *testing.T) {
 	for i := range 50 {
 		tr.set(uint64(i), clashing(fmt.Sprint(i)), i)
 	}
+	published := tr
 	for i := 0; i < 50; i += 2 {
 		tr.del(100, clashing(fmt.Sprint(i)))
 	}
@@ -86,6 +87,11 @@ func TestTrieAllHashesAlike(t *testing.T) {
 	if tr.n != 0 || tr.root != nil {
 		t.Errorf("%d entries left, root %v", tr.n, tr.root)
 	}
+	for i := range 50 {
+		if v := published.find(clashing(fmt.Sprint(i))); v == nil || *v != i {
+			t.Errorf("of what was published, %d is %v", i, v)
+		}
+	}
 }
 
 // Leaves that lost most of what was in them are one again, and an entry more or less is no reason to change that.
@@ -103,7 +109,7 @@ func TestTrieJoins(t *testing.T) {
 	for i := leafMost / 2; i < most; i++ {
 		tr.del(uint64(i), name(i))
 	}
-	if !one() || tr.root.leaves[0].len() != leafMost/2 {
+	if !one() || tr.root.leaves[0].n != leafMost/2 {
 		t.Errorf("%d entries, and more than a leaf", tr.n)
 	}
 	for i := range leafMost {
@@ -128,7 +134,7 @@ func TestTrieFills(t *testing.T) {
 			continue
 		}
 		leaves, entries := 0, 0
-		tr.root.each(func(l *leaf[key4, int]) { leaves++; entries += l.len() })
+		tr.root.each(func(l *leaf[key4, int]) { leaves++; entries += int(l.n) })
 		if entries != tr.n || leaves > tr.n/(leafMost/2) {
 			t.Fatalf("%d entries: %d in %d leaves", tr.n, entries, leaves)
 		}
