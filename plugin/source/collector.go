@@ -16,11 +16,11 @@ import (
 // the collector had 13 % of its CPU time, and 4 % with this. So garbage may grow to garbageServing, if that is more than
 // what is in use, which is looked at after each collection: an index or a hosts file that grows brings no more of it. Where a
 // collection has much to look through, it may grow to garbageScanned times as much as that, up to garbageMost: with 100,000
-// Services, 30 MB, an answer takes a tenth less time. Who sets GOGC is obeyed.
+// Services, 24 MB, an answer takes a tenth less time. Who sets GOGC is obeyed.
 const (
 	garbageServing = 80 << 20 // bytes
-	garbageMost    = 160 << 20
-	garbageScanned = 6
+	garbageMost    = 240 << 20
+	garbageScanned = 8
 )
 
 // collector is the pace of the garbage collector, which all lists of the process share.
