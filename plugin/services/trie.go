@@ -36,14 +36,14 @@ type (
 	key16   [16]byte
 )
 
-// The seed is drawn at start, so that nobody can prepare names or addresses that all fall on one node.
+// The seed is drawn at start, so that nobody can prepare names or addresses that all fall on one leaf.
 var seed = maphash.MakeSeed()
 
 func (k nameKey) hash() uint64 { return maphash.String(seed, string(k)) }
 func (k key4) hash() uint64    { return maphash.Bytes(seed, k[:]) }
 func (k key16) hash() uint64   { return maphash.Bytes(seed, k[:]) }
 
-// Numbers are given out one after the other: an odd factor spreads them as well as any.
+// Numbers are given out from 1 on, by nobody else: an odd factor spreads them well enough.
 func (k sliceID) hash() uint64 { return uint64(k) * 0x9e3779b97f4a7c15 }
 
 // Each level of the trie spends fanBits of the hash, the lowest first, up to maxDepth; the uppermost byte is for the tags.
