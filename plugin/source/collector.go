@@ -103,14 +103,14 @@ const (
 )
 
 // percentFor returns the percentage of the bytes in use that garbage may grow to, where a collection looks through that many
-// of them.
+// of them. More than are in use were made since the last one.
 func percentFor(inUse, scanned uint64) int {
-	garbage := max(garbageServing, min(garbageMost, garbageScanned*scanned))
+	garbage := max(garbageServing, min(garbageMost, garbageScanned*min(scanned, inUse)))
 	return max(usualPercent, int(100*garbage/max(inUse, 1<<20))) // #nosec G115 -- at most 8000
 }
 
-// inUse returns the bytes that the last collection found in use, and how many of them it looked through: the rest has no
-// pointers.
+// inUse returns the bytes that the last collection found in use, and how many of them, and of those that were made since, the
+// next has to look through: the rest has no pointers.
 func inUse() (all, scanned uint64) {
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/heap:bytes"}}
 	metrics.Read(sample)

@@ -11,7 +11,7 @@ func TestPercentFor(t *testing.T) {
 		want           int
 	}{
 		{0, 0, 8000}, {8 << 20, 4 << 20, 1000}, {16 << 20, 10 << 20, 500}, {80 << 20, 1 << 20, 100}, {1 << 30, 1 << 20, 100},
-		{60 << 20, 15 << 20, 200}, {64 << 20, 32 << 20, 375}, {1 << 30, 1 << 29, 100},
+		{60 << 20, 15 << 20, 200}, {64 << 20, 32 << 20, 375}, {5 << 20, 60 << 20, 1600}, {1 << 30, 1 << 29, 100},
 	} {
 		if got := percentFor(tt.inUse, tt.scanned); got != tt.want {
 			t.Errorf("%d%% with %d bytes in use, of which %d are looked through: want %d%%", got, tt.inUse, tt.scanned, tt.want)
