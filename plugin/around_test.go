@@ -134,7 +134,7 @@ func TestTransfer(t *testing.T) {
 			t.Errorf("the reverse zone lacks %s:\n%s", want, strings.Join(reverse, "\n"))
 		}
 	}
-	if got := all("cluster.local.", k.live.Load().index.State().Modified()); len(got) != 1 {
+	if got := all("cluster.local.", k.block.View().Index.State().Modified()); len(got) != 1 {
 		t.Errorf("a serial that is up to date gets %d records, want the SOA record", len(got))
 	}
 	if _, err := k.Transfer("shop.svc.cluster.local.", 0); err != transfer.ErrNotAuthoritative {

@@ -4,25 +4,27 @@ import (
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
+
+	"github.com/kubehosts/kubehosts/plugin/answer"
 )
 
 // AutoPath implements autopath.AutoPather: the search list of the pod that asks, as the kubelet writes it, with the
 // domains of this machine's resolv.conf behind. It is nil, for no search, unless pods are verified and one has the
 // address that asks.
 func (k *Kubehosts) AutoPath(state request.Request) []string {
-	l := k.live.Load()
-	z := l.zoneOf(state.Name())
+	l := k.block.View()
+	z := l.ZoneOf(state.Name())
 	if z == nil {
 		return nil
 	}
-	pod := l.podAt(state.IP())
+	pod := podAt(l, state.IP())
 	if pod == nil {
 		return nil
 	}
 	search := []string{
-		pod.Namespace() + joinZone(".svc.", z.name),
-		joinZone("svc.", z.name),
-		z.name,
+		pod.Namespace() + answer.Under(".svc.", z.Name),
+		answer.Under("svc.", z.Name),
+		z.Name,
 	}
 	search = append(search, k.search...)
 	return append(search, "") // the end mark that autopath wants

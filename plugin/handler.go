@@ -10,6 +10,7 @@ import (
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
 
+	"github.com/kubehosts/kubehosts/plugin/answer"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -19,16 +20,16 @@ func (k *Kubehosts) Name() string { return pluginName }
 // ServeDNS implements plugin.Handler. Hosts entries answer first, then Services; a name of neither goes to the next
 // plugin, as does one that the zones deny where fallthrough says so.
 func (k *Kubehosts) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
-	l := k.live.Load()
+	l := k.block.View()
 	q := newQuestion(r)
 
-	if m := l.fromHosts(&q); m != nil {
-		if l.snapshot != 0 {
-			stale(m, r, l.snapshot)
+	if m := fromHosts(l, &q); m != nil {
+		if l.Snapshot != 0 {
+			stale(m, r, l.Snapshot)
 		}
 		return write(w, m)
 	}
-	z := l.zoneOf(q.lower)
+	z := l.ZoneOf(q.lower)
 	if z == nil {
 		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
 	}
@@ -36,12 +37,12 @@ func (k *Kubehosts) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 		return dns.RcodeRefused, nil // a zone transfer is the transfer plugin's
 	}
 
-	state := l.index.State()
+	state := l.Index.State()
 	m := k.fromServices(ctx, w, l, state, z, &q)
-	if m == nil && l.fall.Through(q.lower) {
+	if m == nil && l.FallsThrough(q.lower) {
 		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
 	}
-	written := max(state.Snapshot(), l.snapshot)
+	written := max(state.Snapshot(), l.Snapshot)
 	if m == nil && !state.Synced() && state.Snapshot() == 0 {
 		m = q.denial(z, l, state, dns.RcodeServerFailure)
 		return write(w, explain(m, r, dns.ExtendedErrorCodeNotReady, "nothing was read from the Kubernetes API yet"))
@@ -98,16 +99,16 @@ func toLower(name string) string {
 func (q *question) as(name string) string { return q.name[len(q.name)-len(name):] }
 
 // fromHosts returns the reply of the hosts entries, nil if they don't hold the name.
-func (l *live) fromHosts(q *question) *dns.Msg {
-	if len(l.hosts) == 0 {
+func fromHosts(l *answer.View, q *question) *dns.Msg {
+	if len(l.Hosts) == 0 {
 		return nil
 	}
 	var names []pointer
 	if a, ok := services.ParseReverse(q.lower); ok {
-		names = l.hosts.names(a)
+		names = overlay(l.Hosts).names(a)
 	}
 	var found heldAddresses
-	held := l.hosts.lookup(q.lower, &found) // a reverse name may be held as any other
+	held := overlay(l.Hosts).lookup(q.lower, &found) // a reverse name may be held as any other
 	switch {
 	case q.qtype == dns.TypePTR && len(names) > 0:
 		return q.pointers(names)
@@ -126,8 +127,8 @@ func (l *live) fromHosts(q *question) *dns.Msg {
 }
 
 // fromServices returns the reply of zone z, nil if it has no such name.
-func (k *Kubehosts) fromServices(ctx context.Context, w dns.ResponseWriter, l *live, s *services.State, z *zone, q *question) *dns.Msg {
-	base := z.below(q.lower)
+func (k *Kubehosts) fromServices(ctx context.Context, w dns.ResponseWriter, l *answer.View, s *services.State, z *answer.Zone, q *question) *dns.Msg {
+	base := z.Below(q.lower)
 	switch base {
 	case "":
 		return q.apex(z, l, s)
@@ -142,7 +143,7 @@ func (k *Kubehosts) fromServices(ctx context.Context, w dns.ResponseWriter, l *l
 		return q.denial(z, l, s, dns.RcodeSuccess)
 	}
 
-	if z.reverse {
+	if z.Reverse {
 		return q.reverse(z, l, s)
 	}
 	if q.qtype == dns.TypePTR {
@@ -150,8 +151,8 @@ func (k *Kubehosts) fromServices(ctx context.Context, w dns.ResponseWriter, l *l
 			return m
 		}
 	}
-	n := services.ParseName(base, z.grammar)
-	match := s.Lookup(&n, &l.opts)
+	n := services.ParseName(base, z.Grammar)
+	match := s.Lookup(&n, &l.Options)
 	switch match.Outcome {
 	case services.NameError:
 		return nil
@@ -164,11 +165,11 @@ func (k *Kubehosts) fromServices(ctx context.Context, w dns.ResponseWriter, l *l
 	var m *dns.Msg
 	switch q.qtype {
 	case dns.TypeA:
-		m = q.addresses4(&match, l.ttl)
+		m = q.addresses4(&match, l.TTL)
 	case dns.TypeAAAA:
-		m = q.addresses6(&match, l.ttl)
+		m = q.addresses6(&match, l.TTL)
 	case dns.TypeSRV:
-		m = q.srv(&match, z, l.ttl)
+		m = q.srv(&match, z, l.TTL)
 	}
 	if m == nil {
 		return q.denial(z, l, s, dns.RcodeSuccess)
@@ -177,8 +178,8 @@ func (k *Kubehosts) fromServices(ctx context.Context, w dns.ResponseWriter, l *l
 }
 
 // reverse answers for a name in a reverse zone, nil if no Service or endpoint has its address.
-func (q *question) reverse(z *zone, l *live, s *services.State) *dns.Msg {
-	if base := z.below(q.lower); base == "svc" || base == "pod" {
+func (q *question) reverse(z *answer.Zone, l *answer.View, s *services.State) *dns.Msg {
+	if base := z.Below(q.lower); base == "svc" || base == "pod" {
 		return q.denial(z, l, s, dns.RcodeSuccess)
 	}
 	a, ok := services.ParseReverse(q.lower)
@@ -186,7 +187,7 @@ func (q *question) reverse(z *zone, l *live, s *services.State) *dns.Msg {
 		return nil
 	}
 	var one [1]pointer // nearly always
-	names := l.pointers(one[:0], s, a)
+	names := pointers(l, one[:0], s, a)
 	switch {
 	case len(names) == 0:
 		return nil
@@ -197,9 +198,9 @@ func (q *question) reverse(z *zone, l *live, s *services.State) *dns.Msg {
 }
 
 // pointers appends the PTR records' targets for the address a.
-func (l *live) pointers(names []pointer, s *services.State, a netip.Addr) []pointer {
-	s.Pointers(a, &l.opts, func(p services.Pointer) bool {
-		names = append(names, pointer{p.In(l.pointed), l.ttl})
+func pointers(l *answer.View, names []pointer, s *services.State, a netip.Addr) []pointer {
+	s.Pointers(a, &l.Options, func(p services.Pointer) bool {
+		names = append(names, pointer{p.In(l.Pointed), l.TTL})
 		return true
 	})
 	return names
@@ -207,11 +208,11 @@ func (l *live) pointers(names []pointer, s *services.State, a netip.Addr) []poin
 
 // alias answers for an ExternalName. An address is followed to where the target leads: through the own zone, else
 // through all of this server.
-func (k *Kubehosts) alias(ctx context.Context, w dns.ResponseWriter, l *live, s *services.State, z *zone, q *question, match *services.Match) *dns.Msg {
+func (k *Kubehosts) alias(ctx context.Context, w dns.ResponseWriter, l *answer.View, s *services.State, z *answer.Zone, q *question, match *services.Match) *dns.Msg {
 	switch q.qtype {
 	case dns.TypeCNAME:
 		m := q.reply()
-		m.Answer = []dns.RR{cname(q.name, match.Service().ExternalName(), l.ttl)}
+		m.Answer = []dns.RR{cname(q.name, match.Service().ExternalName(), l.TTL)}
 		return m
 	case dns.TypeA, dns.TypeAAAA:
 		f := follower{ctx: ctx, w: w, k: k, l: l, s: s, z: z, msg: q.msg, qtype: q.qtype}
@@ -232,9 +233,9 @@ type follower struct {
 	ctx       context.Context
 	w         dns.ResponseWriter
 	k         *Kubehosts
-	l         *live
+	l         *answer.View
 	s         *services.State
-	z         *zone
+	z         *answer.Zone
 	msg       *dns.Msg // the query; a pointer to the question would take each one to the heap
 	qtype     uint16
 	truncated bool
@@ -244,7 +245,7 @@ type follower struct {
 // holds the targets before.
 func (f *follower) follow(owner, target string, chain []string) []dns.RR {
 	lower := strings.ToLower(target)
-	if inZone(lower, strings.ToLower(owner)) || len(chain) > maxChain {
+	if answer.InZone(lower, strings.ToLower(owner)) || len(chain) > maxChain {
 		return nil
 	}
 	for _, before := range chain {
@@ -252,8 +253,8 @@ func (f *follower) follow(owner, target string, chain []string) []dns.RR {
 			return nil
 		}
 	}
-	first := []dns.RR{cname(owner, target, f.l.ttl)}
-	if !inZone(lower, f.z.name) {
+	first := []dns.RR{cname(owner, target, f.l.TTL)}
+	if !answer.InZone(lower, f.z.Name) {
 		answer, err := f.k.upstream.Lookup(f.ctx, request.Request{W: f.w, Req: f.msg}, target, f.qtype)
 		if err != nil || answer == nil {
 			return nil
@@ -264,21 +265,21 @@ func (f *follower) follow(owner, target string, chain []string) []dns.RR {
 
 	// The target is asked for as if by a query of its own, so the records are made the same way.
 	asked := question{msg: f.msg, name: target, lower: lower, qtype: f.qtype}
-	if m := f.l.fromHosts(&asked); m != nil {
+	if m := fromHosts(f.l, &asked); m != nil {
 		if len(m.Answer) == 0 {
 			return nil
 		}
 		return append(first, m.Answer...)
 	}
-	base := f.z.below(lower)
+	base := f.z.Below(lower)
 	if base == "ns.dns" {
 		if m := asked.nameserver(f.z, f.l, f.s); len(m.Answer) > 0 {
 			return append(first, m.Answer...)
 		}
 		return nil
 	}
-	n := services.ParseName(base, f.z.grammar)
-	match := f.s.Lookup(&n, &f.l.opts)
+	n := services.ParseName(base, f.z.Grammar)
+	match := f.s.Lookup(&n, &f.l.Options)
 	var m *dns.Msg
 	switch {
 	case match.Outcome == services.NameError || match.Outcome == services.NoData:
@@ -290,9 +291,9 @@ func (f *follower) follow(owner, target string, chain []string) []dns.RR {
 		}
 		return append(first, rest...)
 	case f.qtype == dns.TypeA:
-		m = asked.addresses4(&match, f.l.ttl)
+		m = asked.addresses4(&match, f.l.TTL)
 	default:
-		m = asked.addresses6(&match, f.l.ttl)
+		m = asked.addresses6(&match, f.l.TTL)
 	}
 	if m == nil {
 		return nil

@@ -7,14 +7,15 @@ import (
 	"github.com/coredns/coredns/plugin/metadata"
 	"github.com/coredns/coredns/request"
 
+	"github.com/kubehosts/kubehosts/plugin/answer"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
 // Metadata implements metadata.Provider: what a query's name says, and which pod it comes from if pods are verified.
 // Each label stands under kubehosts/ and, as stock has it, under kubernetes/.
 func (k *Kubehosts) Metadata(ctx context.Context, state request.Request) context.Context {
-	l := k.live.Load()
-	if pod := l.podAt(state.IP()); pod != nil {
+	l := k.block.View()
+	if pod := podAt(l, state.IP()); pod != nil {
 		publish(ctx, "client-namespace", pod.Namespace())
 		publish(ctx, "client-pod-name", pod.ObjectName())
 		for key, value := range pod.Labels() {
@@ -23,11 +24,11 @@ func (k *Kubehosts) Metadata(ctx context.Context, state request.Request) context
 	}
 
 	name := state.Name()
-	z := l.zoneOf(name)
+	z := l.ZoneOf(name)
 	if z == nil {
 		return ctx
 	}
-	n := services.ParseName(z.below(name), z.grammar)
+	n := services.ParseName(z.Below(name), z.Grammar)
 	if n.Kind == services.Unknown {
 		publish(ctx, "parse-error", "invalid query name")
 		return ctx
@@ -39,10 +40,10 @@ func (k *Kubehosts) Metadata(ctx context.Context, state request.Request) context
 	publish(ctx, "port-name", n.Port)
 	publish(ctx, "protocol", n.Protocol)
 	publish(ctx, "endpoint", n.Endpoint)
-	if z.imported {
+	if z.Imported {
 		publish(ctx, "cluster", n.Cluster)
 	}
-	if l.config.Zonal {
+	if l.Zonal {
 		publish(ctx, "zone", n.Zone)
 	}
 	publish(ctx, "service", n.Service)
@@ -58,15 +59,15 @@ func publish(ctx context.Context, label, value string) {
 }
 
 // podAt returns a Pod with the address ip, nil if there is none or pods are not verified.
-func (l *live) podAt(ip string) *services.Pod {
-	if l.opts.Pods != services.PodsVerified {
+func podAt(l *answer.View, ip string) *services.Pod {
+	if l.Options.Pods != services.PodsVerified {
 		return nil
 	}
 	a, err := netip.ParseAddr(ip)
 	if err != nil {
 		return nil
 	}
-	pods := l.index.State().PodsWith(a)
+	pods := l.Index.State().PodsWith(a)
 	if len(pods) == 0 {
 		return nil
 	}

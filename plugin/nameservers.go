@@ -8,6 +8,7 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/miekg/dns"
 
+	"github.com/kubehosts/kubehosts/plugin/answer"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -26,16 +27,16 @@ func (n nameserver) record(ttl uint32) dns.RR {
 
 // nameservers returns the servers of a zone: the Services that this process is an endpoint of, else ns.dns at its own
 // addresses.
-func (l *live) nameservers(s *services.State, zone string) (all []nameserver) {
+func nameservers(l *answer.View, s *services.State, zone string) (all []nameserver) {
 	endpoint := false
-	for _, local := range l.local {
+	for _, local := range l.Local {
 		for sl := range s.SlicesWith(local) {
 			endpoint = true
 			svc := s.ServiceOf(sl.Owner())
 			if svc.IsZero() {
 				continue
 			}
-			name := svc.Owner() + joinZone(".svc.", zone)
+			name := svc.Owner() + answer.Under(".svc.", zone)
 			if !svc.Headless() {
 				for a := range svc.Addrs().All {
 					all = append(all, nameserver{name, a})
@@ -50,8 +51,8 @@ func (l *live) nameservers(s *services.State, zone string) (all []nameserver) {
 	if endpoint {
 		return all
 	}
-	for _, local := range l.local {
-		all = append(all, nameserver{joinZone("ns.dns.", zone), local})
+	for _, local := range l.Local {
+		all = append(all, nameserver{answer.Under("ns.dns.", zone), local})
 	}
 	return all
 }

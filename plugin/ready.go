@@ -6,7 +6,7 @@ func (k *Kubehosts) Ready() bool {
 	if k.ready.Load() {
 		return true
 	}
-	if !k.settled() {
+	if !k.block.Settled() {
 		return false
 	}
 	k.ready.Store(true)

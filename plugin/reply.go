@@ -6,6 +6,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/kubehosts/kubehosts/plugin/answer"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -189,7 +190,7 @@ func first[T comparable](seen map[T]struct{}, v T) bool {
 }
 
 // srv returns the SRV records of match with the addresses of their targets, nil if no port has a number. A pod has none.
-func (q *question) srv(match *services.Match, z *zone, ttl uint32) *dns.Msg {
+func (q *question) srv(match *services.Match, z *answer.Zone, ttl uint32) *dns.Msg {
 	pairs := match.Pairs()
 	if pairs == 0 {
 		return nil
@@ -308,11 +309,11 @@ func onlyPort(match *services.Match, block services.Block) uint16 {
 }
 
 // serviceName returns the name of a Service in the zone, spelled as the query spells the zone.
-func (q *question) serviceName(s services.Service, z *zone) string {
-	spelled := q.as(z.name)
-	if spelled == z.name { // then the name stands in the query as it is
-		n := len(s.Owner()) + len(".svc.") + len(z.name)
-		if z.name == "." {
+func (q *question) serviceName(s services.Service, z *answer.Zone) string {
+	spelled := q.as(z.Name)
+	if spelled == z.Name { // then the name stands in the query as it is
+		n := len(s.Owner()) + len(".svc.") + len(z.Name)
+		if z.Name == "." {
 			n--
 		}
 		return q.lower[len(q.lower)-n:]
@@ -479,7 +480,7 @@ func (q *question) version() *dns.Msg {
 
 // denial returns a reply without an answer: NODATA, NXDOMAIN or SERVFAIL by rcode, with the zone's SOA record
 // (RFC 2308, section 2).
-func (q *question) denial(z *zone, l *live, s *services.State, rcode int) *dns.Msg {
+func (q *question) denial(z *answer.Zone, l *answer.View, s *services.State, rcode int) *dns.Msg {
 	one := new(struct {
 		head
 		rrs [1]dns.RR
@@ -494,21 +495,21 @@ func (q *question) denial(z *zone, l *live, s *services.State, rcode int) *dns.M
 }
 
 // fillSOA makes soa the SOA record of z.
-func (q *question) fillSOA(soa *dns.SOA, z *zone, l *live, s *services.State) {
-	ns, mbox := z.ns, z.mbox
-	spelled := q.as(z.name)
-	if spelled != z.name {
-		ns, mbox = joinZone("ns.dns.", spelled), joinZone("hostmaster.", spelled)
+func (q *question) fillSOA(soa *dns.SOA, z *answer.Zone, l *answer.View, s *services.State) {
+	ns, mbox := z.NS, z.Mbox
+	spelled := q.as(z.Name)
+	if spelled != z.Name {
+		ns, mbox = answer.Under("ns.dns.", spelled), answer.Under("hostmaster.", spelled)
 	}
 	*soa = dns.SOA{
-		Hdr: dns.RR_Header{Name: spelled, Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: min(l.ttl, 300)},
+		Hdr: dns.RR_Header{Name: spelled, Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: min(l.TTL, 300)},
 		Ns:  ns, Mbox: mbox, Serial: s.Modified(),
-		Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: l.ttl,
+		Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: l.TTL,
 	}
 }
 
 // apex answers for the zone's own name.
-func (q *question) apex(z *zone, l *live, s *services.State) *dns.Msg {
+func (q *question) apex(z *answer.Zone, l *answer.View, s *services.State) *dns.Msg {
 	switch q.qtype {
 	case dns.TypeSOA:
 		m := q.reply()
@@ -519,13 +520,13 @@ func (q *question) apex(z *zone, l *live, s *services.State) *dns.Msg {
 	case dns.TypeNS:
 		m := q.reply()
 		seen := make(map[string]struct{})
-		for _, ns := range l.nameservers(s, q.as(z.name)) {
-			m.Extra = append(m.Extra, ns.record(l.ttl))
+		for _, ns := range nameservers(l, s, q.as(z.Name)) {
+			m.Extra = append(m.Extra, ns.record(l.TTL))
 			if !first(seen, ns.name) {
 				continue
 			}
 			m.Answer = append(m.Answer, &dns.NS{
-				Hdr: dns.RR_Header{Name: q.name, Rrtype: dns.TypeNS, Class: dns.ClassINET, Ttl: l.ttl},
+				Hdr: dns.RR_Header{Name: q.name, Rrtype: dns.TypeNS, Class: dns.ClassINET, Ttl: l.TTL},
 				Ns:  ns.name,
 			})
 		}
@@ -537,12 +538,12 @@ func (q *question) apex(z *zone, l *live, s *services.State) *dns.Msg {
 }
 
 // nameserver answers for ns.dns, the name that the SOA record gives as the zone's first server.
-func (q *question) nameserver(z *zone, l *live, s *services.State) *dns.Msg {
+func (q *question) nameserver(z *answer.Zone, l *answer.View, s *services.State) *dns.Msg {
 	m := q.reply()
-	for _, ns := range l.nameservers(s, q.as(z.name)) {
+	for _, ns := range nameservers(l, s, q.as(z.Name)) {
 		if ns.addr.Is4() && q.qtype == dns.TypeA || ns.addr.Is6() && q.qtype == dns.TypeAAAA {
 			ns.name = q.name
-			m.Answer = append(m.Answer, ns.record(l.ttl))
+			m.Answer = append(m.Answer, ns.record(l.TTL))
 		}
 	}
 	if len(m.Answer) == 0 {

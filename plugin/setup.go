@@ -4,10 +4,6 @@ package kubehosts
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +15,7 @@ import (
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/coredns/coredns/plugin/pkg/upstream"
 
+	"github.com/kubehosts/kubehosts/plugin/live"
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
@@ -33,10 +30,10 @@ func init() { plugin.Register(pluginName, setup) }
 type Kubehosts struct {
 	Next     plugin.Handler
 	upstream *upstream.Upstream
-	live     atomic.Pointer[live] // what answers; a query takes it once
+	block    *live.Block
 	ready    atomic.Bool
-	search   []string // of this machine's resolv.conf, for AutoPath
-	*keeper
+	search   []string      // of this machine's resolv.conf, for AutoPath
+	patience time.Duration // how long a start waits for the first objects
 }
 
 // obeyMemoryLimit lets garbage be collected sooner when the memory that a container may have is nearly used up, in place of
@@ -59,68 +56,34 @@ func setup(c *caddy.Controller) error {
 	if err != nil {
 		return plugin.Error(pluginName, err)
 	}
-	k := &Kubehosts{upstream: upstream.New(), search: searchOf("/etc/resolv.conf")}
-	k.keeper = newKeeper(k, config, c.ServerBlockKeys, dnsserver.GetConfig(c).Root)
-	if err := k.checkFiles(); err != nil {
+	k := &Kubehosts{
+		upstream: upstream.New(),
+		block:    live.New(config, c.ServerBlockKeys, dnsserver.GetConfig(c).Root),
+		search:   searchOf("/etc/resolv.conf"),
+		patience: config.StartupTimeout,
+	}
+	if err := k.block.CheckFiles(); err != nil {
 		return plugin.Error(pluginName, err)
 	}
 
 	c.OnStartup(func() error {
-		k.local = localAddrs(c)
-		if err := k.start(); err != nil {
+		if err := k.block.Start(localAddrs(c)); err != nil {
 			return plugin.Error(pluginName, err)
 		}
 		k.waitForObjects()
 		return nil
 	})
-	c.OnShutdown(func() error { k.stop(); return nil })
+	c.OnShutdown(func() error { k.block.Stop(); return nil })
 
 	// A reload that fails throws the new instances away without a word to them. The running one hears of it.
-	c.OnRestart(func() error { begun.forget(); return nil })
-	c.OnRestartFailed(func() error { begun.stop(); return nil })
+	c.OnRestart(func() error { live.RestartBegan(); return nil })
+	c.OnRestartFailed(func() error { live.RestartFailed(); return nil })
 
 	dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {
 		k.Next = next
 		return k
 	})
 	return nil
-}
-
-// checkFiles warns of hosts files that are not there yet, as that may be meant, and refuses those that can't be looked
-// at.
-func (k *keeper) checkFiles() error {
-	if len(k.base.Endpoints) > 1 {
-		log.Warningf("Multiple endpoints have been deprecated, only the first specified endpoint '%s' is used", k.base.Endpoint())
-	}
-	for _, h := range k.base.Hosts {
-		for _, path := range k.paths(h.Files) {
-			if strings.ContainsAny(path, "*?[") {
-				continue
-			}
-			info, err := os.Stat(path)
-			switch {
-			case os.IsNotExist(err):
-				log.Warningf("Hosts file %s does not exist; it will be served when it appears", path)
-			case err != nil:
-				return fmt.Errorf("unable to access hosts file '%s': %v", path, err)
-			case info.IsDir():
-				log.Warningf("Hosts file %s is a directory; write %s to serve the files in it", path, filepath.Join(path, "*"))
-			}
-		}
-	}
-	return nil
-}
-
-// paths returns the paths of a stanza as they are to be opened: relative ones below the root plugin's folder.
-func (k *keeper) paths(written []string) []string {
-	all := make([]string, len(written))
-	for i, p := range written {
-		if !filepath.IsAbs(p) && k.root != "" {
-			p = filepath.Join(k.root, p)
-		}
-		all[i] = p
-	}
-	return all
 }
 
 // waitForObjects holds the start up until there is something to serve, or for startup_timeout.
@@ -132,7 +95,7 @@ func (k *Kubehosts) waitForObjects() {
 	for !k.Ready() {
 		<-tick.C
 		waited := time.Since(started)
-		if waited > k.base.StartupTimeout {
+		if waited > k.patience {
 			log.Warning("starting server with unsynced Kubernetes API")
 			return
 		}

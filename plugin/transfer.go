@@ -6,18 +6,19 @@ import (
 	"github.com/coredns/coredns/plugin/transfer"
 	"github.com/miekg/dns"
 
+	"github.com/kubehosts/kubehosts/plugin/answer"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
 // Transfer implements transfer.Transferer: all records of a zone, out of one State. A serial that is the zone's own gets
 // its SOA record alone, as the whole answer to an IXFR (RFC 1995, section 2).
 func (k *Kubehosts) Transfer(name string, serial uint32) (<-chan []dns.RR, error) {
-	l := k.live.Load()
-	z := l.zoneNamed(name)
+	l := k.block.View()
+	z := zoneNamed(l, name)
 	if z == nil {
 		return nil, transfer.ErrNotAuthoritative
 	}
-	s := l.index.State()
+	s := l.Index.State()
 	ch := make(chan []dns.RR)
 	go func() {
 		defer close(ch)
@@ -27,7 +28,7 @@ func (k *Kubehosts) Transfer(name string, serial uint32) (<-chan []dns.RR, error
 			return
 		}
 		out.nameservers()
-		if z.reverse {
+		if z.Reverse {
 			out.pointers()
 		} else {
 			out.services()
@@ -38,10 +39,10 @@ func (k *Kubehosts) Transfer(name string, serial uint32) (<-chan []dns.RR, error
 }
 
 // zoneNamed returns the zone of that name, nil if it is not one of the zones themselves.
-func (l *live) zoneNamed(name string) *zone {
-	for i := range l.zones {
-		if dns.CanonicalName(name) == l.zones[i].name {
-			return &l.zones[i]
+func zoneNamed(l *answer.View, name string) *answer.Zone {
+	for i := range l.Zones {
+		if dns.CanonicalName(name) == l.Zones[i].Name {
+			return &l.Zones[i]
 		}
 	}
 	return nil
@@ -49,14 +50,14 @@ func (l *live) zoneNamed(name string) *zone {
 
 // zoneWriter sends the records of a zone.
 type zoneWriter struct {
-	l  *live
+	l  *answer.View
 	s  *services.State
-	z  *zone
+	z  *answer.Zone
 	ch chan<- []dns.RR
 }
 
 func (w *zoneWriter) soa() {
-	q := question{name: w.z.name, lower: w.z.name}
+	q := question{name: w.z.Name, lower: w.z.Name}
 	soa := new(dns.SOA)
 	q.fillSOA(soa, w.z, w.l, w.s)
 	w.ch <- []dns.RR{soa}
@@ -65,11 +66,11 @@ func (w *zoneWriter) soa() {
 func (w *zoneWriter) nameservers() {
 	seen := make(map[string]struct{})
 	var addrs []dns.RR
-	for _, ns := range w.l.nameservers(w.s, w.z.name) {
-		addrs = append(addrs, ns.record(w.l.ttl))
+	for _, ns := range nameservers(w.l, w.s, w.z.Name) {
+		addrs = append(addrs, ns.record(w.l.TTL))
 		if first(seen, ns.name) {
 			w.ch <- []dns.RR{&dns.NS{
-				Hdr: dns.RR_Header{Name: w.z.name, Rrtype: dns.TypeNS, Class: dns.ClassINET, Ttl: w.l.ttl},
+				Hdr: dns.RR_Header{Name: w.z.Name, Rrtype: dns.TypeNS, Class: dns.ClassINET, Ttl: w.l.TTL},
 				Ns:  ns.name,
 			}}
 		}
@@ -80,13 +81,13 @@ func (w *zoneWriter) nameservers() {
 }
 
 func (w *zoneWriter) services() {
-	for _, svc := range w.s.Served(&w.l.opts, w.z.imported) {
-		name := svc.Owner() + joinZone(".svc.", w.z.name)
+	for _, svc := range w.s.Served(&w.l.Options, w.z.Imported) {
+		name := svc.Owner() + answer.Under(".svc.", w.z.Name)
 		switch {
 		case svc.ExternalName() != "":
-			w.ch <- []dns.RR{cname(name, svc.ExternalName(), w.l.ttl)}
+			w.ch <- []dns.RR{cname(name, svc.ExternalName(), w.l.TTL)}
 		case svc.Headless():
-			if !w.l.opts.NoEndpoints {
+			if !w.l.Options.NoEndpoints {
 				w.endpoints(svc, name)
 			}
 		default:
@@ -99,7 +100,7 @@ func (w *zoneWriter) services() {
 func (w *zoneWriter) clusterIP(svc services.Service, name string) {
 	var all []dns.RR
 	for a := range svc.Addrs().All {
-		all = append(all, nameserver{name, a}.record(w.l.ttl))
+		all = append(all, nameserver{name, a}.record(w.l.TTL))
 	}
 	for p := svc.Ports(); p.Next(); {
 		if p.Number() == 0 {
@@ -117,14 +118,14 @@ func (w *zoneWriter) clusterIP(svc services.Service, name string) {
 
 // endpoints sends the endpoints of a headless Service.
 func (w *zoneWriter) endpoints(svc services.Service, name string) {
-	for _, sl := range w.s.SlicesOf(svc.Owner(), w.z.imported) {
+	for _, sl := range w.s.SlicesOf(svc.Owner(), w.z.Imported) {
 		addrs := sl.Addrs()
 		weight := srvWeight(max(1, addrs.Len4()+addrs.Len6()))
 		for label, a := range sl.Labels {
 			target := label + "." + name
 			all := []dns.RR{
-				nameserver{name, a}.record(w.l.ttl),
-				nameserver{target, a}.record(w.l.ttl),
+				nameserver{name, a}.record(w.l.TTL),
+				nameserver{target, a}.record(w.l.TTL),
 			}
 			for p := sl.Ports(); p.Next(); {
 				if p.Name() != "" && p.Number() != 0 {
@@ -143,7 +144,7 @@ func portName(p *services.Ports, service string) string {
 
 func (w *zoneWriter) srv(owner, target string, port, weight uint16) dns.RR {
 	return &dns.SRV{
-		Hdr:    dns.RR_Header{Name: owner, Rrtype: dns.TypeSRV, Class: dns.ClassINET, Ttl: w.l.ttl},
+		Hdr:    dns.RR_Header{Name: owner, Rrtype: dns.TypeSRV, Class: dns.ClassINET, Ttl: w.l.TTL},
 		Weight: weight, Port: port, Target: target,
 	}
 }
@@ -153,10 +154,10 @@ func (w *zoneWriter) pointers() {
 	seen := make(map[netip.Addr]struct{})
 	for a := range w.s.Addresses {
 		owner, err := dns.ReverseAddr(a.String())
-		if err != nil || !inZone(owner, w.z.name) || !first(seen, a) {
+		if err != nil || !answer.InZone(owner, w.z.Name) || !first(seen, a) {
 			continue
 		}
-		for _, p := range w.l.pointers(nil, w.s, a) {
+		for _, p := range pointers(w.l, nil, w.s, a) {
 			w.ch <- []dns.RR{&dns.PTR{
 				Hdr: dns.RR_Header{Name: owner, Rrtype: dns.TypePTR, Class: dns.ClassINET, Ttl: p.ttl},
 				Ptr: p.name,

@@ -1,4 +1,6 @@
-package kubehosts
+// Package live keeps the View of a server block current: it follows the ConfigMap, hosts files and the snapshot file, and
+// puts each good stanza in place of the last.
+package live
 
 import (
 	"context"
@@ -7,25 +9,30 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coredns/coredns/plugin"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/kubehosts/kubehosts/plugin/answer"
 	"github.com/kubehosts/kubehosts/plugin/hosts"
 	"github.com/kubehosts/kubehosts/plugin/services"
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// keeper keeps the live stanza of a server block: it opens what the Corefile's stanza names, follows the ConfigMap, and
+var log = clog.NewWithPlugin(stanza.Name)
+
+// Block keeps the View of one server block current: it opens what the Corefile's stanza names, follows the ConfigMap, and
 // puts each good stanza of it in place of the last.
-type keeper struct {
-	k     *Kubehosts
-	base  *stanza.Config // the Corefile's
-	keys  []string       // of the server block
-	block string         // its label in metrics
-	root  string         // of the root plugin
+type Block struct {
+	view  atomic.Pointer[answer.View] // what answers
+	base  *stanza.Config              // the Corefile's
+	keys  []string                    // of the server block
+	block string                      // its label in metrics
+	root  string                      // of the root plugin
 	local []netip.Addr
 
 	mu       sync.Mutex // guards what follows
@@ -37,7 +44,8 @@ type keeper struct {
 	heard    bool               // of the ConfigMap, or that it can't be read
 	followed bool               // the live stanza is one of the ConfigMap
 	refused  string             // what was last said of the ConfigMap, so that it is not said twice
-	serving  *serving           // behind the live stanza
+	config   *stanza.Config     // that the View is made of
+	serving  *serving           // behind the View
 	cancel   context.CancelFunc // gives up the stanza that waits for its objects, if one does
 	stopped  bool
 }
@@ -49,49 +57,60 @@ type serving struct {
 	hosts     map[hostsKey]*hostsFiles
 }
 
-func newKeeper(k *Kubehosts, base *stanza.Config, keys []string, root string) *keeper {
-	return &keeper{k: k, base: base, keys: keys, block: keys[0], root: root, cancel: func() {}}
+// New returns the Block of a server block with these keys, for the Corefile's stanza base. root is the folder that relative
+// paths are taken from, "" for the working directory.
+func New(base *stanza.Config, keys []string, root string) *Block {
+	return &Block{base: base, keys: keys, block: keys[0], root: root, cancel: func() {}}
 }
 
-// begun are the keepers that started since a reload began.
-var begun begunKeepers
+// View returns what the server block answers from at this moment. A query takes it once. It is nil before Start.
+func (k *Block) View() *answer.View { return k.view.Load() }
 
-type begunKeepers struct {
+// RestartBegan takes note that the server reads its Corefile again.
+func RestartBegan() { begun.forget() }
+
+// RestartFailed stops the Blocks that started since RestartBegan: nobody else tells them that their server never will.
+func RestartFailed() { begun.stop() }
+
+// begun are the Blocks that started since a reload began.
+var begun startedBlocks
+
+type startedBlocks struct {
 	mu  sync.Mutex
-	all []*keeper
+	all []*Block
 }
 
-func (b *begunKeepers) add(k *keeper) {
+func (b *startedBlocks) add(k *Block) {
 	b.mu.Lock()
 	b.all = append(b.all, k)
 	b.mu.Unlock()
 }
 
 // keeps reports whether one of them keeps the snapshot file path.
-func (b *begunKeepers) keeps(path string) bool {
+func (b *startedBlocks) keeps(path string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.ContainsFunc(b.all, func(k *keeper) bool { return k.snapshot != nil && k.snapshot.path == path })
+	return slices.ContainsFunc(b.all, func(k *Block) bool { return k.snapshot != nil && k.snapshot.path == path })
 }
 
-func (b *begunKeepers) forget() {
+func (b *startedBlocks) forget() {
 	b.mu.Lock()
 	b.all = nil
 	b.mu.Unlock()
 }
 
-func (b *begunKeepers) stop() {
+func (b *startedBlocks) stop() {
 	b.mu.Lock()
 	all := b.all
 	b.all = nil
 	b.mu.Unlock()
 	for _, k := range all {
-		k.stop()
+		k.Stop()
 	}
 }
 
 // spec says where the objects of the Corefile's stanza come from.
-func (k *keeper) spec() source.Spec {
+func (k *Block) spec() source.Spec {
 	c := k.base
 	return source.Spec{
 		Manifests:   strings.Join(k.paths(c.Manifests), "\n"),
@@ -120,8 +139,9 @@ func selectionOf(c *stanza.Config) source.Selection {
 	}
 }
 
-// start puts the Corefile's stanza in place and begins to follow the ConfigMap.
-func (k *keeper) start() error {
+// Start puts the Corefile's stanza in place and begins to follow the ConfigMap. local are the addresses of this server.
+func (k *Block) Start(local []netip.Addr) error {
+	k.local = local
 	begun.add(k)
 	if len(k.base.Zones) > 0 || k.base.ConfigMap != nil {
 		s, err := source.Open(k.spec())
@@ -153,15 +173,15 @@ func (k *keeper) start() error {
 	return nil
 }
 
-func (k *keeper) namespace() string {
+func (k *Block) namespace() string {
 	if ns := k.base.ConfigMap.Namespace; ns != "" {
 		return ns
 	}
 	return source.InClusterNamespace()
 }
 
-// stop closes all that is open. It may be called twice.
-func (k *keeper) stop() {
+// Stop closes all that is open. It may be called twice. The last View goes on answering.
+func (k *Block) Stop() {
 	k.mu.Lock()
 	if k.stopped {
 		k.mu.Unlock()
@@ -187,8 +207,8 @@ func (k *keeper) stop() {
 	current.end(k)
 }
 
-// settled reports whether the objects were seen and the ConfigMap was asked for, or answers come from a snapshot.
-func (k *keeper) settled() bool {
+// Settled reports whether the objects were seen and the ConfigMap was asked for, or answers come from a snapshot.
+func (k *Block) Settled() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.began.IsZero() {
@@ -200,9 +220,16 @@ func (k *keeper) settled() bool {
 	return k.base.ConfigMap == nil || k.heard
 }
 
+// Refused returns why the ConfigMap is not applied, "" if it is, or if none is followed.
+func (k *Block) Refused() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.refused
+}
+
 // open opens what c serves and what serves now does not have. Objects that the API server has yet to be asked for are
 // those of the snapshot from, which may be nil.
-func (k *keeper) open(c *stanza.Config, from *source.Snapshot) (*serving, error) {
+func (k *Block) open(c *stanza.Config, from *source.Snapshot) (*serving, error) {
 	next := &serving{selection: selectionOf(c), hosts: make(map[hostsKey]*hostsFiles)}
 	if len(c.Zones) > 0 {
 		if old := k.serving; old != nil && old.objects != nil && old.selection == next.selection {
@@ -248,7 +275,7 @@ func (s *serving) close(keep *serving) {
 }
 
 // options says how lines of a hosts option are to be taken: only names of the server block.
-func (k *keeper) options(h *stanza.Hosts) hosts.Options {
+func (k *Block) options(h *stanza.Hosts) hosts.Options {
 	origins := plugin.OriginsFromArgsOrServerBlock(nil, k.keys)
 	if slices.Contains(origins, ".") {
 		origins = nil
@@ -257,12 +284,12 @@ func (k *keeper) options(h *stanza.Hosts) hosts.Options {
 }
 
 // put makes c, with what was opened for it, the live stanza. k.mu is held.
-func (k *keeper) put(c *stanza.Config, next *serving, origin string) error {
-	var entries overlay
+func (k *Block) put(c *stanza.Config, next *serving, origin string) error {
+	var layers []answer.Layer
 	for i := range c.Hosts {
 		h := &c.Hosts[i]
 		if len(h.Files) > 0 {
-			entries = append(entries, layer{tables: next.hosts[keyOf(h)], ttl: h.TTL, passOn: h.FallthroughUnsupported})
+			layers = append(layers, answer.Layer{Tables: next.hosts[keyOf(h)].tables, TTL: h.TTL, PassOn: h.FallthroughUnsupported})
 		}
 		if len(h.Inline) > 0 {
 			table, err := inlineTable(h, k.options(h))
@@ -270,14 +297,15 @@ func (k *keeper) put(c *stanza.Config, next *serving, origin string) error {
 				next.close(k.serving)
 				return err
 			}
-			entries = append(entries, layer{inline: table, ttl: h.TTL, passOn: h.FallthroughUnsupported})
+			layers = append(layers, answer.Layer{Tables: answer.NewTables(table), TTL: h.TTL, PassOn: h.FallthroughUnsupported})
 		}
 	}
 	index := services.NewIndex()
 	if next.objects != nil {
 		index = next.objects.Index()
 	}
-	k.k.live.Store(newLive(c, index, entries, k.local))
+	k.view.Store(newView(c, index, layers, k.local))
+	k.config = c
 	if old := k.serving; old != nil {
 		old.close(next)
 	}
@@ -287,7 +315,7 @@ func (k *keeper) put(c *stanza.Config, next *serving, origin string) error {
 }
 
 // follow takes what became of the ConfigMap. It is called for one change after the other.
-func (k *keeper) follow(e source.ConfigMapEvent) {
+func (k *Block) follow(e source.ConfigMapEvent) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.stopped {
@@ -296,15 +324,15 @@ func (k *keeper) follow(e source.ConfigMapEvent) {
 	if err := k.take(e); err != nil {
 		k.refuse(e, err)
 		k.heard = true
-		if l := *k.k.live.Load(); l.snapshot != 0 { // it is what serves in the ConfigMap's place, not what served once
-			l.snapshot = 0
-			k.k.live.Store(&l)
+		if v := *k.View(); v.Snapshot != 0 { // it is what serves in the ConfigMap's place, not what served once
+			v.Snapshot = 0
+			k.view.Store(&v)
 		}
 	}
 }
 
 // read returns the stanza that e holds, as the Corefile lets it be.
-func (k *keeper) read(e source.ConfigMapEvent) (*stanza.Config, error) {
+func (k *Block) read(e source.ConfigMapEvent) (*stanza.Config, error) {
 	ref := k.base.ConfigMap
 	name := fmt.Sprintf("ConfigMap %s/%s", k.namespace(), ref.Name)
 	switch {
@@ -325,7 +353,7 @@ func (k *keeper) read(e source.ConfigMapEvent) (*stanza.Config, error) {
 }
 
 // take applies the stanza in e, at once if its objects are at hand, else as soon as they are. k.mu is held.
-func (k *keeper) take(e source.ConfigMapEvent) error {
+func (k *Block) take(e source.ConfigMapEvent) error {
 	c, err := k.read(e)
 	if err != nil {
 		return err
@@ -348,8 +376,8 @@ func (k *keeper) take(e source.ConfigMapEvent) error {
 }
 
 // finish puts c, a stanza of the ConfigMap that e told of, in place. k.mu is held.
-func (k *keeper) finish(e source.ConfigMapEvent, c *stanza.Config, next *serving) error {
-	before, hash := k.k.live.Load().config.Hash(), c.Hash()
+func (k *Block) finish(e source.ConfigMapEvent, c *stanza.Config, next *serving) error {
+	before, hash := k.config.Hash(), c.Hash()
 	same := k.followed && hash == before // something else in the ConfigMap changed
 	if !same || k.refused != "" {
 		k.report(e, source.Report{Note: fmt.Sprintf("Stanza %s applied to %s", hash, k.block)})
@@ -368,7 +396,7 @@ func (k *keeper) finish(e source.ConfigMapEvent, c *stanza.Config, next *serving
 	return nil
 }
 
-func (k *keeper) putWhenSynced(ctx context.Context, e source.ConfigMapEvent, c *stanza.Config, next *serving) {
+func (k *Block) putWhenSynced(ctx context.Context, e source.ConfigMapEvent, c *stanza.Config, next *serving) {
 	err := next.objects.Wait(ctx)
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -385,13 +413,13 @@ func (k *keeper) putWhenSynced(ctx context.Context, e source.ConfigMapEvent, c *
 }
 
 // report tells of the ConfigMap in an Event on it.
-func (k *keeper) report(e source.ConfigMapEvent, r source.Report) {
+func (k *Block) report(e source.ConfigMapEvent, r source.Report) {
 	r.Block = k.block
 	k.source.Report(k.namespace(), k.base.ConfigMap.Name, e, r)
 }
 
 // refuse counts that the ConfigMap, of which e told, is not applied, and says why unless that was said last. k.mu is held.
-func (k *keeper) refuse(e source.ConfigMapEvent, err error) {
+func (k *Block) refuse(e source.ConfigMapEvent, err error) {
 	stanzaRejectedNow.WithLabelValues(k.block).Set(1)
 	stanzaRejected.WithLabelValues(k.block).Inc()
 	k.report(e, source.Report{Refused: true, Note: fmt.Sprintf("Stanza of %s not changed, the last good one goes on serving: %v", k.block, err)})
@@ -399,18 +427,18 @@ func (k *keeper) refuse(e source.ConfigMapEvent, err error) {
 		return
 	}
 	k.refused = err.Error()
-	log.Errorf("Stanza of %s not changed, the last good one (%s) goes on serving: %v", k.block, k.k.live.Load().config.Hash(), err)
+	log.Errorf("Stanza of %s not changed, the last good one (%s) goes on serving: %v", k.block, k.config.Hash(), err)
 }
 
-// current knows which keeper the metrics of a server block are about: during a reload there are two.
-var current = keepers{all: make(map[string]*keeper)}
+// current holds the Block that the metrics of each server block are about: during a reload there are two.
+var current = currentBlocks{all: make(map[string]*Block)}
 
-type keepers struct {
+type currentBlocks struct {
 	mu  sync.Mutex
-	all map[string]*keeper
+	all map[string]*Block
 }
 
-func (c *keepers) set(k *keeper, origin, hash string) {
+func (c *currentBlocks) set(k *Block, origin, hash string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.all[k.block] = k
@@ -421,7 +449,7 @@ func (c *keepers) set(k *keeper, origin, hash string) {
 	stanzaRejectedNow.WithLabelValues(k.block)
 }
 
-func (c *keepers) end(k *keeper) {
+func (c *currentBlocks) end(k *Block) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.all[k.block] != k {

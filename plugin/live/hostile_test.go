@@ -1,4 +1,4 @@
-package kubehosts
+package live
 
 import (
 	"fmt"
@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/plugin"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/miekg/dns"
@@ -18,6 +19,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/hostile"
 	"github.com/kubehosts/kubehosts/plugin/hosts"
 	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
 // quietly keeps a test's thousands of complaints out of its output.
@@ -26,18 +28,65 @@ func quietly(t *testing.T) {
 	t.Cleanup(func() { clog.SetOutput(os.Stderr) })
 }
 
+// start starts a Block for a stanza, in the server block key, until the test ends.
+func start(t *testing.T, key, text string) *Block {
+	t.Helper()
+	c := caddy.NewTestController("dns", text)
+	config, err := stanza.Parse(&c.Dispenser, []string{key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := New(config, []string{key}, "")
+	if err := b.Start(nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Stop)
+	return b
+}
+
+// holds reports whether a hosts entry of the live stanza has the name.
+func holds(b *Block, name string) bool {
+	for _, layer := range b.View().Hosts {
+		for _, table := range layer.Tables.All() {
+			if _, ok := table.Lookup(name); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func save(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestReloadThatFails throws away what the failed reload opened.
+func TestReloadThatFails(t *testing.T) {
+	const text = "kubehosts cluster.local {\n manifests ../../build/example/shop.yaml\n}"
+	old := start(t, "dns://.:53", text)
+	RestartBegan()
+	fresh := start(t, "dns://.:53", text)
+	RestartFailed()
+	if !fresh.stopped || old.stopped {
+		t.Errorf("stopped: the new one %v, the old one %v", fresh.stopped, old.stopped)
+	}
+}
+
 // The ConfigMap holds a stanza that is changed in some place: one that is refused changes nothing, and one that is taken
 // reaches no further than the Corefile's.
 func TestHostileStanzas(t *testing.T) {
 	quietly(t)
 	entries := filepath.Join(t.TempDir(), "corp.hosts")
 	save(t, entries, "192.0.2.1 file.example\n")
-	k := serve(t, "dns://.:53", fmt.Sprintf(`kubehosts cluster.local in-addr.arpa {
-		manifests ../build/example/shop.yaml
+	k := start(t, "dns://.:53", fmt.Sprintf(`kubehosts cluster.local in-addr.arpa {
+		manifests ../../build/example/shop.yaml
 		configmap kube-system/coredns
 		hosts %s
 	}`, entries))
-	stanza := fmt.Sprintf(`kubehosts cluster.local in-addr.arpa {
+	written := fmt.Sprintf(`kubehosts cluster.local in-addr.arpa {
 		configmap kube-system/coredns
 		namespaces shop
 		labels tier in (front, back)
@@ -54,15 +103,15 @@ func TestHostileStanzas(t *testing.T) {
 		fallthrough in-addr.arpa
 	}`, entries)
 	good := []string{
-		stanza, "kubehosts {\n\tzonal\n\tmulticluster cluster.local\n\tnoendpoints\n}\n",
-		"(snippet) {\n\tttl 5\n}\nexample.org {\n\twhoami\n}\n.:53 dns://a. {\n\terrors\n" + strings.Replace(stanza, "ttl 9", "import snippet", 1) + "\n\tcache 30\n}\n",
+		written, "kubehosts {\n\tzonal\n\tmulticluster cluster.local\n\tnoendpoints\n}\n",
+		"(snippet) {\n\tttl 5\n}\nexample.org {\n\twhoami\n}\n.:53 dns://a. {\n\terrors\n" + strings.Replace(written, "ttl 9", "import snippet", 1) + "\n\tcache 30\n}\n",
 	}
 	taken, version := 0, 0
 	follow := func(text string) (hash string, refused bool) {
 		version++
 		before := testutil.ToFloat64(stanzaRejected.WithLabelValues(k.block))
 		k.follow(source.ConfigMapEvent{Data: map[string]string{"Corefile": text}, ResourceVersion: fmt.Sprint(version), Found: true})
-		return k.k.live.Load().config.Hash(), testutil.ToFloat64(stanzaRejected.WithLabelValues(k.block)) != before
+		return k.config.Hash(), testutil.ToFloat64(stanzaRejected.WithLabelValues(k.block)) != before
 	}
 	hash, _ := follow(good[0])
 	hostile.Run(t, 500, func(r *rand.Rand) {
@@ -76,24 +125,22 @@ func TestHostileStanzas(t *testing.T) {
 		}
 		hash = now
 		checkReach(t, k, text)
-		if got := short(ask(t, k, "file.example.", dns.TypeA)); got != "192.0.2.1" {
-			t.Errorf("the Corefile's file answers %s: %q", got, text)
+		if !holds(k, "file.example.") {
+			t.Errorf("the entry of the Corefile's file is not served: %q", text)
 		}
-		ask(t, k, "web.shop.svc.cluster.local.", dns.TypeA)
-		ask(t, k, "10.7.96.10.in-addr.arpa.", dns.TypePTR)
 	})
 	if taken == 0 {
 		t.Error("none was taken")
 	}
-	if _, refused := follow(good[0]); refused || short(ask(t, k, "inline.example.", dns.TypeA)) != "192.0.2.3" {
+	if _, refused := follow(good[0]); refused || !holds(k, "inline.example.") {
 		t.Errorf("a good stanza is not served any more: %s", k.refused)
 	}
 }
 
 // checkReach asserts that the live stanza takes nothing from where the Corefile's does not.
-func checkReach(t *testing.T, k *Kubehosts, text string) {
+func checkReach(t *testing.T, k *Block, text string) {
 	t.Helper()
-	c, base := k.k.live.Load().config, k.base
+	c, base := k.config, k.base
 	if c.Endpoint() != base.Endpoint() || c.Kubeconfig != base.Kubeconfig || c.Context != base.Context || c.TLS != base.TLS ||
 		c.Snapshot != base.Snapshot || *c.ConfigMap != *base.ConfigMap || !slices.Equal(c.Manifests, base.Manifests) {
 		t.Errorf("it has other sources than the Corefile: %q", text)
@@ -131,16 +178,16 @@ func TestHostileHostsFiles(t *testing.T) {
 		text := hostile.Text(r, good...)
 		save(t, path, text+"\n192.0.2.9 last.example\n")
 		h.read()
-		for _, f := range *h.files.Load() {
+		for _, table := range h.tables.All() {
 			for _, name := range []string{"still.example.", "last.example."} {
-				if a, _ := f.table.Lookup(name); a.Len4() > 0 {
+				if a, _ := table.Lookup(name); a.Len4() > 0 {
 					seen++
 				}
 			}
 			for _, word := range strings.Fields(text)[:min(50, len(strings.Fields(text)))] {
-				f.table.Lookup(strings.ToLower(dns.Fqdn(word)))
+				table.Lookup(strings.ToLower(dns.Fqdn(word)))
 				if a, err := netip.ParseAddr(word); err == nil {
-					f.table.Names(a)
+					table.Names(a)
 				}
 			}
 		}

@@ -1,4 +1,4 @@
-package kubehosts
+package live
 
 import (
 	"context"
@@ -68,7 +68,7 @@ func (c *fileClaims) give(path string) {
 }
 
 // openSnapshot makes the file that the Corefile's stanza names the snapshot of this server block.
-func (k *keeper) openSnapshot() error {
+func (k *Block) openSnapshot() error {
 	if k.base.Snapshot == "" || k.source == nil {
 		return nil
 	}
@@ -89,7 +89,7 @@ func (k *keeper) openSnapshot() error {
 }
 
 // fromSnapshot returns the snapshot that this server block can start from, and the stanza in it. Both may be nil.
-func (k *keeper) fromSnapshot() (*source.Snapshot, *stanza.Config) {
+func (k *Block) fromSnapshot() (*source.Snapshot, *stanza.Config) {
 	if k.snapshot == nil || k.source.Synced() { // after a reload there is better
 		return nil, nil
 	}
@@ -120,7 +120,7 @@ func (k *keeper) fromSnapshot() (*source.Snapshot, *stanza.Config) {
 }
 
 // begin puts the first stanza in place: that of the snapshot, if there is one, else the Corefile's.
-func (k *keeper) begin() error {
+func (k *Block) begin() error {
 	sn, c := k.fromSnapshot()
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -131,9 +131,9 @@ func (k *keeper) begin() error {
 		}
 		if err == nil {
 			k.beginStale(sn)
-			l := *k.k.live.Load()
-			l.snapshot = written(sn)
-			k.k.live.Store(&l)
+			v := *k.View()
+			v.Snapshot = written(sn)
+			k.view.Store(&v)
 			return nil
 		}
 		log.Warningf("The stanza in snapshot %s can't be applied, the Corefile's serves until the ConfigMap is read: %v", k.snapshot.path, err)
@@ -152,7 +152,7 @@ func (k *keeper) begin() error {
 }
 
 // beginStale takes note that answers come from sn, if they do. k.mu is held.
-func (k *keeper) beginStale(sn *source.Snapshot) {
+func (k *Block) beginStale(sn *source.Snapshot) {
 	if o := k.serving.objects; o != nil && !o.Synced() && o.Index().State().Snapshot() == 0 {
 		log.Warningf("Snapshot %s does not hold what the stanza of %s selects, so nothing is known until the Kubernetes API answers", k.snapshot.path, k.block)
 		return
@@ -164,13 +164,13 @@ func (k *keeper) beginStale(sn *source.Snapshot) {
 func written(sn *source.Snapshot) uint32 { return max(1, uint32(sn.Written().Unix())) } // #nosec G115 -- good until 2106
 
 // stanzaOf is what a snapshot keeps of the ConfigMap that e told of.
-func (k *keeper) stanzaOf(e source.ConfigMapEvent) *source.Stanza {
+func (k *Block) stanzaOf(e source.ConfigMapEvent) *source.Stanza {
 	ref := k.base.ConfigMap
 	return &source.Stanza{Namespace: k.namespace(), Name: ref.Name, Key: ref.Key, Text: e.Data[ref.Key]}
 }
 
 // keep writes the snapshot whenever what it is to hold changed, until ctx ends.
-func (k *keeper) keep(ctx context.Context, s *snapshot) {
+func (k *Block) keep(ctx context.Context, s *snapshot) {
 	source.CleanSnapshot(s.path)
 	tick := time.NewTicker(snapshotLook)
 	defer tick.Stop()
@@ -190,7 +190,7 @@ func (k *keeper) keep(ctx context.Context, s *snapshot) {
 }
 
 // capture returns what there is to be kept, nil if not all of it was read from the API server yet.
-func (k *keeper) capture() *source.Capture {
+func (k *Block) capture() *source.Capture {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.stopped || k.base.ConfigMap != nil && !k.heard {

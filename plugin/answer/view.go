@@ -1,0 +1,122 @@
+// Package answer decides what there is to answer: a View and a question in, an answer out.
+package answer
+
+import (
+	"net/netip"
+	"strings"
+	"sync/atomic"
+
+	"github.com/kubehosts/kubehosts/plugin/hosts"
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+// View is what a server block answers from: a stanza made ready for queries. It never changes; another stanza is another
+// View. The index and the tables of hosts files that it points to move on by themselves.
+type View struct {
+	Zones       []Zone
+	Pointed     string // what PTR targets end in: ".svc." and the first zone that is no reverse zone
+	TTL         uint32 // seconds, of the records of Services, endpoints and pods
+	Options     services.Options
+	Zonal       bool            // names may ask for the endpoints of one topology zone
+	Fallthrough []string        // zones whose names that do not exist go to the next plugin; "." for all
+	Index       *services.Index // empty where no Services are served
+	Hosts       []Layer         // in the order of the stanza's hosts options
+	Local       []netip.Addr    // addresses of this server
+
+	Snapshot uint32 // Unix time at which the snapshot was written that the stanza is out of; 0 if it is out of none
+}
+
+// Layer holds the entries of one hosts option: of its files or of its inline lines.
+type Layer struct {
+	Tables *Tables
+	TTL    uint32 // seconds
+	// PassOn hands questions for other types than A, AAAA and PTR on, to Services or the next plugin, though the name is held.
+	PassOn bool
+}
+
+// Tables is a list of hosts tables that one writer replaces while queries read it. The zero Tables is empty.
+type Tables struct {
+	all atomic.Pointer[[]*hosts.Table]
+}
+
+// NewTables returns Tables that hold all.
+func NewTables(all ...*hosts.Table) *Tables {
+	t := new(Tables)
+	t.Set(all)
+	return t
+}
+
+// Set replaces the list. The caller must not change all afterwards.
+func (t *Tables) Set(all []*hosts.Table) { t.all.Store(&all) }
+
+// All returns the list as it is now. The caller must not change it.
+func (t *Tables) All() []*hosts.Table {
+	if all := t.all.Load(); all != nil {
+		return *all
+	}
+	return nil
+}
+
+// Zone is a zone of Services.
+type Zone struct {
+	Name     string // lower case, fully qualified
+	NS, Mbox string // of its SOA record
+	Reverse  bool
+	Grammar  services.Grammar
+	Imported bool // its Services are ServiceImports
+}
+
+// Under puts prefix, which ends in a dot, before a zone.
+func Under(prefix, zone string) string {
+	if zone == "." {
+		return prefix
+	}
+	return prefix + zone
+}
+
+// ZoneOf returns the longest zone that the lower-case name is in, nil if it is in none.
+func (v *View) ZoneOf(name string) *Zone {
+	var best *Zone
+	for i := range v.Zones {
+		z := &v.Zones[i]
+		if (best == nil || len(z.Name) > len(best.Name)) && InZone(name, z.Name) {
+			best = z
+		}
+	}
+	return best
+}
+
+// FallsThrough reports whether a lower-case name that does not exist goes to the next plugin.
+func (v *View) FallsThrough(name string) bool {
+	for _, zone := range v.Fallthrough {
+		if InZone(name, zone) {
+			return true
+		}
+	}
+	return false
+}
+
+// InZone reports whether name is the zone or below it, both lower case and fully qualified.
+func InZone(name, zone string) bool {
+	if zone == "." {
+		return true
+	}
+	rest, ok := strings.CutSuffix(name, zone)
+	if !ok || rest == "" {
+		return ok
+	}
+	rest, ok = strings.CutSuffix(rest, ".")
+	backslashes := len(rest) - len(strings.TrimRight(rest, `\`))
+	return ok && backslashes%2 == 0 // an escaped dot parts no labels (RFC 1035, section 5.1)
+}
+
+// Below returns what name, which is in z, has before the zone: "" for the zone itself.
+func (z *Zone) Below(name string) string {
+	if len(name) == len(z.Name) {
+		return ""
+	}
+	if z.Name == "." {
+		return name[:len(name)-1]
+	}
+	return name[:len(name)-len(z.Name)-1]
+}
