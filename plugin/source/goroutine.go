@@ -1,0 +1,56 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/coredns/coredns/plugin/metrics/vars"
+)
+
+// The pause before a function that panicked is called again: it doubles with each panic, and starts anew once the function
+// ran for longer than panicForgotten.
+const (
+	panicPause     = time.Second
+	panicPauseMost = 30 * time.Second
+	panicForgotten = 5 * time.Minute
+)
+
+// Go calls f on a goroutine of its own. If f panics, Go logs the panic with its stack, counts it in coredns_panics_total,
+// and calls f again after a pause of 1 s to 30 s, until f returns or ctx ends. So f must be able to start over. what names
+// the goroutine in the log, in a few words: "the watch of services".
+func Go(ctx context.Context, what string, f func(ctx context.Context)) {
+	go restarting(ctx, what, panicPause, f)
+}
+
+func restarting(ctx context.Context, what string, first time.Duration, f func(ctx context.Context)) {
+	for pause := first; ; pause = min(2*pause, panicPauseMost) {
+		start := time.Now()
+		err := Recovered(func() { f(ctx) })
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if time.Since(start) > panicForgotten {
+			pause = first
+		}
+		log.Errorf("%s stopped and starts again in %s: %v", what, pause, err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// Recovered calls f and returns a panic in it as an error that has the stack. It counts the panic in coredns_panics_total.
+func Recovered(f func()) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			vars.Panic.Inc()
+			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	f()
+	return nil
+}
