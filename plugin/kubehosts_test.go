@@ -385,6 +385,31 @@ func TestHostsOnly(t *testing.T) {
 	within(t, "a file of a glob that is gone", "next", get("list.example.", dns.TypeA))
 }
 
+// An exact name hides the wildcards that cover it, in whatever file or option they are.
+func TestExactHidesWildcard(t *testing.T) {
+	dir := t.TempDir()
+	save(t, filepath.Join(dir, "one.hosts"), "192.0.2.10 *.w.example\nfd00::1 *.w.example\n")
+	save(t, filepath.Join(dir, "two.hosts"), "192.0.2.11 a.w.example\n192.0.2.12 *.w.example\n")
+	k := serve(t, "dns://.:53", fmt.Sprintf("kubehosts {\n hosts %s/*.hosts\n hosts {\n fd00::2 b.w.example\n }\n}", dir))
+	for _, tc := range []test.Case{
+		{Qname: "a.w.example.", Qtype: dns.TypeA, Answer: []dns.RR{test.A("a.w.example. 3600 IN A 192.0.2.11")}},
+		{Qname: "a.w.example.", Qtype: dns.TypeAAAA},
+		{Qname: "b.w.example.", Qtype: dns.TypeA},
+		{Qname: "b.w.example.", Qtype: dns.TypeAAAA, Answer: []dns.RR{test.AAAA("b.w.example. 3600 IN AAAA fd00::2")}},
+		{Qname: "c.w.example.", Qtype: dns.TypeA, Answer: []dns.RR{
+			test.A("c.w.example. 3600 IN A 192.0.2.10"), test.A("c.w.example. 3600 IN A 192.0.2.12"),
+		}},
+	} {
+		m := ask(t, k, tc.Qname, tc.Qtype)
+		if m == nil {
+			t.Fatalf("%s: the next plugin was asked", tc.Qname)
+		}
+		if err := test.SortAndCheck(m, tc); err != nil {
+			t.Errorf("%s %s: %v", tc.Qname, dns.TypeToString[tc.Qtype], err)
+		}
+	}
+}
+
 // TestMoreThanAMessageHolds asks for a name with more addresses, and an address with more names, than fit.
 func TestMoreThanAMessageHolds(t *testing.T) {
 	dir := t.TempDir()

@@ -22,12 +22,17 @@ type heldAddresses struct {
 	passOn bool
 }
 
-// lookup collects the addresses of a lower-case name. It reports whether there are any.
+// lookup collects the addresses of a lower-case name. It reports whether there are any. Wildcards count only if no table
+// has the name itself: an exact name hides the wildcards that cover it, in whatever tables they are (RFC 4592).
 func (o overlay) lookup(name string, found *heldAddresses) (held bool) {
+	return o.collect(name, (*hosts.Table).Lookup, found) || o.collect(name, (*hosts.Table).LookupWildcard, found)
+}
+
+func (o overlay) collect(name string, lookup func(*hosts.Table, string) (hosts.Addresses, bool), found *heldAddresses) (held bool) {
 	for i := range o {
 		l := &o[i]
 		for _, t := range l.Tables.All() {
-			a, ok := t.Lookup(name)
+			a, ok := lookup(t, name)
 			switch {
 			case !ok:
 			case !held:

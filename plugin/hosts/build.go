@@ -184,6 +184,7 @@ func (b *builder) table() *Table {
 	b.makeLists()
 	t := b.t
 	b.index(t.names.used)
+	b.makeTree()
 	if b.addrs4 > 0 {
 		b.makeReverse(&t.rev4, 4, b.addrs4)
 	}
@@ -288,8 +289,12 @@ func (b *builder) makeReverse(r *reverse, size, n int) {
 		r.groups = append(r.groups, names)
 		return isGroup | place
 	}
+	var nets []addr128
 	for record, addr := range b.each(size) {
 		b.another()
+		if w := addr128Of(addr); len(nets) == 0 || !w.sameNet(nets[len(nets)-1]) {
+			nets = append(nets, w)
+		}
 		hash := maphash.Bytes(b.t.seed, addr)
 		slot, found := r.seek(s, hash, addr)
 		switch {
@@ -309,6 +314,7 @@ func (b *builder) makeReverse(r *reverse, size, n int) {
 	if r.used < n-n/8 {
 		b.shrink(r, size)
 	}
+	b.makeOrder(r, nets, size)
 }
 
 // fillGroups makes the room for the groups' names and puts them there.

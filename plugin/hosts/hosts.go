@@ -40,6 +40,7 @@ type Table struct {
 	seed  maphash.Seed
 	names index // by name: offsets of records
 	wild  bool  // some record is a wildcard
+	tree  tree  // the names above those of records
 	rev4  reverse
 	rev6  reverse
 
@@ -102,36 +103,40 @@ func (n Names) At(i int) string {
 
 // Lookup returns the addresses of name, which must be lower case, fully
 // qualified and in presentation form, as CoreDNS's request.Request.Name returns
-// it. Where the name has no address of its own in a family, the addresses of
-// the wildcard that covers it take their place in that family. held tells
-// whether there is an address in either family: with it, a question for a type
-// that the name lacks is answered by NODATA. Lookup does not allocate.
-func (t *Table) Lookup(name string) (a Addresses, held bool) {
-	if t == nil {
+// it. ok tells whether the name has an entry of its own; with it, a question
+// for a type that the name lacks is answered by NODATA. Wildcards are of no
+// account: an exact name hides the wildcard that covers it, whatever address
+// families they have (RFC 4592, section 3.3.1). Lookup does not allocate.
+func (t *Table) Lookup(name string) (a Addresses, ok bool) {
+	if t == nil || name == "" || wildcard(name) {
 		return Addresses{}, false
 	}
-	if off, ok := t.find(name); ok {
-		a = t.addresses(off)
+	off, ok := t.find(name)
+	if !ok {
+		return Addresses{}, false
 	}
-	if t.wild && (len(a.v4) == 0 || len(a.v6) == 0) {
-		a = t.addWildcard(a, name)
-	}
-	return a, len(a.v4)+len(a.v6) > 0
+	return t.addresses(off), true
 }
 
-func (t *Table) addWildcard(a Addresses, name string) Addresses {
-	off, ok := t.find(parent(name))
+// LookupWildcard returns the addresses of the wildcard that covers name, whose
+// form is that of Lookup: *.example covers a.example and *.example itself, and
+// neither example nor a.b.example. It is for a name that Lookup finds in no
+// table that serves together with this one. ok tells whether there is such a
+// wildcard. LookupWildcard does not allocate, and costs nothing if the table
+// has no wildcard.
+func (t *Table) LookupWildcard(name string) (a Addresses, ok bool) {
+	if t == nil || !t.wild {
+		return Addresses{}, false
+	}
+	covering := parent(name)
+	if !wildcard(covering) {
+		return Addresses{}, false
+	}
+	off, ok := t.find(covering)
 	if !ok {
-		return a
+		return Addresses{}, false
 	}
-	w := t.addresses(off)
-	if len(a.v4) == 0 {
-		a.v4 = w.v4
-	}
-	if len(a.v6) == 0 {
-		a.v6 = w.v6
-	}
-	return a
+	return t.addresses(off), true
 }
 
 // Names returns the names that the file gives to addr. An IPv4-mapped IPv6

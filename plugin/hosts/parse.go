@@ -317,7 +317,7 @@ func within(zones []string, name []byte) bool {
 
 // escaped tells whether the character after b is escaped: an odd number of
 // backslashes come before it.
-func escaped(b []byte) bool {
+func escaped[T string | []byte](b T) bool {
 	n := 0
 	for n < len(b) && b[len(b)-1-n] == '\\' {
 		n++

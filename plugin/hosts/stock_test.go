@@ -132,6 +132,31 @@ func namesOf(n Names) (out []string) {
 	return out
 }
 
+// answer returns what a stanza with this table alone answers for name.
+func answer(table *Table, name string) (Addresses, bool) {
+	if a, ok := table.Lookup(name); ok {
+		return a, true
+	}
+	return table.LookupWildcard(name)
+}
+
+// wanted returns the addresses that stock has for name, less those that are meant to be missing.
+func wanted(table *Table, h stock.Hosts, name string) (want4, want6 []string) {
+	want4 = stockStrings(h.LookupStaticHostV4(name))
+	want6 = stockStrings(h.LookupStaticHostV6(name))
+	if a, exact := table.Lookup(name); exact {
+		// Stock takes the addresses of the wildcard for a family that the name lacks.
+		w, _ := table.LookupWildcard(name)
+		if a.Len4() == 0 && slices.Equal(want4, strings4(w)) {
+			want4 = nil
+		}
+		if a.Len6() == 0 && slices.Equal(want6, strings6(w)) {
+			want6 = nil
+		}
+	}
+	return want4, want6
+}
+
 // compare asks both for every name and address, and fails where the answers
 // differ by more than duplicates and names that no message can carry.
 func compare(t *testing.T, text string, o Options) *Table {
@@ -146,9 +171,8 @@ func compare(t *testing.T, text string, o Options) *Table {
 		if !askable(name) {
 			continue
 		}
-		want4 := stockStrings(h.LookupStaticHostV4(name))
-		want6 := stockStrings(h.LookupStaticHostV6(name))
-		a, held := table.Lookup(name)
+		want4, want6 := wanted(table, h, name)
+		a, held := answer(table, name)
 		if got := strings4(a); !slices.Equal(got, want4) {
 			t.Errorf("%q has IPv4 addresses %q, stock has %q", name, got, want4)
 		}
@@ -345,7 +369,7 @@ func TestSameAnswerAsStock(t *testing.T) {
 		return rcode, rdata
 	}
 	for _, name := range []string{"a.test.", "b.test.", "c.test.", "x.a.test.", "x.x.a.test.", "x.b.test.", "test."} {
-		a, held := table.Lookup(name)
+		a, held := answer(table, name)
 		rcode, want := ask(name, dns.TypeA)
 		if got := strings4(a); !slices.Equal(got, want) || held != (rcode == dns.RcodeSuccess) {
 			t.Errorf("%s A: %q, held %v; stock says %q, rcode %d", name, got, held, want, rcode)

@@ -51,7 +51,7 @@ func (s *store) name(off uint32) []byte {
 }
 
 // wildcard tells whether a record's name is that of a wildcard.
-func wildcard(name []byte) bool { return name[0] == '.' && len(name) > 1 }
+func wildcard[T string | []byte](name T) bool { return len(name) > 1 && name[0] == '.' }
 
 // addresses returns the addresses of a record.
 func (s *store) addresses(off uint32) Addresses {
@@ -195,8 +195,8 @@ func (x *index) put(slot int, hash uint64, value uint32) {
 	x.used++
 }
 
-// insert puts a value whose key the index does not have.
-func (x *index) insert(hash uint64, value uint32) {
+// insert puts a value whose key the index does not have, and returns its slot.
+func (x *index) insert(hash uint64, value uint32) int {
 	i := x.home(hash)
 	for x.tags[i] != 0 {
 		if i++; i == len(x.tags) {
@@ -204,6 +204,7 @@ func (x *index) insert(hash uint64, value uint32) {
 		}
 	}
 	x.put(i, hash, value)
+	return i
 }
 
 // seek returns the slot of the record with this name, or the free one that is
@@ -225,6 +226,10 @@ func (x *index) seek(s *store, hash uint64, name string) (slot int, found bool) 
 type reverse struct {
 	index
 	groups []uint32
+
+	// order has, by address, one of the values for each network of 16
+	// addresses in which an address has a name.
+	order []uint32
 }
 
 // isGroup marks a value of reverse that is a place in groups.

@@ -238,6 +238,19 @@ var hostsDifferences = []allowed{
 		},
 	},
 	{
+		"an exact name hides the wildcard that covers it",
+		"stock takes the wildcard's addresses for a family that the name lacks (RFC 4592, section 3.3.1)",
+		func(d *difference) bool {
+			other := map[uint16]uint16{dns.TypeA: dns.TypeAAAA, dns.TypeAAAA: dns.TypeA}[d.q.qtype]
+			next, end := dns.NextLabel(d.q.name, 0)
+			if other == 0 || end || !isPositive(d.stock) || !isEmpty(d.ours) || !d.holds(d.q.name, other) {
+				return false
+			}
+			wildcard, _ := d.pair.ask("*."+strings.ToLower(d.q.name[next:]), d.q.qtype)
+			return slices.Equal(rdata(wildcard), rdata(d.stock))
+		},
+	},
+	{
 		"names that fit no message are left out of PTR replies",
 		"stock's reply cannot be packed, or not be read (RFC 1035, section 2.3.4)",
 		func(d *difference) bool {
@@ -265,6 +278,15 @@ var hostsDifferences = []allowed{
 			return d.q.qtype == dns.TypePTR && isPositive(d.stock) && isMark(d.ours) && dns.CountLabel(d.q.name) > 34
 		},
 	},
+}
+
+// rdata returns what the records of the answer section hold, sorted.
+func rdata(r reply) (all []string) {
+	for _, rr := range r.Answer {
+		all = append(all, dns.Field(rr, 1))
+	}
+	slices.Sort(all)
+	return all
 }
 
 // isEmpty reports whether r is NODATA as hosts entries have it: without a SOA record.
