@@ -19,7 +19,7 @@ const (
 
 // Go calls f on a goroutine of its own. If f panics, Go logs the panic with its stack, counts it in coredns_panics_total,
 // and calls f again after a pause of 1 s to 30 s, until f returns or ctx ends. So f must be able to start over. what names
-// the goroutine in the log, in a few words: "the watch of services".
+// the work in the log, in a few words: "the watch of services".
 func Go(ctx context.Context, what string, f func(ctx context.Context)) {
 	go restarting(ctx, what, panicPause, f)
 }
@@ -27,14 +27,13 @@ func Go(ctx context.Context, what string, f func(ctx context.Context)) {
 func restarting(ctx context.Context, what string, first time.Duration, f func(ctx context.Context)) {
 	for pause := first; ; pause = min(2*pause, panicPauseMost) {
 		start := time.Now()
-		err := Recovered(func() { f(ctx) })
-		if err == nil || ctx.Err() != nil {
+		if err := Recovered(what, func() { f(ctx) }); err == nil || ctx.Err() != nil {
 			return
 		}
 		if time.Since(start) > panicForgotten {
 			pause = first
 		}
-		log.Errorf("%s stopped and starts again in %s: %v", what, pause, err)
+		log.Errorf("%s starts again in %s", what, pause)
 		select {
 		case <-ctx.Done():
 			return
@@ -43,12 +42,14 @@ func restarting(ctx context.Context, what string, first time.Duration, f func(ct
 	}
 }
 
-// Recovered calls f and returns a panic in it as an error that has the stack. It counts the panic in coredns_panics_total.
-func Recovered(f func()) (err error) {
+// Recovered calls f. It turns a panic in f into an error, logs it with its stack, and counts it in coredns_panics_total.
+// what is as for Go.
+func Recovered(what string, f func()) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			vars.Panic.Inc()
-			err = fmt.Errorf("panic: %v\n%s", v, debug.Stack())
+			err = fmt.Errorf("panic: %s", Printable(fmt.Sprint(v)))
+			log.Errorf("%s: %v\n%s", what, err, debug.Stack())
 		}
 	}()
 	f()
