@@ -43,7 +43,7 @@ func (k *Kubehosts) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
 	}
 	written := max(state.Snapshot(), l.Snapshot)
-	if m == nil && !state.Synced() && state.Snapshot() == 0 {
+	if m == nil && !state.Known(&l.Options, z.Imported) {
 		m = q.denial(z, l, state, dns.RcodeServerFailure)
 		return write(w, explain(m, r, dns.ExtendedErrorCodeNotReady, "nothing was read from the Kubernetes API yet"))
 	}

@@ -58,7 +58,7 @@ func publish(ctx context.Context, label, value string) {
 	metadata.SetValueFunc(ctx, "kubernetes/"+label, f)
 }
 
-// podAt returns a Pod with the address ip, nil if there is none or pods are not verified.
+// podAt returns the one Pod with the address ip, nil if there is none or more than one, or if pods are not verified.
 func podAt(l *answer.View, ip string) *services.Pod {
 	if l.Options.Pods != services.PodsVerified {
 		return nil
@@ -67,9 +67,5 @@ func podAt(l *answer.View, ip string) *services.Pod {
 	if err != nil {
 		return nil
 	}
-	pods := l.Index.State().PodsWith(a)
-	if len(pods) == 0 {
-		return nil
-	}
-	return pods[0]
+	return l.Index.State().PodWith(a.Unmap())
 }

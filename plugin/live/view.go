@@ -16,7 +16,7 @@ func newView(c *stanza.Config, index *services.Index, hosts []answer.Layer, loca
 	v := &answer.View{
 		TTL: c.TTL,
 		Options: services.Options{
-			Namespaces:         c.Namespaces,
+			Namespaces:         services.NamesOf(c.Namespaces...),
 			Pods:               podModes[c.Pods],
 			NoEndpoints:        c.NoEndpoints,
 			IgnoreEmptyService: c.IgnoreEmptyService,

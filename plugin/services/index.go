@@ -42,9 +42,10 @@ type State struct {
 	shared     trie[key16, []sliceID] // of addresses that several slices have
 	pods       trie[key16, holders[*Pod]]
 	modified   uint32
-	written    uint32 // when the snapshot was written that this is from, 0 for none
+	written    uint32 // when the snapshot was written that restored came from, 0 for none
 	version    uint64
-	synced     bool
+	listed     Kinds // of which all objects were seen
+	restored   Kinds // of which the objects come from a snapshot until they are listed
 }
 
 // sliceID stands for a slice where an address is kept: half the size of a pointer, and nothing for the collector to follow. With
@@ -155,21 +156,25 @@ func (ix *Index) Update(change func(*Tx)) {
 	tx := &Tx{ix: ix, state: &next, owners: &next.owners, slices: ix.slices, changed: new(bool)}
 	change(tx)
 	if *tx.changed {
-		next.modified = serialAt(time.Now(), next.modified)
+		next.modified = Serial(time.Now(), next.modified)
 		next.version = versions.Add(1)
 	}
 	ix.state.Store(&next)
 }
 
-// serialAt is the SOA serial of a change now, after the serial last: the time, or one more where the clock was set back,
-// as whoever transfers a zone takes no serial that is not above its own (RFC 1982).
-func serialAt(now time.Time, last uint32) uint32 {
-	serial := uint32(now.Unix())             // #nosec G115 -- an SOA serial wraps
-	if last != 0 && int32(serial-last) < 0 { // #nosec G115 -- the comparison of RFC 1982, section 3.2
+// Serial returns the SOA serial of a zone that changes now, after the serial last (0 for none): the Unix time, or last + 1
+// if the clock is behind last. Two changes within a second have one serial. A secondary ignores a serial that is not
+// above its own (RFC 1982, section 3.2).
+func Serial(now time.Time, last uint32) uint32 {
+	serial := uint32(now.Unix()) // #nosec G115 -- an SOA serial wraps
+	if last != 0 && SerialBefore(serial, last) {
 		return last + 1
 	}
 	return serial
 }
+
+// SerialBefore reports whether the serial a is older than b (RFC 1982, section 3.2).
+func SerialBefore(a, b uint32) bool { return int32(a-b) < 0 } // #nosec G115 -- the comparison wraps
 
 // Tx is a change to an Index that is being made. It is only good inside Update. Setting an object that is nil does
 // nothing; setting one that equals what is there does nothing either.
@@ -189,13 +194,6 @@ func (tx *Tx) Imported() *Tx {
 	imported.owners, imported.slices, imported.imported = &tx.state.imports, tx.ix.importedSlices, true
 	return &imported
 }
-
-// SetSynced says that everything which is to be served was seen once. Nothing is left of a snapshot then.
-func (tx *Tx) SetSynced() { tx.state.synced, tx.state.written = true, 0 }
-
-// SetSnapshot says that what was set is out of a snapshot, written at that Unix time in seconds, and stands in for what
-// is to be served until SetSynced.
-func (tx *Tx) SetSnapshot(written uint32) { tx.state.written = max(1, written) }
 
 // SetNamespace adds a namespace.
 func (tx *Tx) SetNamespace(name string) {
@@ -553,13 +551,6 @@ func delHolder[T comparable](batch uint64, t *trie[key16, holders[T]], addrs Add
 	}
 }
 
-// Synced reports whether everything which is to be served was seen once.
-func (s *State) Synced() bool { return s.synced }
-
-// Snapshot returns the Unix time, in seconds, at which the snapshot was written that answers come from, in part at least:
-// 0 if they come from none.
-func (s *State) Snapshot() uint32 { return s.written }
-
 // versions counts the changes of all Indexes.
 var versions atomic.Uint64
 
@@ -655,11 +646,12 @@ func (s *State) idsWith(a netip.Addr, one *[1]sliceID) []sliceID {
 	return one[:]
 }
 
-// PodsWith returns the Pods that have the address a.
-func (s *State) PodsWith(a netip.Addr) []*Pod {
+// PodWith returns the Pod that has the address a, nil if there is none or more than one: pods on the host's network share
+// its address, and an answer about any of them would be a guess. It allocates nothing.
+func (s *State) PodWith(a netip.Addr) *Pod {
 	h := s.pods.find(a.As16())
-	if h == nil {
+	if h == nil || len(h.more) > 0 {
 		return nil
 	}
-	return h.all()
+	return h.first
 }

@@ -2,16 +2,30 @@ package services
 
 import (
 	"net/netip"
-	"slices"
 	"strings"
 )
 
 // Options are the parts of a stanza that decide which of a State's objects are answered for.
 type Options struct {
-	Namespaces         []string // none: all
+	Namespaces         Names // nil: all
 	Pods               PodMode
 	NoEndpoints        bool // as if there were no EndpointSlices
 	IgnoreEmptyService bool // a Service with a cluster IP and no ready endpoint does not exist
+}
+
+// Names is a set of names of objects.
+type Names map[string]struct{}
+
+// NamesOf returns the set of all, nil for none.
+func NamesOf(all ...string) Names {
+	if len(all) == 0 {
+		return nil
+	}
+	names := make(Names, len(all))
+	for _, name := range all {
+		names[name] = struct{}{}
+	}
+	return names
 }
 
 // PodMode says which names of pods are answered.
@@ -25,7 +39,11 @@ const (
 )
 
 func (o *Options) serves(namespace string) bool {
-	return len(o.Namespaces) == 0 || slices.Contains(o.Namespaces, namespace)
+	if len(o.Namespaces) == 0 {
+		return true
+	}
+	_, ok := o.Namespaces[namespace]
+	return ok
 }
 
 // Outcome says what a Match is.

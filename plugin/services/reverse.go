@@ -6,50 +6,73 @@ import (
 	"strings"
 )
 
+// The zones of reverse names.
+const (
+	reverse4 = "in-addr.arpa."
+	reverse6 = "ip6.arpa."
+)
+
 // ParseReverse returns the address that a lower-case, fully qualified name in in-addr.arpa. (RFC 1035, section 3.5) or
-// ip6.arpa. (RFC 3596, section 2.5) stands for. ok is false for any other name, and for one that is too short or too
-// long. It allocates nothing.
+// ip6.arpa. (RFC 3596, section 2.5) stands for. ok is false for any other name: one that is too short or too long, and
+// one of an IPv4 address in the form ::ffff:a.b.c.d, whose reverse name is in in-addr.arpa. It allocates nothing.
 func ParseReverse(name string) (a netip.Addr, ok bool) {
-	if rest, ok := strings.CutSuffix(name, ".in-addr.arpa."); ok {
+	p, ok := parseReverse(name)
+	return p.Addr(), ok && p.IsSingleIP() && !p.Addr().Is4In6()
+}
+
+// ParseReversePrefix returns the addresses whose reverse names are below a lower-case, fully qualified name: in-addr.arpa.
+// with up to three octets before it, or ip6.arpa. with up to 31 nibbles. ok is false for any other name. It allocates
+// nothing.
+func ParseReversePrefix(name string) (p netip.Prefix, ok bool) {
+	p, ok = parseReverse(name)
+	return p, ok && !p.IsSingleIP()
+}
+
+// parseReverse returns the prefix that a reverse name spells, from its last label on.
+func parseReverse(name string) (netip.Prefix, bool) {
+	if rest, ok := strings.CutSuffix(name, reverse4); ok {
 		return parseReverse4(rest)
 	}
-	if rest, ok := strings.CutSuffix(name, ".ip6.arpa."); ok {
+	if rest, ok := strings.CutSuffix(name, reverse6); ok {
 		return parseReverse6(rest)
 	}
-	return netip.Addr{}, false
+	return netip.Prefix{}, false
 }
 
-func parseReverse4(rest string) (netip.Addr, bool) {
+// parseReverse4 takes octets apart, each with a dot behind it. The last octet of the address stands first.
+func parseReverse4(rest string) (netip.Prefix, bool) {
 	var ip [4]byte
-	octet, digits, n := 3, 0, 0 // the last octet stands first
-	for i := range len(rest) {
-		c := rest[i]
-		switch {
-		case c >= '0' && c <= '9' && digits < 3 && (digits == 0 || n > 0): // no number begins with a zero but that one
-			n, digits = 10*n+int(c-'0'), digits+1
-		case c == '.' && digits > 0 && n < 256 && octet > 0:
-			ip[octet], octet, digits, n = byte(n), octet-1, 0, 0
-		default:
-			return netip.Addr{}, false
+	octets := 0
+	for ; rest != "" && octets < len(ip); octets++ {
+		i := len(rest) - 1
+		if rest[i] != '.' {
+			return netip.Prefix{}, false
 		}
+		n, scale, digits := 0, 1, 0
+		for i--; i >= 0 && rest[i] != '.'; i-- {
+			if rest[i] < '0' || rest[i] > '9' || digits == 3 {
+				return netip.Prefix{}, false
+			}
+			n, scale, digits = n+int(rest[i]-'0')*scale, scale*10, digits+1
+		}
+		if digits == 0 || n > 255 || digits > 1 && rest[i+1] == '0' { // no number begins with a zero but zero
+			return netip.Prefix{}, false
+		}
+		ip[octets] = byte(n)
+		rest = rest[:i+1]
 	}
-	if octet > 0 || digits == 0 || n > 255 {
-		return netip.Addr{}, false
-	}
-	ip[0] = byte(n)
-	return netip.AddrFrom4(ip), true
+	return netip.PrefixFrom(netip.AddrFrom4(ip), 8*octets), rest == ""
 }
 
-func parseReverse6(rest string) (netip.Addr, bool) {
-	if len(rest) != 63 {
-		return netip.Addr{}, false
-	}
+// parseReverse6 takes nibbles apart, each with a dot behind it. The last nibble of the address stands first.
+func parseReverse6(rest string) (netip.Prefix, bool) {
 	var ip [16]byte
-	for i := range 32 {
-		c := rest[2*i]
-		if i < 31 && rest[2*i+1] != '.' {
-			return netip.Addr{}, false
-		}
+	nibbles := len(rest) / 2
+	if len(rest)%2 != 0 || nibbles > 2*len(ip) {
+		return netip.Prefix{}, false
+	}
+	for i := range nibbles {
+		c := rest[len(rest)-2*i-2]
 		var n byte
 		switch {
 		case c >= '0' && c <= '9':
@@ -57,12 +80,14 @@ func parseReverse6(rest string) (netip.Addr, bool) {
 		case c >= 'a' && c <= 'f':
 			n = c - 'a' + 10
 		default:
-			return netip.Addr{}, false
+			return netip.Prefix{}, false
 		}
-		at := 15 - i/2
-		ip[at] |= n << (4 * (i % 2))
+		if rest[len(rest)-2*i-1] != '.' {
+			return netip.Prefix{}, false
+		}
+		ip[i/2] |= n << (4 * (1 - i%2))
 	}
-	return netip.AddrFrom16(ip).Unmap(), true
+	return netip.PrefixFrom(netip.AddrFrom16(ip), 4*nibbles), true
 }
 
 // Pointer is the name of a Service or of an endpoint that has an address: the target of a PTR record, less the zone.

@@ -48,7 +48,7 @@ func shop() *Index {
 		tx.SetService(NewService(ServiceSpec{Namespace: "nowhere", Name: "web", ClusterIPs: ips("10.96.7.12"), Ports: http80}))
 		tx.SetService(NewService(ServiceSpec{Namespace: "other", Name: "web", ClusterIPs: ips("10.96.7.13"), Ports: http80}))
 		tx.SetPod(NewPod(PodSpec{Namespace: "shop", Name: "p", IPs: ips("10.244.1.5", "fd00:10::5")}))
-		tx.SetSynced()
+		tx.SetListed(AllKinds)
 	})
 	return ix
 }
@@ -150,8 +150,8 @@ func TestLookup(t *testing.T) {
 		{name: "web.shop.svc", o: Options{IgnoreEmptyService: true}, want: "10.96.7.10:80 fd00:96::7:10:80"},
 		{name: "bare.shop.svc", o: Options{IgnoreEmptyService: true}, want: "none"},
 		{name: "docs.shop.svc", o: Options{IgnoreEmptyService: true}, want: "alias www.example.org."},
-		{name: "web.shop.svc", o: Options{Namespaces: []string{"other"}}, want: "none"},
-		{name: "web.other.svc", o: Options{Namespaces: []string{"other"}}, want: "10.96.7.13:80"},
+		{name: "web.shop.svc", o: Options{Namespaces: NamesOf("other")}, want: "none"},
+		{name: "web.other.svc", o: Options{Namespaces: NamesOf("other")}, want: "10.96.7.13:80"},
 		{name: "shop.pod", want: "none"},
 		{name: "shop.pod", o: Options{Pods: PodsInsecure}, want: "empty"},
 		{name: "10-1-2-3.shop.pod", want: "none"},
@@ -244,7 +244,7 @@ func TestPointers(t *testing.T) {
 		{addr: "10.244.1.7", want: []string{"10-244-1-7.db.shop.svc"}},
 		{addr: "fd00:10::", want: []string{"fd00-10--0.db.shop.svc"}},
 		{addr: "10.96.7.12", want: []string{"web.nowhere.svc"}},
-		{addr: "10.96.7.12", o: Options{Namespaces: []string{"shop"}}},
+		{addr: "10.96.7.12", o: Options{Namespaces: NamesOf("shop")}},
 		{addr: "10.244.1.5", o: Options{NoEndpoints: true}},
 		{addr: "192.0.2.1"},
 	} {
@@ -277,11 +277,49 @@ func TestParseReverse(t *testing.T) {
 		"0.1.0.0.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa.":   "fd00:96::7:10",
 		"x.1.0.0.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa.":   "",
 		"1.0.1.0.0.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa.": "",
+		"1.0.0.0.4.4.2.0.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.ip6.arpa.":   "",
+		"10.7.96.10.xin-addr.arpa.":   "",
 		"web.shop.svc.cluster.local.": "",
 	} {
 		a, ok := ParseReverse(name)
 		if ok != (want != "") || ok && a.String() != want {
 			t.Errorf("%s: got %v %v, want %q", name, a, ok, want)
+		}
+	}
+}
+
+func TestParseReversePrefix(t *testing.T) {
+	for name, want := range map[string]string{
+		"in-addr.arpa.":              "0.0.0.0/0",
+		"10.in-addr.arpa.":           "10.0.0.0/8",
+		"96.10.in-addr.arpa.":        "10.96.0.0/16",
+		"7.96.10.in-addr.arpa.":      "10.96.7.0/24",
+		"10.7.96.10.in-addr.arpa.":   "",
+		"1.10.7.96.10.in-addr.arpa.": "",
+		"07.96.10.in-addr.arpa.":     "",
+		"256.10.in-addr.arpa.":       "",
+		"0010.in-addr.arpa.":         "",
+		"x.10.in-addr.arpa.":         "",
+		".10.in-addr.arpa.":          "",
+		".in-addr.arpa.":             "",
+		"96..in-addr.arpa.":          "",
+		"x-in-addr.arpa.":            "",
+		"0/26.2.0.192.in-addr.arpa.": "",
+		"arpa.":                      "",
+		"ip6.arpa.":                  "::/0",
+		"f.ip6.arpa.":                "f000::/4",
+		"0.d.f.ip6.arpa.":            "fd00::/12",
+		"9.0.0.0.0.d.f.ip6.arpa.":    "fd00:90::/28",
+		"g.ip6.arpa.":                "",
+		"df.ip6.arpa.":               "",
+		".f.ip6.arpa.":               "",
+		"1.0.0.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa.":     "fd00:96::7:10/124",
+		"0.1.0.0.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa.":   "",
+		"1.0.1.0.0.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa.": "",
+	} {
+		p, ok := ParseReversePrefix(name)
+		if ok != (want != "") || ok && p.String() != want {
+			t.Errorf("%s: got %v %v, want %q", name, p, ok, want)
 		}
 	}
 }
@@ -603,7 +641,7 @@ func TestSerial(t *testing.T) {
 		{time.Unix(1<<32+5, 0), 1<<32 - 5, 5},
 		{time.Unix(1<<32-5, 0), 5, 6},
 	} {
-		if got := serialAt(tt.now, tt.last); got != tt.want {
+		if got := Serial(tt.now, tt.last); got != tt.want {
 			t.Errorf("after %d, at %v: %d, want %d", tt.last, tt.now, got, tt.want)
 		}
 	}

@@ -272,8 +272,8 @@ func (m *manifests) publish(g *group) {
 		}
 	}
 	g.source.mu.Unlock()
-	for _, f := range feeds {
-		g.markListed(f)
+	for kind, f := range feeds {
+		g.markListed(f, kind)
 	}
 }
 

@@ -52,7 +52,7 @@ func openFiles(t *testing.T, sel Selection, patterns ...string) (*Source, *Objec
 	must(t, err)
 	t.Cleanup(o.Close)
 	must(t, o.Wait(t.Context()))
-	if !o.Synced() || !o.Index().State().Synced() {
+	if !o.Synced() || !o.Index().State().Synced(&services.Options{NoEndpoints: true}, false) {
 		t.Error("manifests that were read are not synced")
 	}
 	return s, o
@@ -246,14 +246,14 @@ status: {podIPs: [{ip: 10.1.0.1}]}
 
 	s, all := openFiles(t, Selection{}, f)
 	st := all.Index().State()
-	if st.Service("default", "web").IsZero() || st.Service("declared", "db").IsZero() || slicesWith(st) != 0 || len(st.PodsWith(pod)) != 0 {
+	if st.Service("default", "web").IsZero() || st.Service("declared", "db").IsZero() || slicesWith(st) != 0 || st.PodWith(pod) != nil {
 		t.Error("want both Services, and no slices or pods")
 	}
 
 	more, err := s.Objects(Selection{Endpoints: true, Pods: true})
 	must(t, err, more.Wait(t.Context()))
 	st = more.Index().State()
-	if more.Index() != all.Index() || slicesWith(st) != 1 || len(st.PodsWith(pod)) != 1 {
+	if more.Index() != all.Index() || slicesWith(st) != 1 || st.PodWith(pod) == nil {
 		t.Error("want the same index, now with slices and pods")
 	}
 	if n := value(objectsHeld.WithLabelValues(kindSlice)); n != 1 {
@@ -261,7 +261,7 @@ status: {podIPs: [{ip: 10.1.0.1}]}
 	}
 	more.Close()
 	st = all.Index().State()
-	if slicesWith(st) != 0 || len(st.PodsWith(pod)) != 0 || st.Service("default", "web").IsZero() {
+	if slicesWith(st) != 0 || st.PodWith(pod) != nil || st.Service("default", "web").IsZero() {
 		t.Error("slices and pods must go with the last who wants them")
 	}
 	if n := value(objectsHeld.WithLabelValues(kindSlice)); n != 0 {

@@ -137,7 +137,7 @@ func TestMulticlusterRefused(t *testing.T) {
 			a.putImport("web", "ClusterSetIP", "10.9.0.1")
 			a.answer("serviceimports", status)
 			o := listed(t, a.open(t), Selection{Endpoints: true, Multicluster: true})
-			if !o.Index().State().Synced() {
+			if s := o.Index().State(); !s.Synced(&services.Options{}, false) || !s.Synced(&services.Options{}, true) {
 				t.Error("the index is not synced")
 			}
 			if got := found(o, "web.default.svc", 0); got != "10.0.0.1" {
@@ -180,7 +180,7 @@ func TestMulticlusterIsWaitedFor(t *testing.T) {
 				defer a.mu.Unlock()
 				return a.seen["watch "+resource] > 1
 			})
-			if o.Synced() || o.Index().State().Synced() {
+			if o.Synced() || o.Index().State().Synced(&services.Options{NoEndpoints: true}, resource == "serviceimports") {
 				t.Errorf("synced without %s", resource)
 			}
 			a.answer(resource, 0)

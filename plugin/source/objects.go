@@ -63,8 +63,7 @@ type group struct {
 	// guarded by source.mu
 	holders int
 	feeds   map[string]*feed // by kind
-	first   []string         // the kinds that the first Selection wanted
-	synced  bool
+	synced  bool             // everything that was wanted at some moment was listed
 
 	mu     sync.Mutex
 	counts map[string]int
@@ -119,11 +118,11 @@ func (s *Source) ObjectsFrom(from *Snapshot, sel Selection) (o *Objects, used bo
 	if g == nil {
 		g = &group{
 			source: s, key: key, ix: services.NewIndex(), objects: objects, namespace: namespaces,
-			feeds: make(map[string]*feed), counts: make(map[string]int), first: o.kinds,
+			feeds: make(map[string]*feed), counts: make(map[string]int),
 		}
 		s.groups[key] = g
 		if used = from.holds(key, o.kinds); used {
-			from.fill(g) // ahead of the feeds, which replace it kind by kind
+			from.fill(g, o.kinds) // ahead of the feeds, which replace it kind by kind
 		}
 	}
 	g.holders++
@@ -218,20 +217,28 @@ func (g *group) release(kinds []string) {
 		delete(g.feeds, kind)
 		if !last { // else queries are answered from ix as it is: a server that ends goes on for the time of its lameduck
 			g.clear(kind)
+			g.ix.Update(func(tx *services.Tx) { tx.SetUnlisted(kindSets[kind]) })
 		}
 	}
 	if last && s.groups[g.key] == g {
 		delete(s.groups, g.key)
 	}
+	g.checkSynced()
 	s.mu.Unlock()
 
-	if last {
-		return
-	}
-	if s.manifests != nil {
+	if !last && s.manifests != nil {
 		s.manifests.publish(g) // it may have been at it, with kinds that were wanted before
 	}
-	g.checkSynced()
+}
+
+// kindSets are the kinds as an index has them.
+var kindSets = map[string]services.Kinds{
+	kindNamespace:     services.KindNamespace,
+	kindService:       services.KindService,
+	kindSlice:         services.KindSlice,
+	kindPod:           services.KindPod,
+	kindServiceImport: services.KindImport,
+	kindImportedSlice: services.KindImportedSlice,
 }
 
 // clear takes the objects of a kind out that nobody wants any more. The Source's mutex is held, so that nobody comes to
@@ -300,7 +307,7 @@ var ofServiceImport, _ = labels.NewRequirement(mcs.LabelServiceName, selection.E
 // run starts the watch that feeds a table of g's index.
 func run[O any, R any](g *group, f *feed, w watched, t table[O, R]) {
 	ctx, cancel := context.WithCancel(context.Background())
-	st := &store[O, R]{table: t, group: g, listed: func() { g.markListed(f) }, passed: make(map[objectName]struct{})}
+	st := &store[O, R]{table: t, group: g, listed: func() { g.markListed(f, t.kind) }, passed: make(map[objectName]struct{})}
 	f.stop = func() {
 		cancel()
 		st.stop()
@@ -323,37 +330,35 @@ func (g *group) markAbsent(f *feed, kind string) {
 		g.setCount(kind, 0)
 	}
 	g.source.mu.Unlock()
-	g.markListed(f)
+	g.markListed(f, kind)
 }
 
-// markListed takes note that f brought everything once, or that there is nothing to wait for.
-func (g *group) markListed(f *feed) {
+// markListed notes that f brought all objects of its kind once, or that there are none to wait for.
+func (g *group) markListed(f *feed, kind string) {
 	g.source.mu.Lock()
-	known := f.done
-	f.done = true
-	g.source.mu.Unlock()
-	if known {
+	defer g.source.mu.Unlock()
+	if f.done {
 		return
+	}
+	f.done = true
+	if g.feeds[kind] == f { // else it was given back meanwhile
+		g.ix.Update(func(tx *services.Tx) { tx.SetListed(kindSets[kind]) })
 	}
 	g.checkSynced()
 	close(f.listed)
 }
 
-// checkSynced makes the index synced once everything was brought that the first Selection wanted and that is wanted
-// still.
+// checkSynced makes the group synced once all its feeds have brought everything. The Source's mutex is held.
 func (g *group) checkSynced() {
-	g.source.mu.Lock()
-	ready := !g.synced && len(g.feeds) > 0
-	for _, kind := range g.first {
-		if f := g.feeds[kind]; f != nil && !f.done {
-			ready = false
+	if len(g.feeds) == 0 {
+		return
+	}
+	for _, f := range g.feeds {
+		if !f.done {
+			return
 		}
 	}
-	g.synced = g.synced || ready
-	g.source.mu.Unlock()
-	if ready {
-		g.ix.Update((*services.Tx).SetSynced)
-	}
+	g.synced = true
 }
 
 // count takes note of n objects more.

@@ -86,24 +86,41 @@ func (h *snapshotHead) key() groupKey {
 	return groupKey{h.Labels, h.NamespaceLabels, sliceParts{podNames: h.PodNames, zones: h.Zones}}
 }
 
-// fill puts what the snapshot holds into the index of g, which nothing feeds yet.
-func (sn *Snapshot) fill(g *group) {
-	written := sn.head.Written.Unix()
+// fill puts the objects of these kinds that the snapshot holds into the index of g, which nothing feeds yet.
+func (sn *Snapshot) fill(g *group, kinds []string) {
 	g.ix.Update(func(tx *services.Tx) {
-		tx.ReplaceNamespaces(sn.namespaces)
-		tx.ReplaceServices(sn.services)
-		tx.ReplaceSlices(sn.slices)
-		tx.ReplacePods(sn.pods)
-		tx.Imported().ReplaceServices(sn.imports)
-		tx.Imported().ReplaceSlices(sn.imported)
-		tx.SetSnapshot(uint32(written)) // #nosec G115 -- good until 2106
+		var restored services.Kinds
+		for _, kind := range kinds {
+			restored |= kindSets[kind]
+			g.setCount(kind, sn.put(tx, kind))
+		}
+		tx.SetSnapshot(uint32(sn.head.Written.Unix()), restored) // #nosec G115 -- good until 2106
 	})
-	for kind, n := range map[string]int{
-		kindNamespace: len(sn.namespaces), kindService: len(sn.services), kindSlice: len(sn.slices), kindPod: len(sn.pods),
-		kindServiceImport: len(sn.imports), kindImportedSlice: len(sn.imported),
-	} {
-		g.setCount(kind, n)
+}
+
+// put makes the snapshot's objects of one kind those of tx, and returns how many there are.
+func (sn *Snapshot) put(tx *services.Tx, kind string) int {
+	switch kind {
+	case kindNamespace:
+		tx.ReplaceNamespaces(sn.namespaces)
+		return len(sn.namespaces)
+	case kindService:
+		tx.ReplaceServices(sn.services)
+		return len(sn.services)
+	case kindSlice:
+		tx.ReplaceSlices(sn.slices)
+		return len(sn.slices)
+	case kindPod:
+		tx.ReplacePods(sn.pods)
+		return len(sn.pods)
+	case kindServiceImport:
+		tx.Imported().ReplaceServices(sn.imports)
+		return len(sn.imports)
+	case kindImportedSlice:
+		tx.Imported().ReplaceSlices(sn.imported)
+		return len(sn.imported)
 	}
+	return 0
 }
 
 // ReadSnapshot reads the snapshot file path, as far as it is one of the API server of s. The error says what is wrong with

@@ -159,10 +159,13 @@ func gzipped(text string) []byte {
 	return b.Bytes()
 }
 
+// allKinds are options whose answers depend on all kinds that a zone may have.
+var allKinds = services.Options{Pods: services.PodsVerified}
+
 // filled is an index with what the snapshot holds.
 func filled(sn *Snapshot) *services.Index {
 	g := &group{ix: services.NewIndex(), counts: make(map[string]int)}
-	sn.fill(g)
+	sn.fill(g, allOf.kinds())
 	for _, kind := range allOf.kinds() {
 		g.setCount(kind, 0)
 	}
@@ -195,8 +198,8 @@ func TestSnapshotRoundTrip(t *testing.T) {
 	if at := ix.State().Snapshot(); at == 0 || time.Since(time.Unix(int64(at), 0)) > time.Minute {
 		t.Errorf("written at %d", at)
 	}
-	if ix.State().Synced() {
-		t.Error("synced by a snapshot")
+	if s := ix.State(); s.Synced(&allKinds, false) || !s.Known(&allKinds, false) || !s.Known(&allKinds, true) {
+		t.Error("a snapshot makes what it holds known, and not synced")
 	}
 	if _, again := lines(t, encoded(t, capture(ix, c.stanza))); !slices.Equal(again, written) {
 		t.Errorf("read and written again it is\n%s", strings.Join(again, "\n"))
@@ -365,8 +368,8 @@ func TestObjectsFromSnapshot(t *testing.T) {
 	must(t, err)
 	t.Cleanup(o.Close)
 	state := o.Index().State()
-	if !used || o.Synced() || state.Synced() || state.Snapshot() == 0 || state.Service("shop", "web").IsZero() {
-		t.Errorf("used %v, synced %v, out of a snapshot %v", used, state.Synced(), state.Snapshot() != 0)
+	if !used || o.Synced() || state.Synced(&allKinds, false) || state.Snapshot() == 0 || state.Service("shop", "web").IsZero() {
+		t.Errorf("used %v, synced %v, out of a snapshot %v", used, state.Synced(&allKinds, false), state.Snapshot() != 0)
 	}
 	if s.Capture(o, nil) != nil {
 		t.Error("a snapshot is made of a snapshot")
@@ -382,7 +385,7 @@ func TestObjectsFromSnapshot(t *testing.T) {
 	a.mu.Unlock()
 	eventually(t, "the API server's objects", o.Synced)
 	state = o.Index().State()
-	if state.Snapshot() != 0 || !state.Synced() || !state.Service("shop", "web").IsZero() || ipOf(o, "web") != "10.96.0.9" {
+	if state.Snapshot() != 0 || !state.Synced(&allKinds, false) || !state.Service("shop", "web").IsZero() || ipOf(o, "web") != "10.96.0.9" {
 		t.Errorf("out of a snapshot %v, the Service of it %v, the new one %s", state.Snapshot() != 0, state.Service("shop", "web"), ipOf(o, "web"))
 	}
 	if _, left := lines(t, encoded(t, capture(o.Index(), nil))); len(left) != 2 {

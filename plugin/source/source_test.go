@@ -19,6 +19,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
 // apiServer speaks as much of the Kubernetes API as a reflector needs, in JSON.
@@ -260,7 +262,7 @@ func TestWatch(t *testing.T) {
 	a.putService("web", "10.0.0.1")
 	a.putSlice("web-1", nil, "10.1.0.1")
 	o := listed(t, a.open(t), Selection{Endpoints: true})
-	if ip := ipOf(o, "web"); ip != "10.0.0.1" || slicesOf(o, "10.1.0.1") != 1 || !o.Index().State().Synced() {
+	if ip := ipOf(o, "web"); ip != "10.0.0.1" || slicesOf(o, "10.1.0.1") != 1 || !o.Index().State().Synced(&services.Options{NoEndpoints: true}, false) {
 		t.Errorf("after the list, web has %q", ip)
 	}
 	if got, want := a.asked(), "map[watch endpointslices:1 watch namespaces:1 watch services:1]"; got != want {
@@ -309,7 +311,12 @@ func TestSharing(t *testing.T) {
 	a.putService("web", "10.0.0.1")
 	a.putSlice("web-1", object{"labels": object{"kubernetes.io/service-name": "web"}}, "10.1.0.2")
 	a.put("pods", "default", "p", nil, object{"status": object{"podIPs": []object{{"ip": "10.1.0.1"}}}})
-	pods := func(o *Objects) int { return len(o.Index().State().PodsWith(netip.MustParseAddr("10.1.0.1"))) }
+	pods := func(o *Objects) (n int) {
+		for range o.Index().State().Pods {
+			n++
+		}
+		return n
+	}
 
 	s, err := Open(Spec{Endpoint: a.URL})
 	must(t, err)
@@ -511,7 +518,7 @@ func TestWaitEnds(t *testing.T) {
 	if err := o.Wait(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	if o.Synced() || o.Index().State().Synced() {
+	if o.Synced() || o.Index().State().Synced(&services.Options{NoEndpoints: true}, false) {
 		t.Error("synced without the Services")
 	}
 	done := make(chan error)
@@ -797,4 +804,28 @@ func TestClientLog(t *testing.T) {
 	}
 	RouteKlog()
 	RouteKlog()
+}
+
+// Two that share an index may want different kinds of objects: each is synced when its own are.
+func TestSharedIndexIsSyncedByKind(t *testing.T) {
+	a := newAPIServer(t)
+	a.answer("endpointslices", http.StatusServiceUnavailable)
+	s := a.open(t)
+	first := listed(t, s, Selection{})
+	second, err := s.Objects(Selection{Endpoints: true})
+	must(t, err)
+	t.Cleanup(second.Close)
+	without, with := services.Options{NoEndpoints: true}, services.Options{}
+	if st := second.Index().State(); first.Index() != second.Index() || !st.Synced(&without, false) || st.Known(&with, false) {
+		t.Error("without a list of EndpointSlices, answers that depend on them are taken for known")
+	}
+	a.answer("endpointslices", 0)
+	must(t, second.Wait(t.Context()))
+	if !second.Index().State().Synced(&with, false) {
+		t.Error("not synced with all EndpointSlices listed")
+	}
+	second.Close()
+	if st := first.Index().State(); st.Known(&with, false) || !st.Synced(&without, false) {
+		t.Error("EndpointSlices that are no longer fed are taken for known")
+	}
 }
