@@ -5,10 +5,10 @@ export GOTOOLCHAIN := go1.27.3
 STATICCHECK = $(GO) tool staticcheck
 SHELL = /bin/bash
 INPUTS = 5000
-CHECKED = ./plugin/... ./build/example ./build/image
+CHECKED = ./plugin/... ./build/example ./build/image ./build/version
 FUZZED = plugin/hosts plugin/services plugin/source plugin/stanza
 
-.PHONY: run build test check unit mutate fuzz kube stock real differential faults soak image e2e-docker lab lab-down sizes e2e tools node bench clean
+.PHONY: run build test check unit mutate fuzz kube stock real vulns differential faults soak image e2e-docker lab lab-down sizes e2e tools node bench clean
 
 # run serves corefile.example and shows what it answers.
 run: build
@@ -17,10 +17,13 @@ run: build
 	trap 'kill $$pid 2>/dev/null' INT TERM EXIT; \
 	./build/example/ask $$pid && wait $$pid
 
-# build makes ./coredns: CoreDNS with every stock plugin, and kubehosts.
+# build makes ./coredns: CoreDNS with every stock plugin, and kubehosts. A folder that is no git checkout has no version.
+VERSION = $(shell git describe --tags --always --dirty 2>/dev/null)
+REVISION = $(shell git rev-parse HEAD 2>/dev/null)
+STAMP = -X github.com/kubehosts/kubehosts/build/version.version=$(VERSION) -X github.com/kubehosts/kubehosts/build/version.commit=$(REVISION)
 build:
 	@echo "building ./coredns (the first time compiles all of CoreDNS: two minutes or three)"
-	@CGO_ENABLED=0 $(GO) build -o coredns ./build
+	@CGO_ENABLED=0 $(GO) build -ldflags='$(STAMP)' -o coredns ./build
 
 # test runs two things at a time where neither needs what the other compiles: 11:29 in place of 12:48, cold on two cores. The
 # tests with the API server run alone, for the times that they print.
@@ -41,7 +44,7 @@ check:
 
 unit:
 	@echo "unit tests, with the race detector"
-	@$(GO) test -race ./plugin/... ./build/image
+	@$(GO) test -race ./plugin/... ./build/image ./build/version
 
 # mutate gives each fuzz target a few seconds on the binaries that unit has compiled, which saves compiling all that a
 # package needs once more with coverage in it. It counts inputs, since a Go fuzzer that is given a time calls the end of it
@@ -78,6 +81,13 @@ real: kube
 	@echo "tests with the real API server"
 	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v . ./cluster
 
+# vulns fails if ./coredns calls a function with a known vulnerability. The database is a Go module, at the version of
+# build/vulns/go.mod, so that this needs no network once it is there.
+vulns: build
+	@echo "known vulnerabilities in ./coredns"
+	@cd build/vulns && $(GO) vet . && $(GO) test . && $(GO) mod download golang.org/x/vulndb && \
+		$(GO) run . "$$($(GO) list -m -f '{{.Dir}}' golang.org/x/vulndb)/data/osv" $(CURDIR)/coredns
+
 # What follows takes a minute each, which is what .ci/run does after `make test`. FULL=1 is the whole of it.
 
 # stock builds CoreDNS as it is released, to compare with.
@@ -106,9 +116,8 @@ soak: kube
 # container engine. ARCHES="amd64 arm64" makes them for both.
 ARCHES = $(shell $(GO) env GOARCH)
 OUT = build/image/out
-VERSION = $(shell git describe --tags --always --dirty)
-STRIPPED = CGO_ENABLED=0 $(GO) build -ldflags='-s -w -X github.com/coredns/coredns/coremain.GitCommit=$(VERSION)'
-PACK = $(OUT)/pack -root $(OUT)/root -version $(VERSION) -revision $(shell git rev-parse HEAD) -created $(shell git log -1 --format=%cI)
+STRIPPED = CGO_ENABLED=0 $(GO) build -ldflags='-s -w $(STAMP)'
+PACK = $(OUT)/pack -root $(OUT)/root -version $(VERSION) -revision $(REVISION) -created $(shell git log -1 --format=%cI)
 image:
 	@echo "building the images for $(ARCHES)"
 	@$(GO) build -o $(OUT)/pack ./build/image

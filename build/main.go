@@ -8,6 +8,7 @@ import (
 	_ "github.com/coredns/coredns/core/plugin" // every stock plugin
 	"github.com/coredns/coredns/coremain"
 
+	"github.com/kubehosts/kubehosts/build/version"
 	_ "github.com/kubehosts/kubehosts/plugin"
 )
 
@@ -17,4 +18,7 @@ func init() {
 	dnsserver.Directives = slices.Insert(dnsserver.Directives, at, "kubehosts")
 }
 
-func main() { coremain.Run() }
+func main() {
+	version.Announce()
+	coremain.Run()
+}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -108,6 +109,21 @@ func TestPlugins(t *testing.T) {
 	}
 	if more := slices.DeleteFunc(got, func(n string) bool { return slices.Contains(want, n) }); len(more) > 0 {
 		t.Errorf("more plugins than stock: %q", more)
+	}
+}
+
+// The binary tells which kubehosts it is, beside which CoreDNS.
+func TestVersion(t *testing.T) {
+	out, err := runOnce(t, "-version")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit := `[0-9a-f]{40}`
+	if exec.Command("git", "rev-parse", "HEAD").Run() != nil { // not a checkout
+		commit = `\(unknown\)`
+	}
+	if want := regexp.MustCompile(`^CoreDNS-1\.15\.0\nkubehosts-\S+, commit ` + commit + `\nlinux/`); !want.MatchString(out) {
+		t.Errorf("-version prints\n%s", out)
 	}
 }
 

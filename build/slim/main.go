@@ -11,6 +11,7 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/coremain"
 
+	"github.com/kubehosts/kubehosts/build/version"
 	_ "github.com/kubehosts/kubehosts/plugin"
 
 	// What kubeadm, AKS, EKS, GKE, k3s, kind and OpenShift write into the Corefile, or leave for `import` to bring.
@@ -57,4 +58,7 @@ func init() {
 	dnsserver.Directives = slices.Insert(dnsserver.Directives, at, "kubehosts")
 }
 
-func main() { coremain.Run() }
+func main() {
+	version.Announce()
+	coremain.Run()
+}

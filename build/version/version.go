@@ -1,0 +1,39 @@
+// Package version makes a CoreDNS report which kubehosts is compiled in.
+package version
+
+import (
+	"cmp"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/coremain"
+)
+
+// The Makefile sets these by -ldflags='-X ...'. Without them they are what the go command has put into the binary.
+var (
+	version string // git describe --tags --always --dirty
+	commit  string // git rev-parse HEAD
+)
+
+// Announce adds a line with the version and the commit of kubehosts to what CoreDNS prints with -version and at its start,
+// and makes the version the label revision of coredns_build_info. It is called before coremain.Run.
+func Announce() {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = new(debug.BuildInfo)
+	}
+	v, c := describe(version, commit, info)
+	caddy.AppVersion += fmt.Sprintf("\nkubehosts-%s, commit %s", v, c)
+	coremain.GitCommit = cmp.Or(coremain.GitCommit, v)
+}
+
+// describe returns the version and the commit, out of the linker's flags where they are set, else out of info.
+func describe(version, commit string, info *debug.BuildInfo) (string, string) {
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			commit = cmp.Or(commit, s.Value)
+		}
+	}
+	return cmp.Or(version, info.Main.Version, "(unknown)"), cmp.Or(commit, "(unknown)")
+}
