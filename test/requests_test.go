@@ -3,11 +3,14 @@ package test
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/kubehosts/kubehosts/test/cluster"
+	rbac "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/yaml"
 )
 
 const (
@@ -60,4 +63,67 @@ func TestRequests(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The Roles grant what kubehosts asks the API server for, with all that it can serve, and nothing else: each verb on each
+// resource is used, by an API server that streams lists or by one that does not.
+func TestRolesGrantWhatIsUsed(t *testing.T) {
+	removeConfigMap(t)
+	t.Cleanup(func() { removeConfigMap(t) })
+	setConfigMap(t, "kubehosts")
+	applyServiceImports(t)
+	granted := map[string]bool{}
+	for _, file := range []string{"rbac.yaml", "pods.yaml", "multicluster.yaml"} {
+		text := cluster.ReadFile(t, "../build/kubernetes/rbac/"+file)
+		api(t).Apply(t, text)
+		for doc := range strings.SplitSeq(text, "\n---\n") {
+			var role rbac.ClusterRole // a Role has the same rules
+			if err := yaml.Unmarshal([]byte(doc), &role); err != nil {
+				t.Fatal(err)
+			}
+			for _, rule := range role.Rules {
+				for _, right := range rightsOf(rule) {
+					granted[right] = true
+				}
+			}
+		}
+	}
+
+	used := map[string]bool{}
+	for i, noStreams := range []bool{false, true} {
+		who := account(t)
+		proxy := api(t).Proxy(t)
+		proxy.NoStreams = noStreams
+		proxy.Start(t)
+		c := cluster.Run(t, coredns(t), fmt.Sprintf(".:PORT {\nbind 127.0.0.1\nready READY\nkubehosts cluster.local clusterset.local {\n"+
+			"kubeconfig %s\nconfigmap kube-system/coredns\npods verified\nmulticluster clusterset.local\nzonal\n}\n}\n",
+			cluster.Kubeconfig(t, proxy.URL, who.Token)))
+		ip := editIP(i + 1)
+		setConfigMap(t, stanza(live(ip))) // which is told of in an Event
+		awaitLive(t, cluster.Dial(t, "udp", c.Addr), ip)
+		cluster.Eventually(t, bound, func() (bool, string) {
+			for _, r := range api(t).Audit(t, who) {
+				used[r.Verb+" "+r.Resource] = true
+				if r.Code == http.StatusForbidden {
+					t.Errorf("%v is forbidden", r)
+				}
+			}
+			return used["create events"], fmt.Sprintf("an Event; it asked for %v", slices.Sorted(maps.Keys(used)))
+		})
+	}
+	if want, got := slices.Sorted(maps.Keys(used)), slices.Sorted(maps.Keys(granted)); !slices.Equal(got, want) {
+		t.Errorf("the Roles grant\n%s\nand this is used\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// rightsOf lists a rule as the audit log tells of requests: VERB RESOURCE.GROUP.
+func rightsOf(rule rbac.PolicyRule) (rights []string) {
+	for _, verb := range rule.Verbs {
+		for _, group := range rule.APIGroups {
+			for _, resource := range rule.Resources {
+				rights = append(rights, strings.TrimSuffix(verb+" "+resource+"."+group, "."))
+			}
+		}
+	}
+	return rights
 }

@@ -127,15 +127,21 @@ ports: [{name: pg, port: 5432, protocol: TCP}]
 endpoints: [{addresses: ["10.246.1.1"], hostname: db-0}]
 `
 
-// Services that are imported from other clusters, in a zone of their own.
-func TestMulticluster(t *testing.T) {
-	objects(t, shop)
-	objects(t, cluster.ReadFile(t, "../build/kubernetes/rbac/multicluster.yaml"))
+// applyServiceImports waits until the API server serves ServiceImports.
+func applyServiceImports(t *testing.T) {
+	t.Helper()
 	api(t).Apply(t, serviceImports)
 	cluster.Eventually(t, bound, func() (bool, string) {
 		_, err := api(t).Client.RESTClient().Get().AbsPath("/apis/multicluster.x-k8s.io/v1alpha1/serviceimports").DoRaw(context.Background())
 		return err == nil, "the resource to be served"
 	})
+}
+
+// Services that are imported from other clusters, in a zone of their own.
+func TestMulticluster(t *testing.T) {
+	objects(t, shop)
+	objects(t, cluster.ReadFile(t, "../build/kubernetes/rbac/multicluster.yaml"))
+	applyServiceImports(t)
 	objects(t, imports)
 	p := runCorefile(t, strings.NewReplacer("cluster.local in-addr", "cluster.local clusterset.local in-addr",
 		"OPTIONS", "multicluster clusterset.local").Replace(pairCorefile))

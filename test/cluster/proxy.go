@@ -30,6 +30,7 @@ type Proxy struct {
 	URL         string           // https://127.0.0.1:PORT, the same after a stop and a start; over http client-go would send no token
 	Certificate *tls.Certificate // for Start; nil for one that nobody signed
 	Delay       time.Duration    // that an answer is kept back for, for Start
+	NoStreams   bool             // lists are refused as a stream (KEP-3157), as by an API server that cannot do that; for Start
 
 	addr    string
 	handler http.Handler
@@ -83,8 +84,15 @@ func (p *Proxy) Start(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler, delay := p.handler, p.Delay
+	handler, delay, noStreams := p.handler, p.Delay, p.NoStreams
 	p.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if noStreams && r.URL.Query().Get("sendInitialEvents") == "true" {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			io.WriteString(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Invalid","code":422,
+				"message":"sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"}`)
+			return
+		}
 		select {
 		case <-time.After(delay):
 			handler.ServeHTTP(w, r)
