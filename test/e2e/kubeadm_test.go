@@ -113,7 +113,7 @@ func (m *move) testStanza(t *testing.T) {
 	shipped := filepath.Join(m.folder, "build/kubernetes/kubeadm")
 	want := cluster.ReadFile(t, shipped+"/Corefile")
 	m.typed(t, "kubectl -n kube-system get configmap coredns")
-	m.typed(t, "sed 's|")
+	m.typed(t, "awk '")
 	m.typed(t, "diff Corefile.before")
 	if got := cluster.ReadFile(t, shipped+"/Corefile"); got != want {
 		t.Errorf("the Corefile made of kubeadm's:\n%s\nthe one of the overlay:\n%s", got, want)
