@@ -345,7 +345,7 @@ func (k *Block) read(e source.ConfigMapEvent) (*stanza.Config, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s has no key %s", name, ref.Key)
 	}
-	written, err := stanza.ParseText(fmt.Sprintf("%s key %s", name, ref.Key), text, k.keys)
+	written, err := stanza.ParseText(fmt.Sprintf("%s key %s", name, ref.Key), text, k.keys, "")
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,8 @@ type corefile struct {
 type serverBlock struct {
 	at     caddyfile.Token
 	keys   []string
-	bare   bool // not a server block at all, but a stanza that stands alone
+	view   string // the name that its view plugin gives it
+	bare   bool   // not a server block at all, but a stanza that stands alone
 	stanza []caddyfile.Token
 }
 
@@ -247,14 +248,14 @@ func (f *corefile) readDirectives(b *serverBlock, braced bool) error {
 	}
 }
 
-// readDirective reads one directive, from its name t to the end of its line or of its block, and keeps it if it is
-// ours.
+// readDirective reads one directive, from its name t to the end of its line or of its block. It keeps the directive if it
+// is ours, and the first argument of view.
 func (f *corefile) readDirective(b *serverBlock, t caddyfile.Token) error {
 	name, err := f.expand(t)
 	if err != nil {
 		return err
 	}
-	ours := name.Text == Name
+	ours, view := name.Text == Name, name.Text == "view"
 	if b.bare && !ours {
 		return errAt(t, "unexpected '%s': a bare %s stanza stands alone", t.Text, Name)
 	}
@@ -291,11 +292,16 @@ func (f *corefile) readDirective(b *serverBlock, t caddyfile.Token) error {
 			}
 			continue
 		}
-		if ours {
+		if ours || view {
 			if t, err = f.expand(t); err != nil {
 				return err
 			}
+		}
+		switch {
+		case ours:
 			b.stanza = append(b.stanza, t)
+		case view && depth == 0:
+			b.view, view = t.Text, false
 		}
 		f.take(t)
 	}

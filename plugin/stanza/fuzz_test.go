@@ -24,7 +24,7 @@ func FuzzParseText(f *testing.F) {
 
 	f.Fuzz(func(t *testing.T, text string) {
 		start := time.Now()
-		c, err := ParseText("T", text, keys)
+		c, err := ParseText("T", text, keys, "")
 		if took := time.Since(start); took > 30*time.Second {
 			t.Fatalf("took %v", took)
 		}
@@ -34,7 +34,7 @@ func FuzzParseText(f *testing.F) {
 			}
 			return
 		}
-		again, err := ParseText("T", text, keys)
+		again, err := ParseText("T", text, keys, "")
 		if err != nil || again.Hash() != c.Hash() {
 			t.Fatalf("read again: %v", err)
 		}
@@ -42,7 +42,7 @@ func FuzzParseText(f *testing.F) {
 			t.Fatalf("over itself: %v", err)
 		}
 		if anew, ok := render(c); ok {
-			if r, err := ParseText("T", anew, keys); err != nil || r.Hash() != c.Hash() {
+			if r, err := ParseText("T", anew, keys, ""); err != nil || r.Hash() != c.Hash() {
 				t.Fatalf("written anew as %q: %v", anew, err)
 			}
 		}

@@ -26,7 +26,7 @@ const baseStanza = `kubehosts cluster.local 10.0.0.0/8 {
 func overText(t *testing.T, text string) (*Config, error) {
 	t.Helper()
 	keys := []string{"dns://.:53"}
-	c, err := ParseText(textName, text, keys)
+	c, err := ParseText(textName, text, keys, "")
 	if err != nil {
 		t.Fatalf("ParseText(%q): %v", text, err)
 	}
@@ -110,7 +110,7 @@ func TestOverZones(t *testing.T) {
 		{"kubehosts .", "kubehosts a", []string{"a."}, ""},
 	} {
 		keys := []string{"dns://.:53"}
-		c, err := ParseText(textName, tt.text, keys)
+		c, err := ParseText(textName, tt.text, keys, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,7 +157,7 @@ func TestOverOfTheSameStanza(t *testing.T) {
 func TestOverChangesNeither(t *testing.T) {
 	keys := []string{"dns://.:53"}
 	base := mustParse(t, baseStanza, keys...)
-	c, err := ParseText(textName, "kubehosts {\nhosts /a\n}", keys)
+	c, err := ParseText(textName, "kubehosts {\nhosts /a\n}", keys, "")
 	if err != nil {
 		t.Fatal(err)
 	}

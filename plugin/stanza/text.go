@@ -10,9 +10,10 @@ import (
 	"github.com/coredns/coredns/plugin/pkg/transport"
 )
 
-// ParseText reads the stanza out of the text of a ConfigMap's key. The text is either a whole Corefile, in which the
-// stanza of the server block with the same keys is found, or a bare stanza: its first word, snippets aside, is
-// kubehosts. keys are those of the running server block; name is what errors call the text, as in "NAME:LINE - ...".
+// ParseText reads the stanza out of the text of a ConfigMap's key. The text is either a whole Corefile, in which ParseText
+// finds the stanza of the server block with the same keys and the same view, or a bare stanza: its first word, snippets
+// aside, is kubehosts. keys are those of the running server block, and view is the name that its view plugin gives it, ""
+// without that plugin. name is what errors call the text, as in "NAME:LINE - ...".
 //
 // Keys are compared as the server sees them, in any order. A key without a port has the default port, which is 53
 // unless CoreDNS was started with -dns.port; as that is not known here, such a key also fits the port of the running
@@ -22,21 +23,21 @@ import (
 // files is passed over outside the stanza and an error inside it. Nonsense in other server blocks and other plugins'
 // stanzas is none of this stanza's business, as long as braces balance and imports have an argument. A text may be
 // 1 MiB long, as a ConfigMap may.
-func ParseText(name, text string, keys []string) (*Config, error) {
+func ParseText(name, text string, keys []string, view string) (*Config, error) {
 	blocks, err := readCorefile(name, text)
 	if err != nil {
 		return nil, err
 	}
-	b, err := pick(blocks, name, keys)
+	b, err := pick(blocks, name, keys, view)
 	if err != nil {
 		return nil, err
 	}
 	return parseTokens(b.stanza, keys, b.bare)
 }
 
-// pick returns the server block that has the keys and a stanza. Several may have the keys, kept apart by the view
-// plugin.
-func pick(blocks []serverBlock, name string, keys []string) (serverBlock, error) {
+// pick returns the server block that has the keys, the view and a stanza. A server block of another view is for other
+// clients, so its stanza is never taken, even if it is the only one that has the keys.
+func pick(blocks []serverBlock, name string, keys []string, view string) (serverBlock, error) {
 	if len(blocks) == 1 && blocks[0].bare {
 		return blocks[0], nil
 	}
@@ -45,15 +46,23 @@ func pick(blocks []serverBlock, name string, keys []string) (serverBlock, error)
 		return serverBlock{}, errAt(caddyfile.Token{File: name, Line: 1}, "no server block with the keys of the running one, '%s'; there are: %s",
 			strings.Join(keys, " "), list(blocks))
 	}
-	found := slices.DeleteFunc(slices.Clone(same), func(b serverBlock) bool { return b.stanza == nil })
+	running := "'" + strings.Join(keys, " ") + "'"
+	if view != "" {
+		running += " with view '" + view + "'"
+	}
+	ofView := slices.DeleteFunc(slices.Clone(same), func(b serverBlock) bool { return b.view != view })
+	if len(ofView) == 0 {
+		return serverBlock{}, errAt(same[0].at, "no server block %s; there are: %s", running, list(same))
+	}
+	found := slices.DeleteFunc(slices.Clone(ofView), func(b serverBlock) bool { return b.stanza == nil })
 	switch len(found) {
 	case 0:
-		return serverBlock{}, errAt(same[0].at, "the server block '%s' has no %s stanza", strings.Join(keys, " "), Name)
+		return serverBlock{}, errAt(ofView[0].at, "the server block %s has no %s stanza", running, Name)
 	case 1:
 		return found[0], nil
 	}
-	return serverBlock{}, errAt(found[1].stanza[0], "a second server block '%s' with a %s stanza: the first is on line %d, and which one is running cannot be told",
-		strings.Join(keys, " "), Name, found[0].stanza[0].Line)
+	return serverBlock{}, errAt(found[1].stanza[0], "a second server block %s with a %s stanza: the first is on line %d, and nothing tells which one is running; give each a view name of its own",
+		running, Name, found[0].stanza[0].Line)
 }
 
 // list names server blocks for an error.
@@ -61,7 +70,11 @@ func list(blocks []serverBlock) string {
 	const most = 10
 	var s []string
 	for _, b := range blocks[:min(len(blocks), most)] {
-		s = append(s, fmt.Sprintf("'%s' (line %d)", clip(strings.Join(b.keys, " "), 80), b.at.Line))
+		view := ""
+		if b.view != "" {
+			view = " with view '" + clip(b.view, 80) + "'"
+		}
+		s = append(s, fmt.Sprintf("'%s'%s (line %d)", clip(strings.Join(b.keys, " "), 80), view, b.at.Line))
 	}
 	if len(blocks) > most {
 		s = append(s, fmt.Sprintf("%d more", len(blocks)-most))

@@ -55,7 +55,7 @@ func TestParseText(t *testing.T) {
 		{"environment in a key", "{$STANZA_KEY} {\nkubehosts a {\nttl 7\n}\n}", []string{"dns://example.org.:1053"}, 7},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c, err := ParseText(textName, tt.text, tt.keys)
+			c, err := ParseText(textName, tt.text, tt.keys, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -112,7 +112,7 @@ func TestParseTextErrors(t *testing.T) {
 		{"long error", ". {\nkubehosts {\n" + strings.Repeat("é", 1<<18) + "\n}\n}", ":3", "unknown property"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := ParseText(textName, tt.text, []string{"dns://.:53"})
+			_, err := ParseText(textName, tt.text, []string{"dns://.:53"}, "")
 			wantError(t, err, textName+tt.where+" - ", tt.want)
 			if len(err.Error()) > 2*maxErrorText {
 				t.Errorf("an error of %d bytes", len(err.Error()))
@@ -121,8 +121,50 @@ func TestParseTextErrors(t *testing.T) {
 	}
 }
 
+// TestParseTextViews reads the stanzas of server blocks that have the same keys and differ by their view.
+func TestParseTextViews(t *testing.T) {
+	t.Setenv("STANZA_VIEW", "env")
+	const (
+		views = "(v) {\nview snippet {\nexpr true\n}\n}\n" +
+			". {\nview internal {\nexpr incidr(client_ip(), '10.0.0.0/8')\n}\nkubehosts a {\nttl 1\n}\n}\n" +
+			". {\nkubehosts a {\nttl 2\n}\nview \"with space\" {\nexpr true\n}\n}\n" +
+			". {\nimport v\nkubehosts a {\nttl 3\n}\n}\n" +
+			". {\nview {$STANZA_VIEW} {\nexpr true\n}\nkubehosts a {\nttl 4\n}\n}\n" +
+			". {\nview bare {\nexpr true\n}\n}\n" +
+			". {\nkubehosts a {\nttl 5\n}\n}\n"
+		twice = ". {\nview x {\n}\nkubehosts\n}\n. {\nview x {\n}\nkubehosts\n}\n"
+	)
+	for _, tt := range []struct {
+		text, view string
+		ttl        uint32
+		where, err string
+	}{
+		{views, "internal", 1, "", ""},
+		{views, "with space", 2, "", ""},
+		{views, "snippet", 3, "", ""},
+		{views, "env", 4, "", ""},
+		{views, "", 5, "", ""},
+		{views, "bare", 0, ":36", "the server block 'dns://.:53' with view 'bare' has no kubehosts stanza"},
+		{views, "other", 0, ":6", "no server block 'dns://.:53' with view 'other'; there are: '.' with view 'internal' (line 6), '.' with view 'with space' (line 14)"},
+		{twice, "x", 0, ":9", "a second server block 'dns://.:53' with view 'x' with a kubehosts stanza: the first is on line 4, and nothing tells which one is running"},
+		{twice, "", 0, ":1", "no server block 'dns://.:53'; there are"},
+		{". {\nkubehosts\n}", "x", 0, ":1", "no server block 'dns://.:53' with view 'x'; there are: '.' (line 1)"},
+		{". {\nview\nkubehosts {\nttl 6\n}\n}", "", 6, "", ""},
+		{"kubehosts {\nttl 7\n}", "x", 7, "", ""}, // a bare stanza is for whoever follows it
+	} {
+		c, err := ParseText(textName, tt.text, []string{"dns://.:53"}, tt.view)
+		if tt.err != "" {
+			wantError(t, err, textName+tt.where+" - ", tt.err)
+			continue
+		}
+		if err != nil || c.TTL != tt.ttl {
+			t.Errorf("view %q: %v, %v, want ttl %d", tt.view, c, err, tt.ttl)
+		}
+	}
+}
+
 func TestParseTextBareWithoutZones(t *testing.T) {
-	c, err := ParseText(textName, "kubehosts { ttl 7 }", []string{"dns://10.in-addr.arpa.:53"})
+	c, err := ParseText(textName, "kubehosts { ttl 7 }", []string{"dns://10.in-addr.arpa.:53"}, "")
 	if err != nil || c.Zones != nil || c.ZonesWritten {
 		t.Errorf("Zones %q, written %v, error %v, want none until Over", c.Zones, c.ZonesWritten, err)
 	}
@@ -135,7 +177,7 @@ func TestParseTextOpensNoFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, pattern := range []string{file, filepath.Join(filepath.Dir(file), "*")} {
-		c, err := ParseText(textName, ". {\nimport "+pattern+"\nkubehosts a\n}", []string{"dns://.:53"})
+		c, err := ParseText(textName, ". {\nimport "+pattern+"\nkubehosts a\n}", []string{"dns://.:53"}, "")
 		if err != nil || c.TTL != DefaultTTL || !slices.Equal(c.Zones, []string{"a."}) {
 			t.Errorf("%+v, %v: the file was read", c, err)
 		}
