@@ -503,7 +503,7 @@ func (q *question) fillSOA(soa *dns.SOA, z *answer.Zone, l *answer.View, s *serv
 	}
 	*soa = dns.SOA{
 		Hdr: dns.RR_Header{Name: spelled, Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: min(l.TTL, 300)},
-		Ns:  ns, Mbox: mbox, Serial: s.Modified(),
+		Ns:  ns, Mbox: mbox, Serial: l.SerialOf(s),
 		Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: l.TTL,
 	}
 }

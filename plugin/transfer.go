@@ -24,7 +24,7 @@ func (k *Kubehosts) Transfer(name string, serial uint32) (<-chan []dns.RR, error
 		defer close(ch)
 		out := zoneWriter{l: l, s: s, z: z, ch: ch}
 		out.soa()
-		if serial != 0 && serial == s.Modified() {
+		if serial != 0 && serial == l.SerialOf(s) {
 			return
 		}
 		out.nameservers()

@@ -23,6 +23,10 @@ type View struct {
 	Hosts       []Layer         // in the order of the stanza's hosts options
 	Local       []netip.Addr    // addresses of this server
 
+	// Serial is the least SOA serial of the zones: a View gets one that is later than what the View before it gave out. 0 is
+	// that of the first View.
+	Serial uint32
+
 	Snapshot uint32 // Unix time at which the snapshot was written that the stanza is out of; 0 if it is out of none
 }
 
@@ -64,6 +68,17 @@ type Zone struct {
 	Reverse  bool
 	Grammar  services.Grammar
 	Imported bool // its Services are ServiceImports
+}
+
+// SerialOf returns the SOA serial of the zones as s, a State of the View's Index, holds them: that of the last change of s,
+// or Serial if that is later (RFC 1982, section 3.2). So the serial rises when a stanza changes what the zones hold, and
+// does not fall when it brings another Index.
+func (v *View) SerialOf(s *services.State) uint32 {
+	serial := s.Modified()
+	if serial == 0 || v.Serial != 0 && int32(v.Serial-serial) > 0 { // #nosec G115 -- serial number arithmetic
+		return v.Serial
+	}
+	return serial
 }
 
 // Under puts prefix, which ends in a dot, before a zone.
