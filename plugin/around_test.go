@@ -106,20 +106,31 @@ func TestTransfer(t *testing.T) {
 	}
 	body = slices.DeleteFunc(body, func(line string) bool { return strings.Contains(line, "cart.") })
 	want := []string{
-		"_http._tcp.web.shop.svc.cluster.local. 30 IN SRV 0 100 80 web.shop.svc.cluster.local.",
+		"10-244-1-9.web.shop.svc.cluster.local. 30 IN A 10.244.1.9",
+		"10-244-1-9.web.shop.svc.cluster.local. 30 IN SRV 0 100 8080 10-244-1-9.web.shop.svc.cluster.local.",
+		"_http._tcp.web.shop.svc.cluster.local. 30 IN A 10.96.7.10",
+		"_http._tcp.web.shop.svc.cluster.local. 30 IN AAAA fd00:96::7:10",
+		"_http._tcp.web.shop.svc.cluster.local. 30 IN SRV 0 50 80 web.shop.svc.cluster.local.",
+		"_pg._tcp.db.shop.svc.cluster.local. 30 IN A 10.244.1.5",
+		"_pg._tcp.db.shop.svc.cluster.local. 30 IN A 10.244.1.6",
 		"_pg._tcp.db.shop.svc.cluster.local. 30 IN SRV 0 50 5432 db-0.db.shop.svc.cluster.local.",
 		"_pg._tcp.db.shop.svc.cluster.local. 30 IN SRV 0 50 5432 db-1.db.shop.svc.cluster.local.",
 		"cluster.local. 30 IN NS ns.dns.cluster.local.",
 		"db-0.db.shop.svc.cluster.local. 30 IN A 10.244.1.5",
+		"db-0.db.shop.svc.cluster.local. 30 IN SRV 0 100 5432 db-0.db.shop.svc.cluster.local.",
 		"db-1.db.shop.svc.cluster.local. 30 IN A 10.244.1.6",
+		"db-1.db.shop.svc.cluster.local. 30 IN SRV 0 100 5432 db-1.db.shop.svc.cluster.local.",
 		"db.shop.svc.cluster.local. 30 IN A 10.244.1.5",
 		"db.shop.svc.cluster.local. 30 IN A 10.244.1.6",
+		"db.shop.svc.cluster.local. 30 IN SRV 0 50 5432 db-0.db.shop.svc.cluster.local.",
+		"db.shop.svc.cluster.local. 30 IN SRV 0 50 5432 db-1.db.shop.svc.cluster.local.",
+		"dns-version.cluster.local. 28800 IN TXT \"1.1.0\"",
 		"docs.shop.svc.cluster.local. 30 IN CNAME www.example.org.",
 		"ns.dns.cluster.local. 30 IN A 192.0.2.53",
 		"ns.dns.cluster.local. 30 IN AAAA 2001:db8::53",
 		"web.shop.svc.cluster.local. 30 IN A 10.96.7.10",
 		"web.shop.svc.cluster.local. 30 IN AAAA fd00:96::7:10",
-		"web.shop.svc.cluster.local. 30 IN SRV 0 100 80 web.shop.svc.cluster.local.",
+		"web.shop.svc.cluster.local. 30 IN SRV 0 50 80 web.shop.svc.cluster.local.",
 	}
 	if !slices.Equal(body, want) {
 		t.Errorf("got:\n%s\nwant:\n%s", strings.Join(body, "\n"), strings.Join(want, "\n"))

@@ -12,12 +12,12 @@ import (
 // domains of this machine's resolv.conf behind. It is nil, for no search, unless pods are verified and one has the
 // address that asks.
 func (k *Kubehosts) AutoPath(state request.Request) []string {
-	l := k.block.View()
-	z := l.ZoneOf(state.Name())
+	v := k.block.View()
+	z := v.ZoneOf(state.Name())
 	if z == nil {
 		return nil
 	}
-	pod := podAt(l, state.IP())
+	pod := podAt(v, state.IP())
 	if pod == nil {
 		return nil
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/kubehosts/kubehosts/plugin/answer"
 	"github.com/kubehosts/kubehosts/plugin/hosts"
 	"github.com/kubehosts/kubehosts/plugin/live"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
@@ -188,7 +189,6 @@ func TestServeDNS(t *testing.T) {
 		{Qname: "db.shop.svc.cluster.local.", Qtype: dns.TypeAAAA, Ns: denied},
 		{Qname: "db-2.db.shop.svc.cluster.local.", Qtype: dns.TypeA, Rcode: dns.RcodeNameError, Ns: denied},
 		{Qname: "docs.shop.svc.cluster.local.", Qtype: dns.TypeCNAME, Answer: []dns.RR{test.CNAME("docs.shop.svc.cluster.local. 30 IN CNAME www.example.org.")}},
-		{Qname: "docs.shop.svc.cluster.local.", Qtype: dns.TypeSRV, Ns: denied},
 		{Qname: "no.shop.svc.cluster.local.", Qtype: dns.TypeA, Rcode: dns.RcodeNameError, Ns: denied},
 		{Qname: "no.shop.svc.cluster.local.", Qtype: dns.TypeSOA, Rcode: dns.RcodeNameError, Ns: denied},
 		{Qname: "_tcp.web.shop.svc.cluster.local.", Qtype: dns.TypeA, Ns: denied},
@@ -439,8 +439,8 @@ endpoints:
 		"_http._tcp.many.shop.svc.cluster.local.": dns.TypeSRV,
 	} {
 		m := ask(t, k, name, qtype)
-		if len(m.Answer) != maxRecords {
-			t.Errorf("%s: %d records, want %d", name, len(m.Answer), maxRecords)
+		if len(m.Answer) != answer.MaxRecords {
+			t.Errorf("%s: %d records, want %d", name, len(m.Answer), answer.MaxRecords)
 		}
 		m.Truncate(dns.MaxMsgSize)
 		if !m.Truncated {
@@ -670,9 +670,9 @@ func TestExternalName(t *testing.T) {
 		"server":  "ns.dns.cluster.local., 192.0.2.53",
 		"a":       "web.shop.svc.cluster.local., 10.96.7.10",
 		"b":       "a.shop.svc.cluster.local., web.shop.svc.cluster.local., 10.96.7.10",
-		"self":    "NODATA",
-		"ping":    "NODATA",
-		"gone":    "NODATA",
+		"self":    "SERVFAIL",
+		"ping":    "SERVFAIL",
+		"gone":    "NXDOMAIN",
 		"tohosts": "entry.shop.svc.cluster.local., 192.0.2.7",
 	} {
 		if got := short(ask(t, k, name+".shop.svc.cluster.local.", dns.TypeA)); got != want {
@@ -699,16 +699,3 @@ func TestStopped(t *testing.T) {
 }
 
 var _ plugin.Handler = (*Kubehosts)(nil)
-
-func TestToLower(t *testing.T) {
-	for _, name := range []string{"", ".", "Web.", "web.shop.", "web.shop.svc.cluster.local.", "1234567A", "é234567890"} {
-		for at := range len(name) { // each byte that is next to a capital, at each place
-			for _, c := range "@AMZ[`amz{\x00\x7f\x80\xff" {
-				spelled := name[:at] + string([]byte{byte(c)}) + name[at+1:]
-				if got, want := toLower(spelled), strings.ToLower(spelled); got != want {
-					t.Errorf("%q is %q, want %q", spelled, got, want)
-				}
-			}
-		}
-	}
-}

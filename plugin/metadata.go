@@ -14,8 +14,8 @@ import (
 // Metadata implements metadata.Provider: what a query's name says, and which pod it comes from if pods are verified.
 // Each label stands under kubehosts/ and, as stock has it, under kubernetes/.
 func (k *Kubehosts) Metadata(ctx context.Context, state request.Request) context.Context {
-	l := k.block.View()
-	if pod := podAt(l, state.IP()); pod != nil {
+	v := k.block.View()
+	if pod := podAt(v, state.IP()); pod != nil {
 		publish(ctx, "client-namespace", pod.Namespace())
 		publish(ctx, "client-pod-name", pod.ObjectName())
 		for key, value := range pod.Labels() {
@@ -24,7 +24,7 @@ func (k *Kubehosts) Metadata(ctx context.Context, state request.Request) context
 	}
 
 	name := state.Name()
-	z := l.ZoneOf(name)
+	z := v.ZoneOf(name)
 	if z == nil {
 		return ctx
 	}
@@ -43,7 +43,7 @@ func (k *Kubehosts) Metadata(ctx context.Context, state request.Request) context
 	if z.Imported {
 		publish(ctx, "cluster", n.Cluster)
 	}
-	if l.Zonal {
+	if v.Zonal {
 		publish(ctx, "zone", n.Zone)
 	}
 	publish(ctx, "service", n.Service)
@@ -59,13 +59,13 @@ func publish(ctx context.Context, label, value string) {
 }
 
 // podAt returns the one Pod with the address ip, nil if there is none or more than one, or if pods are not verified.
-func podAt(l *answer.View, ip string) *services.Pod {
-	if l.Options.Pods != services.PodsVerified {
+func podAt(v *answer.View, ip string) *services.Pod {
+	if v.Options.Pods != services.PodsVerified {
 		return nil
 	}
 	a, err := netip.ParseAddr(ip)
 	if err != nil {
 		return nil
 	}
-	return l.Index.State().PodWith(a.Unmap())
+	return v.Index.State().PodWith(a.Unmap())
 }

@@ -34,6 +34,8 @@ type View struct {
 type Layer struct {
 	Tables *Tables
 	TTL    uint32 // seconds
+	// NoReverse makes no PTR records out of the entries.
+	NoReverse bool
 	// PassOn hands questions for other types than A, AAAA and PTR on, to Services or the next plugin, though the name is held.
 	PassOn bool
 }
@@ -75,7 +77,7 @@ type Zone struct {
 // does not fall when it brings another Index.
 func (v *View) SerialOf(s *services.State) uint32 {
 	serial := s.Modified()
-	if serial == 0 || v.Serial != 0 && int32(v.Serial-serial) > 0 { // #nosec G115 -- serial number arithmetic
+	if serial == 0 || v.Serial != 0 && services.SerialBefore(serial, v.Serial) {
 		return v.Serial
 	}
 	return serial

@@ -97,18 +97,16 @@ type Pointer struct {
 	addr  netip.Addr // valid for an endpoint without a name of its own
 }
 
-// In returns the name in full: "web.shop.svc" or "db-0.db.shop.svc", and then zone, which has ".svc" and the dots of its own
-// in it, as in ".svc.cluster.local.".
-func (p Pointer) In(zone string) string {
-	if p.name == "" && !p.addr.IsValid() { // nearly always, and with one copy where a buffer would take two
-		return p.owner + zone
+// AppendTo appends the name in full: "web.shop.svc" or "db-0.db.shop.svc", and then zone, which has ".svc" and its own dots in
+// it, as in ".svc.cluster.local.".
+func (p Pointer) AppendTo(b []byte, zone string) []byte {
+	switch {
+	case p.name != "":
+		b = append(append(b, p.name...), '.')
+	case p.addr.IsValid():
+		b = append(appendDerived(b, p.addr), '.')
 	}
-	label := p.name
-	if label == "" {
-		var buf [64]byte
-		label = string(appendDerived(buf[:0], p.addr))
-	}
-	return label + "." + p.owner + zone
+	return append(append(b, p.owner...), zone...)
 }
 
 // Pointers calls yield, until it returns false, with the names of the address a: of the Service whose cluster IP it is,

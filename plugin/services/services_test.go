@@ -249,7 +249,7 @@ func TestPointers(t *testing.T) {
 		{addr: "192.0.2.1"},
 	} {
 		var got []string
-		s.Pointers(ip(tc.addr), &tc.o, func(p Pointer) bool { got = append(got, p.In(".svc")); return true })
+		s.Pointers(ip(tc.addr), &tc.o, func(p Pointer) bool { got = append(got, string(p.AppendTo(nil, ".svc"))); return true })
 		if !slices.Equal(got, tc.want) {
 			t.Errorf("%s %+v: got %v, want %v", tc.addr, tc.o, got, tc.want)
 		}
@@ -547,8 +547,8 @@ func compare(t *testing.T, seed uint64, a, b *State) {
 		for i := range 12 {
 			for _, addr := range []string{fmt.Sprintf("10.0.0.%d", i), fmt.Sprintf("fd00::%x", i)} {
 				var x, y []string
-				a.Pointers(ip(addr), &o, func(p Pointer) bool { x = append(x, p.In(".svc")); return true })
-				b.Pointers(ip(addr), &o, func(p Pointer) bool { y = append(y, p.In(".svc")); return true })
+				a.Pointers(ip(addr), &o, func(p Pointer) bool { x = append(x, string(p.AppendTo(nil, ".svc"))); return true })
+				b.Pointers(ip(addr), &o, func(p Pointer) bool { y = append(y, string(p.AppendTo(nil, ".svc"))); return true })
 				sort.Strings(x)
 				sort.Strings(y)
 				if !slices.Equal(x, y) {

@@ -1,0 +1,229 @@
+package answer
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+// MaxRecords is more records than a message can hold: each takes at least 12 bytes of the 65535 (RFC 1035, section 4.1.3).
+// An Answer yields no more of each kind, however many there are.
+const MaxRecords = 65535/12 + 1
+
+// MaxAliases is how many CNAME records one Answer follows, as many as the stock kubernetes plugin.
+const MaxAliases = 10
+
+// Outcome says who answers a question.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Ours    Outcome = iota // the Answer is the reply
+	NotOurs                // the next plugin answers
+	Refused                // a zone transfer is the transfer plugin's alone
+	Follow                 // the reply is Aliases, and what Target leads to by way of this server
+)
+
+// Kind says which records the answer section holds behind the CNAME records of Aliases.
+type Kind uint8
+
+// The kinds.
+const (
+	None        Kind = iota
+	Addresses        // A or AAAA, by the question's type: see Addrs
+	Targets          // SRV: see Targets
+	Pointers         // PTR: see Pointers
+	SOA              // the zone's SOA record
+	Nameservers      // NS: see Nameservers
+	Version          // the TXT record that names the version of the specification
+)
+
+// Answer says what there is for a Question: values that point into the View it came from, and nothing encoded. It
+// allocates nothing unless there are aliases. Records are yielded by its methods as often as they are called.
+type Answer struct {
+	Question
+	Outcome Outcome
+	Rcode   int // as dns.RcodeNameError
+	Kind    Kind
+	TTL     uint32 // seconds, of the records of Kind
+
+	// Zone is the zone that the name is in, nil for a hosts entry outside of all zones. With Denied, its SOA record stands in
+	// the authority section (RFC 2308, section 2).
+	Zone   *Zone
+	Denied bool
+
+	// Aliases are the targets of the CNAME records that the answer section begins with. The first belongs to the
+	// question's name, each other to the target before it. AliasTTL is their TTL.
+	Aliases  []string
+	AliasTTL uint32
+
+	NotReady bool   // nothing is known yet, because no objects were read: Extended DNS Error 14
+	Stale    uint32 // Unix time of the snapshot that this is out of, 0 for none: Extended DNS Error 3
+
+	view  *View
+	state *services.State
+	owner string // of the records of Kind: the question's name, or the last target; as spelled
+	lower string // owner in lower case
+
+	source  source
+	match   services.Match // of Services
+	held    held           // of hosts entries
+	address netip.Addr     // that a reverse name stands for
+}
+
+// source says where the records come from.
+type source uint8
+
+const (
+	fromServices source = iota
+	fromHosts
+	fromSelf // this server's own names and addresses
+)
+
+// Answer answers q. It reads one State of the index from the first look-up to the last.
+func (v *View) Answer(q Question) Answer {
+	z := v.ZoneOf(q.Lower)
+	if z == nil {
+		return v.answer(q, nil, nil)
+	}
+	return v.answer(q, z, v.Index.State())
+}
+
+// answer answers q, whose name is in z, out of s. Both are nil for a name outside of all zones.
+func (v *View) answer(q Question, z *Zone, s *services.State) Answer {
+	a := Answer{
+		Question: q, Zone: z, TTL: v.TTL, AliasTTL: v.TTL, Stale: v.Snapshot,
+		view: v, state: s, owner: q.Name, lower: q.Lower,
+	}
+	if !q.ours() {
+		a.Outcome = NotOurs
+		return a
+	}
+	a.decide()
+	for a.Outcome == Ours && a.alias() {
+		a.decide()
+	}
+	if len(a.Aliases) > 0 && a.Outcome == NotOurs {
+		a.Outcome = Follow
+	}
+	return a
+}
+
+// Owner returns the owner name of the records of Kind: the question's name, or the last target of Aliases.
+func (a *Answer) Owner() string { return a.owner }
+
+// Target returns the name that a Follow leads to.
+func (a *Answer) Target() string { return a.owner }
+
+// decide finds out what there is at a.lower.
+func (a *Answer) decide() {
+	switch {
+	case a.Zone != nil && a.transfer():
+		a.Outcome = Refused
+		return
+	case a.fromHosts():
+		return
+	case a.Zone == nil:
+		a.Outcome = NotOurs
+		return
+	}
+	a.Stale = max(a.state.Snapshot(), a.view.Snapshot)
+	a.fromServices()
+}
+
+// noData makes the answer NODATA: the name exists, and no record of that type.
+func (a *Answer) noData() {
+	a.Kind, a.Rcode, a.Denied = None, dns.RcodeSuccess, a.Zone != nil
+}
+
+// nameError answers for a name that neither hosts entries nor Services have. It exists all the same if a name below it
+// does (RFC 8020).
+func (a *Answer) nameError() {
+	switch {
+	case a.aboveHosts():
+		a.noData()
+	case a.view.FallsThrough(a.lower):
+		a.Outcome = NotOurs
+	case !a.known():
+		a.Rcode, a.Denied, a.NotReady = dns.RcodeServerFailure, true, true
+	default:
+		a.Rcode, a.Denied = dns.RcodeNameError, true
+	}
+}
+
+// known reports whether all objects that answers in Zone depend on were read, or are those of a snapshot.
+func (a *Answer) known() bool { return a.state.Known(&a.view.Options, a.Zone.Imported) }
+
+// alias moves on from an ExternalName to its target, and reports whether that is for this View to answer. A target
+// outside of the zone is Follow.
+func (a *Answer) alias() bool {
+	if a.match.Outcome != services.Alias || a.source != fromServices || a.Kind != None || a.Denied {
+		return false
+	}
+	target := a.match.Service().ExternalName()
+	a.match = services.Match{}
+	if a.Type == dns.TypeCNAME || a.Type == dns.TypeANY { // RFC 1034, section 3.6.2
+		a.Aliases = append(a.Aliases, target)
+		return false
+	}
+	a.owner, a.lower = target, ToLower(target)
+	if len(a.Aliases) == MaxAliases || a.lower == a.Question.Lower || slices.Contains(a.Aliases, target) {
+		a.Aliases, a.Rcode, a.Denied = nil, dns.RcodeServerFailure, true
+		return false
+	}
+	a.Aliases = append(a.Aliases, target)
+	if a.view.ZoneOf(a.lower) != a.Zone {
+		a.Outcome = Follow
+		return false
+	}
+	return true
+}
+
+// Extended returns the Extended DNS Error of the answer (RFC 8914). ok is false if there is none.
+func (a *Answer) Extended() (code uint16, text string, ok bool) {
+	switch {
+	case a.NotReady:
+		return dns.ExtendedErrorCodeNotReady, "nothing was read from the Kubernetes API yet", true
+	case a.Stale != 0:
+		return dns.ExtendedErrorCodeStaleAnswer, "snapshot of " + time.Unix(int64(a.Stale), 0).UTC().Format(time.RFC3339), true
+	}
+	return 0, "", false
+}
+
+// as returns suffix, a lower-case name that the owner name ends in, in the spelling of the owner name.
+func (a *Answer) as(suffix string) string { return a.owner[len(a.owner)-len(suffix):] }
+
+// ZoneName returns the name of Zone in the spelling of the question.
+func (a *Answer) ZoneName() string { return a.Name[len(a.Name)-len(a.Zone.Name):] }
+
+// Authority is the data of a zone's SOA record (RFC 1035, section 3.3.13). Owner name and names are in the spelling of the
+// question.
+type Authority struct {
+	Owner, NS, Mbox                         string
+	TTL                                     uint32
+	Serial, Refresh, Retry, Expire, Minimum uint32
+}
+
+// Authority returns the SOA record of Zone, which must not be nil.
+func (a *Answer) Authority() Authority {
+	z := a.Zone
+	soa := Authority{
+		Owner: a.ZoneName(), NS: z.NS, Mbox: z.Mbox, TTL: min(a.view.TTL, 300), Serial: a.view.SerialOf(a.state),
+		Refresh: 7200, Retry: 1800, Expire: 86400, Minimum: a.view.TTL,
+	}
+	if soa.Owner != z.Name {
+		soa.NS, soa.Mbox = Under("ns.dns.", soa.Owner), Under("hostmaster.", soa.Owner)
+	}
+	return soa
+}
+
+// VersionText is the version of the Kubernetes DNS specification that the names follow (section 2.2), and VersionTTL the
+// TTL of its TXT record in seconds.
+const (
+	VersionText = "1.1.0"
+	VersionTTL  = 28800
+)

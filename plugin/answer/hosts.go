@@ -1,0 +1,153 @@
+package answer
+
+import (
+	"net/netip"
+
+	"github.com/miekg/dns"
+
+	"github.com/kubehosts/kubehosts/plugin/hosts"
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+// held is what the hosts entries have for a name.
+type held struct {
+	name     string          // in lower case
+	first    hosts.Addresses // of the first table that has the name
+	tables   int             // how many have it
+	wildcard bool            // no table has the name itself, so the wildcard that covers it counts (RFC 4592)
+	ttl      uint32          // the lowest of all layers: an RRset has one (RFC 2181, section 5.2)
+	passOn   bool            // all layers that have the name pass other types on
+}
+
+// lookup returns the addresses that t has for the name of h.
+func (h *held) lookup(t *hosts.Table) (hosts.Addresses, bool) {
+	if h.wildcard {
+		return t.LookupWildcard(h.name)
+	}
+	return t.Lookup(h.name)
+}
+
+// hold looks the lower-case name up in the hosts entries. ok is false if they have no address for it.
+func (v *View) hold(name string) (h held, ok bool) {
+	for _, wildcard := range [...]bool{false, true} {
+		h = held{name: name, wildcard: wildcard}
+		if v.collect(&h); h.tables > 0 {
+			return h, true
+		}
+	}
+	return held{}, false
+}
+
+func (v *View) collect(h *held) {
+	for i := range v.Hosts {
+		l := &v.Hosts[i]
+		for _, t := range l.Tables.All() {
+			found, ok := h.lookup(t)
+			switch {
+			case !ok:
+				continue
+			case h.tables == 0:
+				h.first, h.ttl, h.passOn = found, l.TTL, l.PassOn
+			default:
+				h.ttl, h.passOn = min(h.ttl, l.TTL), h.passOn && l.PassOn
+			}
+			h.tables++
+		}
+	}
+}
+
+// addrs yields the IPv4 or the IPv6 addresses of h, each once.
+func (v *View) addrs(h *held, is6 bool, yield func(netip.Addr) bool) {
+	if h.tables == 1 { // a table has no address of a name twice
+		each(h.first, is6, yield)
+		return
+	}
+	var seen set[netip.Addr]
+	more := true
+	for i := range v.Hosts {
+		for _, t := range v.Hosts[i].Tables.All() {
+			found, _ := h.lookup(t)
+			each(found, is6, func(a netip.Addr) bool {
+				more = !seen.add(a) || yield(a)
+				return more
+			})
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+func each(all hosts.Addresses, is6 bool, yield func(netip.Addr) bool) {
+	if is6 {
+		for i := range all.Len6() {
+			if !yield(netip.AddrFrom16(all.At6(i))) {
+				return
+			}
+		}
+		return
+	}
+	for i := range all.Len4() {
+		if !yield(netip.AddrFrom4(all.At4(i))) {
+			return
+		}
+	}
+}
+
+// fromHosts answers out of the hosts entries, if they have the name. A zone's own name keeps its SOA and NS records.
+func (a *Answer) fromHosts() bool {
+	v := a.view
+	if len(v.Hosts) == 0 || a.Zone != nil && a.lower == a.Zone.Name && (a.Type == dns.TypeSOA || a.Type == dns.TypeNS) {
+		return false
+	}
+	a.source = fromHosts
+	pointed := false
+	if ip, ok := services.ParseReverse(a.lower); ok {
+		a.address = ip
+		for range a.Pointers {
+			pointed = true
+			break
+		}
+	}
+	h, ok := v.hold(a.lower) // also of a reverse name, which may be an entry as any other
+	switch {
+	case a.Type == dns.TypePTR && pointed:
+		a.Kind = Pointers
+	case !ok && pointed:
+		a.noData()
+	case !ok:
+		return false
+	case h.passOn && a.Type != dns.TypeA && a.Type != dns.TypeAAAA && a.Type != dns.TypePTR:
+		return false
+	default:
+		a.held, a.TTL = h, h.ttl
+		a.addresses()
+	}
+	return true
+}
+
+// aboveHosts reports whether a hosts entry, or a PTR record of one, stands below the name, so that the name exists.
+func (a *Answer) aboveHosts() bool {
+	prefix, reverse := services.ParseReversePrefix(a.lower)
+	for i := range a.view.Hosts {
+		l := &a.view.Hosts[i]
+		for _, t := range l.Tables.All() {
+			if t.NonTerminal(a.lower) || reverse && !l.NoReverse && t.HasNames(prefix) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hostsIn reports whether the hosts entries have a name in the zone.
+func (v *View) hostsIn(zone string) bool {
+	for i := range v.Hosts {
+		for _, t := range v.Hosts[i].Tables.All() {
+			if t.NonTerminal(zone) {
+				return true
+			}
+		}
+	}
+	return false
+}

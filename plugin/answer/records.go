@@ -1,0 +1,369 @@
+package answer
+
+import (
+	"net/netip"
+
+	"github.com/miekg/dns"
+
+	"github.com/kubehosts/kubehosts/plugin/hosts"
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+// Addrs yields the addresses that Addresses stands for, of the family that the question's type asks for, each once and
+// MaxRecords at most.
+func (a *Answer) Addrs(yield func(netip.Addr) bool) {
+	n := 0
+	limited := func(ip netip.Addr) bool {
+		n++
+		return n <= MaxRecords && yield(ip)
+	}
+	is6 := a.Type == dns.TypeAAAA
+	switch a.source {
+	case fromHosts:
+		a.view.addrs(&a.held, is6, limited)
+	case fromSelf:
+		var seen set[netip.Addr]
+		for ns := range a.Nameservers {
+			if ns.Addr.Is6() == is6 && seen.add(ns.Addr) && !limited(ns.Addr) {
+				return
+			}
+		}
+	default:
+		a.matched(is6, limited)
+	}
+}
+
+// Only returns the address that Addrs yields, if it is sure to yield but one. Nearly every Service has one.
+func (a *Answer) Only() (ip netip.Addr, ok bool) {
+	if a.source == fromServices && a.Type == dns.TypeA {
+		if ip4, ok := a.match.Only4(); ok {
+			return netip.AddrFrom4(ip4), true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// Most returns how many addresses Addrs yields at most.
+func (a *Answer) Most() int {
+	n := 0
+	switch a.source {
+	case fromHosts:
+		n = a.view.most(&a.held, a.Type == dns.TypeAAAA)
+	case fromSelf:
+		n = maxNameservers
+	default:
+		n4, n6 := a.match.Count()
+		if n = n4; a.Type == dns.TypeAAAA {
+			n = n6
+		}
+	}
+	return min(n, MaxRecords)
+}
+
+func (v *View) most(h *held, is6 bool) (n int) {
+	count := func(all hosts.Addresses) {
+		if is6 {
+			n += all.Len6()
+		} else {
+			n += all.Len4()
+		}
+	}
+	if h.tables == 1 {
+		count(h.first)
+		return n
+	}
+	for i := range v.Hosts {
+		for _, t := range v.Hosts[i].Tables.All() {
+			found, _ := h.lookup(t)
+			count(found)
+		}
+	}
+	return n
+}
+
+// matched yields the addresses of the match.
+func (a *Answer) matched(is6 bool, yield func(netip.Addr) bool) {
+	if a.match.Whole() {
+		for block := range a.match.Blocks {
+			if is6 {
+				for i := range block.Len6() {
+					if !yield(netip.AddrFrom16(block.At6(i))) {
+						return
+					}
+				}
+				continue
+			}
+			for i := range block.Len4() {
+				if !yield(netip.AddrFrom4(block.At4(i))) {
+					return
+				}
+			}
+		}
+		return
+	}
+	var seen set[netip.Addr]
+	repeats := a.match.Repeats()
+	for member := range a.match.Members {
+		if member.Addr.Is6() != is6 || repeats && !seen.add(member.Addr) {
+			continue
+		}
+		if !yield(member.Addr) {
+			return
+		}
+	}
+}
+
+// Name is the name of a Service, or of an endpoint below it, in parts: nothing is put together before it is needed.
+type Name struct {
+	member   services.Member
+	endpoint bool   // member's labels come first
+	owner    string // "web.shop"
+	zone     string // as spelled
+}
+
+// AppendTo appends the name, in presentation form and fully qualified.
+func (n *Name) AppendTo(b []byte) []byte {
+	if n.endpoint {
+		b = append(n.member.AppendLabel(b), '.')
+	}
+	b = append(b, n.owner...)
+	b = append(b, ".svc."...)
+	if n.zone != "." {
+		b = append(b, n.zone...)
+	}
+	return b
+}
+
+// Parent returns the length of the part of the name that all endpoints of a Service share: the Service's own name.
+func (n *Name) Parent() int {
+	if n.zone == "." {
+		return len(n.owner) + len(".svc.")
+	}
+	return len(n.owner) + len(".svc.") + len(n.zone)
+}
+
+// maxName is the length of the longest name in presentation form without escapes: 255 octets on the wire, with one for the
+// length of the first label and one for the root (RFC 1035, section 3.1).
+const maxName = 254
+
+// fits reports whether a name, in presentation form, has at most 255 octets.
+func fits(name []byte) bool {
+	n := len(name)
+	if n <= maxName {
+		return true
+	}
+	for i := 0; i < len(name); i++ {
+		if name[i] != '\\' {
+			continue
+		}
+		if i+1 < len(name) && name[i+1] >= '0' && name[i+1] <= '9' {
+			n, i = n-3, i+3
+		} else {
+			n, i = n-1, i+1
+		}
+	}
+	return n <= maxName
+}
+
+// Target is the target of SRV records, with their ports and the addresses of the target. It has no pointer to the Answer,
+// which would take every Answer to the heap.
+type Target struct {
+	Name Name
+	// Text is what Name.AppendTo appends. The caller sets it ahead of Ports and Addrs, and it must stay good until Targets
+	// returns: the caller needs it anyway, and a copy for each target would cost more than all else.
+	Text string
+
+	ports    services.Ports
+	addr     netip.Addr       // of an endpoint
+	service  services.Service // else
+	view     *View
+	overlaid bool         // hosts entries may have the name
+	seen     *seenTargets // nil where nothing repeats
+}
+
+// seenTargets is what was yielded, where endpoints of one name, or one endpoint in several slices, may repeat it.
+type seenTargets struct {
+	ports set[targetPort]
+	addrs set[targetAddr]
+}
+
+type (
+	targetPort struct {
+		name string
+		port uint16
+	}
+	targetAddr struct {
+		name string
+		addr netip.Addr
+	}
+)
+
+// Weight returns the weight of each SRV record: a share of 100 for each pair of an address and a port, as stock has it in
+// floating point, and at least 1.
+func (a *Answer) Weight() uint16 {
+	n := max(1, a.match.Pairs())
+	return max(1, uint16(100.0/float64(100*n)*100))
+}
+
+// MostTargets returns how many SRV records there are at most, and about how many A and AAAA records their targets have.
+func (a *Answer) MostTargets() (srv, n4, n6 int) {
+	n4, n6 = a.match.Count()
+	return min(a.match.Pairs(), MaxRecords), min(n4, MaxRecords), min(n6, MaxRecords)
+}
+
+// Targets yields the targets of the SRV records that have a port with a number, MaxRecords at most. A Service with cluster
+// IPs is one target; each endpoint of a headless one is one, and may come again with another address or port.
+func (a *Answer) Targets(yield func(Target) bool) {
+	if a.match.Outcome != services.OfService && a.match.Outcome != services.OfEndpoints {
+		return // a pod has addresses alone
+	}
+	name := Name{owner: a.match.Service().Owner(), zone: a.as(a.Zone.Name)}
+	overlaid := len(a.view.Hosts) > 0 && a.view.hostsIn(a.Zone.Name)
+	if a.match.Outcome == services.OfService {
+		t := Target{Name: name, ports: a.match.ServicePorts(), service: a.match.Service(), view: a.view, overlaid: overlaid}
+		var buf [2 * maxName]byte
+		if t.numbered() && fits(name.AppendTo(buf[:0])) {
+			yield(t)
+		}
+		return
+	}
+	a.endpoints(name, overlaid, yield)
+}
+
+func (a *Answer) endpoints(name Name, overlaid bool, yield func(Target) bool) {
+	var seen *seenTargets
+	if a.match.Repeats() {
+		seen = new(seenTargets)
+	}
+	var buf [2 * maxName]byte
+	short := name.Parent()+2*64 <= maxName // two labels before it fit for sure
+	n := 0
+	for member := range a.match.Members {
+		name.member, name.endpoint = member, true
+		t := Target{Name: name, ports: a.match.Ports(member), addr: member.Addr, view: a.view, overlaid: overlaid, seen: seen}
+		if !t.numbered() || !short && !fits(name.AppendTo(buf[:0])) {
+			continue
+		}
+		if n++; n > MaxRecords || !yield(t) {
+			return
+		}
+	}
+}
+
+// numbered reports whether one of the ports has a number.
+func (t *Target) numbered() bool {
+	for ports := t.ports; ports.Next(); {
+		if ports.Number() != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Ports yields the port of each SRV record of the target. One number counts once, whatever protocols have it.
+func (t *Target) Ports(yield func(uint16) bool) {
+	var before set[uint16]
+	for ports := t.ports; ports.Next(); {
+		port := ports.Number()
+		if port == 0 || !before.add(port) || t.seen != nil && !t.seen.ports.add(targetPort{t.Text, port}) {
+			continue
+		}
+		if !yield(port) {
+			return
+		}
+	}
+}
+
+// Addrs yields the addresses of the target, for the additional section. Hosts entries that have the name take the place of
+// its own addresses, as they do in the answer to a question for it.
+func (t *Target) Addrs(yield func(netip.Addr) bool) {
+	if t.overlaid {
+		if h, ok := t.view.hold(ToLower(t.Text)); ok {
+			t.overlay(&h, yield)
+			return
+		}
+	}
+	switch {
+	case t.seen != nil:
+		if !t.seen.addrs.add(targetAddr{t.Text, t.addr}) {
+			return
+		}
+		yield(t.addr)
+	case t.addr.IsValid():
+		yield(t.addr)
+	default:
+		t.service.Addrs().All(yield)
+	}
+}
+
+// overlay yields the addresses of hosts entries, once for all endpoints that share the name.
+func (t *Target) overlay(h *held, yield func(netip.Addr) bool) {
+	for _, is6 := range [...]bool{false, true} {
+		more := true
+		t.view.addrs(h, is6, func(ip netip.Addr) bool {
+			if t.seen == nil || t.seen.addrs.add(targetAddr{h.name, ip}) {
+				more = yield(ip)
+			}
+			return more
+		})
+		if !more {
+			return
+		}
+	}
+}
+
+// Pointer is the target of a PTR record.
+type Pointer struct {
+	TTL   uint32
+	entry string // a name of the hosts entries, which shares their memory
+	of    services.Pointer
+	zone  string
+}
+
+// AppendTo appends the name, in presentation form and fully qualified.
+func (p *Pointer) AppendTo(b []byte) []byte {
+	if p.entry != "" {
+		return append(b, p.entry...)
+	}
+	return p.of.AppendTo(b, p.zone)
+}
+
+// Pointers yields the targets of the PTR records, each once and MaxRecords at most.
+func (a *Answer) Pointers(yield func(Pointer) bool) {
+	n := 0
+	limited := func(p Pointer) bool {
+		n++
+		return n <= MaxRecords && yield(p)
+	}
+	if a.source == fromHosts {
+		a.entries(limited)
+		return
+	}
+	p := Pointer{TTL: a.view.TTL, zone: a.view.Pointed}
+	var buf [2 * maxName]byte
+	a.state.Pointers(a.address, &a.view.Options, func(of services.Pointer) bool {
+		p.of = of
+		return !fits(p.AppendTo(buf[:0])) || limited(p)
+	})
+}
+
+// entries yields the names that hosts entries give to the address.
+func (a *Answer) entries(yield func(Pointer) bool) {
+	var seen set[string]
+	several := len(a.view.Hosts) > 1 || len(a.view.Hosts[0].Tables.All()) > 1 // a table has no name of an address twice
+	for i := range a.view.Hosts {
+		l := &a.view.Hosts[i]
+		if l.NoReverse {
+			continue
+		}
+		for _, t := range l.Tables.All() {
+			names := t.Names(a.address)
+			for i := range names.Len() {
+				p := Pointer{TTL: l.TTL, entry: names.At(i)}
+				if (!several || seen.add(p.entry)) && !yield(p) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package answer
+
+import (
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+// fromServices answers out of the index, for a name in a.Zone.
+func (a *Answer) fromServices() {
+	a.source = fromServices
+	base := a.Zone.Below(a.lower)
+	switch base {
+	case "":
+		a.apex()
+		return
+	case "dns-version":
+		if a.noData(); a.Type == dns.TypeTXT {
+			a.Kind, a.TTL, a.Denied = Version, VersionTTL, false
+		}
+		return
+	case "ns.dns": // the name server that the SOA record gives
+		a.source = fromSelf
+		a.addresses()
+		return
+	case "dns": // exists because ns.dns does (RFC 8020, section 2)
+		a.noData()
+		return
+	}
+	if a.Zone.Reverse && (base == "svc" || base == "pod") { // as in stock
+		a.noData()
+		return
+	}
+	if strings.HasSuffix(a.lower, ".arpa.") && a.reverse() {
+		return
+	}
+	if a.Zone.Reverse {
+		a.nameError()
+		return
+	}
+
+	n := services.ParseName(base, a.Zone.Grammar)
+	a.match = a.state.Lookup(&n, &a.view.Options)
+	switch a.match.Outcome {
+	case services.NameError:
+		a.nameError()
+	case services.NoData:
+		a.noData()
+	case services.Alias: // see alias
+	default:
+		a.object()
+	}
+}
+
+// object answers for the name of a Service, an endpoint or a pod.
+func (a *Answer) object() {
+	switch a.Type {
+	case dns.TypeA, dns.TypeAAAA:
+		a.addresses()
+		return
+	case dns.TypeSRV:
+		for range a.Targets {
+			a.Kind = Targets
+			return
+		}
+	}
+	a.noData()
+}
+
+// addresses answers with the addresses of the type that is asked for, if there is one.
+func (a *Answer) addresses() {
+	if a.Type == dns.TypeA || a.Type == dns.TypeAAAA {
+		a.Kind = Addresses
+		for range a.Addrs {
+			return
+		}
+	}
+	a.noData()
+}
+
+// apex answers for the zone's own name.
+func (a *Answer) apex() {
+	switch a.Type {
+	case dns.TypeSOA:
+		a.Kind = SOA
+		return
+	case dns.TypeNS:
+		for range a.Nameservers {
+			a.Kind = Nameservers
+			return
+		}
+	}
+	a.noData()
+}
+
+// reverse answers for a reverse name that an address with a name stands for, or stands below. It reports whether there is
+// one.
+func (a *Answer) reverse() bool {
+	ip, ok := services.ParseReverse(a.lower)
+	if !ok {
+		prefix, ok := services.ParseReversePrefix(a.lower)
+		if ok = ok && a.state.AddressBelow(prefix, &a.view.Options); ok {
+			a.noData()
+		}
+		return ok
+	}
+	a.address = ip
+	for range a.Pointers {
+		if a.noData(); a.Type == dns.TypePTR {
+			a.Kind, a.Denied = Pointers, false
+		}
+		return true
+	}
+	return false
+}

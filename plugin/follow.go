@@ -1,0 +1,69 @@
+package kubehosts
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/request"
+	"github.com/miekg/dns"
+)
+
+// What one query may spend on following aliases out of its zone, through all server blocks and plugins that lead back here.
+// Past it, the answer is SERVFAIL.
+const (
+	maxDepth   = 8               // look-ups within look-ups, as file and rewrite count them
+	maxLookups = 16              // in all
+	maxTime    = 5 * time.Second // until the last look-up begins, and what each may take if the plugins heed their context
+)
+
+// budget is what is left for a query. It goes along in the context, so that all look-ups of a query share it.
+type budget struct {
+	lookups  atomic.Int32
+	deadline time.Time
+}
+
+type budgetKey struct{}
+
+// follow completes m, the reply to r with the CNAME records that lead to target, with what this server answers for target:
+// rcode, records and authority are those of the end of the chain (RFC 6604; RFC 2308, section 2.1). A target that can't be
+// found out is SERVFAIL.
+func (k *Kubehosts) follow(ctx context.Context, w dns.ResponseWriter, r, m *dns.Msg, target string) {
+	end := k.lookup(ctx, w, r, target)
+	if end == nil || end.Rcode != dns.RcodeSuccess && end.Rcode != dns.RcodeNameError {
+		m.Rcode, m.Answer = dns.RcodeServerFailure, nil
+		return
+	}
+	m.Rcode, m.Truncated = end.Rcode, end.Truncated
+	m.Answer = append(m.Answer, end.Answer...)
+	m.Ns = end.Ns
+	for _, rr := range end.Extra {
+		if rr.Header().Rrtype != dns.TypeOPT { // the server writes its own
+			m.Extra = append(m.Extra, rr)
+		}
+	}
+}
+
+// lookup asks this server for target, as r asks. It returns nil if there is no reply, or the budget is spent.
+func (k *Kubehosts) lookup(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, target string) *dns.Msg {
+	depth, _ := ctx.Value(dnsserver.LoopKey{}).(int)
+	left, ok := ctx.Value(budgetKey{}).(*budget)
+	if !ok {
+		left = &budget{deadline: time.Now().Add(maxTime)}
+		left.lookups.Store(maxLookups)
+		ctx = context.WithValue(ctx, budgetKey{}, left)
+	}
+	if depth >= maxDepth || left.lookups.Add(-1) < 0 || time.Now().After(left.deadline) {
+		return nil
+	}
+	ctx = context.WithValue(ctx, dnsserver.LoopKey{}, depth+1)
+	ctx, cancel := context.WithDeadline(ctx, left.deadline)
+	defer cancel()
+	m, err := k.upstream.Lookup(ctx, request.Request{W: w, Req: r}, target, r.Question[0].Qtype)
+	if err != nil {
+		log.Debugf("Look-up of %s, which %s is an alias of: %v", target, r.Question[0].Name, err)
+		return nil
+	}
+	return m
+}
