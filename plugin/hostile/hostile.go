@@ -69,6 +69,8 @@ var words = []string{
 	"10.0.0.1", "255.255.255.256", "0.0.0.0", "::", "::1", "fe80::1%eth0", "::ffff:10.0.0.1", "010.0.0.1", "10.0.0.0/8", "fd00::/1",
 	".", "..", "a..b", "*", "*.", "*.a", `a\.b`, `\000`, "_tcp", "-a-", "xn--a", "a/b", "/", "../../etc/passwd", "/dev/zero", "/proc/self/mem",
 	"import /etc/passwd\n", "import a\n", "(a) {\nimport a\n}\n", "{$HOME}", "{%HOME%}", "{$", "kubehosts", "hosts", "ttl", "fallthrough", "snapshot /tmp/a\n", "manifests /etc\n", "kubeconfig /a\n", "endpoint http://a\n",
+	strings.Repeat("hosts {\n::1 a\n}\n", 3_000), strings.Repeat("namespaces a b\n", 3_000), strings.Repeat("fallthrough 10.0.0.0/9 fd00::/9\n", 1_000),
+	strings.Repeat("import snippet\n", 3_000), strings.Repeat("10.0.0.0/9 {\n}\n", 2_000), strings.Repeat("labels a,b in (c,d)\n", 2_000),
 	"kind: List\nitems:\n", `"kind":"List","items":`, "apiVersion: v1\n", "metadata:", "None", "clusterIPs",
 	strings.Repeat("x", 64), strings.Repeat("x.", 130), strings.Repeat("9", 400), strings.Repeat("[", 20_000), strings.Repeat("{\n", 5_000), strings.Repeat("a ", 10_000),
 }

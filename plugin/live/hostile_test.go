@@ -125,6 +125,9 @@ func TestHostileStanzas(t *testing.T) {
 		}
 		hash = now
 		checkReach(t, k, text)
+		if v := k.View(); len(v.Hosts) > 200 || len(v.Zones)+len(v.Fallthrough) > 1000 || len(v.Options.Namespaces) > 1000 {
+			t.Errorf("a query looks into %d layers, %d zones and %d namespaces: %q", len(v.Hosts), len(v.Zones)+len(v.Fallthrough), len(v.Options.Namespaces), text)
+		}
 		if !holds(k, "file.example.") {
 			t.Errorf("the entry of the Corefile's file is not served: %q", text)
 		}

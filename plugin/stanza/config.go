@@ -31,8 +31,20 @@ const (
 	DefaultConfigMapKey   = "Corefile"      // KEY of a configmap option without one
 )
 
+// What one stanza may hold, in the Corefile and in a ConfigMap alike: whoever writes it, this bounds what it costs to read
+// and what a query may meet in it. A longer one is refused with the line and the limit.
 const (
-	maxZones     = 4096    // zones a list may expand to; bounds 10.0.0.0/9 written a thousand times
+	maxOptions    = 2000     // options, each line counted
+	maxZones      = 1000     // in ZONES, multicluster and fallthrough together; 10.0.0.0/9 stands for 128
+	maxNamespaces = 1000     // that differ
+	maxSelector   = 16 << 10 // bytes of an EXPRESSION; a list request has it in its URL
+	maxPaths      = 100      // of manifests
+	maxHosts      = 100      // hosts options: a query looks into each
+	maxFiles      = 100      // FILEs of all hosts options
+	maxLines      = 100_000  // in the blocks of all hosts options
+)
+
+const (
 	maxErrorText = 1 << 10 // bytes of an error's message; a token may be as long as the ConfigMap
 
 	errorPrefix = "Error during parsing: " // what caddyfile puts between the position and the message

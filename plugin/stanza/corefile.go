@@ -8,10 +8,13 @@ import (
 
 // Bounds of a ConfigMap's text and of what it may grow into. The API server takes no ConfigMap larger than maxText.
 const (
-	maxText        = 1 << 20 // bytes
-	maxEnvironment = 4 << 20 // bytes handled for environment variables
-	maxImports     = 10000   // imports of snippets, as caddyfile
-	maxImported    = 1 << 18 // tokens out of snippets
+	maxText          = 1 << 20 // bytes
+	maxEnvironment   = 4 << 20 // bytes handled for environment variables
+	maxImports       = 10000   // imports of snippets, as caddyfile
+	maxImported      = 1 << 18 // tokens out of snippets
+	maxImportedBytes = 4 << 20 // bytes of these
+	maxBlocks        = 1000    // server blocks
+	maxKeyZones      = 1 << 16 // that the keys of server blocks stand for
 )
 
 // corefile reads the tokens of a whole Corefile with the rules of caddyfile.Parse, down to what a line break is between
@@ -21,15 +24,26 @@ const (
 //   - other plugins' stanzas are not looked at beyond their braces,
 //   - braces must balance: caddyfile lets the last one be missing, and takes one too many for a server block's key.
 type corefile struct {
-	streams  [][]caddyfile.Token // the text and, above it, the imported snippets: what is not read yet
+	name     string
+	text     caddyfile.Dispenser // stands at what peek returns, if ahead and there are no streams
+	ahead    bool
+	streams  [][]caddyfile.Token // of the imported snippets, what is not read yet; the last is read first
 	last     caddyfile.Token     // read last; an import leaves no trace
-	started  bool                // there is a last
-	snippets map[string][]caddyfile.Token
+	end      int                 // the line that last ends on; 0: there is no last
+	snippets map[string]snippet
 	env      environment
 	imports  int
-	imported int
+	imported snippetSize
 	blocks   []serverBlock
 }
+
+// snippet is a named piece of a Corefile.
+type snippet struct {
+	body []caddyfile.Token
+	size snippetSize
+}
+
+type snippetSize struct{ tokens, bytes int }
 
 // serverBlock is what matters of one server block.
 type serverBlock struct {
@@ -46,19 +60,14 @@ func readCorefile(name, text string) ([]serverBlock, error) {
 	if len(text) > maxText {
 		return nil, errAt(top, "the text is longer than %d bytes", maxText)
 	}
-	var tokens []caddyfile.Token
-	d := caddyfile.NewDispenser(name, strings.NewReader(text))
-	for d.Next() {
-		tokens = append(tokens, caddyfile.Token{File: name, Line: d.Line(), Text: d.Val()})
-	}
-	if len(tokens) == 0 {
-		return nil, errAt(top, "the text is empty: expecting a Corefile or a %s stanza", Name)
-	}
-
 	f := &corefile{
-		streams:  [][]caddyfile.Token{tokens},
-		snippets: map[string][]caddyfile.Token{},
+		name:     name,
+		text:     caddyfile.NewDispenser(name, strings.NewReader(text)),
+		snippets: map[string]snippet{},
 		env:      environment{left: maxEnvironment},
+	}
+	if _, ok := f.peek(); !ok {
+		return nil, errAt(top, "the text is empty: expecting a Corefile or a %s stanza", Name)
 	}
 	for {
 		if _, ok := f.peek(); !ok {
@@ -78,11 +87,19 @@ func (f *corefile) peek() (caddyfile.Token, bool) {
 		}
 		f.streams = f.streams[:n-1]
 	}
-	return caddyfile.Token{}, false
+	if !f.ahead && !f.text.Next() {
+		return caddyfile.Token{}, false
+	}
+	f.ahead = true
+	return caddyfile.Token{File: f.name, Line: f.text.Line(), Text: f.text.Val()}, true
 }
 
 // drop takes the token that peek returned off its stream.
 func (f *corefile) drop() {
+	if len(f.streams) == 0 {
+		f.ahead = false
+		return
+	}
 	top := &f.streams[len(f.streams)-1]
 	*top = (*top)[1:]
 }
@@ -90,13 +107,13 @@ func (f *corefile) drop() {
 // take takes the token that peek returned, which becomes t, for the last one read.
 func (f *corefile) take(t caddyfile.Token) {
 	f.drop()
-	f.last, f.started = t, true
+	f.last, f.end = t, t.Line+strings.Count(t.Text, "\n")
 }
 
 // newLine reports whether t, the next token, begins a line. caddyfile's rule: a token of a snippet that stands above
 // the import does not.
 func (f *corefile) newLine(t caddyfile.Token) bool {
-	return !f.started || f.last.Line+strings.Count(f.last.Text, "\n") < t.Line
+	return f.end < t.Line
 }
 
 // expand returns t with its environment variables replaced.
@@ -116,8 +133,7 @@ func (f *corefile) readBlock() error {
 		return err
 	}
 	if b.bare || alone {
-		f.blocks = append(f.blocks, b)
-		return nil
+		return f.add(b)
 	}
 	if len(b.keys) == 1 && strings.HasPrefix(b.keys[0], "(") && strings.HasSuffix(b.keys[0], ")") {
 		return f.readSnippet(b)
@@ -131,9 +147,18 @@ func (f *corefile) readBlock() error {
 	if err := f.readDirectives(&b, braced); err != nil {
 		return err
 	}
-	if len(b.keys) > 0 {
-		f.blocks = append(f.blocks, b)
+	if len(b.keys) == 0 {
+		return nil
 	}
+	return f.add(b)
+}
+
+// add appends a server block that was read whole.
+func (f *corefile) add(b serverBlock) error {
+	if len(f.blocks) == maxBlocks {
+		return errAt(b.at, "more than %d server blocks", maxBlocks)
+	}
+	f.blocks = append(f.blocks, b)
 	return nil
 }
 
@@ -196,7 +221,7 @@ func (f *corefile) readSnippet(b serverBlock) error {
 		return errAt(t, "unexpected '%s', expecting the '{' of snippet (%s)", t.Text, name)
 	}
 	f.take(t)
-	body := []caddyfile.Token{}
+	var s snippet
 	for depth := 1; ; {
 		t, ok := f.peek()
 		if !ok {
@@ -210,10 +235,12 @@ func (f *corefile) readSnippet(b serverBlock) error {
 			depth--
 		}
 		if depth == 0 {
-			f.snippets[name] = body
+			f.snippets[name] = s
 			return nil
 		}
-		body = append(body, t)
+		s.body = append(s.body, t)
+		s.size.tokens++
+		s.size.bytes += len(t.Text)
 	}
 }
 
@@ -326,15 +353,17 @@ func (f *corefile) readImport() (file string, err error) {
 	if arg.Text == "" {
 		return "", errAt(imp, "Import requires a non-empty filepath")
 	}
-	body, ok := f.snippets[arg.Text]
+	s, ok := f.snippets[arg.Text]
 	if !ok {
 		return arg.Text, nil
 	}
 	f.imports++
-	f.imported += len(body)
-	if f.imports > maxImports || f.imported > maxImported {
-		return "", errAt(imp, "import of snippet %s: more than %d imports or %d tokens; does a snippet import itself?", arg.Text, maxImports, maxImported)
+	f.imported.tokens += s.size.tokens
+	f.imported.bytes += s.size.bytes
+	if f.imports > maxImports || f.imported.tokens > maxImported || f.imported.bytes > maxImportedBytes {
+		return "", errAt(imp, "import of snippet %s: more than %d imports, %d tokens or %d MiB; does a snippet import itself?",
+			arg.Text, maxImports, maxImported, maxImportedBytes>>20)
 	}
-	f.streams = append(f.streams, body)
+	f.streams = append(f.streams, s.body)
 	return "", nil
 }

@@ -8,7 +8,13 @@ import (
 )
 
 // addHosts reads a hosts option: FILEs, and a block of inline lines and options of the stock hosts plugin.
-func (c *Config) addHosts(o statement) error {
+func (d *draft) addHosts(o statement) error {
+	if len(d.Hosts) == maxHosts {
+		return errAt(o.words[0], "more than %d hosts options in a stanza: inline lines may share one, and a FILE may be a pattern", maxHosts)
+	}
+	if err := d.within(&d.files, len(o.words)-1, maxFiles, "FILEs of hosts", o.last()); err != nil {
+		return err
+	}
 	h := Hosts{
 		Files:  o.args(),
 		TTL:    DefaultHostsTTL,
@@ -22,14 +28,18 @@ func (c *Config) addHosts(o statement) error {
 		}
 	}
 	for _, line := range o.block {
+		before := len(h.Inline)
 		if err := h.option(line); err != nil {
+			return err
+		}
+		if err := d.within(&d.lines, len(h.Inline)-before, maxLines, "lines of hosts", line.words[0]); err != nil {
 			return err
 		}
 	}
 	if len(h.Files) == 0 && len(h.Inline) == 0 {
 		h.Files = []string{DefaultHostsFile}
 	}
-	c.Hosts = append(c.Hosts, h)
+	d.Hosts = append(d.Hosts, h)
 	return nil
 }
 

@@ -15,29 +15,29 @@ import (
 )
 
 // options are the options of the stanza.
-var options = map[string]func(*Config, statement) error{
-	"configmap":              (*Config).setConfigMap,
-	"manifests":              (*Config).addManifests,
-	"snapshot":               (*Config).setSnapshot,
-	"kubeconfig":             (*Config).setKubeconfig,
-	"endpoint":               (*Config).setEndpoints,
-	"tls":                    (*Config).setTLS,
-	"apiserver_qps":          (*Config).setQPS,
-	"apiserver_burst":        (*Config).setBurst,
-	"apiserver_max_inflight": (*Config).setMaxInflight,
-	"startup_timeout":        (*Config).setStartupTimeout,
-	"namespaces":             (*Config).addNamespaces,
-	"namespace_labels":       (*Config).setNamespaceLabels,
-	"labels":                 (*Config).setLabels,
-	"pods":                   (*Config).setPods,
-	"endpoint_pod_names":     (*Config).setEndpointPodNames,
-	"noendpoints":            (*Config).setNoEndpoints,
-	"ignore":                 (*Config).setIgnore,
-	"zonal":                  (*Config).setZonal,
-	"multicluster":           (*Config).setMulticluster,
-	"ttl":                    (*Config).setTTL,
-	"hosts":                  (*Config).addHosts,
-	"fallthrough":            (*Config).setFallthrough,
+var options = map[string]func(*draft, statement) error{
+	"configmap":              (*draft).setConfigMap,
+	"manifests":              (*draft).addManifests,
+	"snapshot":               (*draft).setSnapshot,
+	"kubeconfig":             (*draft).setKubeconfig,
+	"endpoint":               (*draft).setEndpoints,
+	"tls":                    (*draft).setTLS,
+	"apiserver_qps":          (*draft).setQPS,
+	"apiserver_burst":        (*draft).setBurst,
+	"apiserver_max_inflight": (*draft).setMaxInflight,
+	"startup_timeout":        (*draft).setStartupTimeout,
+	"namespaces":             (*draft).addNamespaces,
+	"namespace_labels":       (*draft).setNamespaceLabels,
+	"labels":                 (*draft).setLabels,
+	"pods":                   (*draft).setPods,
+	"endpoint_pod_names":     (*draft).setEndpointPodNames,
+	"noendpoints":            (*draft).setNoEndpoints,
+	"ignore":                 (*draft).setIgnore,
+	"zonal":                  (*draft).setZonal,
+	"multicluster":           (*draft).setMulticluster,
+	"ttl":                    (*draft).setTTL,
+	"hosts":                  (*draft).addHosts,
+	"fallthrough":            (*draft).setFallthrough,
 }
 
 // apiOptions say how the API server is reached; sourceOptions, where data comes from at all. A ConfigMap cannot change
@@ -54,10 +54,10 @@ type written struct {
 }
 
 // source remembers a data-source option as written; the last of several counts.
-func (c *Config) source(o statement) { c.sources[o.name()] = written{o.args(), o.words[0]} }
+func (d *draft) source(o statement) { d.sources[o.name()] = written{o.args(), o.words[0]} }
 
-func (c *Config) setConfigMap(o statement) error {
-	if first, ok := c.sources["configmap"]; ok {
+func (d *draft) setConfigMap(o statement) error {
+	if first, ok := d.sources["configmap"]; ok {
 		return o.errf("configmap may be given only once, and is on line %d already", first.at.Line)
 	}
 	args := o.args()
@@ -80,28 +80,31 @@ func (c *Config) setConfigMap(o statement) error {
 	if bad := validation.IsConfigMapKey(ref.Key); bad != nil {
 		return o.errf("configmap '%s': '%s' is no key of a ConfigMap: %s", args[0], ref.Key, bad[0])
 	}
-	c.ConfigMap = &ref
-	c.source(o)
+	d.ConfigMap = &ref
+	d.source(o)
 	return nil
 }
 
-func (c *Config) addManifests(o statement) error {
+func (d *draft) addManifests(o statement) error {
 	args := o.args()
 	if len(args) == 0 {
 		return o.argErr()
+	}
+	if err := d.within(&d.paths, len(args), maxPaths, "PATHs of manifests", o.last()); err != nil {
+		return err
 	}
 	for _, a := range args {
 		if err := checkPath(a); err != nil {
 			return o.errf("manifests: '%s' is neither a file nor a glob pattern: %v", a, err)
 		}
 	}
-	c.Manifests = append(c.Manifests, args...)
-	c.sources[o.name()] = written{c.Manifests, o.words[0]}
+	d.Manifests = append(d.Manifests, args...)
+	d.sources[o.name()] = written{d.Manifests, o.words[0]}
 	return nil
 }
 
-func (c *Config) setSnapshot(o statement) error {
-	if first, ok := c.sources["snapshot"]; ok {
+func (d *draft) setSnapshot(o statement) error {
+	if first, ok := d.sources["snapshot"]; ok {
 		return o.errf("snapshot may be given only once, and is on line %d already", first.at.Line)
 	}
 	arg, err := o.one()
@@ -111,8 +114,8 @@ func (c *Config) setSnapshot(o statement) error {
 	if arg == "" {
 		return o.errf("snapshot: the name of the file is empty")
 	}
-	c.Snapshot = arg
-	c.source(o)
+	d.Snapshot = arg
+	d.source(o)
 	return nil
 }
 
@@ -125,40 +128,40 @@ func checkPath(p string) error {
 	return err
 }
 
-func (c *Config) setKubeconfig(o statement) error {
+func (d *draft) setKubeconfig(o statement) error {
 	args := o.args()
 	if len(args) != 1 && len(args) != 2 {
 		return o.argErr()
 	}
-	c.Kubeconfig, c.Context = args[0], ""
+	d.Kubeconfig, d.Context = args[0], ""
 	if len(args) == 2 {
-		c.Context = args[1]
+		d.Context = args[1]
 	}
-	c.source(o)
+	d.source(o)
 	return nil
 }
 
-func (c *Config) setEndpoints(o statement) error {
+func (d *draft) setEndpoints(o statement) error {
 	args := o.args()
 	if len(args) == 0 {
 		return o.argErr()
 	}
-	c.Endpoints = args
-	c.source(o)
+	d.Endpoints = args
+	d.source(o)
 	return nil
 }
 
-func (c *Config) setTLS(o statement) error {
+func (d *draft) setTLS(o statement) error {
 	args := o.args()
 	if len(args) != 3 {
 		return o.argErr()
 	}
-	c.TLS = TLS{Cert: args[0], Key: args[1], CA: args[2]}
-	c.source(o)
+	d.TLS = TLS{Cert: args[0], Key: args[1], CA: args[2]}
+	d.source(o)
 	return nil
 }
 
-func (c *Config) setQPS(o statement) error {
+func (d *draft) setQPS(o statement) error {
 	arg, err := o.one()
 	if err != nil {
 		return err
@@ -173,23 +176,23 @@ func (c *Config) setQPS(o statement) error {
 	if qps < 0 {
 		return o.errf("apiserver_qps must be >= 0")
 	}
-	c.APIQPS = float32(qps)
-	c.source(o)
+	d.APIQPS = float32(qps)
+	d.source(o)
 	return nil
 }
 
-func (c *Config) setBurst(o statement) (err error) {
-	c.APIBurst, err = c.count(o)
+func (d *draft) setBurst(o statement) (err error) {
+	d.APIBurst, err = d.count(o)
 	return err
 }
 
-func (c *Config) setMaxInflight(o statement) (err error) {
-	c.APIMaxInflight, err = c.count(o)
+func (d *draft) setMaxInflight(o statement) (err error) {
+	d.APIMaxInflight, err = d.count(o)
 	return err
 }
 
 // count reads a data-source option that takes a number from 0 up.
-func (c *Config) count(o statement) (int, error) {
+func (d *draft) count(o statement) (int, error) {
 	arg, err := o.one()
 	if err != nil {
 		return 0, err
@@ -201,11 +204,11 @@ func (c *Config) count(o statement) (int, error) {
 	if n < 0 {
 		return 0, o.errf("%s must be >= 0", o.name())
 	}
-	c.source(o)
+	d.source(o)
 	return n, nil
 }
 
-func (c *Config) setStartupTimeout(o statement) error {
+func (d *draft) setStartupTimeout(o statement) error {
 	arg, err := o.one()
 	if err != nil {
 		return err
@@ -217,45 +220,42 @@ func (c *Config) setStartupTimeout(o statement) error {
 	if err != nil {
 		return o.errf("failed to parse startup_timeout: %v, %s", arg, err)
 	}
-	c.StartupTimeout = t
+	d.StartupTimeout = t
 	return nil
 }
 
-func (c *Config) addNamespaces(o statement) error {
-	args := o.args()
-	if len(args) == 0 {
+func (d *draft) addNamespaces(o statement) error {
+	if len(o.words) == 1 {
 		return o.argErr()
 	}
-	if c.NamespaceLabels != "" {
+	if d.NamespaceLabels != "" {
 		return o.errf("namespaces and namespace_labels cannot both be set")
 	}
-	have := make(map[string]bool, len(c.Namespaces)+len(args))
-	for _, ns := range c.Namespaces {
-		have[ns] = true
-	}
-	for _, ns := range args {
-		if !have[ns] {
-			have[ns] = true
-			c.Namespaces = append(c.Namespaces, ns)
+	for _, w := range o.words[1:] {
+		if d.namespaces.add(w.Text) {
+			d.Namespaces = append(d.Namespaces, w.Text)
+		}
+		if len(d.Namespaces) > maxNamespaces {
+			return errAt(w, "more than %d namespaces; select them by namespace_labels", maxNamespaces)
 		}
 	}
 	return nil
 }
 
-func (c *Config) setNamespaceLabels(o statement) error {
+func (d *draft) setNamespaceLabels(o statement) error {
 	s, err := selector(o, "namespace_label")
 	if err != nil {
 		return err
 	}
-	if c.Namespaces != nil {
+	if d.Namespaces != nil {
 		return o.errf("namespaces and namespace_labels cannot both be set")
 	}
-	c.NamespaceLabels = s
+	d.NamespaceLabels = s
 	return nil
 }
 
-func (c *Config) setLabels(o statement) (err error) {
-	c.Labels, err = selector(o, "label")
+func (d *draft) setLabels(o statement) (err error) {
+	d.Labels, err = selector(o, "label")
 	return err
 }
 
@@ -266,6 +266,9 @@ func selector(o statement, what string) (string, error) {
 		return "", o.argErr()
 	}
 	expr := strings.Join(args, " ")
+	if len(expr) > maxSelector {
+		return "", o.errf("the %s selector is longer than %d bytes", what, maxSelector)
+	}
 	ls, err := meta.ParseToLabelSelector(expr)
 	if err != nil {
 		return "", o.errf("unable to parse %s selector value: '%v': %v", what, expr, err)
@@ -284,32 +287,32 @@ func selector(o statement, what string) (string, error) {
 	return strings.Join(terms, ","), nil
 }
 
-func (c *Config) setPods(o statement) error {
+func (d *draft) setPods(o statement) error {
 	arg, err := o.one()
 	if err != nil {
 		return err
 	}
 	for _, m := range []PodMode{Disabled, Insecure, Verified} {
 		if arg == m.String() {
-			c.Pods = m
+			d.Pods = m
 			return nil
 		}
 	}
 	return o.errf("wrong value for pods: %s,  must be one of: disabled, verified, insecure", arg)
 }
 
-func (c *Config) setEndpointPodNames(o statement) error {
-	c.EndpointPodNames = true
+func (d *draft) setEndpointPodNames(o statement) error {
+	d.EndpointPodNames = true
 	return o.none()
 }
 
-func (c *Config) setNoEndpoints(o statement) error {
-	c.NoEndpoints = true
+func (d *draft) setNoEndpoints(o statement) error {
+	d.NoEndpoints = true
 	return o.none()
 }
 
 // setIgnore takes, as stock does and tests, no notice of what follows empty_service.
-func (c *Config) setIgnore(o statement) error {
+func (d *draft) setIgnore(o statement) error {
 	args := o.args()
 	if len(args) == 0 {
 		return o.argErr()
@@ -317,24 +320,24 @@ func (c *Config) setIgnore(o statement) error {
 	if args[0] != "empty_service" {
 		return o.errf("unable to parse ignore value: '%v'", args[0])
 	}
-	c.IgnoreEmptyService = true
+	d.IgnoreEmptyService = true
 	return nil
 }
 
-func (c *Config) setZonal(o statement) error {
-	c.Zonal = true
-	c.zonalAt = o.words[0]
+func (d *draft) setZonal(o statement) error {
+	d.Zonal = true
+	d.zonalAt = o.words[0]
 	return o.none()
 }
 
 // setMulticluster takes, as stock does, no zone at all for no multicluster zone.
-func (c *Config) setMulticluster(o statement) (err error) {
-	c.Multicluster, err = zonesOf(o.words[1:])
-	c.multiclusterAt = o.words[0]
+func (d *draft) setMulticluster(o statement) (err error) {
+	d.Multicluster, err = d.zonesOf(o.words[1:])
+	d.multiclusterAt = o.words[0]
 	return err
 }
 
-func (c *Config) setTTL(o statement) error {
+func (d *draft) setTTL(o statement) error {
 	arg, err := o.one()
 	if err != nil {
 		return err
@@ -346,15 +349,15 @@ func (c *Config) setTTL(o statement) error {
 	if t < 0 || t > 3600 {
 		return o.errf("ttl must be in range [0, 3600]: %d", t)
 	}
-	c.TTL = uint32(t)
+	d.TTL = uint32(t)
 	return nil
 }
 
-func (c *Config) setFallthrough(o statement) (err error) {
+func (d *draft) setFallthrough(o statement) (err error) {
 	if len(o.words) == 1 {
-		c.Fallthrough = []string{"."}
+		d.Fallthrough = []string{"."}
 		return nil
 	}
-	c.Fallthrough, err = zonesOf(o.words[1:])
+	d.Fallthrough, err = d.zonesOf(o.words[1:])
 	return err
 }

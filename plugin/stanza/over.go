@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/coredns/caddy/caddyfile"
-	"github.com/coredns/coredns/plugin"
+	"github.com/miekg/dns"
 )
 
 // Over returns what serves when c came from the ConfigMap and base from the Corefile. Neither is changed.
@@ -112,8 +112,9 @@ func (h Hosts) refuse(file string) error {
 }
 
 func (c *Config) zonesWithin(base *Config) error {
+	allowed := setOf(base.Zones)
 	for _, z := range c.Zones {
-		if plugin.Zones(base.Zones).Contains(z) {
+		if allowed.hasParentOf(z) {
 			continue
 		}
 		have := "has no zones"
@@ -123,4 +124,14 @@ func (c *Config) zonesWithin(base *Config) error {
 		return refusef(c.at, "zone %s may not be added by the ConfigMap: the Corefile's stanza %s", z, have)
 	}
 	return nil
+}
+
+// hasParentOf reports whether zone, or a zone above it, is in the set.
+func (s set) hasParentOf(zone string) bool {
+	for i, end := 0, false; !end; i, end = dns.NextLabel(zone, i) {
+		if s[zone[i:]] {
+			return true
+		}
+	}
+	return s["."]
 }

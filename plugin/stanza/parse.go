@@ -2,7 +2,6 @@ package stanza
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/plugin"
@@ -23,10 +22,18 @@ func Parse(d *caddyfile.Dispenser, keys []string) (*Config, error) {
 	return parseTokens(tokens, keys, false)
 }
 
+// draft is a Config in the making.
+type draft struct {
+	*Config
+	namespaces set // those of Config.Namespaces
+
+	zones, paths, files, lines int // read so far; see the limits
+}
+
 // parseTokens reads the tokens of one server block's stanza, of which there is at least one.
 func parseTokens(tokens []caddyfile.Token, keys []string, bare bool) (*Config, error) {
 	s := scanner{tokens: tokens}
-	st, err := s.statement(2) // options, and the lines of a hosts block
+	st, err := s.statement(stanzaDepth)
 	if err != nil {
 		return nil, err
 	}
@@ -34,25 +41,36 @@ func parseTokens(tokens []caddyfile.Token, keys []string, bare bool) (*Config, e
 		return nil, afterStanza(tokens[s.i-1], tokens[s.i])
 	}
 
-	c := &Config{
-		TTL:            DefaultTTL,
-		StartupTimeout: DefaultStartupTimeout,
-		at:             tokens[0],
-		bare:           bare,
-		sources:        map[string]written{},
+	d := draft{
+		Config: &Config{
+			TTL:            DefaultTTL,
+			StartupTimeout: DefaultStartupTimeout,
+			at:             tokens[0],
+			bare:           bare,
+			sources:        map[string]written{},
+		},
+		namespaces: set{},
 	}
-	if err := c.setZones(st.words[1:], keys); err != nil {
+	if err := d.setZones(st.words[1:], keys); err != nil {
 		return nil, err
 	}
 	for _, o := range st.block {
-		if err := c.option(o); err != nil {
+		if err := d.option(o); err != nil {
 			return nil, err
 		}
 	}
-	if err := c.exclusive(); err != nil {
+	if err := d.exclusive(); err != nil {
 		return nil, err
 	}
-	return c, c.checkMulticluster()
+	return d.Config, d.checkMulticluster()
+}
+
+// within adds more to n, which is how many of a kind were read, and refuses what goes beyond most. t is where it is written.
+func (d *draft) within(n *int, more, most int, kind string, t caddyfile.Token) error {
+	if *n += more; *n > most {
+		return errAt(t, "more than %d %s in a stanza", most, kind)
+	}
+	return nil
 }
 
 // afterStanza is the error for what follows a stanza's end.
@@ -64,7 +82,7 @@ func afterStanza(end, t caddyfile.Token) error {
 }
 
 // option takes over one line of the stanza.
-func (c *Config) option(o statement) error {
+func (d *draft) option(o statement) error {
 	set, ok := options[o.name()]
 	if !ok {
 		return o.unknown()
@@ -72,29 +90,29 @@ func (c *Config) option(o statement) error {
 	if o.braced && o.name() != "hosts" {
 		return o.errf("unexpected '{': '%s' takes no block", o.name())
 	}
-	return set(c, o)
+	return set(d, o)
 }
 
 // setZones takes the written zones, or else those of the server block.
-func (c *Config) setZones(words []caddyfile.Token, keys []string) error {
+func (d *draft) setZones(words []caddyfile.Token, keys []string) error {
 	var err error
 	switch {
 	case len(words) > 0:
-		c.ZonesWritten = true
-		c.Zones, err = zonesOf(words)
-	case !c.bare:
-		c.Zones = zonesOfKeys(keys)
+		d.ZonesWritten = true
+		d.Zones, err = d.zonesOf(words)
+	case !d.bare:
+		d.Zones = zonesOfKeys(keys)
 	}
 	if err != nil {
 		return err
 	}
-	for _, z := range c.Zones {
+	for _, z := range d.Zones {
 		if dnsutil.IsReverse(z) == 0 {
 			return nil
 		}
 	}
-	if len(c.Zones) > 0 {
-		return errAt(c.at, "non-reverse zone name must be used")
+	if len(d.Zones) > 0 {
+		return errAt(d.at, "non-reverse zone name must be used")
 	}
 	return nil
 }
@@ -105,8 +123,9 @@ func (c *Config) checkMulticluster() error {
 	if c.bare && !c.ZonesWritten {
 		return nil
 	}
+	zones := setOf(c.Zones)
 	for _, z := range c.Multicluster {
-		if !slices.Contains(c.Zones, z) {
+		if !zones[z] {
 			return errAt(c.multiclusterAt, "is not authoritative for the multicluster zone %s (authoritative zones: %v)", z, c.Zones)
 		}
 	}

@@ -217,7 +217,7 @@ func TestParseErrorsOfStanza(t *testing.T) {
 		{"kubehosts a.example: {\n}", "Corefile:1 - ", "'a.example:' is no zone"},
 		{`kubehosts ""`, "Corefile:1 - ", "'' is no zone"},
 		{"kubehosts " + strings.Repeat("a", 64), "Corefile:1 - ", "is no zone"},
-		{"kubehosts " + strings.Repeat("10.0.0.0/9 ", 40), "Corefile:1 - ", "more than 4096 zones"},
+		{"kubehosts " + strings.Repeat("10.0.0.0/9 ", 40), "Corefile:1 - ", "more than 1000 zones in a stanza"},
 		{"kubehosts 10.0.0.0/8 1.ip6.arpa", "Corefile:1 - ", "non-reverse zone name must be used"},
 		{"kubehosts a\n{\nttl 5\n}", "Corefile:2 - ", "unexpected '{': the block of 'kubehosts' must open on its own line, 1"},
 		{"kubehosts a {\nttl 5\n", "Corefile:1 - ", "this '{' of 'kubehosts' has no '}'"},

@@ -93,6 +93,15 @@ type scanner struct {
 
 func (s *scanner) at(text string) bool { return s.i < len(s.tokens) && s.tokens[s.i].Text == text }
 
+// stanzaDepth is how deep blocks are nested in a stanza: options, and lines of hosts.
+const stanzaDepth = 2
+
+// blockLimits are the statements that one block may hold, by how deep blocks may be nested in it.
+var blockLimits = [stanzaDepth + 1]struct {
+	most int
+	what string
+}{1: {maxLines, "lines of hosts"}, stanzaDepth: {maxOptions, "options"}}
+
 // statement reads one statement, with blocks nested no deeper than depth. There must be a token left.
 //
 // It is not built on Dispenser.NextBlock: that takes a block after any option for more options of the block around it,
@@ -124,6 +133,9 @@ func (s *scanner) statement(depth int) (statement, error) {
 		if s.at("}") {
 			s.i++
 			return st, nil
+		}
+		if l := blockLimits[depth]; len(st.block) == l.most {
+			return st, errAt(s.tokens[s.i], "more than %d %s in a stanza", l.most, l.what)
 		}
 		sub, err := s.statement(depth - 1)
 		if err != nil {

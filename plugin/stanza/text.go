@@ -41,7 +41,10 @@ func pick(blocks []serverBlock, name string, keys []string, view string) (server
 	if len(blocks) == 1 && blocks[0].bare {
 		return blocks[0], nil
 	}
-	same := matching(blocks, keys)
+	same, err := matching(blocks, keys)
+	if err != nil {
+		return serverBlock{}, err
+	}
 	if len(same) == 0 {
 		return serverBlock{}, errAt(caddyfile.Token{File: name, Line: 1}, "no server block with the keys of the running one, '%s'; there are: %s",
 			strings.Join(keys, " "), list(blocks))
@@ -86,23 +89,31 @@ func list(blocks []serverBlock) string {
 }
 
 // matching returns the server blocks whose keys are those of the running one.
-func matching(blocks []serverBlock, keys []string) []serverBlock {
-	running, ok := addressSet(keys, transport.Port, -1)
-	if !ok {
-		return nil
+func matching(blocks []serverBlock, keys []string) ([]serverBlock, error) {
+	left := len(keys) * maxKeyZones
+	running := withPort(addressSet(keys, &left), transport.Port)
+	if len(running) == 0 {
+		return nil, nil
+	}
+	written := make([]map[address]bool, len(blocks))
+	left = maxKeyZones
+	for i, b := range blocks {
+		if written[i] = addressSet(b.keys, &left); left < 0 {
+			return nil, errAt(b.at, "the keys of the server blocks stand for more than %d zones", maxKeyZones)
+		}
 	}
 	for _, port := range defaultPorts(running) {
 		var same []serverBlock
-		for _, b := range blocks {
-			if set, ok := addressSet(b.keys, port, len(running)); ok && maps.Equal(set, running) {
+		for i, b := range blocks {
+			if maps.Equal(withPort(written[i], port), running) {
 				same = append(same, b)
 			}
 		}
 		if same != nil {
-			return same
+			return same, nil
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // defaultPorts are the ports that a key without one may stand for, the likeliest first. "" comes before all others, so
@@ -118,26 +129,32 @@ func defaultPorts(running map[address]bool) []string {
 	return append([]string{"", transport.Port}, slices.Compact(more)...)
 }
 
-// addressSet returns what keys stand for, with port for the plain DNS keys that have none. It is not ok if a key is no
-// zone, or if there are more than most (-1: no limit) of them.
-func addressSet(keys []string, port string, most int) (map[address]bool, bool) {
-	set := map[address]bool{}
-	for i, k := range keys {
-		if most >= 0 && i > most {
-			return nil, false
-		}
+// addressSet returns what keys stand for, nil if one of them is no zone, and takes the number of zones off left. It gives
+// up when that falls below 0.
+func addressSet(keys []string, left *int) map[address]bool {
+	all := map[address]bool{}
+	for _, k := range keys {
 		as, err := addressesOf(k)
-		if err != nil {
-			return nil, false
+		if *left -= len(as); err != nil || *left < 0 {
+			return nil
 		}
 		for _, a := range as {
-			if a.port == "" {
-				a.port = transportPort(a.transport, port)
-			}
-			set[a] = true
+			all[a] = true
 		}
 	}
-	return set, true
+	return all
+}
+
+// withPort returns written with the port that the server gives a key without one: port, for plain DNS.
+func withPort(written map[address]bool, port string) map[address]bool {
+	all := make(map[address]bool, len(written))
+	for a := range written {
+		if a.port == "" {
+			a.port = transportPort(a.transport, port)
+		}
+		all[a] = true
+	}
+	return all
 }
 
 // transportPort is the port that the server gives a key of the transport, with dns for plain DNS.

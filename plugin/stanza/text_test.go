@@ -98,7 +98,7 @@ func TestParseTextErrors(t *testing.T) {
 		{"open snippet", "(s) {\n", ":1", "snippet (s) has a '{' without its '}'"},
 		{"snippet in itself", "(s) {\nttl 5\nimport s\n}\n. {\nkubehosts {\nimport s\n}\n}", ":3", "does a snippet import itself?"},
 		{"growing snippet", "(s) {\nttl 5\n" + loop + "}\n. {\nkubehosts {\nimport s\n}\n}", ":3", "does a snippet import itself?"},
-		{"large snippet", "(s) {\n" + strings.Repeat("x ", 100000) + "\n}\n. {\nkubehosts {\n" + loop + "}\n}", ":8", "tokens; does a snippet import itself?"},
+		{"large snippet", "(s) {\n" + strings.Repeat("x ", 100000) + "\n}\n. {\nkubehosts {\n" + loop + "}\n}", ":8", "262144 tokens or 4 MiB; does a snippet import itself?"},
 		{"last brace missing", ". {\nkubehosts {\n}\n", ":1", "the server block has a '{' without its '}'"},
 		{"brace missing", ". {\nkubehosts {\nttl 5\n", ":2", "'kubehosts' has a '{' without its '}'"},
 		{"brace missing elsewhere", ". {\nlog {\nkubehosts {\n}\n}\n", ":1", "the server block has a '{' without its '}'"},

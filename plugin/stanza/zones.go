@@ -2,7 +2,6 @@ package stanza
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -41,22 +40,24 @@ func addressesOf(key string) ([]address, error) {
 }
 
 // zonesOf reads a list of zones. Unlike plugin.OriginsFromArgsOrServerBlock it does not drop what is no domain name.
-func zonesOf(words []caddyfile.Token) ([]string, error) {
+func (d *draft) zonesOf(words []caddyfile.Token) ([]string, error) {
 	var zones []string
-	n := 0
+	have := set{}
 	for _, w := range words {
 		as, err := addressesOf(w.Text)
 		if err != nil {
 			return nil, errAt(w, "'%s' is no zone: %v", clip(w.Text, 255), err)
 		}
-		if n += len(as); n > maxZones {
-			return nil, errAt(w, "more than %d zones", maxZones)
+		if err := d.within(&d.zones, len(as), maxZones, "zones", w); err != nil {
+			return nil, err
 		}
 		for _, a := range as {
 			if strings.ContainsFunc(a.zone, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
 				return nil, errAt(w, "'%s' is no zone: there is a space or a control character in it", clip(w.Text, 255))
 			}
-			zones = add(zones, a.zone)
+			if have.add(a.zone) {
+				zones = append(zones, a.zone)
+			}
 		}
 	}
 	return zones, nil
@@ -66,24 +67,37 @@ func zonesOf(words []caddyfile.Token) ([]string, error) {
 // is left out.
 func zonesOfKeys(keys []string) []string {
 	var zones []string
+	have := set{".": true}
 	for _, k := range keys {
 		as, err := addressesOf(k)
 		if err != nil {
 			continue
 		}
 		for _, a := range as {
-			if a.zone != "." {
-				zones = add(zones, a.zone)
+			if have.add(a.zone) {
+				zones = append(zones, a.zone)
 			}
 		}
 	}
 	return zones
 }
 
-// add appends s unless it is there.
-func add(list []string, s string) []string {
-	if slices.Contains(list, s) {
-		return list
+// set is a set of strings.
+type set map[string]bool
+
+func setOf(list []string) set {
+	s := make(set, len(list))
+	for _, v := range list {
+		s[v] = true
 	}
-	return append(list, s)
+	return s
+}
+
+// add reports whether v is new.
+func (s set) add(v string) bool {
+	if s[v] {
+		return false
+	}
+	s[v] = true
+	return true
 }
