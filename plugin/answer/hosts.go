@@ -128,11 +128,15 @@ func (a *Answer) fromHosts() bool {
 
 // aboveHosts reports whether a hosts entry, or a PTR record of one, stands below the name, so that the name exists.
 func (a *Answer) aboveHosts() bool {
+	if len(a.view.Hosts) == 0 {
+		return false
+	}
 	prefix, reverse := services.ParseReversePrefix(a.lower)
 	for i := range a.view.Hosts {
 		l := &a.view.Hosts[i]
 		for _, t := range l.Tables.All() {
-			if t.NonTerminal(a.lower) || reverse && !l.NoReverse && t.HasNames(prefix) {
+			// Most tables have no name in the zone, which has fewer labels to look for.
+			if t.NonTerminal(a.Zone.Name) && t.NonTerminal(a.lower) || reverse && !l.NoReverse && t.HasNames(prefix) {
 				return true
 			}
 		}
@@ -140,7 +144,7 @@ func (a *Answer) aboveHosts() bool {
 	return false
 }
 
-// hostsIn reports whether the hosts entries have a name in the zone.
+// hostsIn reports whether the hosts entries have a name below the zone.
 func (v *View) hostsIn(zone string) bool {
 	for i := range v.Hosts {
 		for _, t := range v.Hosts[i].Tables.All() {

@@ -33,11 +33,20 @@ func (a *Answer) Addrs(yield func(netip.Addr) bool) {
 	}
 }
 
-// Only returns the address that Addrs yields, if it is sure to yield but one. Nearly every Service has one.
+// Only returns the address that Addrs yields, if it is sure to yield but one: nearly every Service and hosts entry has one.
 func (a *Answer) Only() (ip netip.Addr, ok bool) {
-	if a.source == fromServices && a.Type == dns.TypeA {
+	switch {
+	case a.source == fromServices && a.Type == dns.TypeA:
 		if ip4, ok := a.match.Only4(); ok {
 			return netip.AddrFrom4(ip4), true
+		}
+	case a.source == fromHosts && a.held.tables == 1:
+		first := a.held.first
+		if a.Type == dns.TypeA && first.Len4() == 1 {
+			return netip.AddrFrom4(first.At4(0)), true
+		}
+		if a.Type == dns.TypeAAAA && first.Len6() == 1 {
+			return netip.AddrFrom16(first.At6(0)), true
 		}
 	}
 	return netip.Addr{}, false
@@ -173,7 +182,8 @@ type Target struct {
 	// returns: the caller needs it anyway, and a copy for each target would cost more than all else.
 	Text string
 
-	ports    services.Ports
+	port     uint16           // the first of ports that has a number
+	ports    services.Ports   // that come behind it
 	addr     netip.Addr       // of an endpoint
 	service  services.Service // else
 	view     *View
@@ -222,7 +232,7 @@ func (a *Answer) Targets(yield func(Target) bool) {
 	if a.match.Outcome == services.OfService {
 		t := Target{Name: name, ports: a.match.ServicePorts(), service: a.match.Service(), view: a.view, overlaid: overlaid}
 		var buf [2 * maxName]byte
-		if t.numbered() && fits(name.AppendTo(buf[:0])) {
+		if t.first() && fits(name.AppendTo(buf[:0])) {
 			yield(t)
 		}
 		return
@@ -241,7 +251,7 @@ func (a *Answer) endpoints(name Name, overlaid bool, yield func(Target) bool) {
 	for member := range a.match.Members {
 		name.member, name.endpoint = member, true
 		t := Target{Name: name, ports: a.match.Ports(member), addr: member.Addr, view: a.view, overlaid: overlaid, seen: seen}
-		if !t.numbered() || !short && !fits(name.AppendTo(buf[:0])) {
+		if !t.first() || !short && !fits(name.AppendTo(buf[:0])) {
 			continue
 		}
 		if n++; n > MaxRecords || !yield(t) {
@@ -250,10 +260,10 @@ func (a *Answer) endpoints(name Name, overlaid bool, yield func(Target) bool) {
 	}
 }
 
-// numbered reports whether one of the ports has a number.
-func (t *Target) numbered() bool {
-	for ports := t.ports; ports.Next(); {
-		if ports.Number() != 0 {
+// first moves on to the first port that has a number. It reports whether there is one.
+func (t *Target) first() bool {
+	for t.ports.Next() {
+		if t.port = t.ports.Number(); t.port != 0 {
 			return true
 		}
 	}
@@ -262,16 +272,25 @@ func (t *Target) numbered() bool {
 
 // Ports yields the port of each SRV record of the target. One number counts once, whatever protocols have it.
 func (t *Target) Ports(yield func(uint16) bool) {
+	if t.isNew(t.port) && !yield(t.port) {
+		return
+	}
+	ports := t.ports
+	if !ports.Next() { // nearly always
+		return
+	}
 	var before set[uint16]
-	for ports := t.ports; ports.Next(); {
-		port := ports.Number()
-		if port == 0 || !before.add(port) || t.seen != nil && !t.seen.ports.add(targetPort{t.Text, port}) {
-			continue
-		}
-		if !yield(port) {
+	before.add(t.port)
+	for more := true; more; more = ports.Next() {
+		if port := ports.Number(); port != 0 && before.add(port) && t.isNew(port) && !yield(port) {
 			return
 		}
 	}
+}
+
+// isNew reports whether the target was not yielded with the port before.
+func (t *Target) isNew(port uint16) bool {
+	return t.seen == nil || t.seen.ports.add(targetPort{t.Text, port})
 }
 
 // Addrs yields the addresses of the target, for the additional section. Hosts entries that have the name take the place of

@@ -152,8 +152,8 @@ func next[T any](slab *[]T) *T {
 // name returns n as text: where the question's name ends in it, as a part of that.
 func (b *targetSlab) name(n *answer.Name, owner string) string {
 	text := n.AppendTo(b.buf[:0])
-	if strings.HasSuffix(owner, string(text)) {
-		return owner[len(owner)-len(text):]
+	if at := len(owner) - len(text); at >= 0 && owner[at:] == string(text) {
+		return owner[at:]
 	}
 	if b.names.Cap()-b.names.Len() < len(text) {
 		b.names = strings.Builder{} // names that were cut go on sharing the old one
