@@ -6,6 +6,7 @@ import (
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
 	"github.com/kubehosts/kubehosts/plugin/message"
+	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
 // Transfer implements transfer.Transferer: the records of a zone, as questions for them are answered, out of one State. A
@@ -22,7 +23,8 @@ func (k *Kubehosts) Transfer(name string, serial uint32) (<-chan []dns.RR, error
 	ch := make(chan []dns.RR)
 	go func() {
 		defer close(ch)
-		send(ch, zone, serial != 0 && serial == zone.Serial())
+		// A panic ends the transfer without its last SOA record, so that no secondary takes it for whole.
+		_ = source.Recovered("the transfer of "+name, func() { send(ch, zone, serial != 0 && serial == zone.Serial()) })
 	}()
 	return ch, nil
 }

@@ -92,8 +92,29 @@ func (t *Transfer) names(yield func(string) bool) {
 	}
 	t.state.OwnerNames(&t.view.Options, t.zone.Imported, func(below string) bool {
 		name := below + suffix
+		more = entries.has(name) || yield(name)
+		return more
+	})
+	if !more || t.view.Options.Pods != services.PodsVerified {
+		return
+	}
+	t.pods(func(below string) bool {
+		name := below + suffix
 		return entries.has(name) || yield(name)
 	})
+}
+
+// pods yields the names of pods, less the zone.
+func (t *Transfer) pods(yield func(string) bool) {
+	var seen set[string] // pods on the host's network share its address
+	for pod := range t.state.Pods {
+		for ip := range pod.Addrs().All {
+			label := strings.NewReplacer(".", "-", ":", "-").Replace(ip.String())
+			if name := label + "." + pod.Namespace() + ".pod"; seen.add(name) && !yield(name) {
+				return
+			}
+		}
+	}
 }
 
 // reverseNames yields the names of the addresses in a reverse zone.
