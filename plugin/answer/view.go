@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/miekg/dns"
+
 	"github.com/kubehosts/kubehosts/plugin/hosts"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
@@ -28,6 +30,9 @@ type View struct {
 	Serial uint32
 
 	Snapshot uint32 // Unix time at which the snapshot was written that the stanza is out of; 0 if it is out of none
+
+	byName  map[string]*Zone    // nil for few Zones
+	through map[string]struct{} // nil for few zones that fall through
 }
 
 // Layer holds the entries of one hosts option: of its files or of its inline lines.
@@ -91,9 +96,45 @@ func Under(prefix, zone string) string {
 	return prefix + zone
 }
 
+// New completes v, whose exported fields are set, and returns it.
+func New(v *View) *View {
+	if len(v.Zones) > fewZones {
+		v.byName = make(map[string]*Zone, len(v.Zones))
+		for i := range v.Zones {
+			v.byName[v.Zones[i].Name] = &v.Zones[i]
+		}
+	}
+	if len(v.Fallthrough) > fewZones {
+		v.through = make(map[string]struct{}, len(v.Fallthrough))
+		for _, zone := range v.Fallthrough {
+			v.through[zone] = struct{}{}
+		}
+	}
+	return v
+}
+
+// fewZones is how many zones are compared with a name one by one. With more, each parent of the name is looked up.
+const fewZones = 8
+
+// parents yields name and the names above it, up to the root. A name is escaped as miekg/dns does.
+func parents(name string, yield func(string) bool) {
+	for off, end := 0, false; !end; off, end = dns.NextLabel(name, off) {
+		if !yield(name[off:]) {
+			return
+		}
+	}
+	yield(".")
+}
+
 // ZoneOf returns the longest zone that the lower-case name is in, nil if it is in none.
-func (v *View) ZoneOf(name string) *Zone {
-	var best *Zone
+func (v *View) ZoneOf(name string) (best *Zone) {
+	if v.byName != nil {
+		parents(name, func(parent string) bool {
+			best = v.byName[parent]
+			return best == nil
+		})
+		return best
+	}
 	for i := range v.Zones {
 		z := &v.Zones[i]
 		if (best == nil || len(z.Name) > len(best.Name)) && InZone(name, z.Name) {
@@ -104,7 +145,14 @@ func (v *View) ZoneOf(name string) *Zone {
 }
 
 // FallsThrough reports whether a lower-case name that does not exist goes to the next plugin.
-func (v *View) FallsThrough(name string) bool {
+func (v *View) FallsThrough(name string) (through bool) {
+	if v.through != nil {
+		parents(name, func(parent string) bool {
+			_, through = v.through[parent]
+			return !through
+		})
+		return through
+	}
 	for _, zone := range v.Fallthrough {
 		if InZone(name, zone) {
 			return true

@@ -1,35 +1,49 @@
 package answer
 
 import (
+	"fmt"
+	"slices"
 	"testing"
-
-	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// TestSerialOf wants the later of both serials, also where they wrap, and where there is but one.
-func TestSerialOf(t *testing.T) {
-	ix := services.NewIndex()
-	empty := ix.State()
-	ix.Update(func(tx *services.Tx) { tx.SetNamespace("shop") })
-	changed := ix.State()
-	now := changed.Modified()
-	for _, tt := range []struct {
-		state     *services.State
-		put, want uint32
-	}{
-		{empty, 0, 0},
-		{empty, 7, 7},
-		{empty, 1 << 31, 1 << 31},
-		{changed, 0, now},
-		{changed, now - 1, now},
-		{changed, now, now},
-		{changed, now + 1, now + 1},
-		{changed, now + 1<<31 - 1, now + 1<<31 - 1},
-		{changed, now + 1<<31 + 1, now}, // that is before it
+// Many zones are looked up, few are compared: both find the same.
+func TestZoneOf(t *testing.T) {
+	names := []string{"cluster.local.", "sub.cluster.local.", "10.in-addr.arpa.", "in-addr.arpa.", `a\.b.local.`}
+	few := &View{Fallthrough: names}
+	for _, name := range names {
+		few.Zones = append(few.Zones, Zone{Name: name})
+	}
+	many := &View{Zones: slices.Clone(few.Zones), Fallthrough: slices.Clone(names)}
+	for i := range 2 * fewZones {
+		name := fmt.Sprintf("z%d.example.", i)
+		many.Zones, many.Fallthrough = append(many.Zones, Zone{Name: name}), append(many.Fallthrough, name)
+	}
+	New(few)
+	New(many)
+	if few.byName != nil || many.byName == nil || many.through == nil {
+		t.Fatal("the wrong View is looked up in a map")
+	}
+	for name, want := range map[string]string{
+		"cluster.local.": "cluster.local.", "a.cluster.local.": "cluster.local.", "sub.cluster.local.": "sub.cluster.local.",
+		"a.b.sub.cluster.local.": "sub.cluster.local.", "xcluster.local.": "", `x\.cluster.local.`: "", "local.": "", ".": "",
+		`a\.b.local.`: `a\.b.local.`, `x.a\.b.local.`: `a\.b.local.`, "b.local.": "", "1.10.in-addr.arpa.": "10.in-addr.arpa.",
+		"110.in-addr.arpa.": "in-addr.arpa.",
 	} {
-		v := View{Serial: tt.put}
-		if got := v.SerialOf(tt.state); got != tt.want {
-			t.Errorf("a View put at %d, a State of %d: %d, want %d", tt.put, tt.state.Modified(), got, tt.want)
+		for _, v := range []*View{few, many} {
+			got := ""
+			if z := v.ZoneOf(name); z != nil {
+				got = z.Name
+			}
+			if got != want || v.FallsThrough(name) != (want != "") {
+				t.Errorf("%s, %d zones: in %q, falls through %v; want %q", name, len(v.Zones), got, v.FallsThrough(name), want)
+			}
 		}
+	}
+	if got := many.ZoneOf("a.z9.example."); got == nil || got.Name != "z9.example." {
+		t.Errorf("a.z9.example. is in %v", got)
+	}
+	many.Zones = append(many.Zones, Zone{Name: "."})
+	if got := New(many).ZoneOf("example.org."); got == nil || got.Name != "." {
+		t.Errorf("example.org. is in %v, want the root", got)
 	}
 }

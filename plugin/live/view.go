@@ -34,7 +34,7 @@ func newView(c *stanza.Config, index *services.Index, hosts []answer.Layer, loca
 		}
 		v.Zones = append(v.Zones, z)
 	}
-	return v
+	return answer.New(v)
 }
 
 func zoneOf(c *stanza.Config, name string) answer.Zone {
