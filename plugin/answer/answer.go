@@ -12,7 +12,7 @@ import (
 
 // MaxRecords is more records than a message can hold: each takes at least 12 bytes of the 65535 (RFC 1035, section 4.1.3).
 // An Answer yields no more of each kind, however many there are.
-const MaxRecords = 65535/12 + 1
+const MaxRecords = services.MaxRecords
 
 // MaxAliases is how many CNAME records one Answer follows, as many as the stock kubernetes plugin.
 const MaxAliases = 10

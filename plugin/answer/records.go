@@ -112,13 +112,11 @@ func (a *Answer) matched(is6 bool, yield func(netip.Addr) bool) {
 	}
 	var seen set[netip.Addr]
 	repeats := a.match.Repeats()
-	for member := range a.match.Members {
-		if member.Addr.Is6() != is6 || repeats && !seen.add(member.Addr) {
-			continue
-		}
-		if !yield(member.Addr) {
-			return
-		}
+	each := func(member services.Member) bool { return repeats && !seen.add(member.Addr) || yield(member.Addr) }
+	if is6 {
+		a.match.Members6(each)
+	} else {
+		a.match.Members4(each)
 	}
 }
 

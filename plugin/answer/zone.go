@@ -137,7 +137,11 @@ func (t *Transfer) reverseNames(yield func(string) bool) {
 			}
 		}
 	}
-	for ip := range t.state.Addresses {
+	prefix, ok := services.ParseReversePrefix(t.zone.Name)
+	if !ok {
+		return
+	}
+	for ip := range t.state.Addresses(prefix, &t.view.Options) {
 		if !entries.has(ip) && !name(ip) {
 			return
 		}

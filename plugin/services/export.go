@@ -28,7 +28,7 @@ func (s *State) Owners(imported bool) iter.Seq2[Service, []Slice] {
 // Pods yields the Pods that have an address.
 func (s *State) Pods(yield func(*Pod) bool) {
 	for a, h := range s.pods.all {
-		for _, p := range h.all() {
+		for p := range h.all {
 			if p.firstAddr().As16() == a && !yield(p) { // one that has several addresses stands under each
 				return
 			}
@@ -52,13 +52,14 @@ func (s Slice) Cluster() string { return strings.TrimPrefix(s.suffix(), ".") }
 // Endpoints yields each address with what is known of its endpoint, but for the addresses: its own name, "" if that
 // follows from the address, and its topology zone, "" if that is not known.
 func (s Slice) Endpoints(yield func(netip.Addr, Endpoint) bool) {
-	addrs, names := s.Addrs(), s.names()
+	addrs, names, zones := s.Addrs(), s.names(), s.zones()
+	all := []string{""}
+	for _, name := range zones.names {
+		all = append(all, name)
+	}
 	for i := range addrs.len() {
-		e := Endpoint{Zone: s.zoneAt(i)}
-		if names != "" {
-			e.Name, names = cutName(names)
-		}
-		if !yield(addrs.at(i), e) {
+		name, rank := names.at(i)
+		if !yield(addrs.at(i), Endpoint{Name: name, PodName: rank == podName, Zone: all[zones.at(i)]}) {
 			return
 		}
 	}

@@ -39,13 +39,15 @@ type State struct {
 	slices     trie[sliceID, Slice] // imported ones too
 	endpoints4 trie[key4, sliceID]
 	endpoints6 trie[key16, sliceID]
-	shared     trie[key16, []sliceID] // of addresses that several slices have
+	shared     trie[key16, sharers] // of addresses that several slices have
 	pods       trie[key16, holders[*Pod]]
-	modified   uint32
-	written    uint32 // when the snapshot was written that restored came from, 0 for none
-	version    uint64
-	listed     Kinds // of which all objects were seen
-	restored   Kinds // of which the objects come from a snapshot until they are listed
+	// All keys of clusterIPs, and of endpoints4 and endpoints6, in order.
+	serviceAddrs, endpointAddrs addressSet
+	modified                    uint32
+	written                     uint32 // when the snapshot was written that restored came from, 0 for none
+	version                     uint64
+	listed                      Kinds // of which all objects were seen
+	restored                    Kinds // of which the objects come from a snapshot until they are listed
 }
 
 // sliceID stands for a slice where an address is kept: half the size of a pointer, and nothing for the collector to follow. With
@@ -54,87 +56,6 @@ type sliceID uint32
 
 // severalSlices stands for those that State.shared has.
 const severalSlices = ^sliceID(0)
-
-// owner is what stands under one "service.namespace": the Service, and the slices that name it.
-type owner struct {
-	service Service   // none when only slices name it
-	one     [1]Slice  // the slice, where there is one, nearly always
-	several *sliceSet // where there are more
-}
-
-// sliceSet are several slices of one owner.
-type sliceSet struct {
-	all      []Slice
-	ready    int // addresses in all
-	repeated int // addresses that stand in more than one of all
-}
-
-// slices returns what names the Service. The caller must not change it.
-func (o *owner) slices() []Slice {
-	switch {
-	case o.several != nil:
-		return o.several.all
-	case o.one[0].IsZero():
-		return nil
-	}
-	return o.one[:]
-}
-
-func (o *owner) ready() int {
-	switch {
-	case o.several != nil:
-		return o.several.ready
-	case o.one[0].IsZero():
-		return 0
-	}
-	return o.one[0].count()
-}
-
-// repeats reports whether an address stands in more than one slice.
-func (o *owner) repeats() bool { return o.several != nil && o.several.repeated > 0 }
-
-// with returns o with s, of which that many addresses stand in another slice of o.
-func (o *owner) with(s Slice, repeated int) owner {
-	if len(o.slices()) == 0 {
-		return owner{service: o.service, one: [1]Slice{s}}
-	}
-	next := &sliceSet{all: append(slices.Clone(o.slices()), s), ready: o.ready() + s.count(), repeated: repeated}
-	if o.several != nil {
-		next.repeated += o.several.repeated
-	}
-	return owner{service: o.service, several: next}
-}
-
-// without returns o without s, one of its slices, of which that many addresses stand in another.
-func (o *owner) without(s Slice, repeated int) owner {
-	if o.several == nil {
-		return owner{service: o.service}
-	}
-	all := slices.DeleteFunc(slices.Clone(o.several.all), func(other Slice) bool { return other == s })
-	if len(all) == 1 {
-		return owner{service: o.service, one: [1]Slice{all[0]}}
-	}
-	return owner{service: o.service, several: &sliceSet{all, o.several.ready - s.count(), o.several.repeated - repeated}}
-}
-
-// key is what o stands under. It is part of what o holds, so that it holds on to nothing else.
-func (o *owner) key() nameKey {
-	if !o.service.IsZero() {
-		return nameKey(o.service.Owner())
-	}
-	return nameKey(o.slices()[0].Owner())
-}
-
-// holders are the objects that have an address, nearly always one: a list of one would be one more thing to fetch.
-type holders[T comparable] struct {
-	first T
-	more  []T
-}
-
-func (h *holders[T]) all() []T { return append([]T{h.first}, h.more...) }
-
-// any reports whether ok is true for one of them. It allocates nothing.
-func (h *holders[T]) any(ok func(T) bool) bool { return ok(h.first) || slices.ContainsFunc(h.more, ok) }
 
 // NewIndex returns an empty Index, not synced.
 func NewIndex() *Index {
@@ -248,7 +169,11 @@ func (tx *Tx) SetService(s *Service) {
 	old.service = *s
 	tx.owners.set(tx.ix.batch, key, old)
 	if !tx.imported {
-		addHolder(tx.ix.batch, &tx.state.clusterIPs, s.Addrs(), *s)
+		for a := range s.Addrs().All {
+			if addHolder(tx.ix.batch, &tx.state.clusterIPs, a, *s, byOwner(*s)) {
+				tx.state.serviceAddrs.add(tx.ix.batch, a)
+			}
+		}
 	}
 }
 
@@ -269,14 +194,19 @@ func (tx *Tx) deleteService(key nameKey) {
 }
 
 func (tx *Tx) unindexService(s Service) {
-	if !s.IsZero() && !tx.imported {
-		delHolder(tx.ix.batch, &tx.state.clusterIPs, s.Addrs(), s)
+	if s.IsZero() || tx.imported {
+		return
+	}
+	for a := range s.Addrs().All {
+		if delHolder(tx.ix.batch, &tx.state.clusterIPs, a, byOwner(s)) {
+			tx.state.serviceAddrs.del(tx.ix.batch, a)
+		}
 	}
 }
 
 // putOwner stores o in place of what stands under key, or takes that out if nothing is left of it.
 func (tx *Tx) putOwner(key nameKey, o owner) {
-	if o.service.IsZero() && len(o.slices()) == 0 {
+	if o.service.IsZero() && o.empty() {
 		tx.owners.del(tx.ix.batch, key)
 		return
 	}
@@ -391,89 +321,25 @@ func (tx *Tx) ReplaceSlices(all []*Slice) {
 func (tx *Tx) indexSlice(id sliceID, s Slice) {
 	repeated := 0
 	if !tx.imported {
-		for addr := range s.Addrs().All {
-			repeated += tx.addAddr(addr, id, s)
+		addrs := s.Addrs()
+		for from, to := range s.spans {
+			repeated += tx.addAddr(addrs.at(from), id, s, from, to)
 		}
 	}
 	old := tx.owners.get(nameKey(s.Owner()))
-	tx.putOwner(nameKey(s.Owner()), old.with(s, repeated))
+	tx.putOwner(nameKey(s.Owner()), old.with(tx.ix.batch, s, repeated))
 }
 
 func (tx *Tx) unindexSlice(id sliceID, s Slice) {
 	repeated := 0
 	if !tx.imported {
-		for addr := range s.Addrs().All {
-			repeated += tx.delAddr(addr, id, s)
+		addrs := s.Addrs()
+		for from, to := range s.spans {
+			repeated += tx.delAddr(addrs.at(from), id, s, from, to)
 		}
 	}
 	old := tx.owners.get(nameKey(s.Owner()))
-	tx.putOwner(nameKey(s.Owner()), old.without(s, repeated))
-}
-
-// addAddr adds the slice s to those that have the address a. It returns 1 if another slice of the same Service has it, else 0.
-func (tx *Tx) addAddr(a netip.Addr, id sliceID, s Slice) (repeated int) {
-	var one [1]sliceID
-	ids := tx.state.idsWith(a, &one)
-	switch {
-	case len(ids) == 0: // nearly always
-		tx.setID(a, id)
-	case !slices.Contains(ids, id):
-		tx.state.shared.set(tx.ix.batch, a.As16(), slices.Concat(ids, []sliceID{id}))
-		tx.setID(a, severalSlices)
-		return tx.sharedWith(ids, s)
-	}
-	return 0
-}
-
-// delAddr undoes addAddr.
-func (tx *Tx) delAddr(a netip.Addr, id sliceID, s Slice) (repeated int) {
-	var one [1]sliceID
-	ids := tx.state.idsWith(a, &one)
-	var rest []sliceID
-	for _, other := range ids {
-		if other != id {
-			rest = append(rest, other)
-		}
-	}
-	switch {
-	case len(rest) == len(ids):
-		return 0
-	case len(rest) == 0:
-		tx.delID(a)
-		return 0
-	case len(rest) == 1:
-		tx.state.shared.del(tx.ix.batch, a.As16())
-		tx.setID(a, rest[0])
-	default:
-		tx.state.shared.set(tx.ix.batch, a.As16(), rest)
-	}
-	return tx.sharedWith(rest, s)
-}
-
-func (tx *Tx) setID(a netip.Addr, id sliceID) {
-	if a.Is4() {
-		tx.state.endpoints4.set(tx.ix.batch, a.As4(), id)
-	} else {
-		tx.state.endpoints6.set(tx.ix.batch, a.As16(), id)
-	}
-}
-
-func (tx *Tx) delID(a netip.Addr) {
-	if a.Is4() {
-		tx.state.endpoints4.del(tx.ix.batch, a.As4())
-	} else {
-		tx.state.endpoints6.del(tx.ix.batch, a.As16())
-	}
-}
-
-// sharedWith returns 1 if one of the slices belongs to the Service of s, else 0.
-func (tx *Tx) sharedWith(ids []sliceID, s Slice) int {
-	for _, id := range ids {
-		if of := tx.state.slices.get(id); of.Owner() == s.Owner() {
-			return 1
-		}
-	}
-	return 0
+	tx.putOwner(nameKey(s.Owner()), old.without(tx.ix.batch, s, repeated))
 }
 
 // SetPod adds p, in place of the Pod of its name if there is one.
@@ -482,13 +348,21 @@ func (tx *Tx) SetPod(p *Pod) {
 		return
 	}
 	if old := tx.ix.pods[p.object]; old != nil {
-		delHolder(tx.ix.batch, &tx.state.pods, old.addrs.view(), old)
+		tx.unindexPod(old)
 		*tx.changed = *tx.changed || old.addrs != p.addrs
 	} else {
 		*tx.changed = true
 	}
-	addHolder(tx.ix.batch, &tx.state.pods, p.addrs.view(), p)
+	for a := range p.Addrs().All {
+		addHolder(tx.ix.batch, &tx.state.pods, a, p, byObject(p))
+	}
 	tx.ix.pods[p.object] = p
+}
+
+func (tx *Tx) unindexPod(p *Pod) {
+	for a := range p.Addrs().All {
+		delHolder(tx.ix.batch, &tx.state.pods, a, byObject(p))
+	}
 }
 
 // DeletePod takes the Pod of that name out.
@@ -499,7 +373,7 @@ func (tx *Tx) deletePod(key string) {
 	if old == nil {
 		return
 	}
-	delHolder(tx.ix.batch, &tx.state.pods, old.addrs.view(), old)
+	tx.unindexPod(old)
 	delete(tx.ix.pods, key)
 	*tx.changed = true
 }
@@ -522,33 +396,30 @@ func (tx *Tx) ReplacePods(all []*Pod) {
 	}
 }
 
-func addHolder[T comparable](batch uint64, t *trie[key16, holders[T]], addrs Addrs, v T) {
-	for addr := range addrs.All {
-		a := key16(addr.As16())
-		h := t.find(a)
-		switch {
-		case h == nil:
-			t.set(batch, a, holders[T]{first: v})
-		case !slices.Contains(h.all(), v):
-			t.set(batch, a, holders[T]{h.first, append(slices.Clone(h.more), v)})
-		}
+// addHolder adds v, which compare tells the place of, to the holders of the address a. It reports whether it is the first.
+func addHolder[T any](batch uint64, t *trie[key16, holders[T]], a netip.Addr, v T, compare func(T) int) (first bool) {
+	h := t.find(a.As16())
+	if h == nil {
+		t.set(batch, a.As16(), holders[T]{one: v})
+		return true
 	}
+	t.set(batch, a.As16(), h.with(batch, v, compare))
+	return false
 }
 
-func delHolder[T comparable](batch uint64, t *trie[key16, holders[T]], addrs Addrs, v T) {
-	for addr := range addrs.All {
-		a := key16(addr.As16())
-		h := t.find(a)
-		if h == nil {
-			continue
-		}
-		rest := slices.DeleteFunc(h.all(), func(o T) bool { return o == v })
-		if len(rest) == 0 {
-			t.del(batch, a)
-			continue
-		}
-		t.set(batch, a, holders[T]{rest[0], slices.Clip(rest[1:])})
+// delHolder takes the one out for which compare returns 0. It reports whether it was the last.
+func delHolder[T any](batch uint64, t *trie[key16, holders[T]], a netip.Addr, compare func(T) int) (last bool) {
+	h := t.find(a.As16())
+	if h == nil {
+		return false
 	}
+	left, empty := h.without(batch, compare)
+	if empty {
+		t.del(batch, a.As16())
+		return true
+	}
+	t.set(batch, a.As16(), left)
+	return false
 }
 
 // versions counts the changes of all Indexes.
@@ -592,66 +463,43 @@ func (s *State) ownersOf(imported bool) *trie[nameKey, owner] {
 // SlicesOf returns the EndpointSlices, or the imported ones, of the Service that stands under the two labels owner. The
 // caller must not change the list.
 func (s *State) SlicesOf(owner string, imported bool) []Slice {
-	o := s.ownersOf(imported).find(nameKey(owner))
-	if o == nil {
-		return nil
+	if o := s.ownersOf(imported).find(nameKey(owner)); o != nil {
+		return o.slices()
 	}
-	return o.slices()
-}
-
-// Addresses yields every address that Pointers has a name for, and addresses that it has none for, each once or twice.
-func (s *State) Addresses(yield func(netip.Addr) bool) {
-	for a := range s.clusterIPs.all {
-		if !yield(netip.AddrFrom16(a).Unmap()) {
-			return
-		}
-	}
-	for a := range s.endpoints4.all {
-		if !yield(netip.AddrFrom4(a)) {
-			return
-		}
-	}
-	for a := range s.endpoints6.all {
-		if !yield(netip.AddrFrom16(a)) {
-			return
-		}
-	}
+	return nil
 }
 
 // SlicesWith yields the EndpointSlices in which an endpoint with the address a is ready.
 func (s *State) SlicesWith(a netip.Addr) iter.Seq[Slice] {
+	a = a.Unmap()
 	return func(yield func(Slice) bool) {
-		var one [1]sliceID
-		for _, id := range s.idsWith(a, &one) {
-			if !yield(s.slices.get(id)) {
-				return
+		switch id := s.idOf(a); id {
+		case 0:
+		case severalSlices:
+			for e := range s.sharersOf(a).each {
+				sl := s.slices.get(e.id)
+				if from, _ := (sorted{sl.Addrs()}).find(a); from == int(e.at) && !yield(sl) { // once for each slice
+					return
+				}
 			}
+		default:
+			yield(s.slices.get(id))
 		}
 	}
 }
 
-// idsWith returns which slices the address a is in. one is room for the nearly always one.
-func (s *State) idsWith(a netip.Addr, one *[1]sliceID) []sliceID {
-	if a = a.Unmap(); a.Is4() {
-		one[0] = s.endpoints4.get(a.As4())
-	} else {
-		one[0] = s.endpoints6.get(a.As16())
+func (s *State) sharersOf(a netip.Addr) *sharers {
+	if h := s.shared.find(a.As16()); h != nil {
+		return h
 	}
-	switch one[0] {
-	case 0:
-		return nil
-	case severalSlices:
-		return s.shared.get(a.As16())
-	}
-	return one[:]
+	return new(sharers)
 }
 
 // PodWith returns the Pod that has the address a, nil if there is none or more than one: pods on the host's network share
 // its address, and an answer about any of them would be a guess. It allocates nothing.
 func (s *State) PodWith(a netip.Addr) *Pod {
-	h := s.pods.find(a.As16())
-	if h == nil || len(h.more) > 0 {
-		return nil
+	if h := s.pods.find(a.As16()); h != nil {
+		return h.one // nil if there are several
 	}
-	return h.first
+	return nil
 }

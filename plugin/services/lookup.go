@@ -63,7 +63,7 @@ const (
 type Match struct {
 	Outcome Outcome
 	service Service
-	slices  []Slice
+	owner   *owner // of OfEndpoints
 	own     endpointLabel
 	repeats bool // an address may come more than once
 	pod     netip.Addr
@@ -92,7 +92,7 @@ func (s *State) Lookup(n *Name, o *Options) Match {
 	m := Match{service: own.service, port: n.Port, protocol: n.Protocol}
 	kind := own.service.kind()
 	switch {
-	case o.IgnoreEmptyService && kind == clusterIP && (o.NoEndpoints || own.ready() == 0):
+	case o.IgnoreEmptyService && kind == clusterIP && (o.NoEndpoints || own.unready()):
 		return Match{}
 	case n.Zone != "" && kind != headless:
 		return Match{}
@@ -122,21 +122,13 @@ func (s *State) exposed(name string, o *Options) bool {
 // endpoints narrows m to those endpoints of own that the name asks for.
 func (m Match) endpoints(own *owner, n *Name) Match {
 	m.Outcome = OfEndpoints
-	m.slices = own.slices()
+	m.owner = own
 	m.zone = n.Zone
+	m.repeats = own.repeats() || n.imported // whose addresses are not indexed, so taken for granted
 	if n.Endpoint != "" {
 		m.own = parseEndpointLabel(n.Endpoint, n.Cluster)
 		m.repeats = true // one name, and few addresses
 	}
-	m.repeats = m.repeats || n.imported // whose addresses are not indexed, so taken for granted
-	named := 0
-	for _, s := range m.slices {
-		m.repeats = m.repeats || s.packed[atFlags] != 0
-		if s.number(atNames) > 0 {
-			named++
-		}
-	}
-	m.repeats = m.repeats || named > 1 || own.repeats()
 	if m.members() {
 		return m
 	}
@@ -154,17 +146,24 @@ func (m Match) endpoints(own *owner, n *Name) Match {
 
 // members reports whether there is one.
 func (m *Match) members() bool {
-	n4, n6 := m.Count()
-	return n4+n6 > 0
+	if !m.narrow() && m.port == "" && m.protocol == "" {
+		return !m.owner.unready()
+	}
+	for range m.Members {
+		return true
+	}
+	return false
 }
 
 // standsAbove reports whether names exist below n, which stands for nothing itself, so that n exists as well (RFC 8020,
 // section 2): the protocol of SRV records, as in _tcp.web.shop.svc, or the cluster of imported endpoints.
 func (o *owner) standsAbove(n *Name) bool {
 	if n.imported && n.Cluster == "" && n.Endpoint != "" {
-		for _, s := range o.slices() {
-			if s.count() > 0 && s.Cluster() == n.Endpoint {
-				return true
+		for run := range o.runs {
+			for _, s := range run {
+				if s.count() > 0 && s.Cluster() == n.Endpoint {
+					return true
+				}
 			}
 		}
 	}
@@ -180,9 +179,11 @@ func (o *owner) namesProtocol(label string) bool {
 	if o.service.kind() == clusterIP {
 		return o.service.ports().has("", protocol)
 	}
-	for _, s := range o.slices() {
-		if s.count() > 0 && s.ports().has("", protocol) {
-			return true
+	for run := range o.runs {
+		for _, s := range run {
+			if s.count() > 0 && s.ports().has("", protocol) {
+				return true
+			}
 		}
 	}
 	return false
@@ -204,10 +205,19 @@ func (s *State) lookupPod(n *Name, o *Options) Match {
 		return m
 	}
 	h := s.pods.find(a.As16())
-	if h != nil && spells(n.Service, a) && h.any(func(p *Pod) bool { return p.Namespace() == n.Namespace }) {
+	if h != nil && spells(n.Service, a) && podIn(h, n.Namespace) {
 		return m
 	}
 	return Match{}
+}
+
+// podIn reports whether one of the Pods is in the namespace.
+func podIn(h *holders[*Pod], namespace string) bool {
+	p, ok := h.more.from(func(p *Pod) int { return p.compare(namespace, "") })
+	if !ok {
+		p = h.one
+	}
+	return p != nil && p.Namespace() == namespace
 }
 
 // parsePodLabel returns the address that a pod's label spells: 10-1-2-3, or fd00--1 (specification, section 2.6).
@@ -287,15 +297,4 @@ func appendDerived(b []byte, a netip.Addr) []byte {
 		b = append(b, '0')
 	}
 	return b
-}
-
-// matches reports whether l is the label of e.
-func (l *endpointLabel) matches(e *Member) bool {
-	if strings.TrimPrefix(e.suffix, ".") != l.cluster {
-		return false
-	}
-	if e.name != "" {
-		return e.name == l.text
-	}
-	return l.addr.IsValid() && e.Addr == l.addr
 }

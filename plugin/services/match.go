@@ -36,10 +36,14 @@ func (m *Match) Count() (n4, n6 int) {
 			}
 			return n4, n6
 		}
-		for _, s := range m.slices {
-			if s.ports().has(m.port, m.protocol) {
-				a := s.Addrs()
-				n4, n6 = n4+a.Len4(), n6+a.Len6()
+		if m.port == "" && m.protocol == "" {
+			return m.owner.counts()
+		}
+		for run := range m.owner.runs {
+			for _, s := range run {
+				if s.ports().has(m.port, m.protocol) {
+					n4, n6 = n4+s.number(atCount4), n6+s.number(atCount6)
+				}
 			}
 		}
 	}
@@ -54,44 +58,139 @@ type Member struct {
 	ports  portSet
 }
 
+// MaxRecords is more records than a message can hold: each takes at least 12 bytes of the 65535 (RFC 1035, section 4.1.3).
+// There is no use in making more for an answer that is cut to its size.
+const MaxRecords = 65535/12 + 1
+
+// maxMembers is how many members of a family Members looks at where they repeat: enough to fill a message with what is
+// left when each stands there three times.
+const maxMembers = 3 * MaxRecords
+
+// families says which addresses are wanted.
+type families struct{ v4, v6 bool }
+
 // Members yields the addresses behind the name: a Service's cluster IPs, a pod's address, or those of the endpoints that
-// have a port which the name asks for.
-func (m *Match) Members(yield func(Member) bool) {
+// have a port which the name asks for. Where Repeats is true it yields at most three times MaxRecords of a family.
+func (m *Match) Members(yield func(Member) bool) { m.members46(families{true, true}, yield) }
+
+// Members4 yields the Members with an IPv4 address.
+func (m *Match) Members4(yield func(Member) bool) { m.members46(families{v4: true}, yield) }
+
+// Members6 yields the Members with an IPv6 address.
+func (m *Match) Members6(yield func(Member) bool) { m.members46(families{v6: true}, yield) }
+
+func (m *Match) members46(want families, yield func(Member) bool) {
 	switch m.Outcome {
 	case OfService:
-		a := m.service.Addrs()
-		for i := range a.Len4() {
-			if !yield(Member{Addr: netip.AddrFrom4(a.At4(i)), ports: m.service.ports()}) {
-				return
-			}
-		}
-		for i := range a.Len6() {
-			if !yield(Member{Addr: netip.AddrFrom16(a.At6(i)), ports: m.service.ports()}) {
+		a, ports := m.service.Addrs(), m.service.ports()
+		for i, to := a.within(want); i < to; i++ {
+			if !yield(Member{Addr: a.at(i), ports: ports}) {
 				return
 			}
 		}
 	case OfPod:
-		yield(Member{Addr: m.pod, ports: noPorts})
+		if m.pod.Is4() && want.v4 || m.pod.Is6() && want.v6 {
+			yield(Member{Addr: m.pod, ports: noPorts})
+		}
 	case OfEndpoints:
-		for _, s := range m.slices {
-			if m.own.text == "" && !s.ports().has(m.port, m.protocol) {
-				continue
-			}
-			addrs, names, suffix, ports := s.Addrs(), s.names(), s.suffix(), s.ports()
-			for i := range addrs.len() {
-				e := Member{Addr: addrs.at(i), suffix: suffix, ports: ports}
-				if names != "" {
-					e.name, names = cutName(names)
-				}
-				if m.own.text != "" && !m.own.matches(&e) || m.zone != "" && s.zoneAt(i) != m.zone {
-					continue
-				}
-				if !yield(e) {
+		w := walk{match: m, want: want, left4: maxMembers, left6: maxMembers, yield: yield}
+		for run := range m.owner.runs {
+			for _, s := range run {
+				if !w.slice(s) {
 					return
 				}
 			}
 		}
 	}
+}
+
+// walk is a way through the endpoints of a Match.
+type walk struct {
+	match        *Match
+	want         families
+	left4, left6 int // how many may be yielded still, if they repeat
+	yield        func(Member) bool
+}
+
+// slice yields the members in s. It reports whether more are wanted.
+func (w *walk) slice(s Slice) bool {
+	m := w.match
+	switch {
+	case m.own.text != "":
+		return w.labelled(s)
+	case !s.ports().has(m.port, m.protocol):
+		return true
+	}
+	zones, zone := s.zones(), byte(0)
+	if m.zone != "" {
+		if zone = zones.number(m.zone); zone == 0 {
+			return true
+		}
+	}
+	v := viewOf(s)
+	for i, to := v.addrs.within(w.want); i < to; i++ {
+		if zone != 0 && zones.at(i) != zone {
+			continue
+		}
+		if !w.add(&v, i) {
+			return false
+		}
+	}
+	return true
+}
+
+// labelled yields the members in s whose label the name has.
+func (w *walk) labelled(s Slice) bool {
+	own := &w.match.own
+	if s.Cluster() != own.cluster {
+		return true
+	}
+	v := viewOf(s)
+	if own.addr.IsValid() && (own.addr.Is4() && w.want.v4 || own.addr.Is6() && w.want.v6) {
+		from, to := sorted{v.addrs}.find(own.addr)
+		for i := from; i < to; i++ {
+			if name, _ := v.names.at(i); name == "" && !w.add(&v, i) {
+				return false
+			}
+		}
+	}
+	if v.names == "" {
+		return true
+	}
+	for i, to := v.addrs.within(w.want); i < to; i++ {
+		if name, _ := v.names.at(i); name == own.text && !w.add(&v, i) {
+			return false
+		}
+	}
+	return true
+}
+
+// view is a Slice taken apart.
+type view struct {
+	addrs  Addrs
+	names  nameList
+	suffix string
+	ports  portSet
+}
+
+func viewOf(s Slice) view { return view{s.Addrs(), s.names(), s.suffix(), s.ports()} }
+
+// add yields the i-th member of v, unless there were too many. It reports whether more are wanted.
+func (w *walk) add(v *view, i int) bool {
+	e := Member{Addr: v.addrs.at(i), suffix: v.suffix, ports: v.ports}
+	if e.name, _ = v.names.at(i); !w.match.repeats {
+		return w.yield(e)
+	}
+	left, wanted := &w.left4, &w.want.v4
+	if e.Addr.Is6() {
+		left, wanted = &w.left6, &w.want.v6
+	}
+	if *left == 0 {
+		*wanted = false // in the slices that follow
+		return w.want != families{}
+	}
+	*left--
+	return w.yield(e)
 }
 
 // Block is what a Service or an EndpointSlice has as a whole: its addresses, and the ports that all of them share.
@@ -112,9 +211,11 @@ func (m *Match) Blocks(yield func(Block) bool) {
 		yield(Block{Addrs: m.service.Addrs(), ports: m.service.ports()})
 		return
 	}
-	for _, s := range m.slices {
-		if ports := s.ports(); ports.has(m.port, m.protocol) && !yield(Block{s.Addrs(), s, ports}) {
-			return
+	for run := range m.owner.runs {
+		for _, s := range run {
+			if ports := s.ports(); ports.has(m.port, m.protocol) && !yield(Block{s.Addrs(), s, ports}) {
+				return
+			}
 		}
 	}
 }
@@ -231,8 +332,10 @@ func (m *Match) Pairs() int {
 			}
 			return n
 		}
-		for _, s := range m.slices {
-			n += s.ports().count(m.port, m.protocol) * s.count()
+		for run := range m.owner.runs {
+			for _, s := range run {
+				n += s.ports().count(m.port, m.protocol) * s.count()
+			}
 		}
 		return n
 	}

@@ -1,9 +1,8 @@
 package services
 
 import (
-	"encoding/binary"
+	"cmp"
 	"net/netip"
-	"slices"
 	"strings"
 )
 
@@ -35,9 +34,10 @@ type SliceSpec struct {
 
 // Endpoint is a ready endpoint of an EndpointSlice.
 type Endpoint struct {
-	Addrs []netip.Addr
-	Name  string // the endpoint's own label; empty when it follows from the address
-	Zone  string // the topology zone it is in; empty when that is of no interest
+	Addrs   []netip.Addr
+	Name    string // the endpoint's own label; empty when it follows from the address
+	PodName bool   // Name is that of its pod, not a hostname that somebody gave it
+	Zone    string // the topology zone it is in; empty when that is of no interest
 }
 
 // PodSpec is what the answers need of a Pod.
@@ -162,250 +162,6 @@ func (s Service) ports() portSet {
 	return portSet(s.packed[s.addrs()+4*int(s.packed[at4])+16*int(s.packed[at6]):])
 }
 
-// Slice is the packed form of an EndpointSlice's ready endpoints, all of it in one string as a Service is: the collector has
-// one thing to look at, and nothing to follow from there. An address takes four bytes or sixteen, and a name only where the
-// endpoint has one of its own. It never changes. The zero Slice is none, which only IsZero may be asked of.
-type Slice struct {
-	// A head, and what it gives the lengths of, in this order; the zones are the rest.
-	packed string
-}
-
-const (
-	atFlags   = 0
-	atService = 1  // length of the Service's name; it stands as "service.namespace/object"
-	atSpace   = 2  // length of the namespace
-	atCluster = 3  // length of the suffix of an imported slice: "." and its cluster
-	atObject  = 4  // length of the object's name, in four bytes as all that follows
-	atCount4  = 8  // number of IPv4 addresses
-	atCount6  = 12 // number of IPv6 addresses
-	atPorts   = 16 // length of the portSet
-	atNames   = 20 // length of the names: 0 when all follow from the addresses; else a length and a name for each, in order
-	sliceHead = 24
-)
-
-// The flags.
-const (
-	sameAddr byte = 1 << iota // an address stands more than once
-	sameName                  // a name stands more than once
-)
-
-// NewSlice packs spec. It returns nil if the slice names no Service that a query could reach. An endpoint's name that is
-// no DNS label gives way to the one that follows from the address, and a zone that no query could hold is not known.
-func NewSlice(spec SliceSpec) *Slice {
-	if !validLabel(spec.Service) || !validLabel(spec.Namespace) {
-		return nil
-	}
-	var suffix string
-	if validLabel(spec.Cluster) {
-		suffix = "." + spec.Cluster
-	}
-
-	var n, named int
-	for _, ep := range spec.Endpoints {
-		n += len(ep.Addrs)
-		if ep.Name != "" {
-			named++
-		}
-	}
-	addrs := make([]netip.Addr, 0, n)
-	var n4 int
-	var names []byte
-	var zones zoneBuilder
-	for _, want4 := range [2]bool{true, false} {
-		for _, ep := range spec.Endpoints {
-			for _, a := range ep.Addrs {
-				if a = a.Unmap(); !a.IsValid() || a.Is4() != want4 {
-					continue
-				}
-				addrs = append(addrs, a)
-				zones.add(ep.Zone)
-				if named == 0 {
-					continue
-				}
-				name := strings.ToLower(ep.Name)
-				if !validLabel(name) {
-					name = ""
-				}
-				names = append(append(names, byte(len(name))), name...)
-			}
-		}
-		if want4 {
-			n4 = len(addrs)
-		}
-	}
-	if len(names) == len(addrs) {
-		names = nil // empty names
-	}
-	var head [sliceHead]byte
-	if repeats(addrs) {
-		head[atFlags] |= sameAddr
-	}
-	if repeatsName(string(names)) {
-		head[atFlags] |= sameName
-	}
-	ports, known := packPorts(spec.Ports), zones.packed()
-	head[atService], head[atSpace], head[atCluster] = byte(len(spec.Service)), byte(len(spec.Namespace)), byte(len(suffix))
-	put := func(at, n int) { binary.LittleEndian.PutUint32(head[at:], uint32(n)) } // #nosec G115 -- no object has 4 GB
-	put(atObject, len(spec.Name))
-	put(atCount4, n4)
-	put(atCount6, len(addrs)-n4)
-	put(atPorts, len(ports))
-	put(atNames, len(names))
-
-	var b strings.Builder
-	b.Grow(len(head) + len(spec.Service) + 1 + len(spec.Namespace) + 1 + len(spec.Name) + len(suffix) +
-		4*n4 + 16*(len(addrs)-n4) + len(ports) + len(names) + len(known))
-	b.Write(head[:])
-	for _, s := range [...]string{spec.Service, ".", spec.Namespace, "/", spec.Name, suffix} {
-		b.WriteString(s)
-	}
-	for _, a := range addrs {
-		b.Write(a.AsSlice())
-	}
-	b.WriteString(string(ports))
-	b.Write(names)
-	b.WriteString(known)
-	return &Slice{b.String()}
-}
-
-func repeatsName(names string) bool {
-	var own []string
-	for names != "" {
-		var name string
-		if name, names = cutName(names); name != "" {
-			own = append(own, name)
-		}
-	}
-	return repeats(own)
-}
-
-// cutName returns the first of the names of a Slice, and those that follow.
-func cutName(names string) (first, rest string) {
-	end := 1 + int(names[0])
-	return names[1:end], names[end:]
-}
-
-func repeats[T comparable](all []T) bool {
-	if len(all) <= 16 { // nearly always
-		for i, v := range all {
-			if slices.Contains(all[:i], v) {
-				return true
-			}
-		}
-		return false
-	}
-	seen := make(map[T]struct{}, len(all))
-	for _, v := range all {
-		seen[v] = struct{}{}
-	}
-	return len(seen) < len(all)
-}
-
-// IsZero reports whether s is none.
-func (s Slice) IsZero() bool { return s.packed == "" }
-
-// number is what stands in four bytes of the head.
-func (s Slice) number(at int) int {
-	p := s.packed[at : at+4]
-	return int(uint32(p[0]) | uint32(p[1])<<8 | uint32(p[2])<<16 | uint32(p[3])<<24)
-}
-
-// Where the parts begin.
-func (s Slice) fromSpace() int   { return sliceHead + int(s.packed[atService]) + 1 }
-func (s Slice) fromObject() int  { return s.fromSpace() + int(s.packed[atSpace]) + 1 }
-func (s Slice) fromCluster() int { return s.fromObject() + s.number(atObject) }
-func (s Slice) fromAddrs() int   { return s.fromCluster() + int(s.packed[atCluster]) }
-func (s Slice) fromPorts() int   { return s.fromAddrs() + 4*s.number(atCount4) + 16*s.number(atCount6) }
-func (s Slice) fromNames() int   { return s.fromPorts() + s.number(atPorts) }
-func (s Slice) fromZones() int   { return s.fromNames() + s.number(atNames) }
-
-// Namespace returns the namespace of the object.
-func (s Slice) Namespace() string { return s.packed[s.fromSpace() : s.fromObject()-1] }
-
-// ObjectName returns the name of the object.
-func (s Slice) ObjectName() string { return s.packed[s.fromObject():s.fromCluster()] }
-
-// key is "namespace/name" of the object.
-func (s Slice) key() string { return s.packed[s.fromSpace():s.fromCluster()] }
-
-// Owner returns the two labels of the Service that the slice belongs to, "name.namespace".
-func (s Slice) Owner() string { return s.packed[sliceHead : s.fromObject()-1] }
-
-// Service returns the name of the Service that the slice belongs to.
-func (s Slice) Service() string { return s.packed[sliceHead : s.fromSpace()-1] }
-
-// suffix is "." and the cluster that an imported slice comes from, "" for any other.
-func (s Slice) suffix() string { return s.packed[s.fromCluster():s.fromAddrs()] }
-
-// Addrs returns the addresses of the slice's ready endpoints.
-func (s Slice) Addrs() Addrs {
-	start, end := s.fromAddrs(), s.fromPorts()
-	mid := start + 4*s.number(atCount4)
-	return Addrs{s.packed[start:mid], s.packed[mid:end]}
-}
-
-// count is the number of addresses.
-func (s Slice) count() int { return s.number(atCount4) + s.number(atCount6) }
-
-func (s Slice) ports() portSet { return portSet(s.packed[s.fromPorts():s.fromNames()]) }
-
-// names are the own names of the endpoints for cutName, "" if all follow from the addresses.
-func (s Slice) names() string { return s.packed[s.fromNames():s.fromZones()] }
-
-// nameAt returns the own name of the endpoint with the i-th address, "" if it has none.
-func (s Slice) nameAt(i int) (name string) {
-	for rest := s.names(); rest != "" && i >= 0; i-- {
-		name, rest = cutName(rest)
-	}
-	return name
-}
-
-// zoneAt returns the topology zone of the endpoint with the i-th address, "" if it is not known.
-func (s Slice) zoneAt(i int) string {
-	zones := s.packed[s.fromZones():]
-	if zones == "" {
-		return ""
-	}
-	var name string
-	for n := zones[len(zones)-s.count()+i]; n > 0; n-- {
-		name, zones = cutName(zones)
-	}
-	return name
-}
-
-// zoneBuilder makes the zones of a Slice: a length and a name for each zone, and then a byte for each address, in order, that
-// counts from 1 into the names. There are none when none is known.
-type zoneBuilder struct {
-	names []string // lower case
-	at    []byte
-}
-
-// add adds the zone of the next address. A slice of more than 255 zones, which no provider has, loses the rest.
-func (b *zoneBuilder) add(name string) {
-	if name == "" || len(name) > 63 {
-		b.at = append(b.at, 0)
-		return
-	}
-	name = strings.ToLower(name)
-	at := slices.Index(b.names, name)
-	if at < 0 && len(b.names) < 255 {
-		b.names = append(b.names, name)
-		at = len(b.names) - 1
-	}
-	b.at = append(b.at, byte(at+1))
-}
-
-func (b *zoneBuilder) packed() string {
-	if len(b.names) == 0 {
-		return ""
-	}
-	var all []byte
-	for _, name := range b.names {
-		all = append(append(all, byte(len(name))), name...)
-	}
-	return string(append(all, b.at...))
-}
-
 // Pod is the packed form of a Pod. It never changes.
 type Pod struct {
 	object string // "namespace/name"
@@ -423,6 +179,11 @@ func NewPod(spec PodSpec) *Pod {
 
 // Namespace returns the namespace of the object.
 func (p *Pod) Namespace() string { return p.object[:strings.IndexByte(p.object, '/')] }
+
+// compare tells the order of p and the Pod of that name, by namespace and then by name.
+func (p *Pod) compare(namespace, name string) int {
+	return cmp.Or(strings.Compare(p.Namespace(), namespace), strings.Compare(p.ObjectName(), name))
+}
 
 // ObjectName returns the name of the object.
 func (p *Pod) ObjectName() string { return p.object[strings.IndexByte(p.object, '/')+1:] }
@@ -599,22 +360,17 @@ func (a Addrs) at(i int) netip.Addr {
 	return netip.AddrFrom4(a.At4(i))
 }
 
+// within returns from where on, and to before where, addresses of those families stand.
+func (a Addrs) within(want families) (from, to int) {
+	to = a.len()
+	if !want.v4 {
+		from = a.Len4()
+	}
+	if !want.v6 {
+		to = a.Len4()
+	}
+	return from, to
+}
+
 // len returns the number of addresses.
 func (a Addrs) len() int { return a.Len4() + a.Len6() }
-
-// Labels yields the endpoints' labels, below their Service, with their addresses.
-func (s Slice) Labels(yield func(string, netip.Addr) bool) {
-	addrs, names, suffix := s.Addrs(), s.names(), s.suffix()
-	for i := range addrs.len() {
-		var label string
-		if names != "" {
-			label, names = cutName(names)
-		}
-		if label == "" {
-			label = string(appendDerived(nil, addrs.at(i)))
-		}
-		if !yield(label+suffix, addrs.at(i)) {
-			return
-		}
-	}
-}

@@ -1,8 +1,8 @@
 package services
 
 import (
+	"iter"
 	"net/netip"
-	"slices"
 	"strings"
 )
 
@@ -109,61 +109,138 @@ func (p Pointer) AppendTo(b []byte, zone string) []byte {
 	return append(append(b, p.owner...), zone...)
 }
 
+// maxLooked is how many endpoints, or Services, of one address are looked at for a PTR record: where the options leave
+// some namespaces out, enough to find those that they do not.
+const maxLooked = 3 * MaxRecords
+
 // Pointers calls yield, until it returns false, with the names of the address a: of the Service whose cluster IP it is,
-// else of each endpoint that has it, each name once.
+// else of each endpoint that has it, each name once. Endpoints with a hostname come first, then those that are named after
+// their pod, then those that are named after the address; each in the order of their Services' names, and then their own.
+//
+// There are at most MaxRecords names. Where more than three times as many endpoints have the address, the last of them
+// are not looked at. It allocates nothing.
 func (s *State) Pointers(a netip.Addr, o *Options, yield func(Pointer) bool) {
-	if h := s.clusterIPs.find(a.As16()); h != nil {
-		if svc := s.firstServed(h, o); !svc.IsZero() {
-			yield(Pointer{owner: svc.Owner()})
-			return
-		}
-	}
-	if o.NoEndpoints {
-		return
-	}
-	var one [1]sliceID
-	var seen []Pointer
-	ids := s.idsWith(a, &one)
-	for _, id := range ids {
-		sl := s.slices.get(id)
-		if len(o.Namespaces) > 0 && !s.exposed(sl.Namespace(), o) {
-			continue
-		}
-		addrs := sl.Addrs()
-		for i := range addrs.len() {
-			if addrs.at(i) != a {
-				continue
+	look := pointers{state: s, options: o, addr: a.Unmap(), looked: maxLooked, left: MaxRecords}
+	look.all(yield)
+}
+
+// pointers is a search for the names of an address. What is called with them is no part of it, or it would be taken to the
+// heap.
+type pointers struct {
+	state        *State
+	options      *Options
+	addr         netip.Addr
+	looked, left int // how many may be looked at, and yielded, still
+	last         Pointer
+}
+
+func (p *pointers) all(yield func(Pointer) bool) {
+	if h := p.state.clusterIPs.find(p.addr.As16()); h != nil {
+		for svc := range h.all { // several only while a cluster IP moves from one to another
+			if p.looked--; p.looked < 0 {
+				return
 			}
-			p := Pointer{owner: sl.Owner(), name: sl.nameAt(i)}
-			if p.name == "" {
-				p.addr = a
-			}
-			if slices.Contains(seen, p) {
-				continue
-			}
-			if len(ids) > 1 || sl.packed[atFlags]&sameAddr != 0 {
-				seen = append(seen, p)
-			}
-			if !yield(p) {
+			if p.exposed(svc.Namespace()) {
+				yield(Pointer{owner: svc.Owner()})
 				return
 			}
 		}
 	}
+	if p.options.NoEndpoints {
+		return
+	}
+	switch id := p.state.idOf(p.addr); id {
+	case 0:
+	case severalSlices:
+		for e := range p.state.sharersOf(p.addr).each {
+			if !p.endpoint(p.state.slices.get(e.id), int(e.at), yield) {
+				return
+			}
+		}
+	default:
+		sl := p.state.slices.get(id)
+		from, to := sorted{sl.Addrs()}.find(p.addr)
+		for at := from; at < to && p.endpoint(sl, at, yield); at++ {
+		}
+	}
 }
 
-// firstServed returns the first by name of the Services that the options serve. There is more than one only while a
-// cluster IP moves from one to another.
-func (s *State) firstServed(h *holders[Service], o *Options) (first Service) {
-	if len(h.more) == 0 && len(o.Namespaces) == 0 {
-		return h.first
+// exposed reports whether the options let objects of the namespace be named.
+func (p *pointers) exposed(namespace string) bool {
+	return len(p.options.Namespaces) == 0 || p.state.exposed(namespace, p.options)
+}
+
+// endpoint yields the name of the endpoint that stands in sl at a place. It reports whether more are wanted.
+func (p *pointers) endpoint(sl Slice, at int, yield func(Pointer) bool) bool {
+	if p.looked--; p.looked < 0 || p.left == 0 {
+		return false
 	}
-	for _, svc := range h.all() {
-		if len(o.Namespaces) > 0 && !s.exposed(svc.Namespace(), o) {
-			continue
+	if !p.exposed(sl.Namespace()) {
+		return true
+	}
+	next := Pointer{owner: sl.Owner()}
+	if next.name, _ = sl.names().at(at); next.name == "" {
+		next.addr = p.addr
+	}
+	if next == p.last { // equal ones follow one another
+		return true
+	}
+	p.left--
+	p.last = next
+	return yield(next)
+}
+
+// maxBelow is how many addresses below a name are looked at to find one that the options let be named.
+const maxBelow = 256
+
+// AddressBelow reports whether an address in p has a name, so that names above its reverse name exist as well (RFC 8020,
+// section 2). It costs the same for any number of addresses. With Options.Namespaces it looks at 256 addresses, and some
+// thousand endpoints of theirs, and takes the name for one that exists if there are more.
+func (s *State) AddressBelow(p netip.Prefix, o *Options) (found bool) {
+	left, looked := maxBelow, maxLooked
+	s.addresses(p, o, func(a netip.Addr) bool {
+		left--
+		found = left < 0 || s.pointed(a, o, &looked) || looked < 0
+		return !found
+	})
+	return found
+}
+
+// Addresses yields the addresses in p that have a name, in order, each once: those whose PTR records a reverse zone holds.
+func (s *State) Addresses(p netip.Prefix, o *Options) iter.Seq[netip.Addr] {
+	return func(yield func(netip.Addr) bool) {
+		s.addresses(p, o, func(a netip.Addr) bool {
+			looked := maxLooked
+			return !s.pointed(a, o, &looked) || yield(a)
+		})
+	}
+}
+
+// pointed reports whether an address of addresses has a name. It takes off looked how many endpoints it looked at.
+func (s *State) pointed(a netip.Addr, o *Options, looked *int) (found bool) {
+	if len(o.Namespaces) == 0 {
+		return true
+	}
+	look := pointers{state: s, options: o, addr: a, looked: *looked, left: 1}
+	look.all(func(Pointer) bool {
+		found = true
+		return false
+	})
+	*looked = look.looked
+	return found
+}
+
+// addresses yields the addresses in p of Services and, unless the options leave them out, of endpoints, in order, each once.
+func (s *State) addresses(p netip.Prefix, o *Options, yield func(netip.Addr) bool) {
+	for a := p.Addr(); a.IsValid(); a = a.Next() {
+		next, ok := s.serviceAddrs.next(a)
+		if !o.NoEndpoints {
+			if other, found := s.endpointAddrs.next(a); found && (!ok || other.Less(next)) {
+				next, ok = other, true
+			}
 		}
-		if first.IsZero() || svc.Owner() < first.Owner() {
-			first = svc
+		if a = next; !ok || !p.Contains(a) || !yield(a) {
+			return
 		}
 	}
-	return first
 }

@@ -147,7 +147,8 @@ func sliceSpec(es *discovery.EndpointSlice, kept sliceParts) *services.SliceSpec
 		if ep.Conditions.Ready != nil && !*ep.Conditions.Ready { // unknown counts as ready, says the API
 			continue
 		}
-		to := services.Endpoint{Name: endpointName(ep, kept.podNames)}
+		var to services.Endpoint
+		to.Name, to.PodName = endpointName(ep, kept.podNames)
 		if kept.zones && ep.Zone != nil {
 			to.Zone = *ep.Zone
 		}
@@ -165,14 +166,15 @@ func sliceSpec(es *discovery.EndpointSlice, kept sliceParts) *services.SliceSpec
 	return spec
 }
 
-func endpointName(ep *discovery.Endpoint, podNames bool) string {
+// endpointName returns an endpoint's hostname, else, where they are wanted, the name of its pod.
+func endpointName(ep *discovery.Endpoint, podNames bool) (name string, ofPod bool) {
 	if ep.Hostname != nil && *ep.Hostname != "" {
-		return *ep.Hostname
+		return *ep.Hostname, false
 	}
 	if podNames && ep.TargetRef != nil && len(ep.TargetRef.Name) < 64 {
-		return ep.TargetRef.Name
+		return ep.TargetRef.Name, true
 	}
-	return ""
+	return "", false
 }
 
 // toSlice returns what packs an EndpointSlice.

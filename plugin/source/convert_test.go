@@ -107,7 +107,7 @@ func TestSliceSpec(t *testing.T) {
 				{Hostname: &empty, TargetRef: &api.ObjectReference{Name: "pod"}},
 				{TargetRef: &api.ObjectReference{Name: long}},
 			}
-		}), sliceParts{podNames: true}, want(nil, services.Endpoint{Name: "h"}, services.Endpoint{Name: "pod"}, services.Endpoint{})},
+		}), sliceParts{podNames: true}, want(nil, services.Endpoint{Name: "h"}, services.Endpoint{Name: "pod", PodName: true}, services.Endpoint{})},
 		{"no names of pods", es(func(es *discovery.EndpointSlice) {
 			es.Endpoints = []discovery.Endpoint{
 				{Hostname: &host, TargetRef: &api.ObjectReference{Name: "pod"}},

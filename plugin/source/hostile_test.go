@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -278,7 +279,7 @@ func lookUp(s *services.State, raw []byte) {
 		n := services.ParseName(below, services.Multicluster)
 		s.Lookup(&n, &opts)
 	}
-	for a := range s.Addresses {
+	for a := range s.Addresses(netip.MustParsePrefix("0.0.0.0/0"), &opts) {
 		s.Pointers(a, &opts, func(services.Pointer) bool { return true })
 		break
 	}

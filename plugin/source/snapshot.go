@@ -196,11 +196,11 @@ func (sn *Snapshot) add(m *manifest) {
 		sn.imports = append(sn.imports, s)
 	case kindSlice:
 		if m.labels[discovery.LabelServiceName] != "" {
-			s, _ := packSlice(m.slice, m.labels)
+			s, _ := packSlice(m.sliceWith(sn.head.key().kept), m.labels)
 			sn.slices = append(sn.slices, s)
 		}
 		if m.labels[mcs.LabelServiceName] != "" {
-			s, _ := packImportedSlice(m.slice, m.labels)
+			s, _ := packImportedSlice(m.sliceWith(sn.head.key().kept), m.labels)
 			sn.imported = append(sn.imported, s)
 		}
 	case kindPod:
@@ -541,7 +541,12 @@ func (e *encoder) slice(s services.Slice, label string) {
 		e.raw(`{"addresses":["`)
 		e.buf = a.AppendTo(e.buf)
 		e.raw(`"]`)
-		if ep.Name != "" {
+		switch {
+		case ep.PodName:
+			e.raw(`,"targetRef":{"kind":"Pod","name":`)
+			e.text(ep.Name)
+			e.raw("}")
+		case ep.Name != "":
 			e.raw(`,"hostname":`)
 			e.text(ep.Name)
 		}

@@ -84,7 +84,7 @@ endpoints: [{addresses: [10.243.0.1]}]
 
 // written are the lines of a snapshot of it, sorted, but for the first.
 var written = []string{
-	`{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{"name":"db-\"6\"é","namespace":"shop","labels":{"kubernetes.io/service-name":"db"}},"addressType":"IPv6","ports":[],"endpoints":[{"addresses":["fd00:244::5"],"hostname":"db-0"},{"addresses":["fd00:244::6"],"hostname":"db-pod"}]}`,
+	`{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{"name":"db-\"6\"é","namespace":"shop","labels":{"kubernetes.io/service-name":"db"}},"addressType":"IPv6","ports":[],"endpoints":[{"addresses":["fd00:244::5"],"hostname":"db-0"},{"addresses":["fd00:244::6"],"targetRef":{"kind":"Pod","name":"db-pod"}}]}`,
 	`{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{"name":"farther-1","namespace":"shop","labels":{"multicluster.kubernetes.io/service-name":"farther","multicluster.kubernetes.io/source-cluster":"east"}},"addressType":"IPv4","ports":[],"endpoints":[{"addresses":["10.243.0.1"]}]}`,
 	`{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{"name":"web-1","namespace":"shop","labels":{"kubernetes.io/service-name":"web"}},"addressType":"IPv4","ports":[{"name":"http","protocol":"TCP","port":8080},{"name":"any","protocol":"TCP"}],"endpoints":[{"addresses":["10.244.1.20"],"zone":"b"},{"addresses":["10.244.1.21"]}]}`,
 	`{"apiVersion":"multicluster.x-k8s.io/v1alpha1","kind":"ServiceImport","metadata":{"name":"far","namespace":"shop"},"spec":{"type":"ClusterSetIP","ips":["10.42.0.1"],"ports":[{"name":"","protocol":"TCP","port":80}]}}`,

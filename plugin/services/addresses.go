@@ -1,0 +1,111 @@
+package services
+
+import (
+	"cmp"
+	"encoding/binary"
+	"math/bits"
+	"net/netip"
+)
+
+// addressSet is a set of addresses in order. It is what tells that a name exists above reverse names, which the tries can't,
+// and costs little beside them: an IPv4 address is a bit in the block of its /24, of which all private networks
+// have no more than 70,000, and an IPv6 address takes some 23 bytes.
+type addressSet struct {
+	v4 ordered[block4]
+	v6 ordered[addr6]
+}
+
+// block4 are the addresses of a /24.
+type block4 struct {
+	net  uint32 // the first three octets
+	bits [4]uint64
+}
+
+// addr6 is an IPv6 address.
+type addr6 struct{ hi, lo uint64 }
+
+func split4(a netip.Addr) (net uint32, octet int) {
+	ip := a.As4()
+	return binary.BigEndian.Uint32(ip[:]) >> 8, int(ip[3])
+}
+
+func split6(a netip.Addr) addr6 {
+	ip := a.As16()
+	return addr6{binary.BigEndian.Uint64(ip[:8]), binary.BigEndian.Uint64(ip[8:])}
+}
+
+func byNet(net uint32) func(block4) int {
+	return func(b block4) int { return cmp.Compare(b.net, net) }
+}
+
+func byAddr6(a addr6) func(addr6) int {
+	return func(o addr6) int { return cmp.Or(cmp.Compare(o.hi, a.hi), cmp.Compare(o.lo, a.lo)) }
+}
+
+// block returns the block of the network net, empty if it is not in the set.
+func (s *addressSet) block(net uint32) block4 {
+	if b, ok := s.v4.from(byNet(net)); ok && b.net == net {
+		return b
+	}
+	return block4{net: net}
+}
+
+func (s *addressSet) add(batch uint64, a netip.Addr) {
+	if !a.Is4() {
+		s.v6.set(batch, split6(a), byAddr6(split6(a)))
+		return
+	}
+	net, octet := split4(a)
+	b := s.block(net)
+	b.bits[octet/64] |= 1 << (octet % 64)
+	s.v4.set(batch, b, byNet(net))
+}
+
+func (s *addressSet) del(batch uint64, a netip.Addr) {
+	if !a.Is4() {
+		s.v6.del(batch, byAddr6(split6(a)))
+		return
+	}
+	net, octet := split4(a)
+	b := s.block(net)
+	b.bits[octet/64] &^= 1 << (octet % 64)
+	if b.bits == [4]uint64{} {
+		s.v4.del(batch, byNet(net))
+		return
+	}
+	s.v4.set(batch, b, byNet(net))
+}
+
+// next returns the first address of the family of a that is not before a. It allocates nothing.
+func (s *addressSet) next(a netip.Addr) (netip.Addr, bool) {
+	if !a.Is4() {
+		found, ok := s.v6.from(byAddr6(split6(a)))
+		var ip [16]byte
+		binary.BigEndian.PutUint64(ip[:8], found.hi)
+		binary.BigEndian.PutUint64(ip[8:], found.lo)
+		return netip.AddrFrom16(ip), ok
+	}
+	net, octet := split4(a)
+	b := s.block(net)
+	if octet = b.next(octet); octet < 0 {
+		var ok bool
+		if b, ok = s.v4.from(byNet(net + 1)); !ok {
+			return netip.Addr{}, false
+		}
+		octet = b.next(0)
+	}
+	return netip.AddrFrom4([4]byte{byte(b.net >> 16), byte(b.net >> 8), byte(b.net), byte(octet)}), true
+}
+
+// next returns the first octet of the block that is not less than octet, -1 for none.
+func (b *block4) next(octet int) int {
+	rest := b.bits[octet/64] &^ (1<<(octet%64) - 1)
+	for at := octet / 64; ; rest = b.bits[at] {
+		if rest != 0 {
+			return 64*at + bits.TrailingZeros64(rest)
+		}
+		if at++; at == len(b.bits) {
+			return -1
+		}
+	}
+}

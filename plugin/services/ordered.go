@@ -1,0 +1,250 @@
+package services
+
+import "slices"
+
+// An ordered is a sorted set that is as cheap to publish as a trie: a B-tree whose published pages are never written
+// again. A change copies the pages on the path to it, at most a few of pageMost elements each, so that it costs the same
+// whether the set has a hundred elements or a million. A page that carries the number of the current batch was not
+// published yet and is changed in place.
+//
+// The order comes with each change, because some elements are only comparable with the help of a State.
+type ordered[E any] struct {
+	root *page[E] // nil if the set is empty
+}
+
+// page is a part of an ordered.
+type page[E any] struct {
+	batch uint64
+	elems []E        // at the lowest level; above it, the first element of each page in below
+	below []*page[E] // nil at the lowest level
+}
+
+const (
+	pageMost  = 64
+	pageLeast = pageMost / 4 // smaller ones are joined with a neighbour
+)
+
+// set adds e, in place of the element that is equal to it. compare tells the order of an element in the set and of e:
+// less than 0 if the former comes first, 0 if they are equal.
+func (o *ordered[E]) set(batch uint64, e E, compare func(E) int) {
+	if o.root == nil {
+		o.root = &page[E]{batch: batch, elems: []E{e}}
+		return
+	}
+	root := o.root.writable(batch)
+	if right := root.set(batch, e, compare, true); right != nil {
+		root = &page[E]{batch: batch, elems: []E{root.elems[0], right.elems[0]}, below: []*page[E]{root, right}}
+	}
+	o.root = root
+}
+
+// del takes the element out for which compare returns 0. It reports whether there was one.
+func (o *ordered[E]) del(batch uint64, compare func(E) int) bool {
+	if o.root == nil {
+		return false
+	}
+	if e, ok := o.from(compare); !ok || compare(e) != 0 {
+		return false
+	}
+	root := o.root.writable(batch)
+	root.del(batch, compare)
+	for len(root.below) == 1 {
+		root = root.below[0]
+	}
+	if o.root = root; len(root.elems) == 0 {
+		o.root = nil
+	}
+	return true
+}
+
+// from returns the first element for which compare is not less than 0.
+func (o *ordered[E]) from(compare func(E) int) (e E, ok bool) {
+	o.ascend(compare, func(found E) bool {
+		e, ok = found, true
+		return false
+	})
+	return e, ok
+}
+
+// only returns the element of a set that has no other.
+func (o *ordered[E]) only() (e E, ok bool) {
+	if o.root != nil && o.root.below == nil && len(o.root.elems) == 1 {
+		return o.root.elems[0], true
+	}
+	return e, false
+}
+
+// all yields the elements in order.
+func (o *ordered[E]) all(yield func(E) bool) {
+	for elems := range o.pages {
+		for _, e := range elems {
+			if !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// pages yields the elements in order, a page at a time. The caller must not change it.
+func (o *ordered[E]) pages(yield func([]E) bool) {
+	if o.root != nil {
+		o.root.pages(yield)
+	}
+}
+
+// ascend yields the elements in order, from the first for which compare is not less than 0.
+func (o *ordered[E]) ascend(compare func(E) int, yield func(E) bool) {
+	if o.root != nil {
+		o.root.ascend(compare, yield)
+	}
+}
+
+// writable returns p itself if the batch made it, else a copy that the batch may write.
+func (p *page[E]) writable(batch uint64) *page[E] {
+	if p.batch == batch {
+		return p
+	}
+	return &page[E]{batch: batch, elems: slices.Clone(p.elems), below: slices.Clone(p.below)}
+}
+
+// search returns where the first element is for which compare is not less than 0.
+func (p *page[E]) search(compare func(E) int) int {
+	lo, hi := 0, len(p.elems)
+	for lo < hi {
+		mid := (lo + hi) / 2
+		if compare(p.elems[mid]) < 0 {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
+}
+
+// leads returns in which page below the one element is, or would be, for which compare returns 0.
+func (p *page[E]) leads(compare func(E) int) int {
+	at := p.search(compare)
+	if at > 0 && (at == len(p.elems) || compare(p.elems[at]) != 0) {
+		at--
+	}
+	return at
+}
+
+// set is that of the set, for p, which is writable. last reports whether no page at its level is behind p. It returns a new
+// page that belongs behind p, where p had no room.
+func (p *page[E]) set(batch uint64, e E, compare func(E) int, last bool) (right *page[E]) {
+	var at int
+	if p.below == nil {
+		at = p.search(compare)
+		if at < len(p.elems) && compare(p.elems[at]) == 0 {
+			p.elems[at] = e
+			return nil
+		}
+		p.elems = slices.Insert(p.elems, at, e)
+	} else {
+		at = p.leads(compare)
+		next := p.below[at].writable(batch)
+		more := next.set(batch, e, compare, last && at == len(p.below)-1)
+		p.elems[at], p.below[at] = next.elems[0], next
+		if more == nil {
+			return nil
+		}
+		at++
+		p.elems, p.below = slices.Insert(p.elems, at, more.elems[0]), slices.Insert(p.below, at, more)
+	}
+	switch {
+	case len(p.elems) <= pageMost:
+		return nil
+	case last && at == pageMost: // elements that come in order leave full pages behind
+		return p.split(batch, pageMost)
+	}
+	return p.split(batch, pageMost/2)
+}
+
+// split takes what is from at on out of p, into a new page.
+func (p *page[E]) split(batch uint64, at int) *page[E] {
+	right := &page[E]{batch: batch, elems: slices.Clone(p.elems[at:])}
+	p.elems = slices.Clone(p.elems[:at])
+	if p.below != nil {
+		right.below, p.below = slices.Clone(p.below[at:]), slices.Clone(p.below[:at])
+	}
+	return right
+}
+
+// del takes the element out for which compare returns 0. It is there, and p is writable.
+func (p *page[E]) del(batch uint64, compare func(E) int) {
+	if p.below == nil {
+		at := p.search(compare)
+		p.elems = slices.Delete(p.elems, at, at+1)
+		return
+	}
+	at := p.leads(compare)
+	next := p.below[at].writable(batch)
+	next.del(batch, compare)
+	p.below[at] = next
+	if len(next.elems) == 0 {
+		p.elems, p.below = slices.Delete(p.elems, at, at+1), slices.Delete(p.below, at, at+1)
+		return
+	}
+	p.elems[at] = next.elems[0]
+	if len(next.elems) < pageLeast {
+		p.join(batch, max(0, at-1))
+	}
+}
+
+// join makes the page below p at the place at and the one behind it one, if there is one, and if they are small enough not
+// to be split again at once.
+func (p *page[E]) join(batch uint64, at int) {
+	if at+1 >= len(p.below) {
+		return
+	}
+	left, right := p.below[at], p.below[at+1]
+	if len(left.elems)+len(right.elems) > pageMost/2 {
+		return
+	}
+	left = left.writable(batch)
+	left.elems, left.below = append(left.elems, right.elems...), append(left.below, right.below...)
+	p.below[at] = left
+	p.elems, p.below = slices.Delete(p.elems, at+1, at+2), slices.Delete(p.below, at+1, at+2)
+}
+
+func (p *page[E]) pages(yield func([]E) bool) bool {
+	if p.below == nil {
+		return yield(p.elems)
+	}
+	for _, next := range p.below {
+		if !next.pages(yield) {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *page[E]) ascend(compare func(E) int, yield func(E) bool) bool {
+	if p.below == nil {
+		for _, e := range p.elems[p.search(compare):] {
+			if !yield(e) {
+				return false
+			}
+		}
+		return true
+	}
+	at := max(0, p.search(compare)-1) // whose last elements may be the first
+	if !p.below[at].ascend(compare, yield) {
+		return false
+	}
+	for _, next := range p.below[at+1:] {
+		all := func(elems []E) bool {
+			for _, e := range elems {
+				if !yield(e) {
+					return false
+				}
+			}
+			return true
+		}
+		if !next.pages(all) {
+			return false
+		}
+	}
+	return true
+}

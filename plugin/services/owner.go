@@ -1,0 +1,179 @@
+package services
+
+import "strings"
+
+// owner is what stands under one "service.namespace": the Service, and the slices that name it.
+type owner struct {
+	service Service   // none when only slices name it
+	one     [1]Slice  // the slice, where there is one, nearly always
+	several *sliceSet // where there are more
+}
+
+// sliceSet are several slices of one owner, in the order of their names.
+type sliceSet struct {
+	all      ordered[Slice]
+	n4, n6   int // addresses
+	named    int // slices that have names of endpoints
+	doubled  int // slices in which an address or a name stands more than once
+	repeated int // addresses that stand in more than one slice
+}
+
+func byKey(s Slice) func(Slice) int {
+	return func(o Slice) int { return strings.Compare(o.key(), s.key()) }
+}
+
+// count takes s into the sums, or out of them where by is -1.
+func (set *sliceSet) count(s Slice, by, repeated int) {
+	set.n4 += by * s.number(atCount4)
+	set.n6 += by * s.number(atCount6)
+	if s.number(atNames) > 0 {
+		set.named += by
+	}
+	if s.packed[atFlags] != 0 {
+		set.doubled += by
+	}
+	set.repeated += by * repeated
+}
+
+// runs yields the slices that name the Service, some at a time. The caller must not change them.
+func (o *owner) runs(yield func([]Slice) bool) {
+	switch {
+	case o.several != nil:
+		o.several.all.pages(yield)
+	case !o.one[0].IsZero():
+		yield(o.one[:])
+	}
+}
+
+// slices returns what runs yields.
+func (o *owner) slices() (all []Slice) {
+	for run := range o.runs {
+		if all == nil {
+			all = run[:len(run):len(run)] // nearly always the only one
+		} else {
+			all = append(all, run...)
+		}
+	}
+	return all
+}
+
+// empty reports whether no slice names the Service.
+func (o *owner) empty() bool { return o.several == nil && o.one[0].IsZero() }
+
+// counts returns how many addresses the slices have.
+func (o *owner) counts() (n4, n6 int) {
+	switch {
+	case o.several != nil:
+		return o.several.n4, o.several.n6
+	case o.one[0].IsZero():
+		return 0, 0
+	}
+	return o.one[0].number(atCount4), o.one[0].number(atCount6)
+}
+
+// unready reports whether the slices have no address.
+func (o *owner) unready() bool {
+	n4, n6 := o.counts()
+	return n4+n6 == 0
+}
+
+// repeats reports whether an address or a name may stand more than once.
+func (o *owner) repeats() bool {
+	if o.several != nil {
+		return o.several.named > 1 || o.several.doubled > 0 || o.several.repeated > 0
+	}
+	return !o.one[0].IsZero() && o.one[0].packed[atFlags] != 0
+}
+
+// with returns o with s, of which that many addresses stand in another slice of o.
+func (o *owner) with(batch uint64, s Slice, repeated int) owner {
+	if o.empty() {
+		return owner{service: o.service, one: [1]Slice{s}}
+	}
+	next := new(sliceSet)
+	if o.several != nil {
+		*next = *o.several
+	} else {
+		next.all.set(batch, o.one[0], byKey(o.one[0]))
+		next.count(o.one[0], 1, 0)
+	}
+	next.all.set(batch, s, byKey(s))
+	next.count(s, 1, repeated)
+	return owner{service: o.service, several: next}
+}
+
+// without returns o without s, one of its slices, of which that many addresses stand in another.
+func (o *owner) without(batch uint64, s Slice, repeated int) owner {
+	if o.several == nil {
+		return owner{service: o.service}
+	}
+	next := *o.several
+	next.all.del(batch, byKey(s))
+	next.count(s, -1, repeated)
+	if left, ok := next.all.only(); ok {
+		return owner{service: o.service, one: [1]Slice{left}}
+	}
+	return owner{service: o.service, several: &next}
+}
+
+// key is what o stands under. It is part of what o holds, so that it holds on to nothing else.
+func (o *owner) key() nameKey {
+	if !o.service.IsZero() {
+		return nameKey(o.service.Owner())
+	}
+	for run := range o.runs {
+		return nameKey(run[0].Owner())
+	}
+	return ""
+}
+
+// holders are the objects that have an address, nearly always one.
+type holders[T any] struct {
+	one  T
+	more ordered[T] // all of them, where there are several
+}
+
+// all yields them in their order.
+func (h *holders[T]) all(yield func(T) bool) {
+	if h.more.root == nil {
+		yield(h.one)
+		return
+	}
+	h.more.all(yield)
+}
+
+// with returns h with v, which compare tells the place of.
+func (h *holders[T]) with(batch uint64, v T, compare func(T) int) holders[T] {
+	next := *h
+	switch {
+	case h.more.root != nil:
+	case compare(h.one) == 0:
+		return holders[T]{one: v}
+	default:
+		next.more.set(batch, h.one, compare)
+	}
+	next.more.set(batch, v, compare)
+	next.one = *new(T)
+	return next
+}
+
+// without returns h without the one for which compare returns 0. empty reports whether that was all.
+func (h *holders[T]) without(batch uint64, compare func(T) int) (next holders[T], empty bool) {
+	if h.more.root == nil {
+		return *h, compare(h.one) == 0
+	}
+	next = *h
+	next.more.del(batch, compare)
+	if left, ok := next.more.only(); ok {
+		return holders[T]{one: left}, false
+	}
+	return next, false
+}
+
+func byOwner(s Service) func(Service) int {
+	return func(o Service) int { return strings.Compare(o.Owner(), s.Owner()) }
+}
+
+func byObject(p *Pod) func(*Pod) int {
+	return func(o *Pod) int { return o.compare(p.Namespace(), p.ObjectName()) }
+}
