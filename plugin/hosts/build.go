@@ -35,7 +35,7 @@ type builder struct {
 	logged int
 	seen   index // by name and address: places in the log
 
-	addrs4, addrs6 int // addresses of names that are no wildcards
+	addrs4, addrs6 int // addresses of names that PTR records lead to
 }
 
 // pair is a further address of a name.
@@ -59,17 +59,26 @@ func (b *builder) another() {
 	}
 }
 
-// add gives an address of 4 or 16 octets to a name, unless the name has it. It
-// returns false if there is no room.
-func (b *builder) add(name, addr []byte) bool {
+// add gives an address of 4 or 16 octets to a name, unless the name has it. A
+// wildcard comes without its asterisk. With pointer, the name is one of its
+// addresses' names; it must be the same in each call for a name. add returns
+// false if there is no room.
+func (b *builder) add(name, addr []byte, pointer bool) bool {
 	b.another()
 	t := b.t
 	hash := maphash.Bytes(t.seed, name)
 	slot, found := t.names.seek(&t.store, hash, view(name))
 	if found {
-		return b.addMore(t.names.slots[slot], name, addr)
+		return b.addMore(t.names.slots[slot], addr)
 	}
-	off, ok := t.store.add(name, addr)
+	head := uint16(0)
+	switch {
+	case wildcard(name):
+		head, t.wild = noPointer, true
+	case !pointer:
+		head = noPointer
+	}
+	off, ok := t.store.add(head, name, addr)
 	if !ok {
 		return false
 	}
@@ -77,12 +86,12 @@ func (b *builder) add(name, addr []byte) bool {
 	if t.names.full() {
 		b.index(2 * t.names.used)
 	}
-	b.count(name, addr)
+	b.count(off, addr)
 	return true
 }
 
 // addMore gives one more address to a name that has one.
-func (b *builder) addMore(record uint32, name, addr []byte) bool {
+func (b *builder) addMore(record uint32, addr []byte) bool {
 	if string(b.t.first(record, len(addr))) == string(addr) {
 		return true
 	}
@@ -109,18 +118,15 @@ func (b *builder) addMore(record uint32, name, addr []byte) bool {
 			b.seen.insert(b.hash(b.pair(i)), i)
 		}
 	}
-	b.count(name, addr)
+	b.count(record, addr)
 	return true
 }
 
 // count counts an address of a name.
-func (b *builder) count(name, addr []byte) {
+func (b *builder) count(record uint32, addr []byte) {
 	b.t.entries++
 	switch {
-	case wildcard(name):
-		b.t.wild = true
-		return
-	case b.noReverse:
+	case b.noReverse || !b.t.pointed(record):
 		return
 	case len(addr) == 4:
 		b.addrs4++
@@ -248,15 +254,15 @@ func (b *builder) inline(record uint32) []byte {
 	return b.t.first(record, b.t.firstSize(record))
 }
 
-// each yields every name with every address of size octets, in the order of the
-// file. Wildcards are left out.
+// each yields every name that PTR records lead to with every address of size
+// octets, in the order of the file.
 func (b *builder) each(size int) iter.Seq2[uint32, []byte] {
 	return func(yield func(uint32, []byte) bool) {
 		next := uint32(0)
 		further := func(end uint32) bool {
 			for ; next < uint32(b.logged) && b.pair(next).before <= end; next++ {
 				p := b.pair(next)
-				if addr := p.octets(); len(addr) == size && !wildcard(b.t.name(p.record)) && !yield(p.record, addr) {
+				if addr := p.octets(); len(addr) == size && b.t.pointed(p.record) && !yield(p.record, addr) {
 					return false
 				}
 			}
@@ -266,7 +272,7 @@ func (b *builder) each(size int) iter.Seq2[uint32, []byte] {
 			if !further(record) {
 				return
 			}
-			if addr := b.inline(record); len(addr) == size && !wildcard(b.t.name(record)) && !yield(record, addr) {
+			if addr := b.inline(record); len(addr) == size && b.t.pointed(record) && !yield(record, addr) {
 				return
 			}
 		}

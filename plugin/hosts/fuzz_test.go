@@ -3,16 +3,11 @@ package hosts
 import (
 	"bytes"
 	"io"
-	"regexp"
 	"testing"
 	"testing/iotest"
 
 	"github.com/coredns/coredns/plugin"
 )
-
-// misread are fields that end in an escaped dot behind a letter beyond ASCII, which stock takes for the end of the name:
-// dns.IsFqdn, counting backslashes, counts the letter as one byte.
-var misread = regexp.MustCompile(`[\x80-\x{10ffff}]\\+\.([\s\v#]|$)`)
 
 // FuzzParse compares with the stock plugin, for each of the options, and a file
 // read at once with the same file read in pieces.
@@ -23,13 +18,13 @@ func FuzzParse(f *testing.F) {
 			f.Add([]byte(u.text), uint8(5))
 		}
 	}
-	origins := [][]string{nil, {"."}, {"test."}, {"a.test.", `a\.b.test.`}}
+	origins := [][]string{nil, {"."}, {"test."}, {"a.test.", `a\.b.test.`, "m\xc3\xbcller.", "xn--mller-kva."}}
 	f.Fuzz(func(t *testing.T, text []byte, options uint8) {
-		if misread.Match(text) {
-			return
-		}
 		o := Options{Origins: origins[options>>1%4], NoReverse: options&1 == 1}
 		table := compare(t, string(text), o)
+		if table == nil {
+			return
+		}
 
 		var r io.Reader = bytes.NewReader(text)
 		if options&8 != 0 {
@@ -42,7 +37,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(bytes.Join(table.blocks, nil), bytes.Join(again.blocks, nil)) ||
-			!bytes.Equal(table.lists, again.lists) || table.bad != again.bad {
+			!bytes.Equal(table.lists, again.lists) || table.problems.n != again.problems.n || table.warnings.n != again.warnings.n {
 			t.Error("the file read in pieces makes another table")
 		}
 	})

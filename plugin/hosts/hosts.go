@@ -9,21 +9,29 @@
 //
 // The rules are those of CoreDNS's hosts plugin. Anything from a # to the end
 // of the line is a comment, the zone of an IPv6 address is dropped, names are
-// lower-cased and made fully qualified, a * as the first label stands for
-// exactly one label, and every name that is not a wildcard is also a PTR target
-// of its addresses. Two things differ. An address that stands twice under one
-// name counts once, as RFC 2181 section 5 asks of an RRset. A field that is no
-// domain name (a label over 63 octets, a name over 255, an empty label, a
-// backslash with nothing after it) is left out and reported; no question could
-// ask for it, and a PTR record could not carry it.
+// made fully qualified, a * as the first label stands for exactly one label, and
+// every name that is not a wildcard is also a PTR target of its addresses.
+//
+// Some things differ. Names are compared by the octets that they are on the
+// wire, without regard to the case of ASCII letters (RFC 4343), so it does not
+// matter how a file escapes them. A name outside ASCII is served under its
+// octets and under its ASCII form (RFC 5891), which alone is a PTR target. An
+// address that stands twice under one name counts once, as RFC 2181 section 5
+// asks of an RRset. CR alone ends a line, and a byte order mark before a line is
+// dropped. A field that is no domain name (a label over 63 octets, a name over
+// 255, an empty label, a backslash with nothing after it) is left out and
+// reported: no question could ask for it, and a PTR record could not carry it.
 //
 // # Memory
 //
 // A [Table] is made for files of millions of lines, in a process that has a
 // garbage collector. A name, its addresses and its place in the forward and the
-// reverse index are bytes and 32-bit offsets in a few large blocks that hold no
+// reverse index are bytes and 32-bit offsets in a few large blocks that have no
 // pointers, so the collector has nothing to follow in them. A name with one
 // address takes the length of the name plus about 20 bytes, indexes included.
+// What [Table.NonTerminal] and [Table.HasNames] need adds 8 bytes for each name
+// whose parent is the name's own, and 4 bytes for each network of 16 addresses
+// that has names.
 package hosts
 
 import (
@@ -44,12 +52,11 @@ type Table struct {
 	rev4  reverse
 	rev6  reverse
 
-	entries  int
-	problems []Problem
-	bad      int
+	entries            int
+	problems, warnings faults
 }
 
-// Problem is a line, or a name of a line, that could not be used.
+// Problem is what is wrong with a line, or with a name of a line.
 type Problem struct {
 	Line   int    // counted from 1
 	Reason string // what is wrong and what became of it
@@ -174,13 +181,22 @@ func (t *Table) Len() int {
 	return t.entries
 }
 
-// Problems returns the first ten problems of the file, in the order of its
-// lines, and how many there are in all.
+// Problems returns the first ten lines and names of the file that were left
+// out, in the order of its lines, and how many there are in all.
 func (t *Table) Problems() ([]Problem, int) {
 	if t == nil {
 		return nil, 0
 	}
-	return t.problems, t.bad
+	return t.problems.first, t.problems.n
+}
+
+// Warnings returns the first ten names of the file that are served but may not
+// be what was meant, in the order of its lines, and how many there are in all.
+func (t *Table) Warnings() ([]Problem, int) {
+	if t == nil {
+		return nil, 0
+	}
+	return t.warnings.first, t.warnings.n
 }
 
 // find returns the record of a name. A wildcard's record stands under the name

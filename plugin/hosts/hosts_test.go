@@ -12,7 +12,6 @@ import (
 	"testing/iotest"
 
 	"github.com/coredns/coredns/plugin"
-	"github.com/miekg/dns"
 )
 
 func mustParse(t testing.TB, text string, o Options) *Table {
@@ -117,6 +116,166 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+// Names that are served but may not be what was meant.
+func TestWarnings(t *testing.T) {
+	const text = "10.0.0.1 a*.test *a.test a.*.test *.*.test *.test a\\042.test\n\n10.0.0.2 ü_.test m\xfcller.test ü.*.test\n10.0.0.3 m\\252ller.test *\n"
+	const star = ` has a "*" that is not its whole first label, and so is no wildcard; served as it is written`
+	const octets = " is not a valid internationalized name; served under its octets alone"
+	table := mustParse(t, text, Options{})
+	want := []Problem{
+		{1, `"a*.test"` + star},
+		{1, `"*a.test"` + star},
+		{1, `"a.*.test"` + star},
+		{1, `"*.*.test"` + star},
+		{1, `"a\\042.test"` + star},
+		{3, `"ü_.test"` + octets},
+		{3, `"m\xfcller.test"` + octets},
+		{3, `"ü.*.test"` + star},
+		{4, `"m\\252ller.test"` + octets},
+	}
+	if got, n := table.Warnings(); !slices.Equal(got, want) || n != len(want) {
+		t.Errorf("%d warnings:\n%+v, want\n%+v", n, got, want)
+	}
+	if problems, n := table.Problems(); n != 1 || problems[0].Line != 4 {
+		t.Errorf("the problems are %+v", problems)
+	}
+	for _, name := range []string{"a*.test.", "*a.test.", "a.*.test.", `\195\188_.test.`, `m\252ller.test.`, "xn--tda.*.test."} {
+		if _, ok := table.Lookup(name); !ok {
+			t.Errorf("%s is not served", name)
+		}
+	}
+	if problems, n := mustParse(t, text, Options{Origins: []string{"other."}}).Warnings(); n != 3 {
+		t.Errorf("the warnings of names in no zone are %+v", problems)
+	}
+}
+
+// A name is found by the form that a question for it has, whatever its octets.
+func TestNamesInWireForm(t *testing.T) {
+	for _, tt := range []struct{ field, asked, pointer string }{
+		{"bob's-macbook.lan", `bob\'s-macbook.lan.`, ""},
+		{`Bob\'s-MacBook.LAN`, `bob\'s-macbook.lan.`, ""},
+		{"user@host.lan", `user\@host.lan.`, ""},
+		{"a;b.lan", `a\;b.lan.`, ""},
+		{"printer(2nd).lan", `printer\(2nd\).lan.`, ""},
+		{`a"b`, `a\"b.`, ""},
+		{"a$b", "a$b.", ""},
+		{`tv\032set.lan`, `tv\ set.lan.`, ""},
+		{`a\046b.lan`, `a\.b.lan.`, ""},
+		{`a\035b.lan`, "a#b.lan.", ""},
+		{`\097\066.lan`, "ab.lan.", ""},
+		{"del\x7f.lan", `del\127.lan.`, ""},
+		{"m\xfcller.lan", `m\252ller.lan.`, ""},
+		{`m\252ller.lan`, `m\252ller.lan.`, ""},
+		{"müller.lan", `m\195\188ller.lan.`, "xn--mller-kva.lan."},
+		{"müller.lan", "xn--mller-kva.lan.", ""},
+		{`m\195\188ller.lan`, "xn--mller-kva.lan.", ""},
+		{"MÜLLER.lan", `m\195\156ller.lan.`, "xn--mller-kva.lan."},
+		{"_http.müller.lan", "_http.xn--mller-kva.lan.", ""},
+		{"例え。テスト", "xn--r8jz45g.xn--zckzah.", ""},
+		{strings.Repeat("书", 22) + ".lan", "xn--1jq" + strings.Repeat("a", 21) + ".lan.", ""},
+	} {
+		for _, wildcard := range []string{"", "*."} {
+			table := mustParse(t, "192.0.2.1 "+wildcard+tt.field+"\n", Options{})
+			asked := tt.asked
+			if wildcard != "" {
+				asked = "x." + asked
+			}
+			if _, ok := answer(table, asked); !ok {
+				t.Errorf("%q: %s is not found", wildcard+tt.field, asked)
+			}
+			if problems, n := table.Problems(); n > 0 {
+				t.Errorf("%q: %+v", tt.field, problems)
+			}
+			if wildcard != "" {
+				continue
+			}
+			want := tt.pointer
+			if want == "" {
+				want = tt.asked
+			}
+			if got := namesOf(table.Names(netip.MustParseAddr("192.0.2.1"))); !slices.Equal(got, []string{want}) {
+				t.Errorf("%q: the address has names %q, want %q", tt.field, got, want)
+			}
+		}
+	}
+}
+
+// Zones are compared with names as they are on the wire, too.
+func TestOriginsInWireForm(t *testing.T) {
+	const text = "192.0.2.1 a.bob's.lan a.müller.lan\n"
+	one := netip.MustParseAddr("192.0.2.1")
+	for zone, want := range map[string]string{
+		"bob's.lan.":             `a.bob\'s.lan.`,
+		`bob\039s.lan.`:          `a.bob\'s.lan.`,
+		"xn--mller-kva.lan.":     "a.xn--mller-kva.lan.",
+		"müller.lan.":            `a.m\195\188ller.lan.`,
+		`m\195\188ller.lan.`:     `a.m\195\188ller.lan.`,
+		"..":                     "",
+		strings.Repeat("a", 300): "",
+	} {
+		table := mustParse(t, text, Options{Origins: []string{zone}})
+		var got string
+		if names := table.Names(one); names.Len() == 1 {
+			got = names.At(0)
+		}
+		if _, ok := table.Lookup(got); got != want || ok != (want != "") {
+			t.Errorf("in zone %q the name is %q, want %q", zone, got, want)
+		}
+		if n := table.names.used; want == "" && n > 0 {
+			t.Errorf("in zone %q there are %d names", zone, n)
+		}
+	}
+}
+
+// Lines are counted as editors count them, whatever ends them.
+func TestLines(t *testing.T) {
+	for _, tt := range []struct {
+		what, text string
+		bad        int // the line of the problem
+	}{
+		{"LF", "#\n10.0.0.1 a.test\n\nbad\n10.0.0.2 b.test\n", 4},
+		{"CRLF", "#\r\n10.0.0.1 a.test\r\n\r\nbad\r\n10.0.0.2 b.test\r\n", 4},
+		{"CR", "#\r10.0.0.1 a.test\r\rbad\r10.0.0.2 b.test\r", 4},
+		{"CR CR LF", "#\r\r\n10.0.0.1 a.test\r\r\n\r\r\nbad\r\r\n10.0.0.2 b.test\r\r\n", 4},
+		{"a mix", "#\r10.0.0.1 a.test\n\r\nbad\r10.0.0.2 b.test", 4},
+		{"a comment that CR ends", "# c\r10.0.0.1 a.test # c\rbad # c\r\n10.0.0.2 b.test", 3},
+		{"a mark before the first line", "\ufeff10.0.0.1 a.test\nbad\n10.0.0.2 b.test\n", 2},
+		{"a mark before a comment", "\ufeff# c\n10.0.0.1 a.test\nbad\n10.0.0.2 b.test\n", 3},
+		{"a mark where files were joined", "10.0.0.1 a.test\n\ufeff10.0.0.2 b.test\nbad\n", 3},
+	} {
+		for _, r := range []io.Reader{strings.NewReader(tt.text), iotest.OneByteReader(strings.NewReader(tt.text))} {
+			table, err := Parse(r, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range []string{"a.test.", "b.test."} {
+				if a, _ := table.Lookup(name); a.Len4() != 1 {
+					t.Errorf("%s: %s has %d addresses", tt.what, name, a.Len4())
+				}
+			}
+			if problems, n := table.Problems(); n != 1 || problems[0].Line != tt.bad {
+				t.Errorf("%s: the problems are %+v, want one in line %d", tt.what, problems, tt.bad)
+			}
+		}
+	}
+}
+
+// A file in UTF-16 is refused as a whole.
+func TestUTF16(t *testing.T) {
+	for _, mark := range []string{"\xff\xfe", "\xfe\xff"} {
+		for _, rest := range []string{"", "1\x000\x00.\x000\x00"} {
+			if table, err := Parse(strings.NewReader(mark+rest), Options{}); table != nil || err != errUTF16 {
+				t.Errorf("%q: table %v, error %v", mark+rest, table, err)
+			}
+		}
+	}
+	for _, text := range []string{"\xff", "\xef", "\xfe"} {
+		if _, n := mustParse(t, text, Options{}).Problems(); n != 1 {
+			t.Errorf("%q: %d problems", text, n)
+		}
+	}
+}
+
 func TestReadError(t *testing.T) {
 	boom := errors.New("boom")
 	r := io.MultiReader(strings.NewReader("10.0.0.1 a.test\n10.0.0.2 b.te"), iotest.ErrReader(boom))
@@ -164,10 +323,10 @@ func TestLimits(t *testing.T) {
 
 	full := store{blocks: make([][]byte, maxBlocks)}
 	full.blocks[maxBlocks-1] = make([]byte, blockSize-10, blockSize)
-	if off, ok := full.add([]byte("a.bc"), []byte{10, 0, 0, 1}); !ok || off != isGroup-10 {
+	if off, ok := full.add(0, []byte("a.bc"), []byte{10, 0, 0, 1}); !ok || off != isGroup-10 {
 		t.Errorf("the last record is at %#x, %v", off, ok)
 	}
-	if _, ok := full.add([]byte("a."), []byte{10, 0, 0, 1}); ok {
+	if _, ok := full.add(0, []byte("a."), []byte{10, 0, 0, 1}); ok {
 		t.Error("a full store takes a record")
 	}
 }
@@ -305,18 +464,36 @@ func TestLopsided(t *testing.T) {
 	}
 }
 
+// TestNormalize compares with what a name becomes on its way through a message.
 func TestNormalize(t *testing.T) {
-	for _, field := range []string{
+	fields := []string{
 		".", "a", "a.", "A.b", "a..b", ".a", "..", `a\.`, `a\..`, `a\\`, `a\\.`, `a\`, `\`, `\\`, `\.`, `\..`, `a\1`, `a\12`, `a\123`,
 		`\1234.a`, label(63), label(64), label(62) + `\.`, label(63) + `\.`, strings.Repeat(`\000`, 63), strings.Repeat(`\000`, 64),
-		"É", "\xff", "*.a", "*", "a b", "\x00",
-	} {
-		name, fault := normalize(nil, []byte(field))
-		want := plugin.Name(field).Normalize()
-		if _, ok := dns.IsDomainName(field); ok != (fault == "") {
-			t.Errorf("%q: fault %q, stock says %v", field, fault, ok)
-		} else if ok && string(name) != want {
-			t.Errorf("%q becomes %q, want %q", field, name, want)
+		"É", "\xff", "*.a", "*", "a b", "\x00", `\255`, `\256`, `\999.a`, `\\999.a`, `\065.\Z`, `\*.a`, `\`, `a\`, `bob's-macbook.lan`,
+		"user@host.lan", "a;b.lan", "printer(2nd).lan", `a"b`, "a$b", `tv\032set.lan`, "müller.lan", "MÜLLER.lan",
+		strings.Repeat(`\001`, 63) + "." + strings.Repeat(strings.Repeat(`\002`, 63)+".", 2) + strings.Repeat(`\003`, 61),
+		strings.Repeat(`\001`, 63) + "." + strings.Repeat(strings.Repeat(`\002`, 63)+".", 2) + strings.Repeat(`\003`, 62),
+	}
+	for c := range 256 {
+		if c != 0 && c != '.' && c != '\\' {
+			fields = append(fields, "x"+string([]byte{byte(c)})+".test")
+		}
+		fields = append(fields, fmt.Sprintf(`x\%03d.test`, c))
+	}
+	for _, field := range fields {
+		name, wide, fault := normalize(nil, []byte(field))
+		want := wireForm(field)
+		if field == "\x00" {
+			want = "" // the octet would do in a question, but no text has it
+		}
+		if fault != "" {
+			name = nil
+		}
+		if string(name) != want {
+			t.Errorf("%q becomes %q, %q, and in a question %q", field, name, fault, want)
+		}
+		if got := strings.IndexFunc(unescapeOctets(field), func(r rune) bool { return r >= 0x80 }) >= 0; got != wide && want != "" {
+			t.Errorf("%q: wide is %v", field, wide)
 		}
 	}
 }

@@ -177,36 +177,6 @@ func (b *builder) growTree(n int) {
 	}
 }
 
-// labels returns the number of labels of a fully qualified name.
-func labels(name string) (n int) {
-	for i := 0; i < len(name); i++ {
-		switch name[i] {
-		case '\\':
-			i++
-		case '.':
-			n++
-		}
-	}
-	return n
-}
-
-// above returns a fully qualified name without its first label, or nothing if
-// it has but one. Above a wildcard, whose record has no asterisk, is what
-// follows the dot.
-func above(name string) string {
-	if p := parent(name); p != "" {
-		return p[1:]
-	}
-	return ""
-}
-
-// below tells whether name is below node. Both are fully qualified, and node is
-// not the root.
-func below(name, node string) bool {
-	dot := len(name) - len(node) - 1
-	return dot >= 0 && name[dot] == '.' && name[dot+1:] == node && !escaped(name[:dot])
-}
-
 // netBits is how many bits of an address the order leaves out: the last digit
 // of an IPv6 reverse name.
 const netBits = 4

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"strings"
+	"slices"
 )
 
 // MaxSize is the length in octets of the longest file that [Parse] takes. That
@@ -43,12 +43,14 @@ type Options struct {
 var (
 	errTooLong  = fmt.Errorf("file is longer than %d MiB", MaxSize>>20)
 	errTooLarge = errors.New("file has more names or addresses than a table can hold")
+	errUTF16    = errors.New("file is UTF-16, by the byte order mark at its beginning: save it as UTF-8")
 )
 
-// Parse reads a hosts file to its end. Lines and names that cannot be used are
-// left out and counted, see [Table.Problems]; they are no error. There is an
-// error, and no table, only if reading fails or the file is too large: longer
-// than [MaxSize], or with so many names that they do not fit 32-bit offsets.
+// Parse reads a hosts file to its end. A line ends with LF, CR, or CRLF. Lines
+// and names that cannot be used are left out and counted, see
+// [Table.Problems]; they are no error. There is an error, and no table, only if
+// reading fails, if the file is UTF-16, or if it is too large: longer than
+// [MaxSize], or with so many names that they do not fit 32-bit offsets.
 //
 // The memory in use while reading does not depend on the length of a line.
 func Parse(r io.Reader, o Options) (*Table, error) {
@@ -56,8 +58,11 @@ func Parse(r io.Reader, o Options) (*Table, error) {
 }
 
 func parse(r io.Reader, o Options, max limits) (*Table, error) {
-	p := parser{origins: o.Origins, line: 1, b: newBuilder(o, max)}
+	p := parser{origins: normalizeAll(o.Origins), line: 1, b: newBuilder(o, max)}
 	in := bufio.NewReaderSize(r, readSize)
+	if mark, _ := in.Peek(2); string(mark) == "\xff\xfe" || string(mark) == "\xfe\xff" {
+		return nil, errUTF16
+	}
 	for size := 0; ; {
 		chunk, err := in.ReadSlice('\n')
 		if size += len(chunk); size > max.size {
@@ -70,13 +75,23 @@ func parse(r io.Reader, o Options, max limits) (*Table, error) {
 		switch err {
 		case nil, bufio.ErrBufferFull:
 		case io.EOF:
-			t := p.b.table()
-			t.problems, t.bad = p.problems, p.bad
-			return t, nil
+			return p.table(), nil
 		default:
 			return nil, fmt.Errorf("line %d: %w", p.line, err)
 		}
 	}
+}
+
+// normalizeAll returns zones in the form of the table's names. One that is no
+// domain name stays as it is: no name is in it.
+func normalizeAll(zones []string) []string {
+	all := slices.Clone(zones)
+	for i, z := range zones {
+		if name, _, fault := normalize(nil, []byte(z)); fault == "" {
+			all[i] = string(name)
+		}
+	}
+	return all
 }
 
 // parser takes a file in pieces and hands the names and addresses to a builder.
@@ -85,6 +100,7 @@ type parser struct {
 	origins []string
 
 	line    int
+	returns int    // the CRs since the line before, up to which line counts
 	comment bool   // the rest of the line is a comment
 	fields  int    // fields of the line so far
 	addr    []byte // the line's address in 4 or 16 octets, nil if it has none
@@ -94,12 +110,48 @@ type parser struct {
 	addrBuf [16]byte
 	nameBuf []byte
 
-	problems []Problem
-	bad      int
+	problems, warnings faults
 }
 
-// feed takes a piece of a line; end tells whether the line ends with it.
+// faults are the first few of what is to be reported, and the number of all.
+type faults struct {
+	first []Problem
+	n     int
+}
+
+// table returns the table of what was read.
+func (p *parser) table() *Table {
+	t := p.b.table()
+	t.problems, t.warnings = p.problems, p.warnings
+	return t
+}
+
+// feed takes a piece of the file, in which nothing follows an LF. end tells
+// whether the last line in it ends with it.
 func (p *parser) feed(b []byte, end bool) error {
+	b, lf := bytes.CutSuffix(b, []byte{'\n'})
+	for more := true; more; {
+		var piece []byte
+		if piece, b, more = bytes.Cut(b, []byte{'\r'}); len(piece) > 0 {
+			p.line += p.returns // no LF follows these, so each of them ended a line
+			p.returns = 0
+		}
+		if err := p.piece(piece, more || end); err != nil {
+			return err
+		}
+		if more {
+			p.returns++
+		}
+	}
+	if lf {
+		p.line++
+		p.returns = 0
+	}
+	return nil
+}
+
+// piece takes a piece of a line; end tells whether the line ends with it.
+func (p *parser) piece(b []byte, end bool) error {
 	if p.comment {
 		b = nil
 	} else if i := bytes.IndexByte(b, '#'); i >= 0 {
@@ -110,7 +162,6 @@ func (p *parser) feed(b []byte, end bool) error {
 	}
 	if end {
 		p.comment, p.fields, p.addr = false, 0, nil
-		p.line++
 	}
 	return nil
 }
@@ -161,6 +212,11 @@ func (p *parser) field(b []byte) error {
 		b, long = p.part, p.long
 		p.part, p.long = p.part[:0], false
 	}
+	if p.fields == 0 {
+		// Editors put a byte order mark before the first line. Where files are
+		// joined, it comes before other lines.
+		b = bytes.TrimPrefix(b, []byte("\ufeff"))
+	}
 	if len(b) == 0 && !long {
 		return nil
 	}
@@ -205,30 +261,70 @@ func (p *parser) address(b []byte, long bool) {
 
 // name takes one of the names that follow the address.
 func (p *parser) name(field []byte) error {
-	name, fault := normalize(p.nameBuf, field)
+	name, wide, fault := normalize(p.nameBuf, field)
 	p.nameBuf = name
+	if wide {
+		return p.wideName(field, name, fault)
+	}
 	if fault != "" {
 		p.problem("%s is not a domain name: %s; left out", quote(field), fault)
 		return nil
 	}
-	if !within(p.origins, name) {
-		return nil
-	}
-	if len(name) > 1 && name[0] == '*' && name[1] == '.' {
-		if name = name[1:]; len(name) == 1 {
-			p.problem(`"*" names no domain that it is a wildcard of and matches nothing; left out`)
-			return nil
-		}
-	}
-	if !p.b.add(name, p.addr) {
-		return fmt.Errorf("line %d: %w", p.line, errTooLarge)
-	}
-	return nil
+	_, err := p.add(field, name, true)
+	return err
 }
 
-func (p *parser) problem(format string, args ...any) {
-	if p.bad++; len(p.problems) < maxProblems {
-		p.problems = append(p.problems, Problem{Line: p.line, Reason: fmt.Sprintf(format, args...)})
+// wideName takes a name beyond ASCII. It is served under its own octets, and
+// under the ASCII form that most clients ask for, which is also the PTR target.
+func (p *parser) wideName(field, name []byte, fault string) error {
+	ascii, err := toASCII(nil, field)
+	switch {
+	case err != nil && fault != "":
+		p.problem("%s is not a domain name: %s; left out", quote(field), fault)
+		return nil
+	case err != nil:
+		p.warn("%s is not a valid internationalized name; served under its octets alone", quote(field))
+		_, err := p.add(field, name, true)
+		return err
+	}
+	pointed, err := p.add(field, ascii, true)
+	if err != nil || fault != "" { // a label may be too long for its octets and yet have an ASCII form that fits
+		return err
+	}
+	_, err = p.add(field, name, !pointed)
+	return err
+}
+
+// add gives the line's address to a name that a field stands for, unless the
+// name is in none of the zones. With pointer, PTR records of the address lead
+// to the name.
+func (p *parser) add(field, name []byte, pointer bool) (added bool, err error) {
+	if !within(p.origins, name) {
+		return false, nil
+	}
+	if len(name) > 1 && name[0] == '*' && name[1] == '.' {
+		if len(name) == 2 {
+			p.problem(`"*" names no domain that it is a wildcard of and matches nothing; left out`)
+			return false, nil
+		}
+		name = name[1:]
+	}
+	if bytes.IndexByte(name, '*') >= 0 && pointer {
+		p.warn(`%s has a "*" that is not its whole first label, and so is no wildcard; served as it is written`, quote(field))
+	}
+	if !p.b.add(name, p.addr, pointer) {
+		return false, fmt.Errorf("line %d: %w", p.line, errTooLarge)
+	}
+	return true, nil
+}
+
+func (p *parser) problem(format string, args ...any) { p.problems.add(p.line, format, args...) }
+
+func (p *parser) warn(format string, args ...any) { p.warnings.add(p.line, format, args...) }
+
+func (f *faults) add(line int, format string, args ...any) {
+	if f.n++; len(f.first) < maxProblems {
+		f.first = append(f.first, Problem{Line: line, Reason: fmt.Sprintf(format, args...)})
 	}
 }
 
@@ -239,102 +335,4 @@ func quote(field []byte) string {
 		return fmt.Sprintf("%q", field)
 	}
 	return fmt.Sprintf("%q...", field[:most])
-}
-
-// normalize returns a field as a lower-case and fully qualified name, in the
-// storage of buf, and why it is none, in a few words. Escapes (\. and \DDD, RFC
-// 1035 section 5.1) stay as they are written, and one counts as one octet.
-func normalize(buf, field []byte) (name []byte, fault string) {
-	name = append(buf[:0], field...)
-	for i, c := range name {
-		if c >= 0x80 {
-			// What CoreDNS does to letters beyond ASCII.
-			name = append(name[:0], strings.ToLower(string(field))...)
-			break
-		}
-		if c >= 'A' && c <= 'Z' {
-			name[i] = c + 'a' - 'A'
-		}
-	}
-	if string(name) == "." {
-		return name, ""
-	}
-
-	total, label := 1, 0 // octets on the wire: the root's, and of this label
-	for i := 0; i < len(name); i++ {
-		if name[i] != '.' {
-			label++
-			if name[i] == '\\' {
-				i += escape(name[i+1:])
-			}
-			if i == len(name) {
-				return name, "nothing follows the backslash"
-			}
-			if i < len(name)-1 {
-				continue
-			}
-			name = append(name, '.')
-			i++
-		}
-		switch {
-		case label == 0:
-			return name, "it has an empty label"
-		case label > 63:
-			return name, "it has a label of more than 63 octets"
-		}
-		total += 1 + label
-		label = 0
-	}
-	if total > 255 {
-		return name, "it has more than 255 octets"
-	}
-	return name, ""
-}
-
-// escape returns how many characters a backslash escapes.
-func escape(b []byte) int {
-	if len(b) >= 3 && digit(b[0]) && digit(b[1]) && digit(b[2]) {
-		return 3
-	}
-	return 1
-}
-
-func digit(c byte) bool { return c >= '0' && c <= '9' }
-
-// within tells whether name is in one of the zones; with no zones it is.
-func within(zones []string, name []byte) bool {
-	for _, z := range zones {
-		if z == "." || string(name) == z {
-			return true
-		}
-		dot := len(name) - len(z) - 1
-		if dot > 0 && name[dot] == '.' && string(name[dot+1:]) == z && !escaped(name[:dot]) {
-			return true
-		}
-	}
-	return len(zones) == 0
-}
-
-// escaped tells whether the character after b is escaped: an odd number of
-// backslashes come before it.
-func escaped[T string | []byte](b T) bool {
-	n := 0
-	for n < len(b) && b[len(b)-1-n] == '\\' {
-		n++
-	}
-	return n%2 == 1
-}
-
-// parent returns a fully qualified name from the dot after its first label on,
-// or nothing if it has but one label.
-func parent(name string) string {
-	for i := 0; i < len(name)-1; i++ {
-		switch name[i] {
-		case '\\':
-			i++
-		case '.':
-			return name[i:]
-		}
-	}
-	return ""
 }

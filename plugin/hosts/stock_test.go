@@ -157,16 +157,24 @@ func wanted(table *Table, h stock.Hosts, name string) (want4, want6 []string) {
 	return want4, want6
 }
 
-// compare asks both for every name and address, and fails where the answers
-// differ by more than duplicates and names that no message can carry.
+// compare asks both for every name and address, and fails where the answers differ by more than is meant. Stock is given
+// the file with all names in wire form.
 func compare(t *testing.T, text string, o Options) *Table {
 	t.Helper()
 	table, err := Parse(strings.NewReader(text), o)
+	if strings.HasPrefix(text, "\xff\xfe") || strings.HasPrefix(text, "\xfe\xff") {
+		if err != errUTF16 {
+			t.Errorf("got error %v, want %v", err, errUTF16)
+		}
+		return nil
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := newStock(t, text, o)
-	names, addrs := subjects(text)
+	c := canonicalize(text, o)
+	o.Origins = normalizeOrigins(o.Origins)
+	h := newStock(t, c.text, o)
+	names, addrs := subjects(c.text)
 	for _, name := range names {
 		if !askable(name) {
 			continue
@@ -184,8 +192,9 @@ func compare(t *testing.T, text string, o Options) *Table {
 		}
 	}
 	for _, addr := range addrs {
-		want := slices.DeleteFunc(unique(h.LookupStaticAddr(addr.String())), func(name string) bool { return !askable(name) })
-		if got := namesOf(table.Names(addr)); !slices.Equal(got, want) {
+		want := slices.DeleteFunc(unique(h.LookupStaticAddr(addr.String())), func(name string) bool { return !askable(name) || c.unpointed[name] })
+		got := slices.DeleteFunc(namesOf(table.Names(addr)), func(name string) bool { return strings.ContainsAny(name, " #") })
+		if !slices.Equal(got, want) {
 			t.Errorf("%s has names %q, stock has %q", addr, got, want)
 		}
 	}
@@ -200,6 +209,7 @@ func check(t *testing.T, table *Table) {
 	for off := range table.all {
 		name := string(table.name(off))
 		a := table.addresses(off)
+		checkName(t, table, name)
 		if a.Len4()+a.Len6() == 0 {
 			t.Errorf("%q has no address", name)
 		}
@@ -207,7 +217,7 @@ func check(t *testing.T, table *Table) {
 		if got, ok := table.find(name); !ok || got != off {
 			t.Errorf("%q is not in the index", name)
 		}
-		if wildcard([]byte(name)) {
+		if !table.pointed(off) {
 			continue
 		}
 		entries += reverseOf(t, table, name, a)
@@ -215,9 +225,33 @@ func check(t *testing.T, table *Table) {
 	if got := table.Len(); got != entries {
 		t.Errorf("Len is %d, there are %d", got, entries)
 	}
-	problems, n := table.Problems()
-	if len(problems) != min(n, maxProblems) {
-		t.Errorf("%d problems are kept of %d", len(problems), n)
+	for _, report := range []func() ([]Problem, int){table.Problems, table.Warnings} {
+		if first, n := report(); len(first) != min(n, maxProblems) {
+			t.Errorf("%d are kept of %d that are reported", len(first), n)
+		}
+	}
+}
+
+// checkName verifies that a question can ask for the name of a record, and finds it and all that is above it.
+func checkName(t *testing.T, table *Table, name string) {
+	t.Helper()
+	lookup, asked := table.Lookup, name
+	if wildcard(name) {
+		lookup, asked = table.LookupWildcard, "*"+name
+	}
+	if _, ok := lookup(asked); !ok {
+		t.Errorf("%q is not found", asked)
+	}
+	if got := wireForm(asked); got != asked {
+		t.Errorf("%q is %q in a question", asked, got)
+	}
+	for i, end := dns.NextLabel(asked, 0); !end; i, end = dns.NextLabel(asked, i) {
+		if !table.NonTerminal(asked[i:]) {
+			t.Errorf("%q is not above %q", asked[i:], asked)
+		}
+	}
+	if asked != "." && !table.NonTerminal(".") {
+		t.Errorf("the root is not above %q", asked)
 	}
 }
 
@@ -261,7 +295,8 @@ var ugly = []struct {
 	{"one name alone", "a.test\n", 1},
 	{"hosts(5)", "127.0.0.1\tlocalhost localhost.localdomain\n::1 localhost ip6-localhost\n# c\n\n10.0.0.1 a.test a\n", 0},
 	{"CRLF", "10.0.0.1 a.test\r\n\r\n::2 a.test b.test\r\n# c\r\n10.0.0.2 c.test #c\r\n", 0},
-	{"CR alone ends no line", "10.0.0.1 a.test\r10.0.0.2 b.test\n", 0},
+	{"CR alone", "10.0.0.1 a.test\r10.0.0.2 b.test # c\r10.0.0.3 c.test\r\r# d\r", 0},
+	{"CR CR LF", "10.0.0.1 a.test\r\r\n10.0.0.2 b.test\r\r\n\r\r\n", 0},
 	{"odd white space", "\v10.0.0.1\f\ta.test \v b.test\t\r \n \t\n\u00a010.0.0.2 c.test\n10.0.0.3\u2003d.test\n", 2},
 	{"comments", "#10.0.0.1 a.test\n10.0.0.1#a.test\n10.0.0.1 a#b.test c.test\n10.0.0.2 b.test # d.test\n10.0.0.3 #\n##\n10.0.0.4 c.test##x\n", 0},
 	{"bad addresses", "123.123.123 a.test\n321.321.321.321 b.test\n010.0.0.1 c.test\n1.2.3.4.5 d.test\n0x7f.1 e.test\n:: f.test\n:::1 g.test\n1.2.3 h.test i.test\n[::1] j.test\n10.0.0.1/8 k.test\n10.0.0.1: l.test\n", 10},
@@ -269,7 +304,7 @@ var ugly = []struct {
 	{"IPv4 within IPv6", "::ffff:10.0.0.1 a.test\n10.0.0.1 a.test b.test\n::10.0.0.1 c.test\n0:0:0:0:0:ffff:a00:2 d.test\n64:ff9b::10.0.0.1 e.test\n", 0},
 	{"case", "10.0.0.1 MiXeD.Test\n10.0.0.2 mixed.TEST.\n10.0.0.1 MIXED.test\n", 0},
 	{"final dots", "10.0.0.1 a.test.\n10.0.0.2 a.test\n10.0.0.3 a.test..\n10.0.0.4 .\n10.0.0.5 ..\n10.0.0.6 .a.test\n10.0.0.7 a..test\n", 4},
-	{"escapes", "10.0.0.1 a\\.b.test\n10.0.0.2 a\\.\n10.0.0.3 a\\\\.\n10.0.0.4 a\\\n10.0.0.5 a\\\\\n10.0.0.6 \\097.test\n10.0.0.7 \\Z.test\n10.0.0.8 \\999.\n10.0.0.9 \\09.test \\0\n10.0.0.10 \\\n10.0.0.11 a\\046b.test a\\046\n10.0.0.12 \\..test \\.\\.\n", 2},
+	{"escapes", "10.0.0.1 a\\.b.test\n10.0.0.2 a\\.\n10.0.0.3 a\\\\.\n10.0.0.4 a\\\n10.0.0.5 a\\\\\n10.0.0.6 \\097.test\n10.0.0.7 \\Z.test\n10.0.0.8 \\999.\n10.0.0.9 \\09.test \\0\n10.0.0.10 \\\n10.0.0.11 a\\046b.test a\\046\n10.0.0.12 \\..test \\.\\.\n", 3},
 	{"wildcards", "10.0.0.1 *.a.test\n::1 *.a.test\n10.0.0.2 x.a.test\n::3 x.x.a.test\n10.0.0.4 *.*.a.test\n10.0.0.5 \\*.a.test a.*.test *a.test\n10.0.0.6 a.test .\n", 0},
 	{"wildcard for one family", "10.0.0.1 *.a.test\n::2 x.a.test\n10.0.0.3 x.b.test\n::4 *.b.test\n", 0},
 	{"wildcard of the root", "10.0.0.1 *\n10.0.0.2 *.\n10.0.0.3 .\n10.0.0.4 *.test\n", 2},
@@ -290,9 +325,14 @@ var ugly = []struct {
 	{"longest address over pieces", strings.Repeat(" ", readSize-500) + "fe80::1%" + label(1016) + " a.test\n", 0},
 	{"long address over pieces", strings.Repeat(" ", readSize-500) + "fe80::1%" + label(1017) + " a.test\n", 1},
 	{"long problem", "10.0.0.1 " + strings.Repeat("..", 100) + "\n", 1},
-	{"control characters", "10.0.0.1 a\x00b.test \x01\n10.0.0.2\x00 c.test\n\x00\n", 2},
+	{"control characters", "10.0.0.1 a\x00b.test \x01\n10.0.0.2\x00 c.test\n\x00\n", 3},
 	{"beyond ASCII", "10.0.0.1 ÄÖ.test \u212a.test İ.test\n10.0.0.2 \xff\xfe.test é.test É.test\n10.0.0.3 a\u3002test\n", 0},
-	{"byte order mark", "\ufeff10.0.0.1 a.test\n10.0.0.2 b.test\n", 1},
+	{"byte order mark", "\ufeff10.0.0.1 a.test\n\ufeff10.0.0.2 b.test\n\ufeff# c\n\ufeff\n\ufeff 10.0.0.3 c.test\n10.0.0.4\ufeff d.test\n", 1},
+	{"signs", "10.0.0.1 bob's-macbook.lan user@host.lan a;b.lan printer(2nd).lan a\"b a$b\n10.0.0.2 Bob\\'s-MacBook.lan user\\064host.lan\n", 0},
+	{"octets", "10.0.0.1 tv\\032set.lan \\065.lan a.lan \\000.lan\n10.0.0.2 m\\195\\188ller.lan\n", 0},
+	{"internationalized", "10.0.0.1 müller.lan MÜLLER.lan *.bücher.test\n::1 xn--mller-kva.lan m\xfcller.lan\n10.0.0.2 _x.müller.lan ü_x.lan -ü.lan a。b.test\n10.0.0.1 x.bücher.test\n", 0},
+	{"internationalized and long", "10.0.0.1 " + strings.Repeat("书", 22) + ".lan " + strings.Repeat("ü", 300) + ".lan\n", 1},
+	{"a name in both forms", "10.0.0.1 müller.lan xn--mller-kva.lan\n10.0.0.1 müller.lan\n10.0.0.2 müller.lan\n", 0},
 	{"options of a stanza", "reload 5s\ntimeout 3600\n10.0.0.1 a.test\n}\n", 3},
 	{"many problems", strings.Repeat("x\n", 30), 30},
 }

@@ -14,8 +14,8 @@ import (
 // A list is the number of IPv4 addresses and that of IPv6 addresses, 4 octets
 // each, then the addresses.
 //
-// A wildcard's name is kept without the asterisk. So it begins with a dot, as
-// the name of no other record does but that of the root.
+// A wildcard's name is stored without the asterisk, so it begins with a dot. The
+// only other name that does is the root's.
 type store struct {
 	// Records lie in blocks, so that growing copies none of them. The block
 	// is the upper half of a record's offset. No record spans two blocks.
@@ -32,6 +32,8 @@ const (
 	lenMask  = 1<<10 - 1 // 255 octets, each at most \DDD, are shorter
 	isSix    = 1 << 10   // the first address in the file is an IPv6 one
 	isList   = 1 << 11
+	// No PTR record leads to the name.
+	noPointer = 1 << 12
 
 	listHead = 8
 )
@@ -95,8 +97,15 @@ func (s *store) setList(off, list uint32) {
 	binary.NativeEndian.PutUint16(s.blocks[off>>blockBits][off%blockSize:], head|isList)
 }
 
-// add appends a record and returns its offset, false if the store is full.
-func (s *store) add(name, addr []byte) (off uint32, ok bool) {
+// pointed tells whether PTR records lead to a record's name.
+func (s *store) pointed(off uint32) bool {
+	head, _, _ := s.record(off)
+	return head&noPointer == 0
+}
+
+// add appends a record and returns its offset, false if the store is full. head
+// is noPointer or nothing.
+func (s *store) add(head uint16, name, addr []byte) (off uint32, ok bool) {
 	last := len(s.blocks) - 1
 	size := headSize + len(name) + len(addr)
 	if last < 0 || len(s.blocks[last])+size > blockSize {
@@ -110,7 +119,7 @@ func (s *store) add(name, addr []byte) (off uint32, ok bool) {
 		}
 		s.blocks = append(s.blocks, b)
 	}
-	head := uint16(len(name))
+	head |= uint16(len(name))
 	if len(addr) == 16 {
 		head |= isSix
 	}

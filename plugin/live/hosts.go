@@ -187,6 +187,9 @@ func (h *hostsFiles) readFile(path string, before hostsFile) hostsFile {
 	if problems, n := table.Problems(); n > 0 {
 		log.Warningf("Hosts file %s: %d of its lines or names are of no use; the first is line %d: %s", path, n, problems[0].Line, problems[0].Reason)
 	}
+	if warnings, n := table.Warnings(); n > 0 {
+		log.Warningf("Hosts file %s: %d of its names may not be what was meant; the first is in line %d: %s", path, n, warnings[0].Line, warnings[0].Reason)
+	}
 	hostsEntries.WithLabelValues(path).Set(float64(table.Len()))
 	hostsReload.WithLabelValues(path).Set(float64(now.mtime.UnixNano()) / 1e9)
 	return hostsFile{path, now, table}

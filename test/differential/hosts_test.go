@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/miekg/dns"
+	"golang.org/x/net/idna"
 )
 
 // ugly is a hosts file of all that people and programs write into one.
@@ -141,7 +142,7 @@ func TestHosts(t *testing.T) {
 				stanza = "kubehosts cluster.local {\nkubeconfig KUBECONFIG\n"
 			}
 			options := c.inline + "\n" + c.options + "\n"
-			p := runBoth(t, &config{name: "hosts " + c.name, served: c.zones, hosts: true},
+			p := runBoth(t, &config{name: "hosts " + c.name, served: c.zones, hosts: true, spelled: spelled(c.text + "\n" + c.inline)},
 				fmt.Sprintf(text, "hosts "+path+" {\n"+options+"fallthrough\n}"),
 				fmt.Sprintf(text, stanza+"hosts "+path+" {\n"+options+"}\n}"))
 			n := hostsNames(random(c.name), c.text+"\n"+c.inline)
@@ -167,7 +168,7 @@ func TestHosts(t *testing.T) {
 func hostsNames(r *rand.Rand, text string) *namer {
 	n := &namer{r: r, seen: make(map[string]bool)}
 	n.add(".", "test.", "nowhere.test.", "x.nowhere.test.", "*.", "in-addr.arpa.", "254.254.254.10.in-addr.arpa.", "localhost.")
-	for field := range strings.FieldsFuncSeq(text, func(c rune) bool { return c == '#' || c < 0x80 && unicode.IsSpace(c) }) {
+	for field := range strings.FieldsFuncSeq(text, between) {
 		host, _, _ := strings.Cut(field, "%")
 		if a, err := netip.ParseAddr(host); err == nil {
 			if name, err := dns.ReverseAddr(a.Unmap().String()); err == nil {
@@ -180,6 +181,9 @@ func hostsNames(r *rand.Rand, text string) *namer {
 			continue
 		}
 		n.have(name)
+		if ascii := toASCII(name); ascii != "" {
+			n.have(ascii)
+		}
 		n.add("x."+name, "y.x."+name, `y\.x.`+name, "*."+name)
 		if at, end := dns.NextLabel(name, 0); !end {
 			n.have("x." + name[at:])
@@ -187,6 +191,46 @@ func hostsNames(r *rand.Rand, text string) *namer {
 		}
 	}
 	return n
+}
+
+// between tells whether a character stands between fields.
+func between(c rune) bool { return c == '#' || c < 0x80 && unicode.IsSpace(c) }
+
+// spelled returns the names that stock does not find, because a hosts file spells them in a way in which no question does.
+func spelled(text string) map[string]bool {
+	all := make(map[string]bool)
+	for field := range strings.FieldsFuncSeq(text, between) {
+		name := strings.ToLower(onWire(field))
+		if name == strings.ToLower(dns.Fqdn(field)) {
+			continue
+		}
+		all[name] = true
+		all[toASCII(name)] = true
+	}
+	delete(all, "")
+	return all
+}
+
+// toASCII returns the form that a name beyond ASCII has in hostnames, "" if it has none.
+func toASCII(name string) string {
+	octets := make([]byte, 256)
+	n, err := dns.PackDomainName(name, octets, 0, nil, false)
+	if err != nil || n == 0 || n > 255 {
+		return ""
+	}
+	var labels []string
+	for octets := octets[:n]; octets[0] > 0; octets = octets[1+octets[0]:] {
+		labels = append(labels, string(octets[1:1+octets[0]]))
+	}
+	ascii := strings.Join(labels, ".")
+	if strings.IndexFunc(ascii, func(c rune) bool { return c >= 0x80 }) < 0 {
+		return ""
+	}
+	ascii, err = idna.Lookup.ToASCII(ascii)
+	if err != nil {
+		return ""
+	}
+	return dns.Fqdn(ascii)
 }
 
 // onWire returns the name that a question for field has, "" if no message holds it.
@@ -212,8 +256,7 @@ var hostsDifferences = []allowed{
 		"a reverse name of a held address is NODATA for other types",
 		"stock denies the name, or lets the next plugin do so (RFC 2308, section 2)",
 		func(d *difference) bool {
-			refused := d.q.qtype == dns.TypeAXFR && d.stock.Rcode == dns.RcodeRefused // by the next plugin
-			return d.q.qtype != dns.TypePTR && (isMark(d.stock) || refused) && isEmpty(d.ours) && d.holds(d.q.name, dns.TypePTR)
+			return d.q.qtype != dns.TypePTR && (isMark(d.stock) || d.refusedByNext()) && isEmpty(d.ours) && d.holds(d.q.name, dns.TypePTR)
 		},
 	},
 	{
@@ -239,15 +282,82 @@ var hostsDifferences = []allowed{
 	},
 	{
 		"an exact name hides the wildcard that covers it",
-		"stock takes the wildcard's addresses for a family that the name lacks (RFC 4592, section 3.3.1)",
+		"stock takes the wildcard's addresses for a family that the name lacks in a file or the inline lines (RFC 4592, section 3.3.1)",
 		func(d *difference) bool {
 			other := map[uint16]uint16{dns.TypeA: dns.TypeAAAA, dns.TypeAAAA: dns.TypeA}[d.q.qtype]
-			next, end := dns.NextLabel(d.q.name, 0)
-			if other == 0 || end || !isPositive(d.stock) || !isEmpty(d.ours) || !d.holds(d.q.name, other) {
-				return false
+			held := isPositive(d.ours) || isEmpty(d.ours) && d.holds(d.q.name, other)
+			stock, ours := rdata(d.stock), rdata(d.ours)
+			return other != 0 && held && contains(stock, ours) && contains(append(ours, d.wildcard()...), stock)
+		},
+	},
+	{
+		"names are compared as they are on the wire",
+		"stock compares how the file spells them, which is how no question does (RFC 1035, section 5.1; RFC 4343)",
+		func(d *difference) bool {
+			name := strings.ToLower(d.q.name)
+			at, end := dns.NextLabel(name, 0)
+			covered := d.pair.config.spelled[name] || !end && d.pair.config.spelled["*."+name[at:]]
+			stock := rdata(d.stock)
+			switch {
+			case isMark(d.stock) || d.refusedByNext():
+				stock = nil
+			case d.pair.config.spelled[name] && slices.Equal(stock, d.wildcard()):
+				stock = nil // for the name that stock does not find
 			}
-			wildcard, _ := d.pair.ask("*."+strings.ToLower(d.q.name[next:]), d.q.qtype)
-			return slices.Equal(rdata(wildcard), rdata(d.stock))
+			return covered && (isPositive(d.ours) || isEmpty(d.ours)) && contains(rdata(d.ours), stock)
+		},
+	},
+	{
+		"a name beyond ASCII is the target of PTR records in its ASCII form",
+		"hostnames are ASCII on the wire (RFC 5890, section 2.3.2.1)",
+		func(d *difference) bool {
+			want := rdata(d.stock)
+			for i, name := range want {
+				if ascii := toASCII(name); ascii != "" {
+					want[i] = ascii
+				}
+			}
+			slices.Sort(want)
+			return d.q.qtype == dns.TypePTR && isPositive(d.ours) && slices.Equal(slices.Compact(want), rdata(d.ours))
+		},
+	},
+	{
+		"octets that are no UTF-8 stay, and a name with a NUL in it is left out",
+		"stock makes three octets of each of the former; no text has the latter, and no client asks for it",
+		func(d *difference) bool {
+			const name = "nul\\000nul.test."
+			stock, ours := rdata(d.stock), rdata(d.ours)
+			for i := range ours {
+				ours[i] = strings.ReplaceAll(ours[i], `bad-utf8\255\254`, `bad-utf8\239\191\189\239\191\189`)
+			}
+			return d.q.qtype == dns.TypePTR && slices.Contains(stock, name) && slices.Equal(append(ours, name), stock)
+		},
+	},
+	{
+		"a byte order mark does not hide the line behind it",
+		"editors put it there; it is no part of the text",
+		func(d *difference) bool {
+			return slices.Contains([]string{"after-bom.test.", "1.0.0.10.in-addr.arpa."}, strings.ToLower(d.q.name)) &&
+				(isMark(d.stock) || d.refusedByNext()) && (isPositive(d.ours) || isEmpty(d.ours))
+		},
+	},
+	{
+		"CR alone ends a line",
+		"old Macs wrote such files; stock takes the next line's fields for more names",
+		func(d *difference) bool {
+			switch name := strings.ToLower(d.q.name); name {
+			case "10.0.0.34.": // is a name in stock
+				return isPositive(d.stock) && isMark(d.ours) || isEmpty(d.stock) && (isMark(d.ours) || d.ours.Rcode == dns.RcodeRefused)
+			case "lone-return.test.":
+				return slices.Equal(rdata(d.stock), []string{"10.0.0.33"}) && slices.Equal(rdata(d.ours), []string{"10.0.0.34"})
+			case "33.0.0.10.in-addr.arpa.":
+				more := []string{"10.0.0.34.", "lone-return.test."}
+				left := slices.DeleteFunc(rdata(d.stock), func(name string) bool { return slices.Contains(more, name) })
+				return len(left) < len(d.stock.Answer) && isPositive(d.ours) && slices.Equal(left, rdata(d.ours))
+			case "34.0.0.10.in-addr.arpa.":
+				return (isMark(d.stock) || d.refusedByNext()) && (isPositive(d.ours) || isEmpty(d.ours))
+			}
+			return false
 		},
 	},
 	{
@@ -278,6 +388,26 @@ var hostsDifferences = []allowed{
 			return d.q.qtype == dns.TypePTR && isPositive(d.stock) && isMark(d.ours) && dns.CountLabel(d.q.name) > 34
 		},
 	},
+}
+
+// refusedByNext reports whether stock passed a transfer on to the next plugin, which refused it.
+func (d *difference) refusedByNext() bool {
+	return d.q.qtype == dns.TypeAXFR && d.stock.Rcode == dns.RcodeRefused
+}
+
+// wildcard returns what stock has for the wildcard that covers the name.
+func (d *difference) wildcard() []string {
+	next, end := dns.NextLabel(d.q.name, 0)
+	if end {
+		return nil
+	}
+	r, _ := d.pair.ask("*."+strings.ToLower(d.q.name[next:]), d.q.qtype)
+	return rdata(r)
+}
+
+// contains reports whether all has each of some.
+func contains(all, some []string) bool {
+	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
 
 // rdata returns what the records of the answer section hold, sorted.

@@ -37,6 +37,7 @@ type config struct {
 	through  []string                            // zones that fall through to the zone of marks
 	lower    bool                                // ask in lower case only
 	hosts    bool                                // the hosts plugin is compared
+	spelled  map[string]bool                     // names that its file spells in a way in which no question does
 	remade   bool                                // a plugin ahead makes replies anew that are not authoritative
 	loose    bool                                // TTLs are of no interest
 	logged   bool                                // the lines that the log plugin writes are compared as well
