@@ -273,6 +273,25 @@ func TestSnapshotClaimed(t *testing.T) {
 	}
 }
 
+// A server block may get other keys, or change places with another, and keep its file.
+func TestSnapshotKeptUnderOtherKeys(t *testing.T) {
+	kubeconfig := cluster.Kubeconfig(t, api(t).URL, account(t).Token)
+	block := func(keys, file string) string {
+		return keys + " {\nbind 127.0.0.1\nready READY\nkubehosts cluster.local {\nkubeconfig " + kubeconfig + "\nsnapshot DIR/" + file + "\n}\n}\n"
+	}
+	c := cluster.Run(t, coredns(t), block(".:PORT", "one")+block("example.org:PORT", "two"))
+	for i, text := range []string{
+		block("cluster.local:PORT .:PORT", "one") + block("example.org:PORT", "two"),
+		block(".:PORT", "two") + block("example.org:PORT", "one"),
+	} {
+		c.Write(t, text)
+		c.Reload(t)
+		cluster.Eventually(t, bound, func() (bool, string) {
+			return strings.Count(c.Log(), "Reloading complete") == i+1, "the reload: " + c.Log()
+		})
+	}
+}
+
 // A file that is no snapshot, or that can't be written, is told once, and all else works.
 func TestSnapshotRefused(t *testing.T) {
 	objects(t, shop)

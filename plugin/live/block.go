@@ -86,11 +86,17 @@ func (b *startedBlocks) add(k *Block) {
 	b.mu.Unlock()
 }
 
-// keeps reports whether one of them keeps the snapshot file path.
-func (b *startedBlocks) keeps(path string) bool {
+// writing returns the one of them that writes the snapshot file path, or nil. A Block of the Corefile before may write it too,
+// until its server ends.
+func (b *startedBlocks) writing(path string) *Block {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.ContainsFunc(b.all, func(k *Block) bool { return k.snapshot != nil && k.snapshot.path == path })
+	for _, k := range b.all {
+		if k.snapshot != nil && k.snapshot.path == path {
+			return k
+		}
+	}
+	return nil
 }
 
 func (b *startedBlocks) forget() {

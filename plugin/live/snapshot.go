@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/kubehosts/kubehosts/plugin/source"
@@ -33,40 +32,6 @@ type snapshot struct {
 	failed string          // what was last said of writing, so that it is not said twice; "" if it went well
 }
 
-// claims knows which server block keeps which snapshot file. During a reload a block is there twice.
-var claims = fileClaims{by: make(map[string]*claim)}
-
-type fileClaims struct {
-	mu sync.Mutex
-	by map[string]*claim
-}
-
-type claim struct {
-	block string
-	n     int
-}
-
-func (c *fileClaims) take(path, block string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.by[path] == nil {
-		c.by[path] = &claim{block: block}
-	}
-	if by := c.by[path].block; by != block {
-		return fmt.Errorf("snapshot %s of %s is that of %s already; give each server block a file of its own", path, block, by)
-	}
-	c.by[path].n++
-	return nil
-}
-
-func (c *fileClaims) give(path string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.by[path].n--; c.by[path].n == 0 {
-		delete(c.by, path)
-	}
-}
-
 // openSnapshot makes the file that the Corefile's stanza names the snapshot of this server block.
 func (k *Block) openSnapshot() error {
 	if k.base.Snapshot == "" || k.source == nil {
@@ -76,12 +41,12 @@ func (k *Block) openSnapshot() error {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
-	if err := claims.take(path, k.block); err != nil {
-		return err
-	}
-	if begun.keeps(path) { // as the plugin view allows: two server blocks of the same keys
-		claims.give(path)
-		return fmt.Errorf("snapshot %s of %s is that of another server block with the same keys; give each server block a file of its own", path, k.block)
+	if other := begun.writing(path); other != nil {
+		name := other.block
+		if name == k.block { // as the plugin view allows
+			name = "another server block with the same keys"
+		}
+		return fmt.Errorf("snapshot %s of %s is that of %s already; give each server block a file of its own", path, k.block, name)
 	}
 	k.snapshot = &snapshot{path: path, block: k.block, cancel: func() {}}
 	snapshotErrors.WithLabelValues(k.block)
@@ -229,5 +194,4 @@ func (s *snapshot) write(c *source.Capture) {
 // close ends the writing. A write may be under way.
 func (s *snapshot) close() {
 	s.cancel()
-	claims.give(s.path)
 }
