@@ -129,6 +129,7 @@ func (k *Block) spec() source.Spec {
 		QPS:         c.APIQPS,
 		Burst:       c.APIBurst,
 		MaxInflight: c.APIMaxInflight,
+		Audit:       c.Audit,
 	}
 }
 
@@ -328,12 +329,17 @@ func (k *Block) follow(e source.ConfigMapEvent) {
 		return
 	}
 	if err := k.take(e); err != nil {
-		k.refuse(e, err)
-		k.heard = true
-		if v := *k.View(); v.Snapshot != 0 { // it is what serves in the ConfigMap's place, not what served once
-			v.Snapshot = 0
-			k.view.Store(&v)
-		}
+		k.settle(e, err)
+	}
+}
+
+// settle refuses the ConfigMap, of which e told, so that what serves now goes on in its place. k.mu is held.
+func (k *Block) settle(e source.ConfigMapEvent, err error) {
+	k.refuse(e, err)
+	k.heard = true
+	if v := *k.View(); v.Snapshot != 0 { // it is what serves in the ConfigMap's place, not what served once
+		v.Snapshot = 0
+		k.view.Store(&v)
 	}
 }
 
@@ -402,8 +408,16 @@ func (k *Block) finish(e source.ConfigMapEvent, c *stanza.Config, next *serving)
 	return nil
 }
 
+// putWhenSynced puts c in place once its objects were listed. While the API server refuses to list them the ConfigMap counts
+// as refused; should the server grant them later, c is put in place without another edit.
 func (k *Block) putWhenSynced(ctx context.Context, e source.ConfigMapEvent, c *stanza.Config, next *serving) {
-	err := next.objects.Wait(ctx)
+	err := next.objects.Wait(ctx, func(err error) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if ctx.Err() == nil && !k.stopped {
+			k.settle(e, fmt.Errorf("ConfigMap %s/%s: %w", k.namespace(), k.base.ConfigMap.Name, err))
+		}
+	})
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if ctx.Err() != nil || k.stopped {

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	api "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/fields"
 )
 
@@ -91,13 +92,19 @@ func (c *configMap) watch(s *Source) {
 	c.unwatch = cancel
 	c.reporter = newReporter(ctx, s.clients.all.CoreV1().Events(c.name.namespace))
 	w := watched{
-		client:    s.clients.all.CoreV1().RESTClient(),
+		client:    s.clients.core,
 		resource:  "configmaps",
+		kind:      kindConfigMap,
 		namespace: c.name.namespace,
 		fields:    fields.OneTermEqualSelector("metadata.name", c.name.name).String(),
 		example:   &api.ConfigMap{},
 	}
-	go follow(ctx, w, c, func() {}, func(err error) { c.set(&ConfigMapEvent{Err: err}) })
+	s.follow(ctx, &follower{
+		watched: w,
+		store:   c,
+		refused: func(err error) { c.set(&ConfigMapEvent{Err: err}) },
+		trouble: trouble{silent: true}, // who follows the ConfigMap logs refusals
+	})
 }
 
 // stop ends the watch, and all who follow it.
@@ -206,3 +213,21 @@ func (c *configMap) Replace(list []any, _ string) error {
 
 // Resync implements cache.ReflectorStore. There is nothing to do.
 func (c *configMap) Resync() error { return nil }
+
+// differing implements auditable.
+func (c *configMap) differing(list []any) ([]objectName, error) {
+	version := ""
+	if len(list) > 0 {
+		m, err := meta.Accessor(list[0])
+		if err != nil {
+			return nil, err
+		}
+		version = m.GetResourceVersion()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != nil && c.state.ResourceVersion == version {
+		return nil, nil
+	}
+	return []objectName{c.name}, nil
+}

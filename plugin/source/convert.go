@@ -240,6 +240,9 @@ func packPod(spec *services.PodSpec) (*services.Pod, verdict) {
 		reject(kindPod, objectName{spec.Namespace, spec.Name}, "no query can hold its namespace, it is left out")
 		return nil, drop
 	}
+	if len(spec.IPs) == 0 { // yet, or any more
+		return nil, drop
+	}
 	return p, keep
 }
 

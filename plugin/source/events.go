@@ -124,7 +124,9 @@ func eventOf(of objectName, e ConfigMapEvent, report Report) *api.Event {
 	return event
 }
 
+// clipped returns the first n bytes of s as valid UTF-8, which an Event must be in protobuf.
 func clipped(s string, n int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= n {
 		return s
 	}

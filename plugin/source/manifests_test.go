@@ -51,7 +51,7 @@ func openFiles(t *testing.T, sel Selection, patterns ...string) (*Source, *Objec
 	o, err := s.Objects(sel)
 	must(t, err)
 	t.Cleanup(o.Close)
-	must(t, o.Wait(t.Context()))
+	must(t, o.Wait(t.Context(), nil))
 	if !o.Synced() || !o.Index().State().Synced(&services.Options{NoEndpoints: true}, false) {
 		t.Error("manifests that were read are not synced")
 	}
@@ -251,7 +251,7 @@ status: {podIPs: [{ip: 10.1.0.1}]}
 	}
 
 	more, err := s.Objects(Selection{Endpoints: true, Pods: true})
-	must(t, err, more.Wait(t.Context()))
+	must(t, err, more.Wait(t.Context(), nil))
 	st = more.Index().State()
 	if more.Index() != all.Index() || slicesWith(st) != 1 || st.PodWith(pod) == nil {
 		t.Error("want the same index, now with slices and pods")

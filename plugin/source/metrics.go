@@ -57,6 +57,20 @@ var (
 		Help:      "Objects, or addresses in them, that were seen and can't be used, by kind.",
 	}, []string{"kind"})
 
+	audits = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: subsystem,
+		Name:      "audits_total",
+		Help:      "Times that what is kept was compared with what the API server has, by kind.",
+	}, []string{"kind"})
+
+	auditHealed = promauto.NewCounterVec(prometheus.CounterOpts{
+		Namespace: plugin.Namespace,
+		Subsystem: subsystem,
+		Name:      "audit_healed_total",
+		Help:      "Objects that an audit found to be not as the API server has them, by kind. They were listed again.",
+	}, []string{"kind"})
+
 	manifestsRejected = promauto.NewCounter(prometheus.CounterOpts{
 		Namespace: plugin.Namespace,
 		Subsystem: subsystem,
@@ -77,7 +91,7 @@ var named struct {
 func reject(kind string, name objectName, reason string) {
 	objectsRejected.WithLabelValues(kind).Inc()
 	if key := kind + " " + name.String(); once(key) {
-		log.Warningf("%s: %s; the rest is served", key, reason)
+		log.Warningf("%s: %s; the rest is served", Printable(key), Printable(reason))
 	}
 }
 
@@ -116,7 +130,7 @@ func (m *measured) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	requests.WithLabelValues(code, r.Method, host).Inc()
 	if r.Context().Err() == nil { // else it was us who gave up
-		m.health.saw(resp, err)
+		m.health.saw(err)
 	}
 	return resp, err
 }

@@ -184,7 +184,7 @@ func TestMulticlusterIsWaitedFor(t *testing.T) {
 				t.Errorf("synced without %s", resource)
 			}
 			a.answer(resource, 0)
-			must(t, o.Wait(t.Context()))
+			must(t, o.Wait(t.Context(), nil))
 		})
 	}
 }
@@ -234,7 +234,7 @@ func TestManifestsMulticluster(t *testing.T) {
 		t.Error("imported objects without Multicluster")
 	}
 	o, err := s.Objects(Selection{Endpoints: true, Multicluster: true})
-	must(t, err, o.Wait(t.Context()))
+	must(t, err, o.Wait(t.Context(), nil))
 	for name, want := range map[string]string{
 		"web.shop.svc": "10.9.0.1", "db.shop.svc": "10-3-0-1.west@10.3.0.1 db-0.east@10.2.0.1", "derived.shop.svc": "none",
 	} {

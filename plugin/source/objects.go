@@ -64,6 +64,7 @@ type group struct {
 	holders int
 	feeds   map[string]*feed // by kind
 	synced  bool             // everything that was wanted at some moment was listed
+	news    chan struct{}    // closed, and another one made, when a feed is listed or refused
 
 	mu     sync.Mutex
 	counts map[string]int
@@ -71,10 +72,11 @@ type group struct {
 
 // feed brings the objects of one kind into an index, as long as it has users.
 type feed struct {
-	users  int
-	done   bool          // guarded by source.mu
-	listed chan struct{} // closed when all objects were brought once
-	stop   func()
+	users   int
+	done    bool          // guarded by source.mu
+	refused *RefusedError // guarded by source.mu; nil once all objects were brought, and as long as the server refused nothing
+	listed  chan struct{} // closed when all objects were brought once
+	stop    func()
 }
 
 // Objects is a hold on the objects that a Selection named. It is safe for concurrent use.
@@ -118,7 +120,7 @@ func (s *Source) ObjectsFrom(from *Snapshot, sel Selection) (o *Objects, used bo
 	if g == nil {
 		g = &group{
 			source: s, key: key, ix: services.NewIndex(), objects: objects, namespace: namespaces,
-			feeds: make(map[string]*feed), counts: make(map[string]int),
+			feeds: make(map[string]*feed), counts: make(map[string]int), news: make(chan struct{}),
 		}
 		s.groups[key] = g
 		if used = from.holds(key, o.kinds); used {
@@ -174,21 +176,48 @@ func (o *Objects) Synced() bool {
 	return true
 }
 
-// Wait waits until Synced is true. The error says that ctx ended, or Close came, before.
-func (o *Objects) Wait(ctx context.Context) error {
-	if o.Synced() {
-		return nil
-	}
+// Refused returns a *RefusedError if the API server refuses to list a kind that was asked for and never listed, so that Synced
+// stays false. It returns nil otherwise. The server is asked again every few seconds, and Refused returns nil once it grants
+// the kind.
+func (o *Objects) Refused() error {
+	_, err := o.status()
+	return err
+}
+
+// status returns what Refused returns, and a channel that is closed when that or Synced may have changed.
+func (o *Objects) status() (news <-chan struct{}, err error) {
+	s := o.group.source
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, f := range o.feeds {
+		if f.refused != nil {
+			return o.group.news, f.refused
+		}
+	}
+	return o.group.news, nil
+}
+
+// Wait waits until Synced is true. It calls refused, unless that is nil, with each new error of Refused, and goes on waiting, as
+// the server may grant the kind later. The error of Wait itself is that ctx ended, or that Close was called, before.
+func (o *Objects) Wait(ctx context.Context, refused func(error)) error {
+	var told error
+	for {
+		news, err := o.status()
+		if o.Synced() {
+			return nil
+		}
+		if err != nil && err != told && refused != nil {
+			told = err
+			refused(err)
+		}
 		select {
-		case <-f.listed:
+		case <-news:
 		case <-o.closed:
 			return errors.New("closed")
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	return nil
 }
 
 // Close gives the objects back. What nobody else holds is no longer kept up to date. Only the first call does something.
@@ -274,14 +303,13 @@ func (g *group) start(kind string) *feed {
 		f.stop = func() { g.setCount(kind, 0) }
 		return f
 	}
-	core := c.all.CoreV1().RESTClient()
-	w := watched{client: core, labels: g.key.labels}
+	w := watched{client: c.core, labels: g.key.labels}
 	switch kind {
 	case kindNamespace:
 		w.resource, w.example, w.labels = "namespaces", &api.Namespace{}, g.key.namespaceLabels
 		run(g, f, w, namespaceTable)
 	case kindService:
-		w.client, w.resource, w.example = c.services, "services", &api.Service{}
+		w.resource, w.example = "services", &api.Service{}
 		run(g, f, w, serviceTable)
 	case kindSlice:
 		w.client, w.resource, w.example = c.slices[g.key.kept], "endpointslices", &discovery.EndpointSlice{}
@@ -313,13 +341,32 @@ func run[O any, R any](g *group, f *feed, w watched, t table[O, R]) {
 		st.stop()
 		g.setCount(t.kind, 0)
 	}
-	refused := &refusal{what: w.resource, optional: w.optional}
-	go follow(ctx, w, st, refused.clear, func(err error) {
-		refused.set(err)
-		if w.optional && (apierrors.IsNotFound(err) || apierrors.IsForbidden(err)) {
+	w.kind = t.kind
+	g.source.follow(ctx, &follower{watched: w, store: st, refused: func(err error) {
+		switch {
+		case !w.optional:
+			g.markRefused(f, &RefusedError{w.resource, err})
+		case apierrors.IsNotFound(err) || apierrors.IsForbidden(err):
 			g.markAbsent(f, t.kind)
 		}
-	})
+	}})
+}
+
+// markRefused notes that the server refuses to list what f is to bring.
+func (g *group) markRefused(f *feed, err *RefusedError) {
+	g.source.mu.Lock()
+	defer g.source.mu.Unlock()
+	if f.done || f.refused != nil && f.refused.Error() == err.Error() {
+		return
+	}
+	f.refused = err
+	g.tell()
+}
+
+// tell wakes all who wait for news. The Source's mutex is held.
+func (g *group) tell() {
+	close(g.news)
+	g.news = make(chan struct{})
 }
 
 // markAbsent takes note that there is nothing for f to bring, be there something of it in a snapshot.
@@ -340,12 +387,13 @@ func (g *group) markListed(f *feed, kind string) {
 	if f.done {
 		return
 	}
-	f.done = true
+	f.done, f.refused = true, nil
 	if g.feeds[kind] == f { // else it was given back meanwhile
 		g.ix.Update(func(tx *services.Tx) { tx.SetListed(kindSets[kind]) })
 	}
 	g.checkSynced()
 	close(f.listed)
+	g.tell()
 }
 
 // checkSynced makes the group synced once all its feeds have brought everything. The Source's mutex is held.

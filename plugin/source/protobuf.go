@@ -40,21 +40,33 @@ var (
 	sliceKind   = discovery.SchemeGroupVersion.WithKind(kindSlice)
 )
 
-// Decode implements runtime.Decoder.
-func (d keptDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
-	kind, raw := unwrap(data)
-	switch {
-	case into != nil:
-	case kind == sliceKind:
-		if es := decodeSlice(raw, d.kept); es != nil {
-			return es, &kind, nil
-		}
-	case kind == serviceKind:
-		if svc := decodeService(raw); svc != nil {
-			return svc, &kind, nil
+// Decode implements runtime.Decoder. A panic is an error, as client-go would let it end the process.
+func (d keptDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (o runtime.Object, kind *schema.GroupVersionKind, err error) {
+	if into == nil {
+		if Recovered("decoding an object", func() { o, kind = d.decodeKept(data) }) == nil && o != nil {
+			return o, kind, nil
 		}
 	}
-	return d.Decoder.Decode(data, defaults, into)
+	if failed := Recovered("decoding an object", func() { o, kind, err = d.Decoder.Decode(data, defaults, into) }); failed != nil {
+		return nil, nil, failed
+	}
+	return o, kind, err
+}
+
+// decodeKept returns nil for what it has no way to decode, or can't understand.
+func (d keptDecoder) decodeKept(data []byte) (runtime.Object, *schema.GroupVersionKind) {
+	kind, raw := unwrap(data)
+	switch kind {
+	case sliceKind:
+		if es := decodeSlice(raw, d.kept); es != nil {
+			return es, &kind
+		}
+	case serviceKind:
+		if svc := decodeService(raw); svc != nil {
+			return svc, &kind
+		}
+	}
+	return nil, nil
 }
 
 // unwrap takes a Service or an EndpointSlice out of its envelope: a prefix, and the message runtime.Unknown of

@@ -3,15 +3,14 @@
 package source
 
 import (
+	"cmp"
 	"os"
 	"strings"
 	"sync"
+	"time"
 
-	clog "github.com/coredns/coredns/plugin/pkg/log"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
-
-var log = clog.NewWithPlugin("kubehosts")
 
 // Spec says where objects come from. Two that are equal name the same Source. The zero Spec is the API server of the
 // cluster that the process runs in.
@@ -27,6 +26,8 @@ type Spec struct {
 	QPS         float32 // most requests a second to the API server; 0 for client-go's default
 	Burst       int     // most requests ahead of that rate; 0 for the default
 	MaxInflight int     // most requests without a reply at one time; 0 for no limit. A watch counts until it is accepted
+
+	Audit time.Duration // in each such period everything is listed once and compared with what is kept; 0 for never
 }
 
 // Source is the process's one connection to the place that a Spec names. Everything that asks it for the same objects
@@ -47,6 +48,11 @@ type Source struct {
 type objectName struct{ namespace, name string }
 
 func (n objectName) String() string { return n.namespace + "/" + n.name }
+
+// compare orders by namespace and name.
+func (n objectName) compare(o objectName) int {
+	return cmp.Or(cmp.Compare(n.namespace, o.namespace), cmp.Compare(n.name, o.name))
+}
 
 var sources struct {
 	mu  sync.Mutex

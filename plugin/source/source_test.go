@@ -38,6 +38,10 @@ type apiServer struct {
 	accepts  map[string]string            // the encodings that the last of each asked for
 	status   map[string]int               // what requests for a resource are answered with, "" for all; 0 for as they should be
 	noStream bool                         // does not know of streamed lists
+	pages    map[string]bool              // resources in whose place a page of HTML is sent
+	short    bool                         // ends each watch at once
+	gone     bool                         // answers the next watch with 410
+	deaf     bool                         // tells watches nothing
 }
 
 type object map[string]any
@@ -51,7 +55,7 @@ func newAPIServer(t *testing.T) *apiServer {
 	a := &apiServer{
 		objects: make(map[string]map[string]object), streams: make(map[chan string]string),
 		seen: make(map[string]int), queries: make(map[string]string), status: make(map[string]int),
-		accepts: make(map[string]string),
+		accepts: make(map[string]string), pages: make(map[string]bool),
 	}
 	a.Server = httptest.NewServer(a)
 	t.Cleanup(func() {
@@ -79,6 +83,15 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	status := a.status[""] + a.status[resource]
 	if stream && a.noStream {
 		status = http.StatusUnprocessableEntity
+	}
+	if a.gone && !stream && resource == "services" && q.Get("watch") != "" {
+		a.gone, status = false, http.StatusGone
+	}
+	if a.pages[resource] {
+		a.mu.Unlock()
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, "<html><body>Please log in</body></html>")
+		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if status != 0 {
@@ -112,7 +125,11 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"metadata": object{"resourceVersion": version, "annotations": object{"k8s.io/initial-events-end": "true"}},
 		})
 	}
-	a.streams[events] = resource
+	if a.short {
+		close(events)
+	} else {
+		a.streams[events] = resource
+	}
 	a.mu.Unlock()
 	defer func() {
 		a.mu.Lock()
@@ -134,7 +151,7 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-var reasons = map[int]string{403: "Forbidden", 404: "NotFound", 410: "Expired", 422: "Invalid", 503: "ServiceUnavailable"}
+var reasons = map[int]string{401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 410: "Expired", 422: "Invalid", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
 
 func event(kind string, o object) string {
 	b, _ := json.Marshal(object{"type": kind, "object": o})
@@ -177,6 +194,9 @@ func (a *apiServer) remove(resource, namespace, name string) {
 }
 
 func (a *apiServer) tell(resource, e string) {
+	if a.deaf {
+		return
+	}
 	for events, of := range a.streams {
 		if of == resource {
 			events <- e
@@ -200,6 +220,13 @@ func (a *apiServer) answer(resource string, status int) {
 	a.status[resource] = status
 }
 
+// page has a page of HTML sent in a resource's place, or no longer.
+func (a *apiServer) page(resource string, on bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pages[resource] = on
+}
+
 // asked returns the requests so far.
 func (a *apiServer) asked() string {
 	a.mu.Lock()
@@ -210,6 +237,7 @@ func (a *apiServer) asked() string {
 // TestMain redirects what client-go logs before any test uses it, as a process does.
 func TestMain(m *testing.M) {
 	RouteKlog()
+	firstPause, longestPause = 20*time.Millisecond, 200*time.Millisecond
 	m.Run()
 }
 
@@ -228,7 +256,7 @@ func listed(t *testing.T, s *Source, sel Selection) *Objects {
 	t.Cleanup(o.Close)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	must(t, o.Wait(ctx))
+	must(t, o.Wait(ctx, nil))
 	if !o.Synced() {
 		t.Error("Wait returned, and it is not synced")
 	}
@@ -367,7 +395,7 @@ func TestSharing(t *testing.T) {
 	}
 
 	same.Close()
-	if err := same.Wait(t.Context()); err != nil {
+	if err := same.Wait(t.Context(), nil); err != nil {
 		t.Errorf("what was listed before Close: %v", err)
 	}
 	again.Close()
@@ -515,14 +543,14 @@ func TestWaitEnds(t *testing.T) {
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := o.Wait(ctx); !errors.Is(err, context.Canceled) {
+	if err := o.Wait(ctx, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	if o.Synced() || o.Index().State().Synced(&services.Options{NoEndpoints: true}, false) {
 		t.Error("synced without the Services")
 	}
 	done := make(chan error)
-	go func() { done <- o.Wait(t.Context()) }()
+	go func() { done <- o.Wait(t.Context(), nil) }()
 	o.Close()
 	if err := <-done; err == nil {
 		t.Error("Wait returned no error after Close")
@@ -777,21 +805,20 @@ func TestNamespaceFile(t *testing.T) {
 func TestHealth(t *testing.T) {
 	h := &health{host: "h"}
 	refused := errors.New("connection refused")
-	ok := &http.Response{StatusCode: http.StatusForbidden}
-	h.saw(nil, refused)
+	h.saw(refused)
 	if h.down.IsZero() || !h.told {
 		t.Error("an outage is not logged")
 	}
 	down := h.down
-	h.saw(&http.Response{StatusCode: http.StatusServiceUnavailable, Status: "503"}, nil)
+	h.saw(errors.New("EOF"))
 	if h.down != down {
 		t.Error("an outage begins twice")
 	}
-	h.saw(ok, nil)
+	h.saw(nil)
 	if !h.down.IsZero() || h.told || !h.seen {
 		t.Error("a reply does not end the outage")
 	}
-	h.saw(nil, refused)
+	h.saw(refused)
 	if h.down.IsZero() || h.told {
 		t.Error("a second outage within a minute must be taken note of, and not logged")
 	}
@@ -820,7 +847,7 @@ func TestSharedIndexIsSyncedByKind(t *testing.T) {
 		t.Error("without a list of EndpointSlices, answers that depend on them are taken for known")
 	}
 	a.answer("endpointslices", 0)
-	must(t, second.Wait(t.Context()))
+	must(t, second.Wait(t.Context(), nil))
 	if !second.Index().State().Synced(&with, false) {
 		t.Error("not synced with all EndpointSlices listed")
 	}

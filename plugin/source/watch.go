@@ -3,13 +3,11 @@ package source
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/http"
+	"io"
 	"sync"
 	"time"
 
-	api "k8s.io/api/core/v1"
-	discovery "k8s.io/api/discovery/v1"
+	"golang.org/x/net/http2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -19,24 +17,24 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
-	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
-
-	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// livePods leaves the pods to the server that will never serve again, as stock does.
+// livePods leaves out the pods that will never serve again, at the server, as stock does.
 const livePods = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown"
 
 // A watch that fails is tried again after 0.8 s, then ever later, but at least every 5 to 10 s: client-go's own 30 to 60 s
-// would leave answers stale for as long after the API server is back, and there are few of us.
+// would leave answers stale for as long after the API server is back, and there are few of us. Tests have less patience.
+var firstPause, longestPause = 800 * time.Millisecond, 5 * time.Second
+
 func backoff() *wait.Backoff {
-	return &wait.Backoff{Duration: 800 * time.Millisecond, Factor: 2, Jitter: 1, Cap: 5 * time.Second, Steps: 10}
+	return &wait.Backoff{Duration: firstPause, Factor: 2, Jitter: 1, Cap: longestPause, Steps: 10}
 }
 
 // watched names the objects that a watch is for.
 type watched struct {
 	client    rest.Interface
 	resource  string // plural, as in the URL and in a Role
+	kind      string // as metrics and logs call it
 	namespace string // "" for all
 	labels    string // label selector; "" for all
 	fields    string // field selector; "" for all
@@ -44,46 +42,84 @@ type watched struct {
 	optional  bool // a server that does not have the resource, or does not grant it, is as good as one without such objects
 }
 
-// follow keeps store up to date with the objects that w names until ctx ends. It lists by a stream where the server can
-// (KEP-3157), so that no list is ever held as a whole. refused is told why the server refuses a request, each time that
-// it does; accepted, whenever it granted a watch.
-func follow(ctx context.Context, w watched, store cache.ReflectorStore, accepted func(), refused func(error)) {
-	ctx = klog.NewContext(ctx, clientLog)
-	defer collector.listed(store)
-	options := func(o *meta.ListOptions) {
-		o.LabelSelector = w.labels
-		o.FieldSelector = w.fields
-	}
-	base := cache.NewFilteredListWatchFromClient(w.client, w.resource, w.namespace, options)
-	lw := &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o meta.ListOptions) (runtime.Object, error) {
-			collector.list(store)
-			return base.ListWithContextFunc(ctx, o)
-		},
-		WatchFuncWithContext: func(ctx context.Context, o meta.ListOptions) (watch.Interface, error) {
-			if o.SendInitialEvents != nil && *o.SendInitialEvents {
-				collector.list(store)
-			}
-			wi, err := base.WatchFuncWithContext(ctx, o)
-			if err == nil {
-				accepted()
-			}
-			return wi, err
-		},
-	}
-	logger := clientLog
-	r := cache.NewReflectorWithOptions(
-		cache.ToListWatcherWithWatchListSemantics(lw, w.client), w.example, store,
-		cache.ReflectorOptions{Name: "kubehosts", TypeDescription: w.resource, Logger: &logger, Backoff: backoff()},
-	)
+// selects makes o ask for what w names.
+func (w *watched) selects(o *meta.ListOptions) { o.LabelSelector, o.FieldSelector = w.labels, w.fields }
 
-	// Not Reflector.Run, which would log each failed attempt.
+// auditable is a store that an audit can compare with a list.
+type auditable interface {
+	cache.ReflectorStore
+	// differing returns the names of the objects that the store lacks, has in another form than list, or has though list does
+	// not. list holds all objects of the server.
+	differing(list []any) ([]objectName, error)
+}
+
+// follower keeps a store up to date with the objects that a watched names. It lists them by a stream where the server can
+// (KEP-3157), so that it never holds a whole list, and watches from there.
+//
+// A reflector of client-go does the work, with the follower as its store. The follower adds three things:
+//
+//   - It logs why a server that replies gives no objects, once, and logs the end of that: see health.go.
+//   - It lists everything again when the server is in an older state than what was read, as after a restore of its etcd: see
+//     rewind.go.
+//   - It compares the store with the server from time to time: see audit.go.
+type follower struct {
+	watched
+	store    auditable
+	auditing time.Duration // the period in which there is one audit; 0 for none
+	refused  func(error)   // called each time that the server refuses a list
+	trouble  trouble
+
+	mu       sync.Mutex
+	restart  context.CancelFunc // ends the current attempt, so that the next one lists everything from scratch
+	streams  bool               // the current list is a stream
+	begun    int                // streams that the server granted in the current attempt
+	version  string             // the highest resourceVersion read; "" before the first
+	last     change             // the last change that the watch brought since the list
+	heard    time.Time          // when the server last gave a resourceVersion, or was asked for one
+	fresh    bool               // no watch has ended since the last list
+	watching bool               // a watch is open
+	opened   time.Time          // when the last watch began
+	rewound  bool               // the server is in an older state, and the list that heals that is to come
+	audit    *audit             // the current audit; nil for none
+}
+
+// follow runs f until ctx ends.
+func (s *Source) follow(ctx context.Context, f *follower) {
+	f.auditing = s.spec.Audit
+	f.trouble.resource, f.trouble.optional = f.resource, f.optional
+	Go(ctx, "the watch of "+f.resource, f.run)
+	Go(ctx, "the audit of "+f.resource, f.patrol)
+}
+
+// run lists and watches until ctx ends.
+func (f *follower) run(ctx context.Context) {
+	ctx = klog.NewContext(ctx, clientLog)
+	defer collector.listed(f.store)
 	delay := backoff().DelayWithReset(clock.RealClock{}, 2*time.Minute)
+	var r *cache.Reflector
+	cut := 0 // attempts in a row that were cut off
 	for ctx.Err() == nil {
-		if err := r.ListAndWatchWithContext(ctx); ctx.Err() == nil && isRefusal(err) {
-			collector.listed(store)
-			refused(err)
+		if r == nil {
+			r = f.reflectorOf(&cache.ListWatch{ListWithContextFunc: f.list, WatchFuncWithContext: f.watch}, f)
 		}
+		attempt, cancel := context.WithCancel(ctx)
+		f.begin(cancel)
+		err := r.ListAndWatchWithContext(attempt)
+		collector.listed(f.store)
+		switch {
+		case ctx.Err() != nil:
+		case attempt.Err() != nil:
+			r = nil // which would go on from the resourceVersion that it read
+		case isCut(err) || err == nil && f.short():
+			if cut++; cut >= manyCut {
+				f.trouble.saw(errCut)
+			}
+		case err != nil:
+			f.failed(err)
+		default:
+			cut = 0
+		}
+		cancel()
 		select {
 		case <-ctx.Done():
 		case <-time.After(delay()):
@@ -91,312 +127,213 @@ func follow(ctx context.Context, w watched, store cache.ReflectorStore, accepted
 	}
 }
 
-// isRefusal reports whether err is the server's answer that a request may not be, or can't be, and not the sign of a
-// server that is down, busy, or has forgotten an old resource version.
-func isRefusal(err error) bool {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) {
-		return false
-	}
-	code := status.Status().Code
-	return code >= 400 && code < 500 &&
-		code != http.StatusGone && code != http.StatusTooManyRequests && code != http.StatusRequestTimeout
+// A watch that ends within shortWatch, without an error, was cut off. A server that goes down cuts one off; manyCut in a row
+// have another cause.
+const (
+	shortWatch = 3 * time.Second
+	manyCut    = 3
+)
+
+// isCut reports whether err says that the reply to a list broke off.
+func isCut(err error) bool {
+	var stream http2.StreamError
+	return errors.Is(err, errCut) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &stream)
 }
 
-// refusal logs when the server refuses a watch, and when it no longer does.
-type refusal struct {
-	what     string // the objects, for the log
-	optional bool   // they are of a CustomResourceDefinition, which the server may lack
-
-	mu     sync.Mutex
-	reason string // the one that was logged, "" when none stands
+// short reports whether the last watch was open for less than shortWatch.
+func (f *follower) short() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return time.Since(f.opened) < shortWatch
 }
 
-// set takes note that the server refuses, and reports whether the reason is a new one.
-func (r *refusal) set(err error) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.reason == err.Error() {
-		return false
-	}
-	r.reason = err.Error()
-	hint := ""
-	switch {
-	case apierrors.IsForbidden(err):
-		hint = "; grant this account list and watch"
-	case r.optional && apierrors.IsNotFound(err):
-		hint = "; install their CustomResourceDefinition"
-	}
-	log.Errorf("Kubernetes API refuses %s: %v; what was read before is still served%s; trying on", r.what, err, hint)
-	return true
+func (f *follower) begin(restart context.CancelFunc) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.restart, f.begun = restart, 0
 }
 
-func (r *refusal) clear() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.reason != "" {
-		log.Infof("Kubernetes API no longer refuses %s", r.what)
-		r.reason = ""
+// failed notes why an attempt to list and watch ended.
+func (f *follower) failed(err error) {
+	if apierrors.IsGone(err) || apierrors.IsResourceExpired(err) { // a list follows
+		return
+	}
+	f.trouble.saw(err)
+	if isRefusal(err) {
+		f.refused(err)
 	}
 }
 
-// table is how objects of the type O, kept as *R, go into an index.
-type table[O any, R any] struct {
-	kind    string
-	pack    func(*O) (*R, verdict)
-	set     func(*services.Tx, *R)
-	remove  func(*services.Tx, objectName)
-	replace func(*services.Tx, []*R)
-	known   func(*services.Index, *R) *R // the record that the index has already, if it equals this one; nil for none
-	seen    func(*services.Index, *O)    // called after the change of the object is served; nil for none
+// reflectorOf makes a reflector that has read nothing yet.
+func (f *follower) reflectorOf(lw *cache.ListWatch, store cache.ReflectorStore) *cache.Reflector {
+	logger := clientLog
+	return cache.NewReflectorWithOptions(
+		cache.ToListWatcherWithWatchListSemantics(lw, f.client), f.example, store,
+		cache.ReflectorOptions{Name: "kubehosts", TypeDescription: f.resource, Logger: &logger, Backoff: backoff()},
+	)
 }
 
-// store is what a reflector writes into: it keeps nothing itself, all goes to the index.
-type store[O any, R any] struct {
-	table[O, R]
-	group  *group
-	listed func() // called after each full list, not under mu
-
-	mu      sync.Mutex
-	stopped bool
-	passed  map[objectName]struct{} // what was seen and not kept, so that count is right when it goes
+// lister returns what sends lists and watches.
+func (f *follower) lister() *cache.ListWatch {
+	return cache.NewFilteredListWatchFromClient(f.client, f.resource, f.namespace, f.selects)
 }
 
-// packed is what stands for an object from the moment it was decoded: its record, or its name when nothing is kept.
-type packed[R any] struct {
-	record *R
-	name   objectName
+// list asks for a list that is no stream.
+func (f *follower) list(ctx context.Context, o meta.ListOptions) (runtime.Object, error) {
+	f.mu.Lock()
+	f.streams = false
+	if o.ResourceVersion == "0" && f.version != "" {
+		o.ResourceVersion = "" // with 0 a server may reply from an old state, which only the first list may show
+	}
+	f.mu.Unlock()
+	collector.list(f.store)
+	list, err := f.lister().ListWithContextFunc(ctx, o)
+	if err != nil {
+		collector.listed(f.store)
+	}
+	return list, err
+}
+
+// errRewound ends an attempt to watch a server that is in an older state than what was read.
+var errRewound = errors.New("the API server is in an older state than what was read before")
+
+// watch asks for a watch, or for a streamed list that goes on as a watch.
+func (f *follower) watch(ctx context.Context, o meta.ListOptions) (watch.Interface, error) {
+	stream := o.SendInitialEvents != nil && *o.SendInitialEvents
+	if stream {
+		if !f.mayStream(ctx) {
+			f.trouble.saw(errCut)
+			return nil, errCut // a plain list follows
+		}
+		collector.list(f.store)
+	} else if behind, err := f.behind(ctx); err != nil {
+		return nil, err
+	} else if behind {
+		return nil, errRewound
+	}
+	f.mu.Lock()
+	f.streams = stream
+	f.mu.Unlock()
+
+	w, err := f.lister().WatchFuncWithContext(ctx, o)
+	if err != nil {
+		collector.listed(f.store)
+		if apierrors.IsTooManyRequests(err) { // the reflector tries again, silently
+			f.trouble.saw(err)
+		}
+		return nil, err
+	}
+	if _, ok := w.(*watch.StreamWatcher); !ok {
+		return w, nil // an empty one, which client-go returns when the connection broke
+	}
+	if stream {
+		f.mu.Lock()
+		f.begun++
+		f.mu.Unlock()
+	} else {
+		f.open()
+		f.trouble.over()
+	}
+	return &closing{w, f.closed}, nil
+}
+
+// mayStream waits a moment if a stream of this attempt broke off, after which a reflector asks for another one at once. It
+// returns false once too many broke off.
+func (f *follower) mayStream(ctx context.Context) bool {
+	f.mu.Lock()
+	begun := f.begun
+	f.mu.Unlock()
+	if begun == 0 {
+		return true
+	}
+	select {
+	case <-time.After(firstPause):
+	case <-ctx.Done():
+	}
+	return begun < manyCut
+}
+
+// closing is a watch that calls closed when it is stopped. A reflector stops each of its watches.
+type closing struct {
+	watch.Interface
+	closed func()
+}
+
+// Stop implements watch.Interface.
+func (c *closing) Stop() {
+	c.Interface.Stop()
+	c.closed()
+}
+
+// open notes that a watch begins.
+func (f *follower) open() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watching, f.opened = true, time.Now()
+}
+
+// closed notes that a watch ends, and with it the current audit.
+func (f *follower) closed() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watching, f.fresh, f.audit = false, false, nil
 }
 
 // Transformer implements cache.TransformingStore: the objects of a streamed list are packed as they come in.
-func (s *store[O, R]) Transformer() cache.TransformFunc {
-	return func(obj any) (any, error) { return s.packAny(obj) }
-}
-
-func (s *store[O, R]) packAny(obj any) (packed[R], error) {
-	if p, ok := obj.(packed[R]); ok {
-		return p, nil
+func (f *follower) Transformer() cache.TransformFunc {
+	if s, ok := f.store.(cache.TransformingStore); ok {
+		return s.Transformer()
 	}
-	o, name, err := s.open(obj)
-	if err != nil {
-		return packed[R]{}, err
-	}
-	record, _ := s.pack(o)
-	if record != nil && s.known != nil {
-		record = s.known(s.group.ix, record) // or all would be held twice while everything is listed again
-	}
-	return packed[R]{record, name}, nil
-}
-
-// open returns what obj is, and its name.
-func (s *store[O, R]) open(obj any) (*O, objectName, error) {
-	o, ok := obj.(*O)
-	m, isObject := obj.(meta.Object)
-	if !ok || !isObject {
-		return nil, objectName{}, fmt.Errorf("%T is no %s", obj, s.kind)
-	}
-	return o, objectName{m.GetNamespace(), m.GetName()}, nil
+	return nil
 }
 
 // Add implements cache.ReflectorStore.
-func (s *store[O, R]) Add(obj any) error { return s.change(obj, 1) }
+func (f *follower) Add(obj any) error {
+	if !f.changed(obj, false) {
+		return nil
+	}
+	return f.store.Add(obj)
+}
 
 // Update implements cache.ReflectorStore.
-func (s *store[O, R]) Update(obj any) error { return s.change(obj, 0) }
-
-// change takes in an object that is new (1) or known (0).
-func (s *store[O, R]) change(obj any, more int) error {
-	o, name, err := s.open(obj)
-	if err != nil {
-		return err
-	}
-	record, verdict := s.pack(o)
-
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopped {
+func (f *follower) Update(obj any) error {
+	if !f.changed(obj, false) {
 		return nil
 	}
-	_, passed := s.passed[name]
-	known := more == 0 && !passed
-	switch {
-	case verdict == keep:
-		s.group.ix.Update(func(tx *services.Tx) { s.set(tx, record) })
-		if !known {
-			s.group.count(s.kind, 1)
-		}
-		delete(s.passed, name)
-	case verdict == ignore && known:
-		return nil
-	case known:
-		s.group.ix.Update(func(tx *services.Tx) { s.remove(tx, name) })
-		s.group.count(s.kind, -1)
-		s.passed[name] = struct{}{}
-	default:
-		s.passed[name] = struct{}{}
-	}
-	if s.seen != nil {
-		s.seen(s.group.ix, o)
-	}
-	return nil
+	return f.store.Update(obj)
 }
 
 // Delete implements cache.ReflectorStore.
-func (s *store[O, R]) Delete(obj any) error {
-	o, name, err := s.open(obj)
-	if err != nil {
+func (f *follower) Delete(obj any) error {
+	if !f.changed(obj, true) {
+		return nil
+	}
+	return f.store.Delete(obj)
+}
+
+// Bookmark implements cache.ReflectorBookmarkStore.
+func (f *follower) Bookmark(version string) error {
+	f.reached(version)
+	return nil
+}
+
+// Replace implements cache.ReflectorStore. list is everything that the server had at version.
+func (f *follower) Replace(list []any, version string) error {
+	f.replaced(version)
+	if err := f.store.Replace(list, version); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopped {
-		return nil
-	}
-	if _, passed := s.passed[name]; passed {
-		delete(s.passed, name)
-		return nil
-	}
-	s.group.ix.Update(func(tx *services.Tx) { s.remove(tx, name) })
-	s.group.count(s.kind, -1)
-	if s.seen != nil {
-		s.seen(s.group.ix, o)
+	collector.listed(f.store)
+	f.trouble.read()
+	f.mu.Lock()
+	streams := f.streams
+	f.mu.Unlock()
+	if streams { // it goes on as a watch
+		f.open()
+		f.trouble.over()
 	}
 	return nil
-}
-
-// Replace implements cache.ReflectorStore.
-func (s *store[O, R]) Replace(list []any, _ string) error {
-	records := make([]*R, 0, len(list))
-	passed := make(map[objectName]struct{})
-	for _, obj := range list {
-		p, err := s.packAny(obj)
-		if err != nil {
-			return err
-		}
-		if p.record == nil {
-			passed[p.name] = struct{}{}
-			continue
-		}
-		records = append(records, p.record)
-	}
-
-	if s.replaceAll(records, passed) {
-		s.listed()
-	}
-	collector.listed(s)
-	return nil
-}
-
-func (s *store[O, R]) replaceAll(records []*R, passed map[objectName]struct{}) (done bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stopped {
-		return false
-	}
-	s.passed = passed
-	s.group.ix.Update(func(tx *services.Tx) { s.replace(tx, records) })
-	s.group.setCount(s.kind, len(records))
-	return true
 }
 
 // Resync implements cache.ReflectorStore. There is nothing to do.
-func (s *store[O, R]) Resync() error { return nil }
-
-// stop makes the store deaf: a reflector may need a moment to end, and must not write meanwhile.
-func (s *store[O, R]) stop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stopped = true
-}
-
-// The tables of an index. What is kept of EndpointSlices differs, so that theirs are made for each index.
-var (
-	namespaceTable = table[api.Namespace, namespace]{
-		kind:   kindNamespace,
-		pack:   toNamespace,
-		set:    func(tx *services.Tx, ns *namespace) { tx.SetNamespace(ns.name) },
-		remove: func(tx *services.Tx, n objectName) { tx.DeleteNamespace(n.name) },
-		replace: func(tx *services.Tx, all []*namespace) {
-			names := make([]string, len(all))
-			for i, ns := range all {
-				names[i] = ns.name
-			}
-			tx.ReplaceNamespaces(names)
-		},
-	}
-	serviceTable = table[api.Service, services.Service]{
-		kind:    kindService,
-		pack:    toService,
-		set:     (*services.Tx).SetService,
-		remove:  func(tx *services.Tx, n objectName) { tx.DeleteService(n.namespace, n.name) },
-		replace: (*services.Tx).ReplaceServices,
-		known:   (*services.Index).KnownService,
-	}
-	podTable = table[api.Pod, services.Pod]{
-		kind:    kindPod,
-		pack:    toPod,
-		set:     (*services.Tx).SetPod,
-		remove:  func(tx *services.Tx, n objectName) { tx.DeletePod(n.namespace, n.name) },
-		replace: (*services.Tx).ReplacePods,
-	}
-	serviceImportTable = imported(table[mcs.ServiceImport, services.Service]{
-		kind:    kindServiceImport,
-		pack:    toServiceImport,
-		set:     (*services.Tx).SetService,
-		remove:  func(tx *services.Tx, n objectName) { tx.DeleteService(n.namespace, n.name) },
-		replace: (*services.Tx).ReplaceServices,
-	})
-)
-
-// imported is t for what other clusters export.
-func imported[O any, R any](t table[O, R]) table[O, R] {
-	set, remove, replace := t.set, t.remove, t.replace
-	t.set = func(tx *services.Tx, r *R) { set(tx.Imported(), r) }
-	t.remove = func(tx *services.Tx, n objectName) { remove(tx.Imported(), n) }
-	t.replace = func(tx *services.Tx, all []*R) { replace(tx.Imported(), all) }
-	t.known = nil
-	return t
-}
-
-// importedSliceTable does not measure: a slice that has a Service of this cluster too is measured as that one's.
-func importedSliceTable(kept sliceParts) table[discovery.EndpointSlice, services.Slice] {
-	t := imported(sliceTable(kept))
-	t.kind, t.pack, t.seen = kindImportedSlice, toImportedSlice(kept), nil
-	return t
-}
-
-func sliceTable(kept sliceParts) table[discovery.EndpointSlice, services.Slice] {
-	return table[discovery.EndpointSlice, services.Slice]{
-		kind:    kindSlice,
-		pack:    toSlice(kept),
-		set:     (*services.Tx).SetSlice,
-		remove:  func(tx *services.Tx, n objectName) { tx.DeleteSlice(n.namespace, n.name) },
-		replace: (*services.Tx).ReplaceSlices,
-		known:   (*services.Index).KnownSlice,
-		seen:    observeProgramming,
-	}
-}
-
-// observeProgramming measures how long the change of es took to be served. Lists do not count: what they bring did not
-// change just now. Nor does a slice whose Service is not known (yet), as in stock.
-func observeProgramming(ix *services.Index, es *discovery.EndpointSlice) {
-	stamp := es.Annotations[api.EndpointsLastChangeTriggerTime]
-	if stamp == "" {
-		return
-	}
-	changed, err := time.Parse(time.RFC3339Nano, stamp)
-	if err != nil {
-		log.Debugf("EndpointSlice %s/%s: annotation %s is no time: %v", es.Namespace, es.Name, api.EndpointsLastChangeTriggerTime, err)
-		return
-	}
-	svc := ix.State().Service(es.Namespace, es.Labels[discovery.LabelServiceName])
-	if svc.IsZero() {
-		return
-	}
-	kind := "cluster_ip"
-	if svc.Headless() {
-		kind = "headless_with_selector"
-	}
-	// A clock that is behind would make the sum of the histogram fall, which Prometheus takes for a restart.
-	programmingDuration.WithLabelValues(kind).Observe(max(0, time.Since(changed).Seconds()))
-}
+func (f *follower) Resync() error { return nil }

@@ -25,6 +25,7 @@ const Name = "kubehosts"
 const (
 	DefaultTTL            = 5               // seconds, records of Services, endpoints and pods
 	DefaultStartupTimeout = 5 * time.Second // how long a start waits for the first list of the API server
+	DefaultAudit          = 6 * time.Hour   // how often everything is listed again and compared
 	DefaultHostsTTL       = 3600            // seconds, records out of hosts lines
 	DefaultHostsReload    = 5 * time.Second // how often a hosts file is looked at
 	DefaultHostsFile      = "/etc/hosts"    // FILE of a hosts option with neither FILE nor inline line
@@ -45,6 +46,7 @@ const (
 )
 
 const (
+	minAudit     = time.Second
 	maxErrorText = 1 << 10 // bytes of an error's message; a token may be as long as the ConfigMap
 
 	errorPrefix = "Error during parsing: " // what caddyfile puts between the position and the message
@@ -74,6 +76,7 @@ type Config struct {
 	APIBurst       int           // 0: client-go's default
 	APIMaxInflight int           // requests in flight to the API server; 0: no limit
 	StartupTimeout time.Duration // never negative
+	Audit          time.Duration // how often what the API server has is compared with what is kept; 0: never
 
 	// Namespaces are those that are served, each once, in the order written; nil: all. They and NamespaceLabels
 	// exclude each other.

@@ -27,6 +27,9 @@ func (c *Config) Hash() string {
 	put("tls %q %q %q", c.TLS.Cert, c.TLS.Key, c.TLS.CA)
 	put("apiserver %v %d %d", c.APIQPS, c.APIBurst, c.APIMaxInflight)
 	put("startup_timeout %v", c.StartupTimeout)
+	if c.Audit != DefaultAudit {
+		put("audit %v", c.Audit)
+	}
 	put("namespaces %q", slices.Sorted(slices.Values(c.Namespaces)))
 	put("selectors %q %q", c.NamespaceLabels, c.Labels)
 	put("pods %v", c.Pods)

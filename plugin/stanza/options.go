@@ -26,6 +26,7 @@ var options = map[string]func(*draft, statement) error{
 	"apiserver_burst":        (*draft).setBurst,
 	"apiserver_max_inflight": (*draft).setMaxInflight,
 	"startup_timeout":        (*draft).setStartupTimeout,
+	"audit":                  (*draft).setAudit,
 	"namespaces":             (*draft).addNamespaces,
 	"namespace_labels":       (*draft).setNamespaceLabels,
 	"labels":                 (*draft).setLabels,
@@ -221,6 +222,22 @@ func (d *draft) setStartupTimeout(o statement) error {
 		return o.errf("failed to parse startup_timeout: %v, %s", arg, err)
 	}
 	d.StartupTimeout = t
+	return nil
+}
+
+func (d *draft) setAudit(o statement) error {
+	arg, err := o.one()
+	if err != nil {
+		return err
+	}
+	t, err := time.ParseDuration(arg)
+	switch {
+	case err != nil:
+		return o.errf("failed to parse audit: %v, %s", arg, err)
+	case t != 0 && t < minAudit:
+		return o.errf("audit %v: less than %v, in which everything would be listed over and over; 0 is never", arg, minAudit)
+	}
+	d.Audit = t
 	return nil
 }
 

@@ -11,7 +11,7 @@ import (
 
 // Over returns what serves when c came from the ConfigMap and base from the Corefile. Neither is changed.
 //
-//   - Where data comes from (configmap, manifests, snapshot, kubeconfig, endpoint, tls, apiserver_*) and startup_timeout are
+//   - Where data comes from (configmap, manifests, snapshot, kubeconfig, endpoint, tls, apiserver_*), startup_timeout and audit are
 //     base's. c may leave the data-source options out or repeat them word for word.
 //   - A hosts FILE of c must be one of base's. FILEs that c repeats have the ttl, no_reverse and reload of c's option;
 //     the others stay as base has them, after c's. Inline lines are c's alone.
@@ -44,7 +44,7 @@ func (c *Config) Over(base *Config) (*Config, error) {
 	r.Kubeconfig, r.Context = base.Kubeconfig, base.Context
 	r.Endpoints, r.TLS = base.Endpoints, base.TLS
 	r.APIQPS, r.APIBurst, r.APIMaxInflight = base.APIQPS, base.APIBurst, base.APIMaxInflight
-	r.StartupTimeout = base.StartupTimeout
+	r.StartupTimeout, r.Audit = base.StartupTimeout, base.Audit
 	r.sources = base.sources
 	return &r, nil
 }

@@ -14,6 +14,7 @@ const baseStanza = `kubehosts cluster.local 10.0.0.0/8 {
 	tls c k ca
 	apiserver_qps 5
 	startup_timeout 9s
+	audit 9h
 	hosts /a /b {
 		10.0.0.1 base
 		ttl 60
@@ -48,7 +49,7 @@ func shape(hosts []Hosts) string {
 
 func TestOverKeepsTheSources(t *testing.T) {
 	for _, text := range []string{
-		"kubehosts {\npods insecure\nstartup_timeout 1s\n}",
+		"kubehosts {\npods insecure\nstartup_timeout 1s\naudit 1h\n}",
 		"kubehosts {\npods insecure\nconfigmap kube-system/coredns\nendpoint https://a\ntls c k ca\napiserver_qps 5\n}",
 	} {
 		r, err := overText(t, text)
@@ -58,7 +59,7 @@ func TestOverKeepsTheSources(t *testing.T) {
 		if r.Pods != Insecure {
 			t.Error("pods of the ConfigMap are lost")
 		}
-		if r.ConfigMap == nil || r.Endpoint() != "https://a" || r.TLS.CA != "ca" || r.APIQPS != 5 || r.StartupTimeout != 9*time.Second {
+		if r.ConfigMap == nil || r.Endpoint() != "https://a" || r.TLS.CA != "ca" || r.APIQPS != 5 || r.StartupTimeout != 9*time.Second || r.Audit != 9*time.Hour {
 			t.Errorf("%+v is not what the Corefile says", r)
 		}
 		if !slices.Equal(r.Zones, []string{"cluster.local.", "10.in-addr.arpa."}) || !r.ZonesWritten {
@@ -177,7 +178,7 @@ func TestHash(t *testing.T) {
 		t.Errorf("hash %q", plain)
 	}
 	for _, same := range [][2]string{
-		{"", "# comment\n\n ttl 5\npods disabled\nstartup_timeout 5000ms"},
+		{"", "# comment\n\n ttl 5\npods disabled\nstartup_timeout 5000ms\naudit 360m"},
 		{"namespaces x y", "namespaces y\nnamespaces x"},
 		{"labels x in (a,b)", "labels x in ( b, a )"},
 		{"hosts {\n10.0.0.1  x\n}", "\nhosts {\n10.0.0.1 x\nttl 3600\n}"},
@@ -191,7 +192,7 @@ func TestHash(t *testing.T) {
 	for _, body := range []string{
 		"", "ttl 6", "pods insecure", "pods verified", "namespaces x", "namespaces x y", "namespace_labels x", "labels x",
 		"endpoint x", "kubeconfig x", "kubeconfig x y", "tls a b c", "apiserver_qps 1", "apiserver_burst 1", "apiserver_max_inflight 1",
-		"startup_timeout 1s", "noendpoints", "endpoint_pod_names", "ignore empty_service", "fallthrough", "fallthrough x",
+		"startup_timeout 1s", "audit 1h", "audit 0", "noendpoints", "endpoint_pod_names", "ignore empty_service", "fallthrough", "fallthrough x",
 		"configmap x", "configmap y/x", "configmap x y", "manifests x", "manifests x y", "snapshot x", "snapshot y", "hosts", "hosts /x", "hosts /x /y", "hosts /x\nhosts /y",
 		"hosts /x {\nttl 5\n}", "hosts /x {\nreload 0\n}", "hosts /x {\nno_reverse\n}", "hosts {\n10.0.0.1 x\n}", "hosts {\n10.0.0.1 x\n10.0.0.1 y\n}",
 	} {

@@ -45,6 +45,7 @@ func parseTokens(tokens []caddyfile.Token, keys []string, bare bool) (*Config, e
 		Config: &Config{
 			TTL:            DefaultTTL,
 			StartupTimeout: DefaultStartupTimeout,
+			Audit:          DefaultAudit,
 			at:             tokens[0],
 			bare:           bare,
 			sources:        map[string]written{},

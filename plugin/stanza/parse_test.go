@@ -43,8 +43,8 @@ func TestParseDefaults(t *testing.T) {
 	if !slices.Equal(c.Zones, []string{"example.org."}) || c.ZonesWritten {
 		t.Errorf("Zones %q, written %v, want those of the server block less the root, each once", c.Zones, c.ZonesWritten)
 	}
-	if c.TTL != 5 || c.StartupTimeout != 5*time.Second || c.Pods != Disabled {
-		t.Errorf("ttl %d, startup_timeout %v, pods %v", c.TTL, c.StartupTimeout, c.Pods)
+	if c.TTL != 5 || c.StartupTimeout != 5*time.Second || c.Audit != 6*time.Hour || c.Pods != Disabled {
+		t.Errorf("ttl %d, startup_timeout %v, audit %v, pods %v", c.TTL, c.StartupTimeout, c.Audit, c.Pods)
 	}
 	if c.ConfigMap != nil || c.Manifests != nil || c.Hosts != nil || c.Fallthrough != nil || c.Namespaces != nil || c.Endpoint() != "" {
 		t.Errorf("options that were not written: %+v", c)
@@ -82,6 +82,7 @@ func TestParseAll(t *testing.T) {
 		10.0.0.2 z
 	}
 	fallthrough in-addr.arpa Example.org
+	audit 0
 }`, "dns://.:53")
 
 	if len(c.Zones) != 129 || c.Zones[0] != "cluster.local." || c.Zones[1] != "0.10.in-addr.arpa." || !c.ZonesWritten {
@@ -93,8 +94,8 @@ func TestParseAll(t *testing.T) {
 	if c.Kubeconfig != "/k" || c.Context != "ctx" || c.Endpoint() != "https://a" || len(c.Endpoints) != 2 || c.TLS != (TLS{"cert", "key", "ca"}) {
 		t.Errorf("kubeconfig %q %q, endpoint %q, tls %+v", c.Kubeconfig, c.Context, c.Endpoints, c.TLS)
 	}
-	if c.APIQPS != 2.5 || c.APIBurst != 7 || c.APIMaxInflight != 8 || c.StartupTimeout != time.Minute {
-		t.Errorf("apiserver %v %v %v, startup_timeout %v", c.APIQPS, c.APIBurst, c.APIMaxInflight, c.StartupTimeout)
+	if c.APIQPS != 2.5 || c.APIBurst != 7 || c.APIMaxInflight != 8 || c.StartupTimeout != time.Minute || c.Audit != 0 {
+		t.Errorf("apiserver %v %v %v, startup_timeout %v, audit %v", c.APIQPS, c.APIBurst, c.APIMaxInflight, c.StartupTimeout, c.Audit)
 	}
 	if !slices.Equal(c.Namespaces, []string{"b", "a", "c"}) || c.Labels != "!q,a=1,z in (a,b)" || c.NamespaceLabels != "" {
 		t.Errorf("namespaces %q, labels %q, namespace_labels %q", c.Namespaces, c.Labels, c.NamespaceLabels)
@@ -181,6 +182,11 @@ func TestParseErrors(t *testing.T) {
 		{"manifests a[", "neither a file nor a glob pattern"},
 		{"pods verified { }", "'pods' takes no block"},
 		{"ttl 5 6", "Wrong argument count"},
+		{"audit", "Wrong argument count"},
+		{"audit 1h 2h", "Wrong argument count"},
+		{"audit 5", "failed to parse audit: 5, time: missing unit"},
+		{"audit 999ms", "audit 999ms: less than 1s"},
+		{"audit -1h", "audit -1h: less than 1s"},
 		{"startup_timeout 1s 2s", "Wrong argument count"},
 		{"startup_timeout -1s", "failed to parse startup_timeout: -1s, time: negative duration"},
 		{"startup_timeout 5", "failed to parse startup_timeout: 5, time: missing unit"},

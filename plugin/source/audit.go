@@ -1,0 +1,245 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+)
+
+// An API server, or something on the way to it, may lose events of a watch without any sign. An audit finds what was lost: it
+// lists everything once more, by a stream, and compares the list with the store.
+//
+// Not all that differs was lost. The watch goes on while the list is made, and may be ahead of the list or behind it. So an
+// audit leaves out
+//
+//   - the objects that the watch brought since the audit began, which may be newer in the store than in the list, and
+//   - the objects that the watch brings until it reaches the resourceVersion of the list, which the watch had yet to bring when
+//     the list was made. This takes a minute at the most, as a server sends a bookmark every minute.
+//
+// Whatever else differs changed at or before the resourceVersion of the list, and the watch is past that without having
+// brought the change. If the watch ends meanwhile, the audit has no result and is repeated soon.
+
+// Limits of an audit.
+const (
+	auditList  = 5 * time.Minute // that the list may take
+	auditReach = 2 * time.Minute // in which the watch reaches the resourceVersion of the list, or lost what it brings later
+	auditLook  = 200 * time.Millisecond
+	auditAgain = time.Minute // until the next audit after one without a result
+	auditNamed = 5           // objects that the log names
+)
+
+// audit is a comparison that is not finished.
+type audit struct {
+	version string                  // of the watch when it began
+	touched map[objectName]struct{} // what the watch brought since
+}
+
+// patrolLook is how often patrol checks whether the watch is silent.
+const patrolLook = 15 * time.Second
+
+// patrol checks until ctx ends that the watch is not silent because the server is in an older state, and makes the audits.
+func (f *follower) patrol(ctx context.Context) {
+	ctx = klog.NewContext(ctx, clientLog)
+	audits := f.audits()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(patrolLook):
+			f.look(ctx)
+		case <-audits.C:
+			audits.next(f.check(ctx))
+		}
+	}
+}
+
+// look sends a probe if the watch is silent.
+func (f *follower) look(ctx context.Context) {
+	f.mu.Lock()
+	silent := f.watching && time.Since(f.heard) > silence
+	lasts := f.watching && time.Since(f.opened) > quiet
+	f.mu.Unlock()
+	if lasts {
+		f.trouble.lasted()
+	}
+	if silent {
+		if _, err := f.probe(ctx); err != nil {
+			log.Debugf("Kubernetes API does not tell how far it is with %s: %s", f.resource, Printable(err.Error()))
+		}
+	}
+}
+
+// schedule is when audits are made: one in each period, at a random moment of it, so that replicas that started together do not
+// list everything together.
+type schedule struct {
+	C      <-chan time.Time
+	period time.Duration
+	begins time.Time // the period that C is in
+}
+
+func (f *follower) audits() *schedule {
+	s := &schedule{period: f.auditing, begins: time.Now()}
+	if s.period > 0 {
+		s.C = time.After(rand.N(s.period))
+	}
+	return s
+}
+
+// next sets C to the time of the next audit, after one with a result or without.
+func (s *schedule) next(result bool) {
+	if !result {
+		s.C = time.After(min(auditAgain, s.period))
+		return
+	}
+	for s.begins = s.begins.Add(s.period); time.Until(s.begins) < -s.period; s.begins = s.begins.Add(s.period) {
+	}
+	s.C = time.After(time.Until(s.begins.Add(rand.N(s.period))))
+}
+
+// check makes an audit. It returns false if the audit had no result.
+func (f *follower) check(ctx context.Context) bool {
+	a := f.beginAudit()
+	if a == nil {
+		return false
+	}
+	list, version, err := f.listAgain(ctx)
+	if err != nil {
+		f.endAudit()
+		log.Debugf("Audit of %s: %s", f.resource, Printable(err.Error()))
+		return false
+	}
+	differ, err := f.store.differing(list)
+	if err != nil || len(differ) > 0 && !f.await(ctx, a, version) {
+		f.endAudit()
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.audit != a {
+		return false
+	}
+	f.audit = nil
+	if older(version, a.version) {
+		f.rewind(version)
+		return false
+	}
+	audits.WithLabelValues(f.kind).Inc()
+	lost := slices.DeleteFunc(differ, func(n objectName) bool { _, touched := a.touched[n]; return touched })
+	if len(lost) > 0 {
+		auditHealed.WithLabelValues(f.kind).Add(float64(len(lost)))
+		log.Warningf("Audit: the watch of %s lost changes, so that %d were not as the Kubernetes API has them: %s; they are all listed again now",
+			f.resource, len(lost), namesOf(lost))
+		f.restart()
+	}
+	return true
+}
+
+// beginAudit returns nil if there is no watch to audit.
+func (f *follower) beginAudit() *audit {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.watching {
+		return nil
+	}
+	f.audit = &audit{f.version, make(map[objectName]struct{})}
+	return f.audit
+}
+
+func (f *follower) endAudit() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.audit = nil
+}
+
+// await waits until the watch has reached version, or should have. It returns false if a ended meanwhile.
+func (f *follower) await(ctx context.Context, a *audit, version string) bool {
+	tick := time.NewTicker(auditLook)
+	defer tick.Stop()
+	for begun := time.Now(); ; {
+		f.mu.Lock()
+		going, there := f.audit == a, !older(f.version, version)
+		f.mu.Unlock()
+		if !going || there || time.Since(begun) > auditReach {
+			return going
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// listAgain lists everything while the watch goes on.
+func (f *follower) listAgain(ctx context.Context) (list []any, version string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, auditList)
+	defer cancel()
+	l := &listing{transform: f.Transformer(), done: cancel}
+	lw := f.lister()
+	r := f.reflectorOf(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o meta.ListOptions) (runtime.Object, error) {
+			o.ResourceVersion = "" // the latest
+			return lw.ListWithContextFunc(ctx, o)
+		},
+		WatchFuncWithContext: lw.WatchFuncWithContext,
+	}, l)
+	collector.list(l)
+	defer collector.listed(l)
+	err = r.ListAndWatchWithContext(ctx)
+	if l.version == "" && err == nil {
+		err = ctx.Err()
+	}
+	return l.list, l.version, err
+}
+
+// listing takes in one list.
+type listing struct {
+	transform cache.TransformFunc
+	done      context.CancelFunc // called once the list is complete
+	list      []any
+	version   string
+}
+
+// Transformer implements cache.TransformingStore.
+func (l *listing) Transformer() cache.TransformFunc { return l.transform }
+
+// Replace implements cache.ReflectorStore.
+func (l *listing) Replace(list []any, version string) error {
+	l.list, l.version = list, version
+	l.done()
+	return nil
+}
+
+// Add implements cache.ReflectorStore.
+func (*listing) Add(any) error { return nil }
+
+// Update implements cache.ReflectorStore.
+func (*listing) Update(any) error { return nil }
+
+// Delete implements cache.ReflectorStore.
+func (*listing) Delete(any) error { return nil }
+
+// Resync implements cache.ReflectorStore.
+func (*listing) Resync() error { return nil }
+
+// namesOf sorts all, and returns the first of them as text.
+func namesOf(all []objectName) string {
+	slices.SortFunc(all, objectName.compare)
+	named := make([]string, 0, auditNamed)
+	for _, n := range all[:min(len(all), auditNamed)] {
+		named = append(named, Printable(n.String()))
+	}
+	text := strings.Join(named, ", ")
+	if more := len(all) - len(named); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}

@@ -1,0 +1,208 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// health logs when the API server can't be reached, and when it can again. Whatever the server replies counts as reached:
+// what it replies about a resource is for trouble.
+type health struct {
+	host string
+
+	mu     sync.Mutex
+	seen   bool      // it replied at least once
+	down   time.Time // since when it does not reply; zero while it does
+	logged time.Time // when that was last logged
+	told   bool      // this outage was logged
+}
+
+// quiet is how long the log is silent about an outage that follows the last one, so that a server which comes and goes does
+// not flood it. It is also the pause between two lines about one resource that differ in their details only.
+const quiet = time.Minute
+
+// saw takes note of how a request ended.
+func (h *health) saw(err error) {
+	now := time.Now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+
+	if err == nil {
+		if h.told {
+			log.Infof("Kubernetes API %s can be reached again, after %s", h.host, now.Sub(h.down).Round(time.Second/10))
+		}
+		h.seen, h.down, h.told = true, time.Time{}, false
+		return
+	}
+	if !h.down.IsZero() {
+		return
+	}
+	h.down = now
+	if !h.logged.IsZero() && now.Sub(h.logged) < quiet {
+		return
+	}
+	h.logged, h.told = now, true
+	works := "answers go on from what was read before, and may grow stale"
+	if !h.seen {
+		works = "nothing was read from it yet, so Services are answered from a snapshot, if there is one, or not at all"
+	}
+	log.Warningf("Kubernetes API %s can't be reached: %s; %s; trying on", h.host, Printable(err.Error()), works)
+}
+
+// trouble logs why the API server, which replies, does not give the objects of one resource, and when it gives them again.
+type trouble struct {
+	resource string // plural, as in the URL
+	optional bool   // of a CustomResourceDefinition, which the server may lack
+	silent   bool   // somebody else logs refusals
+
+	mu     sync.Mutex
+	listed bool      // all objects were read at least once
+	since  time.Time // since when there is trouble; zero while there is none
+	class  string    // what kind of trouble was logged last
+	reason string    // in which words
+	logged time.Time // and when
+}
+
+// errCut stands for watches that the server grants and that end at once.
+var errCut = errors.New("its watches end as soon as they begin, so everything is listed again and again")
+
+const cutClass = "cut" // of errCut
+
+// saw takes note of an error that is not nil. It logs one of a new class at once, and another wording of the same class
+// when quiet has passed since the last line.
+func (t *trouble) saw(err error) {
+	if isOutage(err) || t.silent && isRefusal(err) {
+		return
+	}
+	class, reason := classOf(err), Printable(err.Error())
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.since.IsZero() {
+		t.since = now
+	}
+	if t.class == class && (t.reason == reason || now.Sub(t.logged) < quiet) {
+		return
+	}
+	t.class, t.reason, t.logged = class, reason, now
+	works := "what was read before is still served"
+	if !t.listed {
+		works = "nothing was read of them yet"
+	}
+	log.Errorf("Kubernetes API gives no %s: %s; %s; %s; trying on", t.resource, reason, works, t.remedy(err))
+}
+
+// over takes note that the server grants the resource. That says nothing about watches that end at once.
+func (t *trouble) over() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.class != cutClass {
+		t.end()
+	}
+}
+
+// lasted takes note that a watch went on for a while.
+func (t *trouble) lasted() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.end()
+}
+
+// end takes note that there is no trouble any more. t.mu is held.
+func (t *trouble) end() {
+	if t.class != "" {
+		log.Infof("Kubernetes API gives %s again, after %s", t.resource, time.Since(t.since).Round(time.Second/10))
+	}
+	t.since, t.class, t.reason = time.Time{}, "", ""
+}
+
+// read takes note that all objects were listed.
+func (t *trouble) read() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.listed = true
+}
+
+// remedy is what a person can do about err.
+func (t *trouble) remedy(err error) string {
+	var status apierrors.APIStatus
+	switch {
+	case errors.Is(err, errCut):
+		return "look for a proxy on the way that cuts streams off"
+	case !errors.As(err, &status):
+		return "look for something that answers in the place of the API server, such as a proxy's login page"
+	case apierrors.IsUnauthorized(err):
+		return "renew this account's token or certificate"
+	case apierrors.IsForbidden(err):
+		return grant(t.resource)
+	case apierrors.IsNotFound(err) && t.optional:
+		return "install their CustomResourceDefinition"
+	case apierrors.IsNotFound(err):
+		return "check that this is the URL of a Kubernetes API server"
+	}
+	return "see the API server's own log"
+}
+
+// grant is what a person does for an account that may not list a resource.
+func grant(resource string) string {
+	file := map[string]string{"pods": "pods.yaml", "serviceimports": "multicluster.yaml"}[resource]
+	if file == "" {
+		file = "rbac.yaml"
+	}
+	return fmt.Sprintf("grant list and watch on %s (rbac/%s)", resource, file)
+}
+
+// isOutage reports whether err is one of no reply, which health logs.
+func isOutage(err error) bool {
+	var unsent *url.Error
+	return errors.As(err, &unsent)
+}
+
+// classOf returns what is alike in errors that differ in their details only, such as the number of a request.
+func classOf(err error) string {
+	var status apierrors.APIStatus
+	switch {
+	case errors.As(err, &status):
+		return fmt.Sprintf("status %d %s", status.Status().Code, status.Status().Reason)
+	case errors.Is(err, errCut):
+		return cutClass
+	}
+	return "not understood"
+}
+
+// isRefusal reports whether err is the server's answer that a request may not be granted or can't be, rather than the sign
+// of a server that is down, busy, or no longer has an old resourceVersion.
+func isRefusal(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	code := status.Status().Code
+	return code >= 400 && code < 500 &&
+		code != http.StatusGone && code != http.StatusTooManyRequests && code != http.StatusRequestTimeout
+}
+
+// RefusedError says that the API server refuses to list a resource, so that what needs it has to wait until that is granted.
+type RefusedError struct {
+	Resource string // plural, as in the URL and in a Role
+	Err      error  // the server's answer
+}
+
+// Error says what is refused and what to do about it, in one line.
+func (e *RefusedError) Error() string {
+	t := trouble{resource: e.Resource}
+	refused := fmt.Sprintf("this account may not list %s", e.Resource)
+	if !apierrors.IsForbidden(e.Err) {
+		refused = fmt.Sprintf("the API server gives no %s (%s)", e.Resource, Printable(e.Err.Error()))
+	}
+	return refused + ": " + t.remedy(e.Err)
+}
+
+// Unwrap returns the server's answer.
+func (e *RefusedError) Unwrap() error { return e.Err }

@@ -1,0 +1,371 @@
+package source
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	api "k8s.io/api/core/v1"
+	discovery "k8s.io/api/discovery/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
+
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+// table is how objects of the type O, kept as *R, go into an index.
+type table[O any, R any] struct {
+	kind    string
+	pack    func(*O) (*R, verdict)
+	set     func(*services.Tx, *R)
+	remove  func(*services.Tx, objectName)
+	replace func(*services.Tx, []*R)
+	kept    func(*services.State, func(objectName, *R) bool) // yields all that the index has
+	equal   func(a, b *R) bool
+	known   func(*services.Index, *R) *R // the record that the index has already, if it equals this one; nil for none
+	seen    func(*services.Index, *O)    // called after the change of the object is served; nil for none
+}
+
+// store is what a reflector writes into: it keeps nothing itself, all goes to the index.
+type store[O any, R any] struct {
+	table[O, R]
+	group  *group
+	listed func() // called after each full list, not under mu
+
+	mu      sync.Mutex
+	stopped bool
+	passed  map[objectName]struct{} // what was seen and not kept, so that count is right when it goes
+}
+
+// packed is what stands for an object from the moment it was decoded: its name, and its record if one is kept.
+type packed[R any] struct {
+	record  *R
+	name    objectName
+	verdict verdict
+}
+
+// Transformer implements cache.TransformingStore: the objects of a streamed list are packed as they come in.
+func (s *store[O, R]) Transformer() cache.TransformFunc {
+	return func(obj any) (any, error) { return s.packAny(obj) }
+}
+
+func (s *store[O, R]) packAny(obj any) (packed[R], error) {
+	if p, ok := obj.(packed[R]); ok {
+		return p, nil
+	}
+	o, name, err := s.open(obj)
+	if err != nil {
+		return packed[R]{}, err
+	}
+	record, verdict := s.packed(o, name)
+	if record != nil && s.known != nil {
+		record = s.known(s.group.ix, record) // or all would be held twice while everything is listed again
+	}
+	return packed[R]{record, name, verdict}, nil
+}
+
+// packed packs o. If that panics, o is ignored, and everything else is served.
+func (s *store[O, R]) packed(o *O, name objectName) (record *R, v verdict) {
+	if err := Recovered(s.kind+" "+Printable(name.String()), func() { record, v = s.pack(o) }); err != nil {
+		reject(s.kind, name, "it can't be taken in and stays as it was, "+err.Error())
+		return nil, ignore
+	}
+	return record, v
+}
+
+// open returns what obj is, and its name.
+func (s *store[O, R]) open(obj any) (*O, objectName, error) {
+	o, ok := obj.(*O)
+	m, isObject := obj.(meta.Object)
+	if !ok || !isObject {
+		return nil, objectName{}, fmt.Errorf("%T is no %s", obj, s.kind)
+	}
+	return o, objectName{m.GetNamespace(), m.GetName()}, nil
+}
+
+// Add implements cache.ReflectorStore.
+func (s *store[O, R]) Add(obj any) error { return s.change(obj, 1) }
+
+// Update implements cache.ReflectorStore.
+func (s *store[O, R]) Update(obj any) error { return s.change(obj, 0) }
+
+// change takes in an object that is new (1) or known (0).
+func (s *store[O, R]) change(obj any, more int) error {
+	o, name, err := s.open(obj)
+	if err != nil {
+		return err
+	}
+	record, verdict := s.packed(o, name)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return nil
+	}
+	_, passed := s.passed[name]
+	known := more == 0 && !passed
+	switch {
+	case verdict == keep:
+		s.group.ix.Update(func(tx *services.Tx) { s.set(tx, record) })
+		if !known {
+			s.group.count(s.kind, 1)
+		}
+		delete(s.passed, name)
+	case verdict == ignore && known:
+		return nil
+	case known:
+		s.group.ix.Update(func(tx *services.Tx) { s.remove(tx, name) })
+		s.group.count(s.kind, -1)
+		s.passed[name] = struct{}{}
+	default:
+		s.passed[name] = struct{}{}
+	}
+	if s.seen != nil {
+		s.seen(s.group.ix, o)
+	}
+	return nil
+}
+
+// Delete implements cache.ReflectorStore.
+func (s *store[O, R]) Delete(obj any) error {
+	o, name, err := s.open(obj)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return nil
+	}
+	if _, passed := s.passed[name]; passed {
+		delete(s.passed, name)
+		return nil
+	}
+	s.group.ix.Update(func(tx *services.Tx) { s.remove(tx, name) })
+	s.group.count(s.kind, -1)
+	if s.seen != nil {
+		s.seen(s.group.ix, o)
+	}
+	return nil
+}
+
+// Replace implements cache.ReflectorStore.
+func (s *store[O, R]) Replace(list []any, _ string) error {
+	records := make([]*R, 0, len(list))
+	passed := make(map[objectName]struct{})
+	for _, obj := range list {
+		p, err := s.packAny(obj)
+		if err != nil {
+			return err
+		}
+		if p.record == nil {
+			passed[p.name] = struct{}{}
+			continue
+		}
+		records = append(records, p.record)
+	}
+
+	if s.replaceAll(records, passed) {
+		s.listed()
+	}
+	return nil
+}
+
+// differing implements auditable. An object that is to be ignored may be there or not.
+func (s *store[O, R]) differing(list []any) (names []objectName, err error) {
+	listed := make(map[objectName]packed[R], len(list))
+	for _, obj := range list {
+		p, err := s.packAny(obj)
+		if err != nil {
+			return nil, err
+		}
+		if p.verdict != drop {
+			listed[p.name] = p
+		}
+	}
+	s.kept(s.group.ix.State(), func(name objectName, r *R) bool {
+		p, ok := listed[name]
+		if !ok || p.record != nil && !s.equal(p.record, r) {
+			names = append(names, name)
+		}
+		delete(listed, name)
+		return true
+	})
+	for name, p := range listed { // what is left is not there
+		if p.verdict == keep {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+func (s *store[O, R]) replaceAll(records []*R, passed map[objectName]struct{}) (done bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return false
+	}
+	s.passed = passed
+	s.group.ix.Update(func(tx *services.Tx) { s.replace(tx, records) })
+	s.group.setCount(s.kind, len(records))
+	return true
+}
+
+// Resync implements cache.ReflectorStore. There is nothing to do.
+func (s *store[O, R]) Resync() error { return nil }
+
+// stop makes the store deaf: a reflector may need a moment to end, and must not write meanwhile.
+func (s *store[O, R]) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = true
+}
+
+// The tables of an index. What is kept of EndpointSlices differs, so that theirs are made for each index.
+var (
+	namespaceTable = table[api.Namespace, namespace]{
+		kind: kindNamespace,
+		pack: toNamespace,
+		kept: func(s *services.State, yield func(objectName, *namespace) bool) {
+			s.Namespaces(func(name string) bool { return yield(objectName{"", name}, &namespace{name}) })
+		},
+		equal:  func(a, b *namespace) bool { return *a == *b },
+		set:    func(tx *services.Tx, ns *namespace) { tx.SetNamespace(ns.name) },
+		remove: func(tx *services.Tx, n objectName) { tx.DeleteNamespace(n.name) },
+		replace: func(tx *services.Tx, all []*namespace) {
+			names := make([]string, len(all))
+			for i, ns := range all {
+				names[i] = ns.name
+			}
+			tx.ReplaceNamespaces(names)
+		},
+	}
+	serviceTable = table[api.Service, services.Service]{
+		kind:    kindService,
+		pack:    toService,
+		kept:    keptServices(false),
+		equal:   func(a, b *services.Service) bool { return *a == *b },
+		set:     (*services.Tx).SetService,
+		remove:  func(tx *services.Tx, n objectName) { tx.DeleteService(n.namespace, n.name) },
+		replace: (*services.Tx).ReplaceServices,
+		known:   (*services.Index).KnownService,
+	}
+	podTable = table[api.Pod, services.Pod]{
+		kind:    kindPod,
+		pack:    toPod,
+		kept:    keptPods,
+		equal:   equalPods,
+		set:     (*services.Tx).SetPod,
+		remove:  func(tx *services.Tx, n objectName) { tx.DeletePod(n.namespace, n.name) },
+		replace: (*services.Tx).ReplacePods,
+		known:   knownPod,
+	}
+	serviceImportTable = imported(table[mcs.ServiceImport, services.Service]{
+		kind:    kindServiceImport,
+		pack:    toServiceImport,
+		kept:    keptServices(true),
+		equal:   func(a, b *services.Service) bool { return *a == *b },
+		set:     (*services.Tx).SetService,
+		remove:  func(tx *services.Tx, n objectName) { tx.DeleteService(n.namespace, n.name) },
+		replace: (*services.Tx).ReplaceServices,
+	})
+)
+
+func keptServices(imported bool) func(*services.State, func(objectName, *services.Service) bool) {
+	return func(s *services.State, yield func(objectName, *services.Service) bool) {
+		for svc := range s.Owners(imported) {
+			if !svc.IsZero() && !yield(objectName{svc.Namespace(), svc.ObjectName()}, &svc) {
+				return
+			}
+		}
+	}
+}
+
+func keptSlices(imported bool) func(*services.State, func(objectName, *services.Slice) bool) {
+	return func(s *services.State, yield func(objectName, *services.Slice) bool) {
+		for _, all := range s.Owners(imported) {
+			for i := range all {
+				if !yield(objectName{all[i].Namespace(), all[i].ObjectName()}, &all[i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func keptPods(s *services.State, yield func(objectName, *services.Pod) bool) {
+	s.Pods(func(p *services.Pod) bool { return yield(objectName{p.Namespace(), p.ObjectName()}, p) })
+}
+
+func equalPods(a, b *services.Pod) bool {
+	return a.Namespace() == b.Namespace() && a.ObjectName() == b.ObjectName() && maps.Equal(a.Labels(), b.Labels()) &&
+		slices.Equal(slices.Collect(a.Addrs().All), slices.Collect(b.Addrs().All))
+}
+
+func knownPod(ix *services.Index, p *services.Pod) *services.Pod {
+	for a := range p.Addrs().All {
+		if known := ix.State().PodWith(a); known != nil && equalPods(known, p) {
+			return known
+		}
+		break
+	}
+	return p
+}
+
+// imported is t for what other clusters export.
+func imported[O any, R any](t table[O, R]) table[O, R] {
+	set, remove, replace := t.set, t.remove, t.replace
+	t.set = func(tx *services.Tx, r *R) { set(tx.Imported(), r) }
+	t.remove = func(tx *services.Tx, n objectName) { remove(tx.Imported(), n) }
+	t.replace = func(tx *services.Tx, all []*R) { replace(tx.Imported(), all) }
+	t.known = nil
+	return t
+}
+
+// importedSliceTable does not measure: a slice that has a Service of this cluster too is measured as that one's.
+func importedSliceTable(kept sliceParts) table[discovery.EndpointSlice, services.Slice] {
+	t := imported(sliceTable(kept))
+	t.kind, t.pack, t.kept, t.seen = kindImportedSlice, toImportedSlice(kept), keptSlices(true), nil
+	return t
+}
+
+func sliceTable(kept sliceParts) table[discovery.EndpointSlice, services.Slice] {
+	return table[discovery.EndpointSlice, services.Slice]{
+		kind:    kindSlice,
+		pack:    toSlice(kept),
+		kept:    keptSlices(false),
+		equal:   func(a, b *services.Slice) bool { return *a == *b },
+		set:     (*services.Tx).SetSlice,
+		remove:  func(tx *services.Tx, n objectName) { tx.DeleteSlice(n.namespace, n.name) },
+		replace: (*services.Tx).ReplaceSlices,
+		known:   (*services.Index).KnownSlice,
+		seen:    observeProgramming,
+	}
+}
+
+// observeProgramming measures how long the change of es took to be served. Lists do not count: what they bring did not
+// change just now. Nor does a slice whose Service is not known (yet), as in stock.
+func observeProgramming(ix *services.Index, es *discovery.EndpointSlice) {
+	stamp := es.Annotations[api.EndpointsLastChangeTriggerTime]
+	if stamp == "" {
+		return
+	}
+	changed, err := time.Parse(time.RFC3339Nano, stamp)
+	if err != nil {
+		log.Debugf("EndpointSlice %s/%s: annotation %s is no time: %v", es.Namespace, es.Name, api.EndpointsLastChangeTriggerTime, err)
+		return
+	}
+	svc := ix.State().Service(es.Namespace, es.Labels[discovery.LabelServiceName])
+	if svc.IsZero() {
+		return
+	}
+	kind := "cluster_ip"
+	if svc.Headless() {
+		kind = "headless_with_selector"
+	}
+	// A clock that is behind would make the sum of the histogram fall, which Prometheus takes for a restart.
+	programmingDuration.WithLabelValues(kind).Observe(max(0, time.Since(changed).Seconds()))
+}

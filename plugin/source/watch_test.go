@@ -1,0 +1,625 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	golog "log"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coredns/coredns/plugin/metrics/vars"
+	api "k8s.io/api/core/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+// logs takes in what is logged until the end of the test.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+// with returns the lines that have all of the words.
+func (l *logs) with(words ...string) (lines []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.buf.String()) {
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+func captureLog(t *testing.T) *logs {
+	t.Helper()
+	l := new(logs)
+	golog.SetOutput(io.MultiWriter(l, t.Output()))
+	t.Cleanup(func() { golog.SetOutput(os.Stderr) })
+	return l
+}
+
+// once waits for the one line that has all of the words.
+func (l *logs) once(t *testing.T, words ...string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("a line with %q", words), func() bool { return len(l.with(words...)) > 0 })
+	if n := len(l.with(words...)); n != 1 {
+		t.Errorf("%d lines with %q", n, words)
+	}
+}
+
+// Each way in which a server that replies gives nothing is logged once, with the resource and what to do, and so is its end.
+func TestTroubleIsLogged(t *testing.T) {
+	tests := []struct {
+		name   string
+		status int
+		page   bool // answers with a page of HTML
+		want   string
+	}{
+		{"a page with status 200", 0, true, "a proxy's login page"},
+		{"unauthorized", http.StatusUnauthorized, false, "renew this account's token"},
+		{"forbidden", http.StatusForbidden, false, "grant list and watch on services (rbac/rbac.yaml)"},
+		{"not found", http.StatusNotFound, false, "check that this is the URL of a Kubernetes API server"},
+		{"too many requests", http.StatusTooManyRequests, false, "see the API server's own log"},
+		{"an internal error", http.StatusInternalServerError, false, "see the API server's own log"},
+		{"unavailable", http.StatusServiceUnavailable, false, "see the API server's own log"},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			l := captureLog(t)
+			a := newAPIServer(t)
+			a.putService("web", "10.0.0.1")
+			a.answer("services", tc.status)
+			a.page("services", tc.page)
+			o, err := a.open(t).Objects(Selection{})
+			must(t, err)
+			t.Cleanup(o.Close)
+			l.once(t, "[ERROR]", "gives no services", "nothing was read of them yet", tc.want)
+			asked := a.asked()
+			eventually(t, "it is tried again", func() bool { return a.asked() != asked })
+			if o.Synced() {
+				t.Error("synced without the Services")
+			}
+			a.answer("services", 0)
+			a.page("services", false)
+			l.once(t, "[INFO]", "gives services again, after")
+			l.once(t, "gives no services")
+			eventually(t, "what it gives", func() bool { return ipOf(o, "web") == "10.0.0.1" })
+			if lines := l.with("can't be reached"); len(lines) > 0 {
+				t.Errorf("a server that replies: %q", lines)
+			}
+			if lines := l.with("namespaces"); len(lines) > 0 {
+				t.Errorf("a resource that is given: %q", lines)
+			}
+		})
+	}
+}
+
+// Of a resource that was read before the log says that it is still served, and what another resource does is no sign of its
+// return.
+func TestTroubleOfOneResource(t *testing.T) {
+	l := captureLog(t)
+	a := newAPIServer(t)
+	a.putService("web", "10.0.0.1")
+	o := listed(t, a.open(t), Selection{})
+	a.answer("services", http.StatusServiceUnavailable)
+	a.cut()
+	l.once(t, "gives no services", "what was read before is still served")
+	eventually(t, "the watch of namespaces", func() bool { return strings.Contains(a.asked(), "watch namespaces:2") })
+	asked := a.asked()
+	eventually(t, "it is tried again", func() bool { return a.asked() != asked })
+	if lines := l.with("again"); len(lines) > 0 {
+		t.Errorf("before it is over: %q", lines)
+	}
+	a.answer("services", 0)
+	l.once(t, "gives services again")
+	a.putService("web", "10.0.0.2")
+	eventually(t, "a change", func() bool { return ipOf(o, "web") == "10.0.0.2" })
+}
+
+func TestTroubleThatChanges(t *testing.T) {
+	l := captureLog(t)
+	tr := &trouble{resource: "services"}
+	for _, err := range []error{
+		errors.New("page 1"), errors.New("page 2"), errors.New("page 2"), // one class, and a minute has yet to pass
+		errCut, errCut, errors.New("page 3"),
+	} {
+		tr.saw(err)
+	}
+	tr.over()
+	tr.over()
+	got := l.with("services")
+	for i, want := range []string{"page 1", "cuts streams off", "page 3", "gives services again"} {
+		if i >= len(got) || !strings.Contains(got[i], want) {
+			t.Fatalf("line %d is to have %q: %q", i, want, got)
+		}
+	}
+	if len(got) != 4 {
+		t.Errorf("%d lines: %q", len(got), got)
+	}
+	tr.saw(errCut)
+	tr.over() // as each watch that is cut off was granted
+	if lines := l.with("again, after"); len(lines) != 1 {
+		t.Errorf("%q", lines)
+	}
+	tr.lasted()
+	if lines := l.with("again, after"); len(lines) != 2 {
+		t.Errorf("%q", lines)
+	}
+	tr.logged = tr.logged.Add(-quiet)
+	tr.saw(errors.New("page 4"))
+	tr.logged = tr.logged.Add(-quiet)
+	tr.saw(errors.New("page\n5"))
+	if lines := l.with(`"page\n5"`); len(lines) != 1 {
+		t.Errorf("another wording after a minute: %q", lines)
+	}
+}
+
+// What cuts watches off at once makes client-go list everything again and again, without an error.
+func TestWatchesThatEndAtOnce(t *testing.T) {
+	l := captureLog(t)
+	a := newAPIServer(t)
+	a.putService("web", "10.0.0.1")
+	listed(t, a.open(t), Selection{})
+	a.mu.Lock()
+	a.short = true
+	a.mu.Unlock()
+	a.cut()
+	l.once(t, "gives no services", "cuts streams off")
+	if n := len(a.since(0, "services")); n > 30 {
+		t.Errorf("%d requests for them", n)
+	}
+}
+
+// While nothing can be listed, garbage is collected at the pace for serving.
+func TestPaceDuringOutage(t *testing.T) {
+	for _, noStream := range []bool{false, true} {
+		t.Run(fmt.Sprintf("no streams %v", noStream), func(t *testing.T) {
+			t.Setenv("GOGC", "") // which would be obeyed
+			defer debug.SetGCPercent(debug.SetGCPercent(100))
+			a := newAPIServer(t)
+			a.noStream = noStream
+			a.answer("services", http.StatusServiceUnavailable)
+			o, err := a.open(t).Objects(Selection{})
+			must(t, err)
+			t.Cleanup(o.Close)
+			eventually(t, "it is tried again", func() bool { return len(a.since(0, "services")) > 3 })
+			eventually(t, "the end of the lists", func() bool {
+				collector.mu.Lock()
+				defer collector.mu.Unlock()
+				return len(collector.listing) == 0
+			})
+		})
+	}
+}
+
+// Who waits for objects hears that they are refused, with what to do, and that they are granted later.
+func TestRefused(t *testing.T) {
+	a := newAPIServer(t)
+	a.put("pods", "default", "p", nil, object{"status": object{"podIPs": []object{{"ip": "10.1.0.1"}}}})
+	a.answer("pods", http.StatusForbidden)
+	s := a.open(t)
+	first := listed(t, s, Selection{})
+	o, err := s.Objects(Selection{Pods: true})
+	must(t, err)
+	t.Cleanup(o.Close)
+	refused := make(chan error, 100)
+	waited := make(chan error)
+	go func() { waited <- o.Wait(t.Context(), func(err error) { refused <- err }) }()
+	var failed *RefusedError
+	if err := <-refused; !errors.As(err, &failed) || failed.Resource != "pods" ||
+		err.Error() != "this account may not list pods: grant list and watch on pods (rbac/pods.yaml)" {
+		t.Errorf("refused with %v", err)
+	}
+	if o.Refused() == nil || o.Synced() || first.Refused() != nil {
+		t.Errorf("refused: %v, synced: %v; without pods: %v", o.Refused(), o.Synced(), first.Refused())
+	}
+	eventually(t, "it is tried again", func() bool { return strings.Contains(a.asked(), "list pods:2") })
+	a.answer("pods", http.StatusUnauthorized)
+	if err := <-refused; !strings.Contains(err.Error(), "renew this account's token") {
+		t.Errorf("refused with %v", err)
+	}
+	a.answer("pods", 0)
+	must(t, <-waited, o.Refused())
+	if !o.Synced() || len(refused) > 0 {
+		t.Errorf("synced: %v, refused %d more times", o.Synced(), len(refused))
+	}
+
+	// What was listed once and is refused later goes on as it was.
+	a.answer("pods", http.StatusForbidden)
+	a.cut()
+	asked := len(a.since(0, "pods"))
+	eventually(t, "it is tried again", func() bool { return len(a.since(0, "pods")) > asked+2 })
+	if o.Refused() != nil || !o.Synced() {
+		t.Errorf("refused: %v, synced: %v", o.Refused(), o.Synced())
+	}
+}
+
+// restore makes the server one whose etcd was restored: its version falls to that number, and one Service is as it was.
+func (a *apiServer) restore(version int, name, ip string, of int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.version = version
+	a.objects["services"]["default/"+name] = object{
+		"apiVersion": "v1", "kind": "Service", "spec": object{"clusterIP": ip},
+		"metadata": object{"namespace": "default", "name": name, "resourceVersion": strconv.Itoa(of)},
+	}
+}
+
+// A server that is in an older state than what was read is found out, however it shows.
+func TestRewind(t *testing.T) {
+	tests := []struct {
+		name    string
+		prepare func(a *apiServer, o *Objects, t *testing.T)
+		break_  func(a *apiServer)
+	}{
+		{"its version is lower when the watch begins again", nil, func(a *apiServer) {
+			a.restore(50, "web", "10.0.0.9", 40)
+			a.cut()
+		}},
+		{"its version has grown past, but the object that changed last is old", func(a *apiServer, o *Objects, t *testing.T) {
+			a.putService("web", "10.0.0.2")
+			eventually(t, "a change", func() bool { return ipOf(o, "web") == "10.0.0.2" })
+		}, func(a *apiServer) {
+			a.restore(500, "web", "10.0.0.9", 40)
+			a.cut()
+		}},
+		{"its version has grown past, but the object that was deleted last is there", func(a *apiServer, o *Objects, t *testing.T) {
+			a.remove("services", "default", "web")
+			eventually(t, "a deletion", func() bool { return ipOf(o, "web") == "" })
+		}, func(a *apiServer) {
+			a.restore(500, "web", "10.0.0.9", 40)
+			a.cut()
+		}},
+		{"an event is old", nil, func(a *apiServer) {
+			a.restore(50, "web", "10.0.0.9", 40)
+			a.putService("db", "10.0.0.10")
+		}},
+		{"a bookmark is old", nil, func(a *apiServer) {
+			a.restore(50, "web", "10.0.0.9", 40)
+			a.mu.Lock()
+			a.tell("services", event("BOOKMARK", object{"apiVersion": "v1", "kind": "Service", "metadata": object{"resourceVersion": "50"}}))
+			a.mu.Unlock()
+		}},
+		{"a list is old", nil, func(a *apiServer) {
+			a.restore(50, "web", "10.0.0.9", 40)
+			a.mu.Lock()
+			a.gone = true
+			a.mu.Unlock()
+			a.cut()
+		}},
+	}
+	for _, noStream := range []bool{false, true} {
+		for _, tc := range tests {
+			t.Run(fmt.Sprintf("%s, no streams %v", tc.name, noStream), func(t *testing.T) {
+				l := captureLog(t)
+				a := newAPIServer(t)
+				a.noStream = noStream
+				a.version = 100
+				a.putService("web", "10.0.0.1")
+				o := listed(t, a.open(t), Selection{})
+				eventually(t, "the watches", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.streams) == 2 })
+				if tc.prepare != nil {
+					tc.prepare(a, o, t)
+				}
+				tc.break_(a)
+				eventually(t, "the older state", func() bool { return ipOf(o, "web") == "10.0.0.9" })
+				l.once(t, "[WARNING]", "older state of services", "listed again")
+				eventually(t, "the watch", func() bool { return a.watches("services") })
+				a.putService("web", "10.0.0.11")
+				eventually(t, "a change after it", func() bool { return ipOf(o, "web") == "10.0.0.11" })
+				if lines := l.with("older state of services"); len(lines) != 1 {
+					t.Errorf("%q", lines)
+				}
+			})
+		}
+	}
+}
+
+// watches reports whether a watch of the resource is open.
+func (a *apiServer) watches(resource string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, of := range a.streams {
+		if of == resource {
+			return true
+		}
+	}
+	return false
+}
+
+// A server that goes on from where it was is not asked for everything once more.
+func TestNoRewind(t *testing.T) {
+	l := captureLog(t)
+	a := newAPIServer(t)
+	a.putService("web", "10.0.0.1")
+	o := listed(t, a.open(t), Selection{})
+	a.putService("web", "10.0.0.2")
+	eventually(t, "a change", func() bool { return ipOf(o, "web") == "10.0.0.2" })
+	first := len(a.since(0, "services"))
+	for i := range 2 {
+		a.cut()
+		eventually(t, "the watch", func() bool { return a.watches("services") })
+		ip := fmt.Sprintf("10.0.0.%d", 10+i)
+		a.putService("web", ip)
+		eventually(t, "a change", func() bool { return ipOf(o, "web") == ip })
+	}
+	for _, q := range a.since(0, "services")[first:] {
+		if strings.Contains(q, "sendInitialEvents") || !strings.Contains(q, "watch=true") && !strings.Contains(q, "metadata.name") && !strings.Contains(q, "limit=1&") && !strings.HasSuffix(q, "limit=1") {
+			t.Errorf("asked for everything: %s", q)
+		}
+	}
+	if lines := l.with("older state"); len(lines) > 0 {
+		t.Errorf("%q", lines)
+	}
+}
+
+// A watch that is silent for longer than a server leaves one is looked into.
+func TestSilentWatch(t *testing.T) {
+	a := newAPIServer(t)
+	a.version = 100
+	a.putService("web", "10.0.0.1")
+	s := a.open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	g := &group{source: s, ix: services.NewIndex(), counts: make(map[string]int), news: make(chan struct{})}
+	f := &follower{
+		watched: watched{client: s.clients.core, resource: "services", kind: kindService, example: &api.Service{}},
+		store:   &store[api.Service, services.Service]{table: serviceTable, group: g, listed: func() {}, passed: make(map[objectName]struct{})},
+		refused: func(error) {},
+	}
+	go f.run(ctx)
+	ip := func() string {
+		if svc := g.ix.State().Service("default", "web"); !svc.IsZero() {
+			for a := range svc.Addrs().All {
+				return a.String()
+			}
+		}
+		return ""
+	}
+	eventually(t, "the list", func() bool { return ip() == "10.0.0.1" })
+	asked := len(a.since(0, "services"))
+	f.look(ctx)
+	if n := len(a.since(0, "services")); n != asked {
+		t.Errorf("%d requests about a watch that was heard of just now", n-asked)
+	}
+	a.restore(50, "web", "10.0.0.9", 40)
+	f.mu.Lock()
+	f.heard = f.heard.Add(-2 * silence)
+	f.mu.Unlock()
+	f.look(ctx)
+	eventually(t, "the older state", func() bool { return ip() == "10.0.0.9" })
+}
+
+// silently changes the server without a word to the watches.
+func (a *apiServer) silently(change func()) {
+	a.mu.Lock()
+	a.deaf = true
+	a.mu.Unlock()
+	change()
+	a.mu.Lock()
+	a.deaf = false
+	a.mu.Unlock()
+}
+
+// An audit finds what a watch lost, and lists it again.
+func TestAuditHeals(t *testing.T) {
+	l := captureLog(t)
+	a := newAPIServer(t)
+	a.put("namespaces", "", "default", nil, nil)
+	a.put("namespaces", "", "old", nil, nil)
+	a.putService("web", "10.0.0.1")
+	a.putService("db", "10.0.0.2")
+	a.putSlice("web-1", nil, "10.1.0.1")
+	a.putPod("p", "10.2.0.1")
+	a.put("configmaps", "kube-system", "coredns", nil, object{"data": object{"Corefile": "1"}})
+	s, err := Open(Spec{Endpoint: a.URL, Audit: 100 * time.Millisecond})
+	must(t, err)
+	t.Cleanup(s.Close)
+	o := listed(t, s, Selection{Endpoints: true, Pods: true})
+	events, _ := configMapEvents(t, s, "coredns")
+	next(t, events, "found")
+	healed := func(kind string) float64 { return value(auditHealed.WithLabelValues(kind)) }
+	before := make(map[string]float64)
+	for _, kind := range []string{kindNamespace, kindService, kindSlice, kindPod, kindConfigMap} {
+		before[kind] = healed(kind)
+		eventually(t, "two audits of "+kind, func() bool { return value(audits.WithLabelValues(kind)) >= 2 })
+		if healed(kind) != before[kind] {
+			t.Errorf("%s: healed where nothing was lost", kind)
+		}
+	}
+
+	a.silently(func() {
+		a.putService("web", "10.0.0.11")
+		a.putService("new", "10.0.0.13")
+		a.remove("services", "default", "db")
+		a.putSlice("web-1", nil, "10.1.0.11")
+		a.remove("namespaces", "", "old")
+		a.putPod("p", "10.2.0.11")
+		a.put("configmaps", "kube-system", "coredns", nil, object{"data": object{"Corefile": "2"}})
+	})
+	a.bookmarks()
+	eventually(t, "what was lost", func() bool {
+		return ipOf(o, "web") == "10.0.0.11" && ipOf(o, "new") == "10.0.0.13" && ipOf(o, "db") == "" && slicesOf(o, "10.1.0.11") == 1
+	})
+	if e := next(t, events, "the ConfigMap"); e.Data["Corefile"] != "2" {
+		t.Errorf("the ConfigMap: %+v", e)
+	}
+	for kind, want := range map[string]float64{kindNamespace: 1, kindService: 3, kindSlice: 1, kindPod: 1, kindConfigMap: 1} {
+		eventually(t, "the count of "+kind, func() bool { return healed(kind) == before[kind]+want })
+	}
+	l.once(t, "[WARNING]", "Audit", "services", "3", "default/db, default/new, default/web", "listed again")
+	l.once(t, "[WARNING]", "Audit", "namespaces", "/old")
+}
+
+// bookmarks tells every watch how far the server is.
+func (a *apiServer) bookmarks() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for resource, kind := range kinds {
+		a.tell(resource, event("BOOKMARK", object{
+			"apiVersion": kind[0], "kind": kind[1], "metadata": object{"resourceVersion": strconv.Itoa(a.version)},
+		}))
+	}
+}
+
+func (a *apiServer) putPod(name, ip string) {
+	a.put("pods", "default", name, nil, object{"status": object{"podIPs": []object{{"ip": ip}}}})
+}
+
+// What the watch had yet to bring when the list was made, and what it brought meanwhile, is not lost.
+func TestAuditCriesNoWolf(t *testing.T) {
+	l := captureLog(t)
+	a := newAPIServer(t)
+	a.putService("web", "10.0.0.1")
+	s, err := Open(Spec{Endpoint: a.URL, Audit: 50 * time.Millisecond})
+	must(t, err)
+	t.Cleanup(s.Close)
+	o := listed(t, s, Selection{})
+	healed, made := value(auditHealed.WithLabelValues(kindService)), value(audits.WithLabelValues(kindService))
+	for i := range 10 {
+		ip := fmt.Sprintf("10.0.0.%d", 10+i)
+		a.silently(func() { a.putService("web", ip) })
+		asked := len(a.since(0, "services"))
+		eventually(t, "an audit that sees it", func() bool { return len(a.since(0, "services")) > asked })
+		a.mu.Lock() // the event comes late
+		a.tell("services", event("MODIFIED", a.objects["services"]["default/web"]))
+		a.mu.Unlock()
+		eventually(t, "the change", func() bool { return ipOf(o, "web") == ip })
+	}
+	eventually(t, "audits", func() bool { return value(audits.WithLabelValues(kindService)) > made })
+	if n := value(auditHealed.WithLabelValues(kindService)) - healed; n != 0 || len(l.with("Audit")) > 0 {
+		t.Errorf("%v healed: %q", n, l.with("Audit"))
+	}
+}
+
+// A pod that is being deleted is served until it is gone, and is in the list all the while.
+func TestAuditOfIgnored(t *testing.T) {
+	st := &store[api.Pod, services.Pod]{table: podTable, group: &group{ix: services.NewIndex(), counts: make(map[string]int)}, passed: make(map[objectName]struct{})}
+	pod := func(name, ip string) *api.Pod {
+		p := new(api.Pod)
+		p.Namespace, p.Name = "default", name
+		if ip != "" {
+			p.Status.PodIPs = []api.PodIP{{IP: ip}}
+		}
+		return p
+	}
+	must(t, st.Add(pod("a", "10.0.0.1")), st.Add(pod("b", "10.0.0.2")), st.Add(pod("c", "")))
+	t.Cleanup(func() { st.group.setCount(kindPod, 0) })
+	ending := pod("a", "10.0.0.1")
+	ending.DeletionTimestamp = &meta.Time{Time: time.Now()}
+	check := func(want string, list ...any) {
+		t.Helper()
+		got, err := st.differing(list)
+		must(t, err)
+		if namesOf(got) != want {
+			t.Errorf("got %q, want %q", namesOf(got), want)
+		}
+	}
+	check("", ending, pod("b", "10.0.0.2"), pod("c", ""))
+	check("default/b", ending, pod("b", "10.0.0.3"), pod("c", ""))
+	check("default/b", ending, pod("b", ""), pod("c", ""))
+	check("default/a, default/d", pod("b", "10.0.0.2"), pod("d", "10.0.0.4"))
+}
+
+// Audits are spread over their periods, one in each.
+func TestSchedule(t *testing.T) {
+	f := &follower{auditing: time.Hour}
+	s := f.audits()
+	begins := s.begins
+	s.next(true)
+	if d := s.begins.Sub(begins); d != time.Hour {
+		t.Errorf("the next period begins %v after the first", d)
+	}
+	s.begins = s.begins.Add(-10 * time.Hour) // the machine slept
+	s.next(true)
+	if d := time.Until(s.begins); d < -time.Hour || d > time.Hour {
+		t.Errorf("after a sleep the period begins in %v", d)
+	}
+	if c := (&follower{}).audits().C; c != nil {
+		t.Error("audits without a period")
+	}
+}
+
+// A panic over one object costs that object.
+func TestPanicOverOneObject(t *testing.T) {
+	l := captureLog(t)
+	named.mu.Lock()
+	clear(named.all) // which other tests may have filled
+	named.mu.Unlock()
+	before := value(vars.Panic)
+	of := serviceTable
+	of.pack = func(svc *api.Service) (*services.Service, verdict) {
+		if svc.Name == "bad\nname" {
+			panic("hostile\ntext")
+		}
+		return toService(svc)
+	}
+	g := &group{ix: services.NewIndex(), counts: make(map[string]int)}
+	t.Cleanup(func() { g.setCount(kindService, 0) })
+	st := &store[api.Service, services.Service]{table: of, group: g, listed: func() {}, passed: make(map[objectName]struct{})}
+	service := func(name string) *api.Service {
+		svc := new(api.Service)
+		svc.Namespace, svc.Name, svc.Spec.ClusterIP = "default", name, "10.0.0.1"
+		return svc
+	}
+	must(t, st.Replace([]any{service("bad\nname"), service("good")}, "1"), st.Add(service("other")), st.Update(service("bad\nname")))
+	for _, name := range []string{"good", "other"} {
+		if g.ix.State().Service("default", name).IsZero() {
+			t.Errorf("%s is not there", name)
+		}
+	}
+	if n := value(vars.Panic) - before; n != 2 {
+		t.Errorf("%v panics are counted, want 2", n)
+	}
+	if lines := l.with(`"Service default/bad\nname": `, "can't be taken in"); len(lines) != 1 {
+		t.Errorf("%q", lines)
+	}
+	if lines := l.with("name"); slices.ContainsFunc(lines, func(s string) bool { return strings.HasPrefix(s, "name") }) {
+		t.Errorf("a name forges a line: %q", lines)
+	}
+}
+
+type panics struct{ runtime.Decoder }
+
+func (panics) Decode([]byte, *schema.GroupVersionKind, runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
+	panic("hostile")
+}
+
+// A panic in decoding is an error of the watch. client-go would let it end the process.
+func TestPanicInDecoder(t *testing.T) {
+	captureLog(t)
+	if o, _, err := (keptDecoder{Decoder: panics{}}).Decode([]byte("x"), nil, nil); o != nil || err == nil {
+		t.Errorf("got %v, %v", o, err)
+	}
+}
+
+func TestEventIsValidUTF8(t *testing.T) {
+	for note, want := range map[string]string{
+		"hosts file m\xfcller.hosts":   "hosts file m\uFFFDller.hosts",
+		strings.Repeat("\u00fc", 5000): strings.Repeat("\u00fc", 510) + "...",
+	} {
+		if got := eventOf(objectName{"a", "b"}, ConfigMapEvent{}, Report{Note: note}).Message; got != want {
+			t.Errorf("%.40q becomes %.40q, of %d bytes", note, got, len(got))
+		}
+	}
+}
