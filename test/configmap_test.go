@@ -648,3 +648,92 @@ subjects: [{kind: ServiceAccount, name: unbound, namespace: kube-system}]
 		t.Errorf("the log says %q, want one line on what is forbidden", said)
 	}
 }
+
+// A stanza that needs what the account may not list is refused: the process is ready, the stanza before goes on, later edits
+// are taken, and so is the same text once the grant is there.
+func TestConfigMapPodsForbidden(t *testing.T) {
+	removeConfigMap(t)
+	objects(t, shop)
+	account(t) // the roles
+	objects(t, `
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: podless, namespace: kube-system}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: podless}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "system:coredns"}
+subjects: [{kind: ServiceAccount, name: podless, namespace: kube-system}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: podless, namespace: kube-system}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: coredns-configmap}
+subjects: [{kind: ServiceAccount, name: podless, namespace: kube-system}]
+`)
+	setConfigMap(t, stanza("pods verified", live("10.9.0.1")))
+	t.Cleanup(func() { removeConfigMap(t) })
+	f := follower{who: api(t).Account(t, "kube-system", "podless")}
+	f.kubeconfig = cluster.Kubeconfig(t, api(t).URL, f.who.Token)
+	f.CoreDNS = cluster.Run(t, coredns(t), strings.ReplaceAll(followCorefile, "KUBECONFIG", f.kubeconfig)) // returns when it is ready
+	c := cluster.Dial(t, "udp", f.Addr)
+	rejected := func(want float64) {
+		t.Helper()
+		cluster.Eventually(t, bound, func() (bool, string) {
+			n := f.Metric(t, "coredns_kubehosts_stanza_rejected")
+			return n == want, fmt.Sprintf("coredns_kubehosts_stanza_rejected is %v, want %v", n, want)
+		})
+	}
+	rejected(1)
+	awaitLive(t, c, firstIP)
+	if ip, err := address(c, serviceName); ip != serviceIP {
+		t.Errorf("%s is %q: %v", serviceName, ip, err)
+	}
+	var told []string
+	for _, line := range f.errors() {
+		if strings.Contains(line, "ConfigMap kube-system/coredns: this account may not list pods: grant list and watch on pods (rbac/pods.yaml)") {
+			told = append(told, line)
+		}
+	}
+	if len(told) != 1 {
+		t.Errorf("the log says %q", f.errors())
+	}
+	cluster.Eventually(t, bound, func() (bool, string) {
+		events, err := api(t).Client.CoreV1().Events("kube-system").List(t.Context(), meta.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range events.Items {
+			if e.Reason == "StanzaRejected" && strings.Contains(e.Message, "may not list pods") {
+				return true, ""
+			}
+		}
+		return false, "an Event about pods"
+	})
+
+	setConfigMap(t, stanza(live("10.9.0.2"))) // does without
+	awaitLive(t, c, "10.9.0.2")
+	rejected(0)
+	setConfigMap(t, stanza("pods verified", live("10.9.0.3")))
+	rejected(1)
+	awaitLive(t, c, "10.9.0.2")
+	objects(t, `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: podless-pods}
+rules: [{apiGroups: [""], resources: [pods], verbs: [list, watch]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: podless-pods}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: podless-pods}
+subjects: [{kind: ServiceAccount, name: podless, namespace: kube-system}]
+`)
+	took := cluster.Eventually(t, 2*bound, func() (bool, string) {
+		got, err := address(c, liveName)
+		return got == "10.9.0.3", fmt.Sprintf("%s is %s: %v", liveName, got, err)
+	})
+	t.Logf("applied %v after the permission was given", took.Round(time.Millisecond))
+	rejected(0)
+}
