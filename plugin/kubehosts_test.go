@@ -699,3 +699,28 @@ func TestStopped(t *testing.T) {
 }
 
 var _ plugin.Handler = (*Kubehosts)(nil)
+
+// The log tells where the server block is authoritative, and who answers elsewhere.
+func TestAuthority(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"kubehosts cluster.local in-addr.arpa", "authoritative for cluster.local. in-addr.arpa. (Services); the next plugin answers for other names"},
+		{"kubehosts cluster.local { hosts }", "authoritative for cluster.local. (Services); hosts entries answer for other names, else the next plugin does"},
+		{"kubehosts cluster.local 10.0.0.0/9", "8.10.in-addr.arpa. and 119 more (Services); the next plugin"},
+		{"kubehosts", "authoritative for corp.example. (Services); the next plugin answers"},
+		{"kubehosts { hosts }", "authoritative for no zone; hosts entries answer for other names, else the next plugin does; " +
+			"the stanza has hosts options alone: to serve Services as well, write their zones behind kubehosts"},
+		{"kubehosts {\nhosts\nnoservices\n}", "authoritative for no zone; hosts entries answer for other names, else the next plugin does"},
+		{"kubehosts { noservices }", "authoritative for no zone; the next plugin answers for other names"},
+	} {
+		c := caddy.NewTestController("dns", tt.text)
+		config, err := stanza.Parse(&c.Dispenser, []string{"dns://corp.example.:53"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := authority(config, "dns://corp.example.:53")
+		if !strings.HasPrefix(got, "dns://corp.example.:53 is authoritative for ") || !strings.Contains(got, tt.want) ||
+			strings.Contains(got, "alone") != strings.Contains(tt.want, "alone") {
+			t.Errorf("%s: %s, want %s", tt.text, got, tt.want)
+		}
+	}
+}

@@ -4,6 +4,8 @@ package kubehosts
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,6 +72,7 @@ func setup(c *caddy.Controller) error {
 		if err := k.block.Start(localAddrs(c)); err != nil {
 			return plugin.Error(pluginName, err)
 		}
+		log.Info(authority(config, c.ServerBlockKeys[0]))
 		k.waitForObjects()
 		return nil
 	})
@@ -84,6 +87,29 @@ func setup(c *caddy.Controller) error {
 		return k
 	})
 	return nil
+}
+
+// authority tells for which zones the Corefile's stanza makes the server block authoritative, and who answers for other names.
+func authority(c *stanza.Config, block string) string {
+	const most = 10 // zones that are named
+	zones := strings.Join(c.Zones[:min(len(c.Zones), most)], " ")
+	switch more := len(c.Zones) - most; {
+	case len(c.Zones) == 0:
+		zones = "no zone"
+	case more > 0:
+		zones += fmt.Sprintf(" and %d more (Services)", more)
+	default:
+		zones += " (Services)"
+	}
+	others := "the next plugin answers for other names"
+	if len(c.Hosts) > 0 {
+		others = "hosts entries answer for other names, else the next plugin does"
+	}
+	hint := ""
+	if c.HostsOnly {
+		hint = "; the stanza has hosts options alone: to serve Services as well, write their zones behind " + pluginName
+	}
+	return fmt.Sprintf("%s is authoritative for %s; %s%s", block, zones, others, hint)
 }
 
 // waitForObjects holds the start up until there is something to serve, or for startup_timeout.

@@ -18,19 +18,22 @@ import (
 )
 
 // CheckFiles warns of hosts files that are not there yet, as that may be meant, and refuses those that can't be looked
-// at.
+// at, and zones that stand in the place of one.
 func (k *Block) CheckFiles() error {
 	if len(k.base.Endpoints) > 1 {
 		log.Warningf("Multiple endpoints have been deprecated, only the first specified endpoint '%s' is used", k.base.Endpoint())
 	}
 	for _, h := range k.base.Hosts {
-		for _, path := range k.paths(h.Files) {
+		for i, path := range k.paths(h.Files) {
 			if strings.ContainsAny(path, "*?[") {
 				continue
 			}
 			info, err := os.Stat(path)
 			switch {
 			case os.IsNotExist(err):
+				if err := h.Missing(i); err != nil {
+					return err
+				}
 				log.Warningf("Hosts file %s does not exist; it will be served when it appears", path)
 			case err != nil:
 				return fmt.Errorf("unable to access hosts file '%s': %v", path, err)

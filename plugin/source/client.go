@@ -120,7 +120,7 @@ func clientConfig(spec Spec) (*rest.Config, error) {
 	cfg, err := rest.InClusterConfig()
 	if errors.Is(err, rest.ErrNotInCluster) {
 		return nil, errors.New("no Kubernetes API server is known: not in a pod (KUBERNETES_SERVICE_HOST and " +
-			"KUBERNETES_SERVICE_PORT are not set) and no kubeconfig, endpoint or manifests given")
+			"KUBERNETES_SERVICE_PORT are not set) and no kubeconfig, endpoint or manifests given; to serve hosts entries alone, write noservices")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("in-cluster configuration: %w", err)

@@ -56,11 +56,14 @@ const (
 // concurrent reading; values that came out of Over share slices with what they were made of.
 type Config struct {
 	// Zones are where Services live: lower case, fully qualified, each once, reverse networks (10.0.0.0/8) as their
-	// in-addr.arpa and ip6.arpa zones. Without a written list they are the server block's zones less the root. Empty:
-	// no Services are served. A bare stanza of a ConfigMap that names no zones has none either, until Over gives it
-	// those of the Corefile.
+	// in-addr.arpa and ip6.arpa zones. Without a written list they are the server block's zones less the root, unless
+	// the stanza is HostsOnly or says noservices. Empty: no Services are served. A bare stanza of a ConfigMap that names
+	// no zones has none either, until Over gives it those of the Corefile.
 	Zones        []string
 	ZonesWritten bool // the stanza itself named Zones
+	// HostsOnly: the stanza would serve Services in the zones of its server block, but has hosts options, names no zones,
+	// and has no option besides hosts and configmap.
+	HostsOnly bool
 
 	ConfigMap *ConfigMapRef // the ConfigMap that is followed; nil: none
 	Manifests []string      // files and glob patterns that replace the API server, as written; several lines add up
@@ -101,6 +104,8 @@ type Config struct {
 	at      caddyfile.Token    // where the stanza begins
 	bare    bool               // a stanza of a ConfigMap that holds no server blocks
 	sources map[string]written // the data-source options that are there
+
+	noServices bool // the option
 
 	zonalAt, multiclusterAt caddyfile.Token
 }

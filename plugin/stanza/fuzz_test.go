@@ -20,37 +20,44 @@ func FuzzParseText(f *testing.F) {
 	f.Add(".\nkubehosts 10.0.0.0/9 {\nlabels a in (b, c)\nfallthrough\nhosts {\n::1 \"a b\" # c\n}\n}")
 	f.Add("import x\n.:53 {\nimport y\nkubehosts {\nhosts {\n10.0.0.1 {$HOME} {%USER%}\n}\nstartup_timeout 1h\n}\n}")
 	f.Add("\ufeff. {\r\nkubehosts \"a\n\" {\r\n}\r\n}")
-	keys := []string{"dns://.:53"}
+	f.Add("corp.example {\nkubehosts {\nconfigmap a\nhosts /a b.hosts {\nfallthrough\n}\n}\n}")
+	f.Add("kubehosts {\nnoservices\nhosts\n}")
 
 	f.Fuzz(func(t *testing.T, text string) {
-		before := allocated()
-		c, err := ParseText("T", text, keys, "")
-		if n := allocated() - before; n > maxCost {
-			t.Fatalf("%d MiB were allocated", n>>20)
-		}
-		if err != nil {
-			if !strings.HasPrefix(err.Error(), "T:") || len(err.Error()) > 2*maxErrorText {
-				t.Fatalf("error %q", err)
-			}
-			return
-		}
-		checkLimits(t, c)
-		again, err := ParseText("T", text, keys, "")
-		if err != nil || again.Hash() != c.Hash() {
-			t.Fatalf("read again: %v", err)
-		}
-		if over, err := c.Over(again); err != nil || over.Hash() != c.Hash() {
-			t.Fatalf("over itself: %v", err)
-		}
-		if anew, ok := render(c); ok {
-			if r, err := ParseText("T", anew, keys, ""); err != nil || r.Hash() != c.Hash() {
-				t.Fatalf("written anew as %q: %v", anew, err)
-			}
-		}
-		if !c.bare && !strings.Contains(text, "import") && !asCorefile(t, text, c.Hash()) {
-			t.Fatal("the Corefile has no such stanza")
+		for _, key := range []string{"dns://.:53", "dns://corp.example.:53"} {
+			checkText(t, text, []string{key})
 		}
 	})
+}
+
+func checkText(t *testing.T, text string, keys []string) {
+	before := allocated()
+	c, err := ParseText("T", text, keys, "")
+	if n := allocated() - before; n > maxCost {
+		t.Fatalf("%d MiB were allocated", n>>20)
+	}
+	if err != nil {
+		if !strings.HasPrefix(err.Error(), "T:") || len(err.Error()) > 2*maxErrorText {
+			t.Fatalf("error %q", err)
+		}
+		return
+	}
+	checkLimits(t, c)
+	again, err := ParseText("T", text, keys, "")
+	if err != nil || again.Hash() != c.Hash() {
+		t.Fatalf("read again: %v", err)
+	}
+	if over, err := c.Over(again); err != nil || over.Hash() != c.Hash() {
+		t.Fatalf("over itself: %v", err)
+	}
+	if anew, ok := render(c); ok {
+		if r, err := ParseText("T", anew, keys, ""); err != nil || r.Hash() != c.Hash() {
+			t.Fatalf("written anew as %q: %v", anew, err)
+		}
+	}
+	if !c.bare && !strings.Contains(text, "import") && !asCorefile(t, text, c.Hash()) {
+		t.Fatal("the Corefile has no such stanza")
+	}
 }
 
 // asCorefile reports whether text as a Corefile holds a stanza of the hash.

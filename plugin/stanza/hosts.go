@@ -1,6 +1,7 @@
 package stanza
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -22,9 +23,12 @@ func (d *draft) addHosts(o statement) error {
 		Line:   o.words[0].Line,
 		at:     o.words[0],
 	}
-	for _, f := range h.Files {
+	for i, f := range h.Files {
 		if err := checkPath(f); err != nil {
 			return o.errf("hosts: '%s' is neither a file nor a glob pattern: %v", f, err)
+		}
+		if isNetwork(f) || i > 0 && strings.HasSuffix(f, ".") {
+			return h.leftZone(f)
 		}
 	}
 	for _, line := range o.block {
@@ -55,8 +59,57 @@ func (h *Hosts) option(o statement) error {
 	case "fallthrough_unsupported":
 		h.FallthroughUnsupported = true
 		return o.none()
+	case "fallthrough":
+		return h.checkFallthrough(o)
 	}
 	return h.addInline(o)
+}
+
+// checkFallthrough takes the fallthrough of a stanza that came from the hosts plugin, which means what is always so here. It
+// refuses one with zones, which would make names outside of them fail.
+func (h *Hosts) checkFallthrough(o statement) error {
+	if len(o.words) > 1 {
+		return o.errf("hosts: fallthrough takes no zones here, as a name that the entries do not hold always goes on: write fallthrough alone, or leave it out")
+	}
+	return nil
+}
+
+// isNetwork reports whether s is a network, such as 10.0.0.0/8, and so no FILE.
+func isNetwork(s string) bool {
+	_, err := netip.ParsePrefix(s)
+	return err == nil
+}
+
+// Missing is told that the FILE at an index is not there. It returns an error if that can be a zone, left behind FILE from a
+// stanza of the hosts plugin (hosts FILE ZONES...), and nil if it can be a file that is yet to come: if it is the first, or has
+// a slash in it, or the ending of a file of hosts lines.
+func (h *Hosts) Missing(index int) error {
+	f := h.Files[index]
+	if index == 0 || strings.Contains(f, "/") {
+		return nil
+	}
+	for _, ending := range []string{".hosts", ".txt", ".conf", ".list"} {
+		if strings.HasSuffix(f, ending) {
+			return nil
+		}
+	}
+	if _, err := addressesOf(f); err != nil {
+		return nil
+	}
+	return h.leftZone(f)
+}
+
+// leftZone is the error for a zone among the FILEs.
+func (h *Hosts) leftZone(zone string) error {
+	file, hint := h.Files[0], fmt.Sprintf("; if it is a file that does not exist yet, write ./%s", zone)
+	if isNetwork(zone) {
+		hint = ""
+	}
+	if file == zone {
+		file = "FILE"
+	}
+	return errAt(h.at, "hosts: '%s' is a zone, and hosts takes no zones after FILE, as it serves names in all zones of the server block: leave the zones out, "+
+		"or put '%s { hosts %s }' into a server block of these zones%s", clip(zone, 200), Name, clip(file, 200), clip(hint, 300))
 }
 
 func (h *Hosts) setTTL(o statement) error {
@@ -107,7 +160,7 @@ func (h *Hosts) addInline(o statement) error {
 		}
 		addr, _, _ := strings.Cut(fields[0], "%") // the zone of fe80::1%eth0
 		if _, err := netip.ParseAddr(addr); err != nil {
-			return errAt(o.words[0], "unknown property '%s': expecting ttl, no_reverse, reload, fallthrough_unsupported, or an IP address and its names", fields[0])
+			return errAt(o.words[0], "unknown property '%s': expecting ttl, no_reverse, reload, fallthrough, fallthrough_unsupported, or an IP address and its names", fields[0])
 		}
 		if len(fields) == 1 {
 			return errAt(o.words[0], "no name after the address '%s'", fields[0])

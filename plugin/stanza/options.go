@@ -27,6 +27,7 @@ var options = map[string]func(*draft, statement) error{
 	"apiserver_max_inflight": (*draft).setMaxInflight,
 	"startup_timeout":        (*draft).setStartupTimeout,
 	"audit":                  (*draft).setAudit,
+	"noservices":             (*draft).setNoServices,
 	"namespaces":             (*draft).addNamespaces,
 	"namespace_labels":       (*draft).setNamespaceLabels,
 	"labels":                 (*draft).setLabels,
@@ -239,6 +240,11 @@ func (d *draft) setAudit(o statement) error {
 	}
 	d.Audit = t
 	return nil
+}
+
+func (d *draft) setNoServices(o statement) error {
+	d.noServices = true
+	return o.none()
 }
 
 func (d *draft) addNamespaces(o statement) error {

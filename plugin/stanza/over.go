@@ -1,6 +1,7 @@
 package stanza
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,7 +16,9 @@ import (
 //     base's. c may leave the data-source options out or repeat them word for word.
 //   - A hosts FILE of c must be one of base's. FILEs that c repeats have the ttl, no_reverse and reload of c's option;
 //     the others stay as base has them, after c's. Inline lines are c's alone.
-//   - Each zone of c must be one of base's or below one. A bare stanza that names no zones keeps base's.
+//   - Each zone of c must be one of base's or below one. A bare stanza that names no zones keeps base's, unless it says
+//     noservices. A HostsOnly stanza cannot take the place of one with zones: a first line of hosts in a ConfigMap must
+//     not end the serving of Services.
 //   - All else is c's.
 //
 // An error names the option, the FILE or the zone, with its line in the ConfigMap.
@@ -33,7 +36,7 @@ func (c *Config) Over(base *Config) (*Config, error) {
 
 	r := *c
 	r.Hosts = hosts
-	if c.bare && !c.ZonesWritten {
+	if c.bare && !c.ZonesWritten && !c.noServices {
 		r.Zones, r.ZonesWritten = base.Zones, base.ZonesWritten
 		r.bare = false
 		if err := r.checkMulticluster(); err != nil {
@@ -84,9 +87,9 @@ func (c *Config) hostsOver(base *Config) ([]Hosts, error) {
 	}
 	repeated := map[string]bool{}
 	for _, h := range c.Hosts {
-		for _, f := range h.Files {
+		for i, f := range h.Files {
 			if !allowed[f] {
-				return nil, h.refuse(f)
+				return nil, cmp.Or(h.Missing(i), h.refuse(f))
 			}
 			repeated[f] = true
 		}
@@ -112,6 +115,10 @@ func (h Hosts) refuse(file string) error {
 }
 
 func (c *Config) zonesWithin(base *Config) error {
+	if c.HostsOnly && len(base.Zones) > 0 {
+		zones := clip(strings.Join(base.Zones, " "), 200)
+		return refusef(c.at, "a stanza of hosts options alone serves no Services, and the Corefile's serves them in %s: write '%s %s' to serve them still, or noservices", zones, Name, zones)
+	}
 	allowed := setOf(base.Zones)
 	for _, z := range c.Zones {
 		if allowed.hasParentOf(z) {

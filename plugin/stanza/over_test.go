@@ -83,6 +83,7 @@ func TestOverRefuses(t *testing.T) {
 		{"apiserver_max_inflight 6", "option apiserver_max_inflight may not"},
 		{"hosts /etc/passwd", "hosts file '/etc/passwd' may not be added"},
 		{"hosts /a /*", "hosts file '/*' may not be added"},
+		{"hosts /a corp.example", "hosts: 'corp.example' is a zone, and hosts takes no zones after FILE"},
 		{"hosts", "hosts file '/etc/hosts' (hosts with neither FILE nor inline line means this file) may not be added"},
 	} {
 		t.Run(tt.option, func(t *testing.T) {
@@ -118,6 +119,43 @@ func TestOverZones(t *testing.T) {
 		r, err := c.Over(mustParse(t, tt.base, keys...))
 		if tt.err != "" {
 			wantError(t, err, textName+":", tt.err)
+			continue
+		}
+		if err != nil || !slices.Equal(r.Zones, tt.want) {
+			t.Errorf("%q over %q: error %v, Zones %q, want %q", tt.text, tt.base, err, r.Zones, tt.want)
+		}
+	}
+}
+
+// In the server block of a zone, a stanza of hosts options alone serves no Services. A ConfigMap must say so for good before
+// that ends the serving of Services.
+func TestOverHostsOnly(t *testing.T) {
+	const services = "kubehosts {\nconfigmap a/b\n}"
+	const entries = "kubehosts {\nconfigmap a/b\nhosts {\n10.0.0.1 a\n}\n}"
+	for _, tt := range []struct {
+		base, text string
+		want       []string
+		err        string
+	}{
+		{services, "corp.example {\n" + entries + "\n}", nil,
+			"a stanza of hosts options alone serves no Services, and the Corefile's serves them in corp.example.: write 'kubehosts corp.example.' to serve them still, or noservices"},
+		{services, "corp.example {\nkubehosts {\nnoservices\nhosts {\n10.0.0.1 a\n}\n}\n}", nil, ""},
+		{services, "corp.example {\nkubehosts corp.example {\nhosts {\n10.0.0.1 a\n}\n}\n}", []string{"corp.example."}, ""},
+		{services, entries, []string{"corp.example."}, ""}, // bare
+		{services, "kubehosts {\nnoservices\n}", nil, ""},
+		{entries, entries, nil, ""},
+		{entries, "corp.example {\n" + entries + "\n}", nil, ""},
+		{entries, "kubehosts {\npods insecure\n}", nil, ""},
+		{entries, "corp.example {\n" + services + "\n}", nil, "zone corp.example. may not be added by the ConfigMap: the Corefile's stanza has no zones"},
+	} {
+		keys := []string{"dns://corp.example.:53"}
+		c, err := ParseText(textName, tt.text, keys, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := c.Over(mustParse(t, tt.base, keys...))
+		if tt.err != "" {
+			wantError(t, err, textName+":2 - ", tt.err)
 			continue
 		}
 		if err != nil || !slices.Equal(r.Zones, tt.want) {

@@ -27,6 +27,11 @@ type draft struct {
 	*Config
 	namespaces set // those of Config.Namespaces
 
+	// The first options of a kind, nil if there is none.
+	noServicesAt *caddyfile.Token // noservices
+	ofServices   *caddyfile.Token // an option that says how Services are served, and nothing else
+	other        *caddyfile.Token // any but hosts and configmap
+
 	zones, paths, files, lines int // read so far; see the limits
 }
 
@@ -52,7 +57,7 @@ func parseTokens(tokens []caddyfile.Token, keys []string, bare bool) (*Config, e
 		},
 		namespaces: set{},
 	}
-	if err := d.setZones(st.words[1:], keys); err != nil {
+	if err := d.setZones(st.words[1:]); err != nil {
 		return nil, err
 	}
 	for _, o := range st.block {
@@ -61,6 +66,10 @@ func parseTokens(tokens []caddyfile.Token, keys []string, bare bool) (*Config, e
 		}
 	}
 	if err := d.exclusive(); err != nil {
+		return nil, err
+	}
+	d.defaultZones(keys)
+	if err := d.checkZones(); err != nil {
 		return nil, err
 	}
 	return d.Config, d.checkMulticluster()
@@ -91,22 +100,55 @@ func (d *draft) option(o statement) error {
 	if o.braced && o.name() != "hosts" {
 		return o.errf("unexpected '{': '%s' takes no block", o.name())
 	}
+	d.note(o)
 	return set(d, o)
 }
 
-// setZones takes the written zones, or else those of the server block.
-func (d *draft) setZones(words []caddyfile.Token, keys []string) error {
-	var err error
-	switch {
-	case len(words) > 0:
-		d.ZonesWritten = true
-		d.Zones, err = d.zonesOf(words)
-	case !d.bare:
-		d.Zones = zonesOfKeys(keys)
+// note remembers which options there are, as far as it matters for whether Services are served.
+func (d *draft) note(o statement) {
+	first := func(t **caddyfile.Token) {
+		if *t == nil {
+			*t = &o.words[0]
+		}
 	}
-	if err != nil {
+	switch o.name() {
+	case "hosts", "configmap":
+		return
+	case "noservices":
+		first(&d.noServicesAt)
+	case "namespaces", "namespace_labels", "labels", "pods", "endpoint_pod_names", "noendpoints", "ignore", "multicluster", "zonal", "ttl",
+		"fallthrough", "snapshot":
+		first(&d.ofServices)
+	}
+	first(&d.other)
+}
+
+// setZones takes the written zones.
+func (d *draft) setZones(words []caddyfile.Token) (err error) {
+	if len(words) == 0 {
+		return nil
+	}
+	d.ZonesWritten = true
+	if d.Zones, err = d.zonesOf(words); err != nil {
 		return err
 	}
+	return d.checkZones()
+}
+
+// defaultZones takes the zones of the server block for a stanza that names none. A stanza of hosts options alone is what
+// takes the place of one of the hosts plugin, which has no zones of its own either.
+func (d *draft) defaultZones(keys []string) {
+	if d.ZonesWritten || d.bare || d.noServices {
+		return
+	}
+	d.Zones = zonesOfKeys(keys)
+	if len(d.Hosts) > 0 && d.other == nil && len(d.Zones) > 0 {
+		d.Zones, d.HostsOnly = nil, true
+	}
+}
+
+// checkZones refuses zones of which none can have a Service's name.
+func (d *draft) checkZones() error {
 	for _, z := range d.Zones {
 		if dnsutil.IsReverse(z) == 0 {
 			return nil
@@ -134,19 +176,27 @@ func (c *Config) checkMulticluster() error {
 }
 
 // exclusive refuses options that cannot stand together.
-func (c *Config) exclusive() error {
-	if c.Zonal && c.NoEndpoints {
-		return errAt(c.zonalAt, "zonal requires the endpoint cache; remove noendpoints")
+func (d *draft) exclusive() error {
+	if t := d.noServicesAt; t != nil {
+		if d.ZonesWritten {
+			return errAt(*t, "noservices and zones cannot both be set: zones are where Services are served")
+		}
+		if o := d.ofServices; o != nil {
+			return errAt(*o, "%s and noservices (line %d) cannot both be set: no Services are served", o.Text, t.Line)
+		}
 	}
-	manifests, ok := c.sources["manifests"]
+	if d.Zonal && d.NoEndpoints {
+		return errAt(d.zonalAt, "zonal requires the endpoint cache; remove noendpoints")
+	}
+	manifests, ok := d.sources["manifests"]
 	if !ok {
 		return nil
 	}
-	if o, ok := c.sources["snapshot"]; ok {
+	if o, ok := d.sources["snapshot"]; ok {
 		return errAt(o.at, "snapshot and manifests (line %d) cannot both be set: manifests are on disk already", manifests.at.Line)
 	}
 	for _, name := range apiOptions {
-		if o, ok := c.sources[name]; ok {
+		if o, ok := d.sources[name]; ok {
 			return errAt(o.at, "%s and manifests (line %d) cannot both be set: manifests stand in for the API server", name, manifests.at.Line)
 		}
 	}

@@ -141,6 +141,73 @@ func TestParseZones(t *testing.T) {
 	}
 }
 
+// Whether Services are served in the zones of the server block, where the stanza names none.
+func TestParseZonesOfServerBlock(t *testing.T) {
+	corp := []string{"corp.example."}
+	for _, tt := range []struct {
+		body      string
+		want      []string
+		hostsOnly bool
+	}{
+		{"", corp, false},
+		{"{ ttl 5 }", corp, false},
+		{"{ hosts corp.hosts }", nil, true},
+		{"{\nhosts corp.hosts {\nttl 60\nfallthrough\n}\nhosts {\n10.0.0.1 a\n}\n}", nil, true},
+		{"{\nhosts\nconfigmap kube-system/corp\n}", nil, true},
+		{"{ configmap kube-system/corp }", corp, false},
+		{"{\nhosts\nttl 5\n}", corp, false},
+		{"{\nhosts\nfallthrough\n}", corp, false},
+		{"{\nhosts\npods insecure\n}", corp, false},
+		{"{\nhosts\nmanifests x\n}", corp, false},
+		{"{\nhosts\nkubeconfig x\nconfigmap y\n}", corp, false},
+		{"{\nhosts\nstartup_timeout 1s\n}", corp, false},
+		{"{ noservices }", nil, false},
+		{"{\nhosts\nnoservices\n}", nil, false},
+		{"{\nnoservices\nkubeconfig x\nconfigmap y\nstartup_timeout 1s\nhosts\n}", nil, false},
+		{"cluster.local { hosts corp.hosts }", []string{"cluster.local."}, false},
+	} {
+		c := mustParse(t, "kubehosts "+tt.body, "dns://corp.example.:53")
+		if !slices.Equal(c.Zones, tt.want) || c.HostsOnly != tt.hostsOnly {
+			t.Errorf("%q: Zones %q, HostsOnly %v, want %q, %v", tt.body, c.Zones, c.HostsOnly, tt.want, tt.hostsOnly)
+		}
+	}
+	if c := mustParse(t, "kubehosts { hosts corp.hosts }", "dns://10.in-addr.arpa.:53"); c.Zones != nil || !c.HostsOnly {
+		t.Errorf("a reverse zone: Zones %q, HostsOnly %v", c.Zones, c.HostsOnly)
+	}
+	if c := mustParse(t, "kubehosts { hosts corp.hosts }", "dns://.:53"); c.Zones != nil || c.HostsOnly {
+		t.Errorf("the root has no zones to give: Zones %q, HostsOnly %v", c.Zones, c.HostsOnly)
+	}
+}
+
+// A zone behind FILE, as in stock's hosts plugin, is refused, and a file that is not there yet is not.
+func TestZonesAfterFile(t *testing.T) {
+	for _, tt := range []struct{ files, zone string }{
+		{"/etc/hosts corp.example 10.0.0.0/8", "10.0.0.0/8"}, // which no file is called
+		{"/etc/hosts fd00::/8", "fd00::/8"},
+		{"10.0.0.0/8", "10.0.0.0/8"},
+		{"example.hosts example.org.", "example.org."},
+		{"example.hosts .", "."},
+	} {
+		_, err := corefileOf("kubehosts {\nhosts "+tt.files+"\n}", ".")
+		wantError(t, err, "Corefile:2 - Error during parsing: ", "hosts: '"+tt.zone+"' is a zone, and hosts takes no zones after FILE")
+	}
+	for files, wants := range map[string][]bool{ // whether one that does not exist is a zone
+		"example.hosts example.org example.net":   {false, true, true},
+		"corp.example":                            {false}, // as in stock, the first is FILE
+		"a.hosts b.hosts c.txt d.conf e.list":     {false, false, false, false, false},
+		"/etc/hosts ./corp.example /corp.example": {false, false, false},
+		"/etc/hosts lan 10.in-addr.arpa":          {false, true, true},
+		"/etc/hosts a..b":                         {false, false}, // no domain name
+	} {
+		c := mustParse(t, "kubehosts {\nhosts "+files+"\n}", ".")
+		for i, want := range wants {
+			if err := c.Hosts[0].Missing(i); (err != nil) != want {
+				t.Errorf("hosts %s: %s is a zone: %v, want %v", files, c.Hosts[0].Files[i], err, want)
+			}
+		}
+	}
+}
+
 func TestParseInlineFromEnvironment(t *testing.T) {
 	// What caddyfile leaves of {$HOSTS}: one token with spaces and line breaks.
 	d := caddyfile.NewDispenserTokens("Corefile", []caddyfile.Token{
@@ -204,7 +271,7 @@ func TestParseErrors(t *testing.T) {
 		{"hosts { reload 1 }", "invalid duration for reload '1'"},
 		{"hosts { reload -1s }", "invalid negative duration for reload '-1s'"},
 		{"hosts { no_reverse x }", "Wrong argument count"},
-		{"hosts { fallthrough }", "unknown property 'fallthrough'"},
+		{"hosts { fallthrough in-addr.arpa }", "hosts: fallthrough takes no zones here"},
 		{"hosts { db.example.org 10.0.0.7 }", "unknown property 'db.example.org'"},
 		{"hosts { 10.0.0.256 a }", "unknown property '10.0.0.256'"},
 		{"hosts { 10.0.0.7 }", "no name after the address '10.0.0.7'"},
@@ -239,6 +306,11 @@ func TestParseErrorsOfStanza(t *testing.T) {
 		{"kubehosts a {\nsnapshot x\nsnapshot x\n}", "Corefile:3 - ", "snapshot may be given only once, and is on line 2 already"},
 		{"kubehosts a {\nmanifests y\ntls a b c\n}", "Corefile:3 - ", "tls and manifests"},
 		{"kubehosts a {\nmanifests y\napiserver_qps 0\n}", "Corefile:3 - ", "apiserver_qps and manifests"},
+		{"kubehosts a {\nnoservices\n}", "Corefile:2 - ", "noservices and zones cannot both be set"},
+		{"kubehosts {\npods insecure\nnoservices\n}", "Corefile:2 - ", "pods and noservices (line 3) cannot both be set: no Services are served"},
+		{"kubehosts {\nnoservices\nhosts\nfallthrough\n}", "Corefile:4 - ", "fallthrough and noservices (line 2) cannot both be set"},
+		{"kubehosts {\nnoservices\nsnapshot x\n}", "Corefile:3 - ", "snapshot and noservices (line 2) cannot both be set"},
+		{"kubehosts {\nnoservices x\n}", "Corefile:2 - ", "Wrong argument count"},
 		{"kubehosts a {\nnamespaces x\nnamespace_labels y\n}", "Corefile:3 - ", "namespaces and namespace_labels cannot both be set"},
 		{"kubehosts a {\n" + strings.Repeat("x", 1<<20) + "\n}", "Corefile:2 - ", "unknown property 'xxx"},
 	} {
