@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/plugin/metadata"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/coredns/coredns/plugin/transfer"
@@ -72,6 +73,29 @@ func TestAutoPath(t *testing.T) {
 	}
 	if got := serve(t, "dns://.:53", example).AutoPath(stateOf("www.example.org.shop.svc.cluster.local.", dns.TypeA)); got != nil {
 		t.Errorf("pods that are not verified: %q", got)
+	}
+}
+
+// Plugins that look for kubernetes beside kubehosts are warned of, with the line of the Corefile or of the file that it imports.
+func TestWarningsOf(t *testing.T) {
+	imported := filepath.Join(t.TempDir(), "imported")
+	save(t, imported, "\nautopath cluster.local @kubernetes\n")
+	for _, tt := range []struct{ text, want string }{
+		{".:53 {\nautopath @kubernetes\nkubehosts cluster.local\n}", "Corefile:2 - autopath @kubernetes completes no names"},
+		{".:53 {\nkubehosts cluster.local\nimport " + imported + "\n}", imported + ":2 - autopath @kubernetes completes no names"},
+		{".:53 {\nkubehosts cluster.local\nk8s_external example.org {\nttl 5\n}\n}", "Corefile:3 - k8s_external answers nothing"},
+		{".:53 {\nautopath @kubehosts\nkubehosts cluster.local\n}", ""},
+		{".:53 {\nautopath /etc/resolv.conf\nkubehosts cluster.local\n}", ""},
+		{".:53 {\nautopath @kubernetes\nkubehosts {\nhosts\n}\nkubernetes cluster.local\n}", ""},
+	} {
+		blocks, err := caddyfile.Parse("Corefile", strings.NewReader(tt.text), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := strings.Join(warningsOf("Corefile", blocks[0]), "\n")
+		if !strings.HasPrefix(got, tt.want) || strings.Contains(got, "\n") || (got == "") != (tt.want == "") {
+			t.Errorf("%q: %q, want %q", tt.text, got, tt.want)
+		}
 	}
 }
 

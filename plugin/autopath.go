@@ -1,6 +1,12 @@
 package kubehosts
 
 import (
+	"bytes"
+	"cmp"
+	"fmt"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
@@ -38,4 +44,38 @@ func searchOf(path string) []string {
 	}
 	plugin.Zones(rc.Search).Normalize()
 	return rc.Search
+}
+
+// leftBehind finds, in the server block of c, plugins that look for the stock plugin kubernetes where kubehosts has taken its
+// place: they find none, do nothing, and do not tell. It looks at the whole Corefile, for a plugin is handed its own part alone.
+func leftBehind(c *caddy.Controller) []string {
+	all := caddy.Instances()
+	if len(all) == 0 {
+		return nil
+	}
+	corefile := all[len(all)-1].Caddyfile() // of the instance that starts
+	blocks, err := caddyfile.Parse(corefile.Path(), bytes.NewReader(corefile.Body()), nil)
+	if err != nil || c.ServerBlockIndex >= len(blocks) {
+		return nil // an imported file has changed since the server has read it
+	}
+	return warningsOf(corefile.Path(), blocks[c.ServerBlockIndex])
+}
+
+// warningsOf is leftBehind for a server block of kubehosts, in the Corefile path.
+func warningsOf(path string, b caddyfile.ServerBlock) (all []string) {
+	if _, stock := b.Tokens["kubernetes"]; stock {
+		return nil
+	}
+	warn := func(t caddyfile.Token, what string) {
+		all = append(all, fmt.Sprintf("%s:%d - %s", cmp.Or(t.File, path), t.Line, what))
+	}
+	for _, t := range b.Tokens["autopath"] {
+		if t.Text == "@kubernetes" {
+			warn(t, "autopath @kubernetes completes no names, as this server block has no plugin kubernetes: write autopath @"+pluginName)
+		}
+	}
+	if tokens := b.Tokens["k8s_external"]; len(tokens) > 0 {
+		warn(tokens[0], "k8s_external answers nothing, as this server block has no plugin kubernetes: give it a server block of its own, with that plugin")
+	}
+	return all
 }

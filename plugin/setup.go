@@ -73,6 +73,9 @@ func setup(c *caddy.Controller) error {
 			return plugin.Error(pluginName, err)
 		}
 		log.Info(authority(config, c.ServerBlockKeys[0]))
+		for _, warning := range leftBehind(c) {
+			log.Warning(warning)
+		}
 		k.waitForObjects()
 		return nil
 	})

@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -127,6 +128,25 @@ func TestVersion(t *testing.T) {
 	}
 	if want := regexp.MustCompile(`^CoreDNS-1\.15\.0\nkubehosts-\S+, commit ` + commit + `\nlinux/`); !want.MatchString(out) {
 		t.Errorf("-version prints\n%s", out)
+	}
+}
+
+// A plugin that was left to look for kubernetes is warned of, at the start and after a reload, in the server block of kubehosts
+// alone.
+func TestAutoPathOfKubernetes(t *testing.T) {
+	const corefile = "other:PORT {\n\tbind 127.0.0.1\n\tautopath @kubernetes\n}\n" +
+		".:PORT {\n\tbind 127.0.0.1\n\tready READY\n\tautopath @NAME\n\tkubehosts cluster.local {\n\t\tmanifests none.yaml\n\t}\n}\n"
+	const warning = " - autopath @kubernetes completes no names, as this server block has no plugin kubernetes: write autopath @kubehosts"
+	c := cluster.Run(t, coredns(t), strings.Replace(corefile, "NAME", "kubehosts", 1))
+	if strings.Contains(c.Log(), warning) {
+		t.Error("autopath @kubehosts is warned of")
+	}
+	c.Write(t, strings.Replace(corefile, "NAME", "kubernetes", 1))
+	for n := 1; n <= 2; n++ {
+		c.Reload(t)
+		cluster.Eventually(t, bound, func() (bool, string) {
+			return strings.Count(c.Log(), "Corefile:8"+warning) == n, fmt.Sprintf("%d warnings in\n%s", n, c.Log())
+		})
 	}
 }
 
