@@ -6,7 +6,7 @@ STATICCHECK = $(GO) tool staticcheck
 SHELL = /bin/bash
 INPUTS = 5000
 CHECKED = ./plugin/... ./build/example ./build/image ./build/version
-FUZZED = plugin/hosts plugin/services plugin/source plugin/stanza
+FUZZED = plugin/hosts plugin/services plugin/source plugin/stanza plugin/wire
 
 .PHONY: run build test check unit mutate fuzz kube stock real vulns differential faults soak image e2e-docker lab lab-down sizes e2e tools node bench clean
 

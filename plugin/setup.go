@@ -20,6 +20,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/live"
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
+	"github.com/kubehosts/kubehosts/plugin/wire"
 )
 
 const pluginName = stanza.Name
@@ -85,6 +86,9 @@ func setup(c *caddy.Controller) error {
 	c.OnRestart(func() error { live.RestartBegan(); return nil })
 	c.OnRestartFailed(func() error { live.RestartFailed(); return nil })
 
+	if !config.WireOff {
+		wire.Serve(c, k.block.View)
+	}
 	dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {
 		k.Next = next
 		return k

@@ -80,6 +80,7 @@ type Config struct {
 	APIMaxInflight int           // requests in flight to the API server; 0: no limit
 	StartupTimeout time.Duration // never negative
 	Audit          time.Duration // how often what the API server has is compared with what is kept; 0: never
+	WireOff        bool          // questions over UDP all go CoreDNS's way
 
 	// Namespaces are those that are served, each once, in the order written; nil: all. They and NamespaceLabels
 	// exclude each other.

@@ -99,7 +99,7 @@ func render(c *Config) (text string, ok bool) {
 	for _, z := range c.Zones {
 		ok = ok && !strings.ContainsAny(z, "\"#{}:/") && len(strings.Fields(z)) == 1
 	}
-	for _, name := range sourceOptions {
+	for _, name := range fixedOptions {
 		if o, there := c.sources[name]; there {
 			line(append([]string{name}, o.args...)...)
 		}

@@ -22,6 +22,9 @@ func (c *Config) Hash() string {
 	if c.Snapshot != "" { // so that stanzas without it have the hash that they had before there was the option
 		put("snapshot %q", c.Snapshot)
 	}
+	if c.WireOff { // likewise
+		put("wire off")
+	}
 	put("kubeconfig %q %q", c.Kubeconfig, c.Context)
 	put("endpoint %q", c.Endpoint())
 	put("tls %q %q %q", c.TLS.Cert, c.TLS.Key, c.TLS.CA)

@@ -28,6 +28,7 @@ var options = map[string]func(*draft, statement) error{
 	"startup_timeout":        (*draft).setStartupTimeout,
 	"audit":                  (*draft).setAudit,
 	"noservices":             (*draft).setNoServices,
+	"wire":                   (*draft).setWire,
 	"namespaces":             (*draft).addNamespaces,
 	"namespace_labels":       (*draft).setNamespaceLabels,
 	"labels":                 (*draft).setLabels,
@@ -43,10 +44,11 @@ var options = map[string]func(*draft, statement) error{
 }
 
 // apiOptions say how the API server is reached; sourceOptions, where data comes from at all. A ConfigMap cannot change
-// the latter.
+// the latter, nor which sockets questions are read from: fixedOptions.
 var (
 	apiOptions    = []string{"kubeconfig", "endpoint", "tls", "apiserver_qps", "apiserver_burst", "apiserver_max_inflight"}
 	sourceOptions = append([]string{"configmap", "manifests", "snapshot"}, apiOptions...)
+	fixedOptions  = append([]string{"wire"}, sourceOptions...)
 )
 
 // written is a data-source option as it stands in the text.
@@ -245,6 +247,20 @@ func (d *draft) setAudit(o statement) error {
 func (d *draft) setNoServices(o statement) error {
 	d.noServices = true
 	return o.none()
+}
+
+// setWire takes on, which is the default, and off.
+func (d *draft) setWire(o statement) error {
+	arg, err := o.one()
+	if err != nil {
+		return err
+	}
+	if arg != "on" && arg != "off" {
+		return o.errf("wire '%s' is neither on nor off", arg)
+	}
+	d.WireOff = arg == "off"
+	d.source(o)
+	return nil
 }
 
 func (d *draft) addNamespaces(o statement) error {

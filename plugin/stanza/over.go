@@ -12,8 +12,8 @@ import (
 
 // Over returns what serves when c came from the ConfigMap and base from the Corefile. Neither is changed.
 //
-//   - Where data comes from (configmap, manifests, snapshot, kubeconfig, endpoint, tls, apiserver_*), startup_timeout and audit are
-//     base's. c may leave the data-source options out or repeat them word for word.
+//   - Where data comes from (configmap, manifests, snapshot, kubeconfig, endpoint, tls, apiserver_*), startup_timeout, audit and
+//     wire are base's. c may leave the data-source options and wire out or repeat them word for word.
 //   - A hosts FILE of c must be one of base's. FILEs that c repeats have the ttl, no_reverse and reload of c's option;
 //     the others stay as base has them, after c's. Inline lines are c's alone.
 //   - Each zone of c must be one of base's or below one. A bare stanza that names no zones keeps base's, unless it says
@@ -47,7 +47,7 @@ func (c *Config) Over(base *Config) (*Config, error) {
 	r.Kubeconfig, r.Context = base.Kubeconfig, base.Context
 	r.Endpoints, r.TLS = base.Endpoints, base.TLS
 	r.APIQPS, r.APIBurst, r.APIMaxInflight = base.APIQPS, base.APIBurst, base.APIMaxInflight
-	r.StartupTimeout, r.Audit = base.StartupTimeout, base.Audit
+	r.StartupTimeout, r.Audit, r.WireOff = base.StartupTimeout, base.Audit, base.WireOff
 	r.sources = base.sources
 	return &r, nil
 }
@@ -58,7 +58,7 @@ func refusef(t caddyfile.Token, format string, args ...any) error {
 }
 
 func (c *Config) sameSources(base *Config) error {
-	for _, name := range sourceOptions {
+	for _, name := range fixedOptions {
 		ours, ok := c.sources[name]
 		if !ok {
 			continue

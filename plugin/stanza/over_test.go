@@ -73,6 +73,7 @@ func TestOverRefuses(t *testing.T) {
 		{"configmap coredns", "option configmap may not be changed by the ConfigMap: the Corefile says 'kube-system/coredns', the ConfigMap says 'coredns'"},
 		{"configmap kube-system/coredns Corefile", "option configmap may not be changed"},
 		{"snapshot /x", "option snapshot may not be changed by the ConfigMap: the Corefile does not have it, the ConfigMap says '/x'"},
+		{"wire off", "option wire may not be changed by the ConfigMap: the Corefile does not have it, the ConfigMap says 'off'"},
 		{"manifests /x", "option manifests may not be changed by the ConfigMap: the Corefile does not have it, the ConfigMap says '/x'"},
 		{"kubeconfig /x", "option kubeconfig may not"},
 		{"endpoint https://b", "option endpoint may not be changed by the ConfigMap: the Corefile says 'https://a', the ConfigMap says 'https://b'"},
@@ -221,6 +222,7 @@ func TestHash(t *testing.T) {
 		{"labels x in (a,b)", "labels x in ( b, a )"},
 		{"hosts {\n10.0.0.1  x\n}", "\nhosts {\n10.0.0.1 x\nttl 3600\n}"},
 		{"endpoint x y", "endpoint x"},
+		{"", "wire on"},
 	} {
 		if hash(same[0]) != hash(same[1]) {
 			t.Errorf("%q and %q differ", same[0], same[1])
@@ -230,7 +232,7 @@ func TestHash(t *testing.T) {
 	for _, body := range []string{
 		"", "ttl 6", "pods insecure", "pods verified", "namespaces x", "namespaces x y", "namespace_labels x", "labels x",
 		"endpoint x", "kubeconfig x", "kubeconfig x y", "tls a b c", "apiserver_qps 1", "apiserver_burst 1", "apiserver_max_inflight 1",
-		"startup_timeout 1s", "audit 1h", "audit 0", "noendpoints", "endpoint_pod_names", "ignore empty_service", "fallthrough", "fallthrough x",
+		"startup_timeout 1s", "audit 1h", "audit 0", "wire off", "noendpoints", "endpoint_pod_names", "ignore empty_service", "fallthrough", "fallthrough x",
 		"configmap x", "configmap y/x", "configmap x y", "manifests x", "manifests x y", "snapshot x", "snapshot y", "hosts", "hosts /x", "hosts /x /y", "hosts /x\nhosts /y",
 		"hosts /x {\nttl 5\n}", "hosts /x {\nreload 0\n}", "hosts /x {\nno_reverse\n}", "hosts {\n10.0.0.1 x\n}", "hosts {\n10.0.0.1 x\n10.0.0.1 y\n}",
 	} {

@@ -83,6 +83,7 @@ func TestParseAll(t *testing.T) {
 	}
 	fallthrough in-addr.arpa Example.org
 	audit 0
+	wire off
 }`, "dns://.:53")
 
 	if len(c.Zones) != 129 || c.Zones[0] != "cluster.local." || c.Zones[1] != "0.10.in-addr.arpa." || !c.ZonesWritten {
@@ -94,8 +95,8 @@ func TestParseAll(t *testing.T) {
 	if c.Kubeconfig != "/k" || c.Context != "ctx" || c.Endpoint() != "https://a" || len(c.Endpoints) != 2 || c.TLS != (TLS{"cert", "key", "ca"}) {
 		t.Errorf("kubeconfig %q %q, endpoint %q, tls %+v", c.Kubeconfig, c.Context, c.Endpoints, c.TLS)
 	}
-	if c.APIQPS != 2.5 || c.APIBurst != 7 || c.APIMaxInflight != 8 || c.StartupTimeout != time.Minute || c.Audit != 0 {
-		t.Errorf("apiserver %v %v %v, startup_timeout %v, audit %v", c.APIQPS, c.APIBurst, c.APIMaxInflight, c.StartupTimeout, c.Audit)
+	if c.APIQPS != 2.5 || c.APIBurst != 7 || c.APIMaxInflight != 8 || c.StartupTimeout != time.Minute || c.Audit != 0 || !c.WireOff {
+		t.Errorf("apiserver %v %v %v, startup_timeout %v, audit %v, wire off %t", c.APIQPS, c.APIBurst, c.APIMaxInflight, c.StartupTimeout, c.Audit, c.WireOff)
 	}
 	if !slices.Equal(c.Namespaces, []string{"b", "a", "c"}) || c.Labels != "!q,a=1,z in (a,b)" || c.NamespaceLabels != "" {
 		t.Errorf("namespaces %q, labels %q, namespace_labels %q", c.Namespaces, c.Labels, c.NamespaceLabels)
@@ -257,6 +258,8 @@ func TestParseErrors(t *testing.T) {
 		{"startup_timeout 1s 2s", "Wrong argument count"},
 		{"startup_timeout -1s", "failed to parse startup_timeout: -1s, time: negative duration"},
 		{"startup_timeout 5", "failed to parse startup_timeout: 5, time: missing unit"},
+		{"wire", "Wrong argument count"},
+		{"wire maybe", "wire 'maybe' is neither on nor off"},
 		{"ignore", "Wrong argument count"},
 		{"apiserver_qps nan", "not a finite number"},
 		{"apiserver_qps +inf", "not a finite number"},

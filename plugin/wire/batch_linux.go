@@ -1,0 +1,259 @@
+package wire
+
+import (
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	batchSize = 32
+	queryRoom = 512 // octets of a packet that CoreDNS reads (dns.MinMsgSize); what a longer one has more is not looked at
+
+	// Room for the replies of a batch. They are sent in between when another might not fit any more.
+	replyRoom  = 2 * maxReply
+	maxReply   = 1<<16 - 1
+	controlMax = 64 // octets of control messages: one with packet info is 28 or 32, and padding
+)
+
+// batch reads up to batchSize packets from a socket at once, and sends replies to them likewise. All its memory is allocated
+// once. It is used by one goroutine.
+type batch struct {
+	raw  syscall.RawConn
+	info bool // packets come with packet info
+
+	in, out  [batchSize]unix.Mmsghdr
+	queries  [batchSize]unix.Iovec
+	replies  [batchSize]unix.Iovec
+	names    [batchSize]unix.RawSockaddrInet6  // or RawSockaddrInet4, which is shorter
+	controls [batchSize][controlMax / 8]uint64 // aligned as a Cmsghdr must be
+	packets  [batchSize][queryRoom]byte
+	room     [replyRoom]byte
+
+	n    int // packets that were read
+	held int // replies that wait to be sent
+	used int // of room
+
+	receiver, sender func(fd uintptr) bool // kept, as a closure would be allocated each time
+	err              error                 // of what they did
+	sent             int
+}
+
+func newBatch(raw syscall.RawConn, info bool) *batch {
+	b := &batch{raw: raw, info: info}
+	for i := range batchSize {
+		b.queries[i].Base = &b.packets[i][0]
+		b.queries[i].SetLen(queryRoom)
+		b.in[i].Hdr.Iov = &b.queries[i]
+		b.in[i].Hdr.SetIovlen(1)
+		b.in[i].Hdr.Name = (*byte)(unsafe.Pointer(&b.names[i]))
+		b.out[i].Hdr.Iov = &b.replies[i]
+		b.out[i].Hdr.SetIovlen(1)
+		b.reset(i)
+	}
+	b.n = 0
+	b.receiver, b.sender = b.receive, b.transmit
+	return b
+}
+
+// reset makes the header of a packet ready for the next; the kernel wrote over it.
+func (b *batch) reset(i int) {
+	h := &b.in[i].Hdr
+	h.Namelen = unix.SizeofSockaddrInet6
+	h.Flags = 0
+	if b.info {
+		h.Control = (*byte)(unsafe.Pointer(&b.controls[i]))
+		h.SetControllen(controlMax)
+	}
+}
+
+// read waits for packets and reads them. The error is that of a closed socket, or one of the kernel's that concerns no packet.
+func (b *batch) read() error {
+	for i := range b.n {
+		b.reset(i)
+	}
+	b.n, b.err = 0, nil
+	if err := b.raw.Read(b.receiver); err != nil {
+		return err
+	}
+	return b.err
+}
+
+func (b *batch) receive(fd uintptr) bool {
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.in[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			b.n = int(n)
+			return true
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return false
+		default:
+			b.err = errno
+			return true
+		}
+	}
+}
+
+// empty reports whether no packet waits to be read.
+func (b *batch) empty() bool {
+	var waiting int // octets of the first packet
+	var err error
+	b.raw.Control(func(fd uintptr) { waiting, err = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })
+	return err == nil && waiting == 0
+}
+
+// packet returns packet i as far as it was read, and whether that is all of it.
+func (b *batch) packet(i int) (packet []byte, whole bool) {
+	m := &b.in[i]
+	return b.packets[i][:min(m.Len, queryRoom)], m.Hdr.Flags&unix.MSG_TRUNC == 0
+}
+
+// reply returns room for the longest reply.
+func (b *batch) reply() []byte {
+	if len(b.room)-b.used < maxReply {
+		b.send()
+	}
+	return b.room[b.used : b.used+maxReply]
+}
+
+// add queues the first n octets of what reply returned as the reply to packet i.
+func (b *batch) add(i, n int) {
+	in, out := &b.in[i].Hdr, &b.out[b.held].Hdr
+	b.replies[b.held].Base = &b.room[b.used]
+	b.replies[b.held].SetLen(n)
+	out.Name, out.Namelen = in.Name, in.Namelen
+	out.Control, out.Controllen = nil, 0
+	if control := b.control(i); control != nil {
+		out.Control = &control[0]
+		out.SetControllen(len(control))
+	}
+	b.held++
+	b.used += n
+}
+
+// send sends the replies that were added. One that can't be sent is lost, as it is where CoreDNS sends it.
+func (b *batch) send() {
+	for b.sent = 0; b.sent < b.held; {
+		b.err = nil
+		if err := b.raw.Write(b.sender); err != nil { // closed
+			break
+		}
+		if b.err != nil {
+			b.sent++
+		}
+	}
+	b.held, b.used = 0, 0
+}
+
+func (b *batch) transmit(fd uintptr) bool {
+	for {
+		left := b.out[b.sent:b.held]
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&left[0])), uintptr(len(left)), unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			b.sent += int(n)
+			return true
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return false
+		default:
+			b.err = errno
+			return true
+		}
+	}
+}
+
+// control returns the control message that lets a reply to packet i leave from the address that was asked, nil if there is
+// none. It is the one that came with the packet, without the interface: how a reply leaves is for the routes to say, except
+// where an address belongs to a link.
+func (b *batch) control(i int) []byte {
+	h := &b.in[i].Hdr
+	if !b.info || h.Flags&unix.MSG_CTRUNC != 0 || int(h.Controllen) < unix.SizeofCmsghdr {
+		return nil
+	}
+	m := (*unix.Cmsghdr)(unsafe.Pointer(&b.controls[i]))
+	control := unsafe.Slice((*byte)(unsafe.Pointer(m)), h.Controllen)
+	data := control[unix.CmsgLen(0):]
+	switch {
+	case m.Level == unix.IPPROTO_IP && m.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
+		(*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0])).Ifindex = 0
+		return control[:unix.CmsgSpace(unix.SizeofInet4Pktinfo)]
+	case m.Level == unix.IPPROTO_IPV6 && m.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
+		info := (*unix.Inet6Pktinfo)(unsafe.Pointer(&data[0]))
+		if !netip.AddrFrom16(info.Addr).IsLinkLocalUnicast() {
+			info.Ifindex = 0
+		}
+		return control[:unix.CmsgSpace(unix.SizeofInet6Pktinfo)]
+	}
+	return nil
+}
+
+// v4 reports whether packet i came over IPv4.
+func (b *batch) v4(i int) bool {
+	name := &b.names[i]
+	return name.Family == unix.AF_INET || netip.AddrFrom16(name.Addr).Is4In6()
+}
+
+// from returns where packet i came from. The control message of a reply stands behind the address, out of sight, so that
+// controlOf finds it in what CoreDNS replies to.
+func (b *batch) from(i int) *net.UDPAddr {
+	control := b.control(i)
+	ip := make([]byte, net.IPv6len, net.IPv6len+len(control))
+	copy(ip[net.IPv6len:cap(ip)], control)
+	name := &b.names[i]
+	port := (*[2]byte)(unsafe.Pointer(&name.Port))
+	addr := &net.UDPAddr{IP: ip, Port: int(port[0])<<8 | int(port[1])}
+	if name.Family == unix.AF_INET {
+		a := netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(name)).Addr).As16()
+		copy(ip, a[:])
+		return addr
+	}
+	copy(ip, name.Addr[:])
+	if name.Scope_id != 0 {
+		addr.Zone = zones.name(name.Scope_id)
+	}
+	return addr
+}
+
+// controlOf returns the control message behind an address that from returned.
+func controlOf(addr *net.UDPAddr) []byte {
+	if len(addr.IP) != net.IPv6len || cap(addr.IP) == net.IPv6len {
+		return nil
+	}
+	return addr.IP[net.IPv6len:cap(addr.IP)]
+}
+
+// zoneNames are the names of interfaces by their index. They are looked up again after a minute.
+type zoneNames struct {
+	mu    sync.Mutex
+	names map[uint32]string
+	since time.Time
+}
+
+var zones zoneNames
+
+// name returns what the zone of an IPv6 address is called, the index itself if there is no such interface.
+func (z *zoneNames) name(index uint32) string {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if time.Since(z.since) > time.Minute {
+		z.names, z.since = make(map[uint32]string), time.Now()
+	}
+	name, ok := z.names[index]
+	if !ok {
+		name = strconv.FormatUint(uint64(index), 10)
+		if i, err := net.InterfaceByIndex(int(index)); err == nil {
+			name = i.Name
+		}
+		z.names[index] = name
+	}
+	return name
+}

@@ -1,0 +1,242 @@
+// Package wire answers questions over UDP past CoreDNS's own server: packets are read and replies written in batches, and
+// nothing is allocated on the way.
+//
+// On each address for plain DNS that a kubehosts stanza is served on, wire opens a socket beside CoreDNS's own and steers the
+// packets to it. It answers what is a plain question to kubehosts. Any other packet goes, as it is, to CoreDNS's server by way
+// of a net.PacketConn that exists in memory only; all that a server block may do to it is CoreDNS's code. Where that would be
+// needed for every packet, because of the plugins ahead of kubehosts, no socket is opened at all.
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"github.com/coredns/coredns/plugin/pkg/transport"
+	"github.com/miekg/dns"
+
+	"github.com/kubehosts/kubehosts/plugin/answer"
+	"github.com/kubehosts/kubehosts/plugin/stanza"
+)
+
+var log = clog.NewWithPlugin(stanza.Name)
+
+// grace is how long CoreDNS gets to answer what it was handed, when a socket is closed or a reload is done. CoreDNS gives
+// itself as much.
+const grace = 5 * time.Second
+
+// Serve has the questions over UDP that reach the server block of c answered here, out of view, if its plugins allow that. It
+// is called in the setup of the block's stanza.
+func Serve(c *caddy.Controller, view func() *answer.View) {
+	in, _ := c.Get(instanceKey{}).(*instance)
+	if in == nil {
+		in = &instance{
+			blocks:    make(map[int]*block),
+			listeners: make(map[string]*listener),
+			hooks:     make(map[string]hook),
+			began:     make(map[string]*serving),
+		}
+		c.Set(instanceKey{}, in)
+		c.OnStartup(func() error { in.start(c); return nil })
+		c.OnRestart(func() error { in.restarting(true); return nil })
+		c.OnRestartFailed(func() error { in.restarting(false); return nil })
+		c.OnShutdown(func() error { in.replaced(); return nil })
+		c.OnFinalShutdown(func() error { in.end(); return nil })
+	}
+	config := dnsserver.GetConfig(c)
+	in.blocks[c.ServerBlockIndex] = &block{view: view, hook: config.UDPDecorateWriterFunc}
+	config.UDPDecorateWriterFunc = in.decorate
+}
+
+type instanceKey struct{}
+
+// instance is one reading of the Corefile.
+type instance struct {
+	blocks    map[int]*block       // with a stanza, by their index
+	listeners map[string]*listener // by address; those that are answered for here
+	hooks     map[string]hook      // by address; those of other plugins
+
+	mu      sync.Mutex
+	began   map[string]*serving // by address, once the first server of the address begins to serve; nil if it can't be served
+	restart bool                // another reading is about to take the place of this one
+}
+
+// block is a server block with a stanza.
+type block struct {
+	view func() *answer.View
+	hook hook // what another plugin of the block set before
+}
+
+// hook is a UDPDecorateWriterFunc. dnsserver calls it when a server is about to serve packets.
+type hook = func(*dnsserver.Server) dns.DecorateWriter
+
+// start finds out what is answered here. CoreDNS has made its servers by then, and opened no socket yet.
+func (in *instance) start(c *caddy.Controller) {
+	byAddr := make(map[string][]blockOf)
+	chains := make(map[int]*chain)
+	for _, b := range serverBlocks(c) {
+		for _, addr := range listens(b.config) {
+			byAddr[addr] = append(byAddr[addr], b)
+		}
+		ours := in.blocks[b.block]
+		if _, done := chains[b.block]; ours == nil || done {
+			continue
+		}
+		ch, err := newChain(b.config, ours.view)
+		if err != nil {
+			log.Infof("Questions over UDP for %s are answered by way of CoreDNS's server, because of %v", b.config.Zone, err)
+		}
+		chains[b.block] = ch
+	}
+	for addr, all := range byAddr {
+		l, err := in.listen(addr, all, byAddr, chains)
+		if err != nil {
+			log.Infof("Questions over UDP to %s are answered by way of CoreDNS's server, because of %v", addr, err)
+		}
+		if l != nil {
+			in.listeners[addr] = l
+		}
+	}
+	sockets.expect(in)
+}
+
+// serverBlocks returns all zones of all server blocks, in the order of the Corefile.
+func serverBlocks(c *caddy.Controller) (all []blockOf) {
+	other := *c
+	for other.ServerBlockIndex = 0; ; other.ServerBlockIndex++ {
+		for other.ServerBlockKeyIndex = 0; ; other.ServerBlockKeyIndex++ {
+			config := dnsserver.GetConfig(&other)
+			if config.Port == "" { // made for want of another
+				break
+			}
+			all = append(all, blockOf{config, other.ServerBlockIndex})
+		}
+		if other.ServerBlockKeyIndex == 0 {
+			return all
+		}
+	}
+}
+
+// listen returns what is answered on an address, nil if there is nothing. An error says why there is nothing though there
+// might be.
+func (in *instance) listen(addr string, all []blockOf, byAddr map[string][]blockOf, chains map[int]*chain) (*listener, error) {
+	if !slices.ContainsFunc(all, func(b blockOf) bool { return chains[b.block] != nil }) {
+		return nil, nil
+	}
+	hooked := true
+	for _, b := range all {
+		if b.config.ProxyProtoConnPolicy != nil {
+			return nil, errors.New("plugin proxyproto")
+		}
+		ours := in.blocks[b.block]
+		if b.config.UDPDecorateWriterFunc != nil { // the last one is called
+			hooked = ours != nil
+		}
+		if ours != nil && ours.hook != nil {
+			in.hooks[addr] = ours.hook
+		} else if ours == nil && b.config.UDPDecorateWriterFunc != nil {
+			in.hooks[addr] = b.config.UDPDecorateWriterFunc
+		}
+	}
+	if !hooked {
+		return nil, errors.New("a plugin that decorates the writer, as shed does")
+	}
+	for other := range byAddr {
+		if other != addr && wildcardPort(addr) != "" && wildcardPort(addr) == wildcardPort(other) {
+			return nil, fmt.Errorf("%s, which is the same socket address", other)
+		}
+	}
+	return newListener(addr, all, chains), nil
+}
+
+// wildcardPort returns the port of an address that stands for all addresses of this machine, "" for another.
+func wildcardPort(addr string) string {
+	host, port, err := net.SplitHostPort(strings.TrimPrefix(addr, transport.DNS+"://"))
+	if ip := net.ParseIP(host); err != nil || host != "" && (ip == nil || !ip.IsUnspecified()) {
+		return ""
+	}
+	return port
+}
+
+// decorate is the hook. It has the address answered for here, and then leaves the server to serve what it is handed.
+func (in *instance) decorate(s *dnsserver.Server) dns.DecorateWriter {
+	if l := in.listeners[s.Addr]; l != nil && in.begins(s.Addr) {
+		served := sockets.serve(l, s)
+		in.mu.Lock()
+		in.began[s.Addr] = served
+		in.mu.Unlock()
+	}
+	if h := in.hooks[s.Addr]; h != nil {
+		return h(s)
+	}
+	return nil
+}
+
+// begins reports whether an address begins to be served: the hook is called for it again by the server that is handed
+// packets, and by each further server that *multisocket* makes.
+func (in *instance) begins(addr string) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if _, ok := in.began[addr]; ok {
+		return false
+	}
+	in.began[addr] = nil
+	return true
+}
+
+func (in *instance) restarting(now bool) {
+	in.mu.Lock()
+	in.restart = now
+	in.mu.Unlock()
+	if !now {
+		sockets.expect(in)
+	}
+}
+
+// replaced waits until what in serves is served by the instance that takes its place, and what CoreDNS was handed by in is
+// answered; it closes the sockets of addresses that are served no more. When the process ends, which is the other reason for
+// a shutdown, it does nothing: questions are answered until *health* has been lame for long enough.
+func (in *instance) replaced() {
+	in.mu.Lock()
+	restart := in.restart
+	in.mu.Unlock()
+	if !restart {
+		return
+	}
+	timeout := time.After(grace)
+	next := sockets.expected()
+	for _, s := range in.all() {
+		if next != in && next.listeners[s.listener.addr] != nil {
+			s.await(timeout)
+		}
+		sockets.close(s, timeout)
+	}
+	sockets.check()
+}
+
+// end closes the sockets as the process ends.
+func (in *instance) end() {
+	timeout := time.After(grace)
+	for _, s := range in.all() {
+		sockets.close(s, timeout)
+	}
+}
+
+// all returns what in serves.
+func (in *instance) all() (all []*serving) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, s := range in.began {
+		if s != nil {
+			all = append(all, s)
+		}
+	}
+	return all
+}

@@ -1,0 +1,383 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin/metrics/vars"
+	"github.com/coredns/coredns/plugin/pkg/reuseport"
+	"github.com/coredns/coredns/plugin/pkg/transport"
+	"github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+
+	"github.com/kubehosts/kubehosts/plugin/answer"
+)
+
+// sockets are those of this process. They outlive a reload of the Corefile: what they serve is exchanged.
+var sockets = registry{open: make(map[string]*socket)}
+
+type registry struct {
+	mu   sync.Mutex
+	open map[string]*socket // by address, as dnsserver.Server has it
+	next *instance          // the one that started last
+}
+
+// expect notes that in started, and may serve.
+func (r *registry) expect(in *instance) {
+	r.mu.Lock()
+	r.next = in
+	r.mu.Unlock()
+}
+
+func (r *registry) expected() *instance {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.next
+}
+
+// serving is what a socket serves. It never changes; another instance serves another one.
+type serving struct {
+	socket   *socket
+	listener *listener
+	coredns  *virtual
+	replaced chan struct{} // closed when the socket serves something else
+}
+
+// serve opens the socket of an address, or takes the one that is open, and lets it serve l, and hand what is not answered to s.
+// It returns nil if that can't be done; CoreDNS serves the address as if there was no such socket then.
+func (r *registry) serve(l *listener, s *dnsserver.Server) *serving {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := r.open[l.addr]
+	if k == nil {
+		var err error
+		if k, err = listen(l.addr); err != nil {
+			log.Warningf("Questions over UDP to %s are answered by way of CoreDNS's server: %v", l.addr, err)
+			return nil
+		}
+	}
+	next := &serving{socket: k, listener: l, coredns: newVirtual(k.conn), replaced: make(chan struct{})}
+	if !next.coredns.serve(s) {
+		log.Warningf("Questions over UDP to %s are answered by way of CoreDNS's server: it does not read what it is handed", l.addr)
+		if r.open[l.addr] == nil {
+			k.conn.Close()
+		}
+		return nil
+	}
+	k.exchange(next)
+	if r.open[l.addr] == nil {
+		r.open[l.addr] = k
+		go k.read()
+		go k.keep()
+	}
+	return next
+}
+
+// close closes the socket of s, if it serves s still, and waits for CoreDNS to answer what it was handed.
+func (r *registry) close(s *serving, timeout <-chan time.Time) {
+	r.mu.Lock()
+	k := s.socket
+	if k.current() != s {
+		r.mu.Unlock()
+		s.coredns.wait(timeout)
+		return
+	}
+	delete(r.open, s.listener.addr)
+	r.mu.Unlock()
+	k.close(s, timeout)
+}
+
+// check has all sockets look whether they still get the packets.
+func (r *registry) check() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, k := range r.open {
+		select {
+		case k.now <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// await waits until the socket serves something else.
+func (s *serving) await(timeout <-chan time.Time) {
+	select {
+	case <-s.replaced:
+	case <-timeout:
+	}
+}
+
+// socket is a socket beside CoreDNS's own on an address.
+type socket struct {
+	conn     *net.UDPConn
+	steering *steering
+	now      chan struct{} // to look at once whether packets still come
+	stop     chan struct{} // closed when the socket is about to be closed
+	kept     chan struct{} // closed when keep has returned
+	done     chan struct{} // closed when read has returned
+
+	mu      sync.Mutex // held while a batch is worked on, and while serving is exchanged
+	serving *serving
+
+	// Of the reader.
+	batch    *batch
+	query    Query
+	answer   answer.Answer
+	reply    reply
+	counting []counting
+	answered int // of the batch
+	probes   int
+	panicked time.Time // when a panic was last logged
+}
+
+// every is how often a socket looks whether packets still come to it.
+const every = 3 * time.Second
+
+// listen opens a socket on an address.
+func listen(addr string) (*socket, error) {
+	p, err := reuseport.ListenPacket("udp", strings.TrimPrefix(addr, transport.DNS+"://"))
+	if err != nil {
+		return nil, err
+	}
+	conn, ok := p.(*net.UDPConn)
+	if !ok {
+		p.Close()
+		return nil, fmt.Errorf("a socket of type %T", p)
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	local := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	wildcard := local.Addr().IsUnspecified()
+	if wildcard {
+		if err := tellAddress(raw); err != nil {
+			conn.Close()
+			return nil, fmt.Errorf("asking for the address that a packet came to: %w", err)
+		}
+	}
+	return &socket{
+		conn:     conn,
+		steering: newSteering(raw, local),
+		now:      make(chan struct{}, 1),
+		stop:     make(chan struct{}),
+		kept:     make(chan struct{}),
+		done:     make(chan struct{}),
+		batch:    newBatch(raw, wildcard),
+		counting: make([]counting, 0, batchSize),
+	}, nil
+}
+
+// tellAddress has packets come with the address that they were sent to.
+func tellAddress(raw syscall.RawConn) error {
+	var err error
+	outer := raw.Control(func(fd uintptr) {
+		family, e := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN)
+		switch {
+		case e != nil:
+			err = e
+		case family == unix.AF_INET6: // of IPv4 as well
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
+		default:
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+		}
+	})
+	return errors.Join(outer, err)
+}
+
+// exchange makes next what is served. What was served before gets no more packets.
+func (k *socket) exchange(next *serving) {
+	k.mu.Lock()
+	last := k.serving
+	k.serving = next
+	k.mu.Unlock()
+	if last != nil {
+		last.coredns.finish()
+		close(last.replaced)
+	}
+}
+
+func (k *socket) current() *serving {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.serving
+}
+
+// keep sees to it that the packets of the address come to this socket, until it is about to be closed.
+func (k *socket) keep() {
+	defer close(k.kept)
+	failed := k.steering.begin()
+	if failed != nil {
+		log.Warningf("Of the questions over UDP to %s CoreDNS's server answers some: %v", k.conn.LocalAddr(), failed)
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-k.stop:
+			return
+		case <-tick.C:
+		case <-k.now:
+		}
+		err := k.steering.again()
+		if err != nil && failed == nil {
+			log.Warningf("Of the questions over UDP to %s CoreDNS's server answers some: %v", k.conn.LocalAddr(), err)
+		}
+		failed = err
+	}
+}
+
+// close has packets go elsewhere, answers those that are there, and closes the socket. The socket must serve s, and nothing
+// else from now on.
+func (k *socket) close(s *serving, timeout <-chan time.Time) {
+	close(k.stop)
+	<-k.kept
+	if err := k.steering.away(k.conn.LocalAddr().(*net.UDPAddr).AddrPort()); err != nil {
+		log.Warningf("Questions over UDP to %s may be lost while its socket is closed: %v", k.conn.LocalAddr(), err)
+	}
+	k.drain(timeout)
+	k.exchange(nil)
+	s.coredns.wait(timeout)
+	k.conn.Close()
+	<-k.done
+}
+
+// drain waits until the socket is empty, and stays so for a moment: the kernel may be about to put a packet there.
+func (k *socket) drain(timeout <-chan time.Time) {
+	const moment = 5 * time.Millisecond
+	tick := time.NewTicker(moment)
+	defer tick.Stop()
+	for empty := 0; empty < 2; empty++ {
+		if !k.batch.empty() {
+			empty = -1
+		}
+		select {
+		case <-tick.C:
+		case <-timeout:
+			return
+		}
+	}
+}
+
+// read reads packets and answers them, or passes them on, until the socket is closed.
+func (k *socket) read() {
+	defer close(k.done)
+	for {
+		if err := k.batch.read(); errors.Is(err, net.ErrClosed) {
+			return
+		}
+		k.round()
+	}
+}
+
+// round works on a batch. A panic costs no more than the rest of it.
+func (k *socket) round() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	defer k.recovered(nil)
+	if k.serving != nil {
+		k.work()
+	}
+}
+
+// recovered ends a panic, if there is one, and calls then.
+func (k *socket) recovered(then func()) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	vars.Panic.Inc()
+	if now := time.Now(); now.Sub(k.panicked) > time.Second { // whoever knows how may do it with every packet
+		k.panicked = now
+		log.Errorf("Recovered from a panic in package wire, the packet to %s is passed on to CoreDNS's server: %v\n%s", k.conn.LocalAddr(), p, debug.Stack())
+	}
+	if then != nil {
+		then()
+	}
+}
+
+// work answers a batch.
+func (k *socket) work() {
+	start := time.Now()
+	k.answered, k.probes = 0, 0
+	for i := 0; i < k.batch.n; {
+		i = k.packets(i)
+	}
+	took := time.Since(start)
+	for i := range k.counting {
+		k.counting[i].count(took)
+	}
+	answersTotal.Add(float64(k.answered))
+	k.batch.send()
+	k.counting = k.counting[:0]
+	k.answer = answer.Answer{} // it holds on to the objects of a cluster
+	k.steering.packets.Add(uint64(k.batch.n - k.probes))
+}
+
+// packets answers the packets of a batch from number i on. After a panic, which costs one packet, it returns the number of the
+// next.
+func (k *socket) packets(i int) (next int) {
+	defer k.recovered(func() {
+		k.pass(i, panicked)
+		next = i + 1
+	})
+	for ; i < k.batch.n; i++ {
+		if why := k.packet(i); why != answered {
+			k.pass(i, why)
+		}
+	}
+	return i
+}
+
+// packet answers packet i, or returns why not.
+func (k *socket) packet(i int) reason {
+	packet, whole := k.batch.packet(i)
+	if k.steering.isProbe(packet) {
+		k.probes++
+		return answered
+	}
+	q := &k.query
+	if !whole {
+		return notPlain
+	}
+	if why := q.parse(packet, k.batch.v4(i)); why != answered {
+		return why
+	}
+	switch q.Type {
+	case dns.TypeDS, dns.TypeOPT, dns.TypeTKEY, dns.TypeTSIG, dns.TypeIXFR, dns.TypeAXFR:
+		return otherType
+	}
+	z := k.serving.listener.find(q.Lower)
+	if z == nil || z.chain == nil {
+		return otherZone
+	}
+	k.answer = z.chain.view().Answer(answer.Question{Name: q.Name, Lower: q.Lower, Type: q.Type, Class: dns.ClassINET})
+	if k.answer.Outcome != answer.Ours {
+		return nextPlugin
+	}
+	w, ok := k.reply.write(k.batch.reply(), q, &k.answer, z.chain)
+	if !ok {
+		return nextPlugin
+	}
+	k.batch.add(i, w.n)
+	k.answered++
+	if c := z.counter(q.Lower); c != nil {
+		k.counting = append(k.counting, newCounting(c, q, k.answer.Rcode, w))
+	}
+	return answered
+}
+
+// pass hands packet i to CoreDNS.
+func (k *socket) pass(i int, why reason) {
+	packet, _ := k.batch.packet(i)
+	passedOn[why].Inc()
+	k.serving.coredns.pass(packet, k.batch.from(i))
+}

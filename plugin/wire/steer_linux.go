@@ -1,0 +1,251 @@
+package wire
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// steering sends the packets of a SO_REUSEPORT group to one socket of it. The kernel keeps the sockets of a group in an array
+// and lets a classic BPF program return the place of the one that gets a packet. A place changes when a socket before it is
+// closed, so it is found by probes and looked at again from time to time.
+//
+// The kernel picks a socket by hash while there is no program, and when the program returns a place that does not exist.
+type steering struct {
+	raw   syscall.RawConn // of the socket that is to get the packets
+	to    netip.AddrPort  // where a probe is sent; it reaches the group
+	nonce uint64          // what a probe begins with
+	place atomic.Uint32
+
+	arrived chan uint32   // the places that probes asked for when they reached the socket
+	packets atomic.Uint64 // read from the socket so far, probes left out
+}
+
+const (
+	nowhere   = 1<<32 - 1 // a place that no group has
+	maxPlaces = 2048      // sockets of a group that are looked at; *multisocket* opens 1,024 at most
+	atOnce    = 64        // probes under way; all of them fit into the buffer of a socket
+	probeSize = 16        // octets: the nonce, the place, and a number that tells probes of one place apart
+
+	probeWait = 50 * time.Millisecond // for a probe to arrive; over loopback that takes microseconds
+	attempts  = 3                     // to find the place; sockets may be opened and closed meanwhile
+	checks    = 4                     // probes of a check, each from another port, so that a hash would part them
+)
+
+// newSteering makes the steering for a socket that is bound to local.
+func newSteering(raw syscall.RawConn, local netip.AddrPort) *steering {
+	var random [12]byte
+	rand.Read(random[:])
+	random[2] |= 1 << 7 // QR: a server that gets a probe by mistake takes it for a reply, and ignores it
+	to := local
+	if local.Addr().IsUnspecified() {
+		// Any address of this machine leads to the group, unless somebody else listens on that address in particular.
+		to = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, random[8], random[9], random[10] | 2}), local.Port())
+	}
+	s := &steering{raw: raw, to: to, nonce: binary.BigEndian.Uint64(random[:8]), arrived: make(chan uint32, atOnce)}
+	s.place.Store(nowhere)
+	return s
+}
+
+// begin finds the socket's place and steers the group's packets to it. An error says why they are not; they are spread over
+// all sockets of the group then.
+func (s *steering) begin() error {
+	if err := s.attach(s.program(nowhere)); err != nil {
+		return fmt.Errorf("attaching a BPF program to the sockets: %w", err)
+	}
+	return s.find()
+}
+
+// find looks for the socket's place among those of the group, and steers to it.
+func (s *steering) find() error {
+	for range attempts {
+		place, ok := s.look()
+		if !ok {
+			break
+		}
+		if err := s.attach(s.program(place)); err != nil {
+			return err
+		}
+		s.place.Store(place)
+		if s.check() {
+			return nil
+		}
+	}
+	return fmt.Errorf("not all probes to %s arrive", s.to)
+}
+
+// look returns the socket's place.
+func (s *steering) look() (place uint32, ok bool) {
+	for first := uint32(0); first < maxPlaces && !ok; first += atOnce {
+		place, ok = s.probe(first)
+	}
+	return place, ok
+}
+
+// probe asks for atOnce places from first on, and returns the first that leads to the socket. Probes for places that do not
+// exist are spread by hash, but they come after the one for the socket's own place.
+func (s *steering) probe(first uint32) (place uint32, ok bool) {
+	s.forget()
+	for i := range uint32(atOnce) {
+		s.send(first+i, 0)
+	}
+	return s.next()
+}
+
+// again makes sure that packets still come to the socket, and looks for its place if they don't. Probes get lost while more
+// packets come in than the socket takes; what arrives shows that the place is right then.
+func (s *steering) again() error {
+	before := s.packets.Load()
+	if s.check() {
+		return nil
+	}
+	err := s.find()
+	if err == nil || s.packets.Load() > before {
+		return nil
+	}
+	s.place.Store(nowhere)
+	s.attach(s.program(nowhere))
+	return err
+}
+
+// away leaves the choice to the kernel, and takes the socket out of it: a socket that is connected gets no packets but those
+// of its peer, which is itself. What is in its buffer stays.
+func (s *steering) away(local netip.AddrPort) error {
+	s.place.Store(nowhere)
+	if err := s.attach(s.program(nowhere)); err != nil {
+		return err
+	}
+	return s.control(func(fd int) error {
+		family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+		if err != nil {
+			return err
+		}
+		self := local.Addr()
+		if family == unix.AF_INET {
+			if self.IsUnspecified() {
+				self = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+			}
+			return unix.Connect(fd, &unix.SockaddrInet4{Port: int(local.Port()), Addr: self.As4()})
+		}
+		if self.IsUnspecified() {
+			self = netip.IPv6Loopback()
+		}
+		to := unix.SockaddrInet6{Port: int(local.Port()), Addr: self.As16()}
+		if zone := self.Zone(); zone != "" {
+			iface, err := net.InterfaceByName(zone)
+			if err != nil {
+				return err
+			}
+			to.ZoneId = uint32(iface.Index)
+		}
+		return unix.Connect(fd, &to)
+	})
+}
+
+// check reports whether probes reach the socket.
+func (s *steering) check() bool {
+	s.forget()
+	for i := range uint32(checks) {
+		s.send(nowhere, i)
+	}
+	for range checks {
+		if _, ok := s.next(); !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// program returns the place that a probe asks for, if it asks for one, else place.
+func (s *steering) program(place uint32) []unix.SockFilter {
+	const (
+		length = unix.BPF_LD | unix.BPF_W | unix.BPF_LEN
+		word   = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
+		equal  = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+		result = unix.BPF_RET | unix.BPF_K
+		loaded = unix.BPF_RET | 0x10 // BPF_A: what was loaded last
+	)
+	return []unix.SockFilter{
+		{Code: length},
+		{Code: equal, K: probeSize, Jf: 7},
+		{Code: word, K: 0},
+		{Code: equal, K: uint32(s.nonce >> 32), Jf: 5},
+		{Code: word, K: 4},
+		{Code: equal, K: uint32(s.nonce), Jf: 3},
+		{Code: word, K: 8},
+		{Code: equal, K: nowhere, Jt: 1},
+		{Code: loaded},
+		{Code: result, K: place},
+	}
+}
+
+func (s *steering) attach(program []unix.SockFilter) error {
+	return s.control(func(fd int) error {
+		p := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF, &p)
+	})
+}
+
+func (s *steering) control(f func(fd int) error) error {
+	var err error
+	if outer := s.raw.Control(func(fd uintptr) { err = f(int(fd)) }); outer != nil {
+		return outer
+	}
+	return err
+}
+
+// send sends a probe from a port of its own. What goes wrong shows as a probe that does not arrive.
+func (s *steering) send(place, number uint32) {
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(s.to))
+	if err != nil {
+		return
+	}
+	var probe [probeSize]byte
+	binary.BigEndian.PutUint64(probe[:], s.nonce)
+	binary.BigEndian.PutUint32(probe[8:], place)
+	binary.BigEndian.PutUint32(probe[12:], number)
+	c.Write(probe[:])
+	c.Close()
+}
+
+// isProbe takes note of a packet that is a probe, and reports whether it is one. The reader of the socket calls it.
+func (s *steering) isProbe(packet []byte) bool {
+	if len(packet) != probeSize || binary.BigEndian.Uint64(packet) != s.nonce {
+		return false
+	}
+	select {
+	case s.arrived <- binary.BigEndian.Uint32(packet[8:]):
+	default:
+	}
+	return true
+}
+
+// next waits for a probe.
+func (s *steering) next() (place uint32, ok bool) {
+	timeout := time.NewTimer(probeWait)
+	defer timeout.Stop()
+	select {
+	case place = <-s.arrived:
+		return place, true
+	case <-timeout.C:
+		return 0, false
+	}
+}
+
+// forget drops probes that arrived late.
+func (s *steering) forget() {
+	for {
+		select {
+		case <-s.arrived:
+		default:
+			return
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package wire
+
+import (
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/coredns/coredns/core/dnsserver"
+)
+
+// virtual is the net.PacketConn that a CoreDNS server reads the packets from that are not answered here. What the server
+// writes leaves by the socket that the packets came from.
+type virtual struct {
+	socket *net.UDPConn
+	queue  chan *passed
+	free   sync.Pool // of *passed
+
+	once    sync.Once
+	reading chan struct{} // closed when the server reads for the first time
+	end     sync.Once
+	done    chan struct{} // closed when no more packets come
+	ended   chan struct{} // closed when the server has answered all that it got
+}
+
+// passed is a packet that is passed on.
+type passed struct {
+	packet [queryRoom]byte
+	n      int
+	from   *net.UDPAddr
+}
+
+// waiting is how many packets wait for the server at most; the socket's buffer takes what comes then. The server reads them
+// without waiting for an answer.
+const waiting = 1024
+
+func newVirtual(socket *net.UDPConn) *virtual {
+	return &virtual{
+		socket:  socket,
+		queue:   make(chan *passed, waiting),
+		free:    sync.Pool{New: func() any { return new(passed) }},
+		reading: make(chan struct{}),
+		done:    make(chan struct{}),
+		ended:   make(chan struct{}),
+	}
+}
+
+// serve lets a server read from v, and returns when it does. It reports false if the server can't, or not within a second.
+//
+// The server keeps the last connection that it serves for Stop, and that must be its own: its ServePacket may go on only after
+// v was read from.
+func (v *virtual) serve(s *dnsserver.Server) bool {
+	go func() {
+		defer close(v.ended)
+		s.ServePacket(v) // an error is that v ended
+	}()
+	timeout := time.NewTimer(time.Second)
+	defer timeout.Stop()
+	select {
+	case <-v.reading:
+		return true
+	case <-v.ended:
+	case <-timeout.C:
+		v.finish()
+	}
+	return false
+}
+
+// pass hands a packet to the server. It must not be called after finish.
+func (v *virtual) pass(packet []byte, from *net.UDPAddr) {
+	p := v.free.Get().(*passed)
+	p.n, p.from = copy(p.packet[:], packet), from
+	select {
+	case v.queue <- p:
+	case <-v.ended:
+	}
+}
+
+// finish says that no more packets come. The server ends when it has answered those that it has.
+func (v *virtual) finish() { v.end.Do(func() { close(v.done) }) }
+
+// wait waits until the server has ended.
+func (v *virtual) wait(timeout <-chan time.Time) {
+	select {
+	case <-v.ended:
+	case <-timeout:
+	}
+}
+
+// ReadFrom implements net.PacketConn.
+func (v *virtual) ReadFrom(b []byte) (int, net.Addr, error) {
+	v.once.Do(func() { close(v.reading) })
+	select {
+	case p := <-v.queue:
+		return v.take(p, b)
+	case <-v.done:
+	}
+	select {
+	case p := <-v.queue: // came before the end
+		return v.take(p, b)
+	default:
+		return 0, nil, net.ErrClosed
+	}
+}
+
+func (v *virtual) take(p *passed, b []byte) (int, net.Addr, error) {
+	n, from := copy(b, p.packet[:p.n]), p.from
+	p.from = nil
+	v.free.Put(p)
+	return n, from, nil
+}
+
+// WriteTo implements net.PacketConn.
+func (v *virtual) WriteTo(b []byte, to net.Addr) (int, error) {
+	addr, ok := to.(*net.UDPAddr)
+	if !ok {
+		return 0, os.ErrInvalid
+	}
+	n, _, err := v.socket.WriteMsgUDP(b, controlOf(addr), addr)
+	return n, err
+}
+
+// LocalAddr implements net.PacketConn.
+func (v *virtual) LocalAddr() net.Addr { return v.socket.LocalAddr() }
+
+// Close implements net.PacketConn. The socket stays open.
+func (v *virtual) Close() error {
+	v.finish()
+	return nil
+}
+
+// SetReadDeadline implements net.PacketConn. A server that is shut down sets one in the past to stop reading.
+func (v *virtual) SetReadDeadline(t time.Time) error {
+	if time.Until(t) < 0 {
+		v.finish()
+	}
+	return nil
+}
+
+// SetDeadline implements net.PacketConn.
+func (v *virtual) SetDeadline(t time.Time) error { return v.SetReadDeadline(t) }
+
+// SetWriteDeadline implements net.PacketConn. Writing to a UDP socket does not wait for long.
+func (v *virtual) SetWriteDeadline(time.Time) error { return nil }
