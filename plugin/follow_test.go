@@ -39,6 +39,8 @@ func (n *world) ServeDNS(_ context.Context, w dns.ResponseWriter, r *dns.Msg) (i
 	case q.Name == "cut.example.":
 		m.Truncated = true
 		m.Answer = []dns.RR{test.A("cut.example. 60 IN A 192.0.2.81")}
+	case q.Name == "www.inner.cluster.local.":
+		m.Answer = []dns.RR{test.A("www.inner.cluster.local. 60 IN A 192.0.2.83")}
 	case q.Name == "beyond.t.svc.fall.local.":
 		m.Answer = []dns.RR{test.A("beyond.t.svc.fall.local. 60 IN A 192.0.2.82")}
 	default:
@@ -47,14 +49,18 @@ func (n *world) ServeDNS(_ context.Context, w dns.ResponseWriter, r *dns.Msg) (i
 	return dns.RcodeSuccess, w.WriteMsg(m)
 }
 
-// serveWorld starts a server with kubehosts in front of the world, and returns what asks it.
+// serveWorld starts a server with kubehosts in front of the world, and returns what asks it. A server block for
+// inner.cluster.local has the world alone.
 func serveWorld(t *testing.T, k *Kubehosts) (*world, func(name string, qtype uint16) *dns.Msg) {
 	t.Helper()
 	outside := new(world)
 	k.Next = outside
-	config := &dnsserver.Config{Zone: ".", Transport: "dns", ListenHosts: []string{"127.0.0.1"}, Port: "53", Debug: true}
-	config.AddPlugin(func(plugin.Handler) plugin.Handler { return k })
-	server, err := dnsserver.NewServer("dns://127.0.0.1:53", []*dnsserver.Config{config})
+	block := func(zone string, h plugin.Handler) *dnsserver.Config {
+		config := &dnsserver.Config{Zone: zone, Transport: "dns", ListenHosts: []string{"127.0.0.1"}, Port: "53", Debug: true}
+		config.AddPlugin(func(plugin.Handler) plugin.Handler { return h })
+		return config
+	}
+	server, err := dnsserver.NewServer("dns://127.0.0.1:53", []*dnsserver.Config{block(".", k), block("inner.cluster.local.", outside)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,6 +91,7 @@ func TestEndOfAlias(t *testing.T) {
 		"www": "www.example", "broken": "broken.example", "refused": "refused.example", "none": "none.example", "cut": "cut.example",
 		"inner": "web.t.svc.cluster.local", "gone": "missing.t.svc.cluster.local", "twice": "www.t.svc.cluster.local",
 		"other": "web.t.svc.fall.local", "over": "beyond.t.svc.fall.local", "entry": "entry.cluster.local",
+		"block": "www.inner.cluster.local", "lost": "lost.inner.cluster.local",
 	})
 	k := serve(t, "dns://.:53", fmt.Sprintf(`kubehosts cluster.local fall.local {
 		manifests %s
@@ -119,6 +126,8 @@ func TestEndOfAlias(t *testing.T) {
 		{"over", dns.TypeA, "NOERROR CNAME beyond.t.svc.fall.local. A 192.0.2.82", ""},
 		{"entry", dns.TypeA, "NOERROR CNAME entry.cluster.local. A 192.0.2.7", ""},
 		{"entry", dns.TypeAAAA, "NOERROR CNAME entry.cluster.local.", "cluster.local."},
+		{"block", dns.TypeA, "NOERROR CNAME www.inner.cluster.local. A 192.0.2.83", ""},
+		{"lost", dns.TypeA, "NXDOMAIN CNAME lost.inner.cluster.local.", "example."},
 	} {
 		m := ask(tc.name+".t.svc.cluster.local.", tc.qtype)
 		what := tc.name + " " + dns.TypeToString[tc.qtype]

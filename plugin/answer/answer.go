@@ -107,10 +107,15 @@ func (v *View) answer(q Question, z *Zone, s *services.State) Answer {
 	for a.Outcome == Ours && a.alias() {
 		a.decide()
 	}
-	if len(a.Aliases) > 0 && a.Outcome == NotOurs {
-		a.Outcome = Follow
+	if len(a.Aliases) > 0 && (a.Outcome == NotOurs || a.Rcode == dns.RcodeNameError) {
+		a.leave()
 	}
 	return a
+}
+
+// leave makes the answer a Follow to a target that the zone does not have: a server block of a longer name may.
+func (a *Answer) leave() {
+	a.Outcome, a.Rcode, a.Kind, a.Denied = Follow, dns.RcodeSuccess, None, false
 }
 
 // Owner returns the owner name of the records of Kind: the question's name, or the last target of Aliases.

@@ -16,25 +16,32 @@ type Nameserver struct {
 	Addr netip.Addr
 }
 
-// Nameservers yields the servers of Zone, one for each address: the Services that this process is an endpoint of, else
-// ns.dns at this process's own addresses. A name may come several times.
+// Nameservers yields the servers of Zone, each address of a name once: the Services that this process is an endpoint of, else
+// ns.dns at this process's own addresses. A Service that the zone does not have, as a reverse zone has none, is called
+// ns.dns as well, so that every name resolves. A name may come several times.
 func (a *Answer) Nameservers(yield func(Nameserver) bool) {
-	zone := a.ZoneName()
+	var seen set[Nameserver]
 	n := 0
-	endpoint := false
+	limited := func(ns Nameserver) bool {
+		if !seen.add(ns) {
+			return true
+		}
+		n++
+		return n <= maxNameservers && yield(ns)
+	}
+	self := Under("ns.dns.", a.ZoneName())
 	for _, local := range a.view.Local {
 		for sl := range a.state.SlicesWith(local) {
-			endpoint = true
-			if !a.serverNames(sl, zone, func(ns Nameserver) bool { n++; return n <= maxNameservers && a.server(ns, yield) }) {
+			if !a.serverNames(sl, self, limited) {
 				return
 			}
 		}
 	}
-	if endpoint {
+	if n > 0 {
 		return
 	}
 	for _, local := range a.view.Local {
-		if !a.server(Nameserver{Under("ns.dns.", zone), local}, yield) {
+		if !a.server(Nameserver{self, local}, limited) {
 			return
 		}
 	}
@@ -59,25 +66,43 @@ func (a *Answer) server(ns Nameserver, yield func(Nameserver) bool) bool {
 	return more
 }
 
-// serverNames yields the names of the Service that the slice belongs to. It reports whether yield wants more.
-func (a *Answer) serverNames(sl services.Slice, zone string, yield func(Nameserver) bool) bool {
+// serverNames yields the names of the Service that the slice belongs to, or self. It reports whether yield wants more.
+func (a *Answer) serverNames(sl services.Slice, self string, yield func(Nameserver) bool) bool {
 	svc := a.state.ServiceOf(sl.Owner())
 	if svc.IsZero() {
 		return true
 	}
-	name := svc.Owner() + Under(".svc.", zone)
+	name := svc.Owner() + Under(".svc.", a.ZoneName())
+	served := a.serves(svc)
 	if !svc.Headless() {
+		if !served {
+			name = self
+		}
 		for ip := range svc.Addrs().All {
-			if !yield(Nameserver{name, ip}) {
+			if !a.server(Nameserver{name, ip}, yield) {
 				return false
 			}
 		}
 		return true
 	}
 	for label, ip := range sl.Labels {
-		if !yield(Nameserver{label + "." + name, ip}) {
+		ns := Nameserver{self, ip}
+		if served {
+			ns.Name = label + "." + name
+		}
+		if !a.server(ns, yield) {
 			return false
 		}
 	}
 	return true
+}
+
+// serves reports whether Zone has the name of svc.
+func (a *Answer) serves(svc services.Service) bool {
+	if a.Zone.Reverse || a.Zone.Imported {
+		return false
+	}
+	n := services.ParseName(svc.Owner()+".svc", a.Zone.Grammar)
+	m := a.state.Lookup(&n, &a.view.Options)
+	return m.Outcome != services.NameError
 }

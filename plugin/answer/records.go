@@ -220,7 +220,7 @@ func (a *Answer) MostTargets() (srv, n4, n6 int) {
 }
 
 // Targets yields the targets of the SRV records that have a port with a number, MaxRecords at most. A Service with cluster
-// IPs is one target; each endpoint of a headless one is one, and may come again with another address or port.
+// IPs is one target, and without any none; each endpoint of a headless one is one, and may come again with another address or port.
 func (a *Answer) Targets(yield func(Target) bool) {
 	if a.match.Outcome != services.OfService && a.match.Outcome != services.OfEndpoints {
 		return // a pod has addresses alone
@@ -230,7 +230,7 @@ func (a *Answer) Targets(yield func(Target) bool) {
 	if a.match.Outcome == services.OfService {
 		t := Target{Name: name, ports: a.match.ServicePorts(), service: a.match.Service(), view: a.view, overlaid: overlaid}
 		var buf [2 * maxName]byte
-		if t.first() && fits(name.AppendTo(buf[:0])) {
+		if n4, n6 := a.match.Count(); n4+n6 > 0 && t.first() && fits(name.AppendTo(buf[:0])) {
 			yield(t)
 		}
 		return

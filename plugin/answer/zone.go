@@ -3,10 +3,12 @@ package answer
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
 
+	"github.com/kubehosts/kubehosts/plugin/hosts"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -46,11 +48,13 @@ func (t *Transfer) Serial() uint32 { return t.view.SerialOf(t.state) }
 var types = [...]uint16{dns.TypeCNAME, dns.TypeSOA, dns.TypeNS, dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT}
 
 // Answers yields an Answer for each RRset of the zone: the same that a question for it gets. The SOA record comes first.
-// What no list can name is left out: the names of pods under "pods insecure", and names with a topology zone in them.
+// The last ones are those of the zones below that are served as well: their NS records, and the addresses of these servers
+// (RFC 5936, section 2.2). What no list can name is left out: the names of pods under "pods insecure", names with a topology
+// zone in them, and port names in other spellings than _http._tcp.
 func (t *Transfer) Answers(yield func(*Answer) bool) {
 	for name := range t.names {
 		for _, qtype := range types {
-			a := t.ask(name, qtype)
+			a := t.ask(t.zone, name, qtype)
 			if a.Outcome != Ours || a.Kind == None && len(a.Aliases) == 0 {
 				continue
 			}
@@ -62,46 +66,87 @@ func (t *Transfer) Answers(yield func(*Answer) bool) {
 			}
 		}
 	}
+	t.cuts(yield)
 }
 
-// ask answers a question out of the State of the transfer.
-func (t *Transfer) ask(name string, qtype uint16) Answer {
-	return t.view.answer(NewQuestion(name, qtype, dns.ClassINET), t.zone, t.state)
+// ask answers a question for a name in z out of the State of the transfer.
+func (t *Transfer) ask(z *Zone, name string, qtype uint16) Answer {
+	return t.view.answer(NewQuestion(name, qtype, dns.ClassINET), z, t.state)
 }
 
-// names yields the owner names of the zone, each once: fully qualified and in lower case.
+// cuts yields the Answers about the zones that are next below.
+func (t *Transfer) cuts(yield func(*Answer) bool) {
+	for i := range t.view.Zones {
+		z := &t.view.Zones[i]
+		if t.view.above(z) != t.zone {
+			continue
+		}
+		a := t.ask(z, z.Name, dns.TypeNS)
+		if a.Kind != Nameservers {
+			continue
+		}
+		if !yield(&a) {
+			return
+		}
+		var seen set[string]
+		for ns := range a.Nameservers {
+			if !seen.add(ns.Name) {
+				continue
+			}
+			for _, qtype := range [...]uint16{dns.TypeA, dns.TypeAAAA} {
+				if glue := t.ask(z, ns.Name, qtype); glue.Kind == Addresses && !yield(&glue) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// above returns the zone that z stands below, nil if there is none.
+func (v *View) above(z *Zone) *Zone {
+	next, end := dns.NextLabel(z.Name, 0)
+	switch {
+	case z.Name == ".":
+		return nil
+	case end:
+		return v.ZoneOf(".")
+	}
+	return v.ZoneOf(z.Name[next:])
+}
+
+// names yields the owner names of the zone, each once: fully qualified and in lower case. Those of a zone below it that is
+// served as well are not among them.
 func (t *Transfer) names(yield func(string) bool) {
 	suffix := Under(".", t.zone.Name)
-	if !yield(t.zone.Name) || !yield("dns-version"+suffix) || !yield("ns.dns"+suffix) {
-		return
-	}
-	if t.zone.Reverse {
-		t.reverseNames(yield)
-		return
-	}
-	var entries set[string]
+	own := [...]string{t.zone.Name, "dns-version" + suffix, "ns.dns" + suffix}
 	more := true
-	t.entries(func(name string) bool {
-		if name != t.zone.Name && name != "ns.dns"+suffix && name != "dns-version"+suffix && entries.add(name) {
+	once := func(name string) bool {
+		if t.view.ZoneOf(name) == t.zone && !slices.Contains(own[:], name) {
 			more = yield(name)
 		}
 		return more
-	})
-	if !more {
+	}
+	object := func(below string) bool {
+		name := below + suffix
+		return t.view.entry(name) || once(name)
+	}
+	for _, name := range own {
+		if !yield(name) {
+			return
+		}
+	}
+	for _, from := range [...]func(func(string) bool){t.view.entries, t.reverseNames} {
+		if from(once); !more {
+			return
+		}
+	}
+	if t.zone.Reverse {
 		return
 	}
-	t.state.OwnerNames(&t.view.Options, t.zone.Imported, func(below string) bool {
-		name := below + suffix
-		more = entries.has(name) || yield(name)
-		return more
-	})
-	if !more || t.view.Options.Pods != services.PodsVerified {
-		return
+	t.state.OwnerNames(&t.view.Options, t.zone.Imported, object)
+	if more && t.view.Options.Pods == services.PodsVerified {
+		t.pods(object)
 	}
-	t.pods(func(below string) bool {
-		name := below + suffix
-		return entries.has(name) || yield(name)
-	})
 }
 
 // pods yields the names of pods, less the zone.
@@ -117,12 +162,12 @@ func (t *Transfer) pods(yield func(string) bool) {
 	}
 }
 
-// reverseNames yields the names of the addresses in a reverse zone.
+// reverseNames yields the reverse names in the zone that have PTR records, less those that are hosts entries by themselves.
 func (t *Transfer) reverseNames(yield func(string) bool) {
 	var entries set[netip.Addr]
-	name := func(ip netip.Addr) bool {
+	named := func(ip netip.Addr) bool {
 		name, err := dns.ReverseAddr(ip.String())
-		return err != nil || t.view.ZoneOf(name) != t.zone || yield(name)
+		return err != nil || t.view.entry(name) || yield(name)
 	}
 	for i := range t.view.Hosts {
 		l := &t.view.Hosts[i]
@@ -131,32 +176,66 @@ func (t *Transfer) reverseNames(yield func(string) bool) {
 		}
 		for _, table := range l.Tables.All() {
 			for ip := range table.Addrs {
-				if entries.add(ip) && !name(ip) {
+				if entries.add(ip) && !named(ip) {
 					return
 				}
 			}
 		}
 	}
-	prefix, ok := services.ParseReversePrefix(t.zone.Name)
-	if !ok {
-		return
-	}
-	for ip := range t.state.Addresses(prefix, &t.view.Options) {
-		if !entries.has(ip) && !name(ip) {
-			return
+	for _, prefix := range t.zone.prefixes() {
+		for ip := range t.state.Addresses(prefix, &t.view.Options) {
+			if !entries.has(ip) && !named(ip) {
+				return
+			}
 		}
 	}
 }
 
-// entries yields the names of hosts entries that are in the zone, and not in a zone below it that is served as well.
-func (t *Transfer) entries(yield func(string) bool) {
-	for i := range t.view.Hosts {
-		for _, table := range t.view.Hosts[i].Tables.All() {
+// prefixes returns the addresses whose reverse names may be in z.
+func (z *Zone) prefixes() []netip.Prefix {
+	if z.Name == "." || z.Name == "arpa." {
+		return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+	}
+	if prefix, ok := services.ParseReversePrefix(z.Name); ok {
+		return []netip.Prefix{prefix}
+	}
+	return nil
+}
+
+// entries yields the names of hosts entries, each once.
+func (v *View) entries(yield func(string) bool) {
+	var before []*hosts.Table
+	for i := range v.Hosts {
+		for _, table := range v.Hosts[i].Tables.All() {
 			for name := range table.All {
-				if t.view.ZoneOf(name) == t.zone && !yield(strings.Clone(name)) {
+				if !hasEntry(before, name) && !yield(strings.Clone(name)) {
 					return
 				}
 			}
+			before = append(before, table)
 		}
 	}
+}
+
+// entry reports whether a hosts entry has the name itself.
+func (v *View) entry(name string) bool {
+	for i := range v.Hosts {
+		if hasEntry(v.Hosts[i].Tables.All(), name) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasEntry reports whether one of the tables has the name itself, which may be a wildcard.
+func hasEntry(tables []*hosts.Table, name string) bool {
+	for _, t := range tables {
+		if _, ok := t.Lookup(name); ok {
+			return true
+		}
+		if _, ok := t.LookupWildcard(name); ok && strings.HasPrefix(name, "*.") {
+			return true
+		}
+	}
+	return false
 }

@@ -18,7 +18,13 @@ type allowed struct {
 }
 
 // differences are all that are meant; plugin/README.md lists them for users.
-var differences = []allowed{
+var differences []allowed
+
+func init() { // some ask whether another one is at the end of an alias
+	differences = servicesDifferences
+}
+
+var servicesDifferences = []allowed{
 	{
 		"TXT of a name that exists is NODATA",
 		"stock's NXDOMAIN denies the name for all types (RFC 2308, section 2.1; RFC 8020, section 2)",
@@ -55,8 +61,31 @@ var differences = []allowed{
 			if !named || d.q.name == strings.ToLower(d.q.name) {
 				return false
 			}
-			right, _ := d.pair.ask(strings.ToLower(d.q.name), d.q.qtype)
-			return (d.deniedByStock() || d.isNoData(d.stock)) && sameFolded(right, d.ours)
+			lower := &difference{pair: d.pair, client: nobody, q: question{strings.ToLower(d.q.name), d.q.qtype, plain}}
+			lower.stock, lower.ours = d.pair.ask(lower.q.name, d.q.qtype)
+			return (d.deniedByStock() || d.isNoData(d.stock)) && sameFolded(lower.ours, d.ours) &&
+				(sameFolded(lower.stock, d.ours) || lower.listed() != "")
+		},
+	},
+	{
+		"a zone's name servers are names that it has",
+		"stock gives the names of Services, which it denies in a reverse zone, in one of ServiceImports and in a namespace that is not served, " +
+			"or none at all (RFC 1034, section 4.2.1)",
+		func(d *difference) bool {
+			if d.base() != "" || d.q.qtype != dns.TypeNS || !isPositive(d.ours) {
+				return false
+			}
+			for _, rr := range d.ours.Answer {
+				v4, v6 := d.addressesOf(rr.(*dns.NS).Ns)
+				if !v4 && !v6 {
+					return false
+				}
+			}
+			left := without(d.stock.Answer, d.ours.Answer)
+			return (len(left) > 0 || d.isNoData(d.stock)) && !slices.ContainsFunc(left, func(rr dns.RR) bool {
+				stock, _ := d.pair.ask(rr.(*dns.NS).Ns, dns.TypeA)
+				return !stock.none && stock.Rcode != dns.RcodeNameError && !isMark(stock)
+			})
 		},
 	},
 	{
@@ -78,6 +107,30 @@ var differences = []allowed{
 			a, ok := reverseAddr(strings.Join(labels[len(labels)-34:], ".") + ".")
 			return ok && (len(d.stock.Answer) > 0 || d.stock.none && (d.zone() == "." || shared.world.unowned(a))) && d.deniedByUs()
 		},
+	},
+	{
+		"an alias ends as its target does",
+		"whatever type is asked for, rcode, records and authority are those of the target (RFC 1034, section 3.6.2; RFC 6604; RFC 2308, section 2.1); " +
+			"stock follows A, AAAA and TXT alone, and answers NODATA, or the CNAME record alone, where there is no such record at the end",
+		func(d *difference) bool { return d.endsAsTarget() },
+	},
+	{
+		"an alias is all that a question for any type gets",
+		"it is what the name has (RFC 1034, section 3.6.2); stock says NODATA",
+		func(d *difference) bool {
+			alias, _ := d.whole(dns.TypeCNAME)
+			return d.q.qtype == dns.TypeANY && d.isNoData(d.stock) && isAlias(alias) && sameFolded(alias, d.ours)
+		},
+	},
+	{
+		"an alias whose end cannot be found out is SERVFAIL",
+		"as is the question for its target, or else there are too many aliases; stock answers NODATA, or the CNAME record alone, which is cached as such",
+		func(d *difference) bool { return d.endsNowhere() },
+	},
+	{
+		"a name above reverse names is NODATA",
+		"it exists because the names of addresses below it do (RFC 8020, section 2); stock says NXDOMAIN",
+		func(d *difference) bool { return d.deniedByStock() && d.isNoData(d.ours) && d.abovePointers() },
 	},
 	{
 		"the protocol above SRV records is NODATA",
@@ -248,7 +301,7 @@ func (d *difference) allowed() string {
 		return why
 	}
 	for _, name := range d.behind() {
-		next := &difference{pair: d.pair, q: question{name, d.q.qtype, plain}}
+		next := &difference{pair: d.pair, client: nobody, q: question{name, d.q.qtype, plain}}
 		next.stock, next.ours = d.pair.ask(name, d.q.qtype)
 		if sameReply(next.stock, next.ours, lines{ttl: true}) {
 			continue
@@ -258,6 +311,92 @@ func (d *difference) allowed() string {
 		}
 	}
 	return ""
+}
+
+// whole returns the replies of both to the question with another type. They are those of d if it is the same type, unless
+// these are truncated.
+func (d *difference) whole(qtype uint16) (stock, ours reply) {
+	if qtype == d.q.qtype && !d.stock.Truncated && !d.ours.Truncated {
+		return d.stock, d.ours
+	}
+	return d.ask(d.q.name, qtype)
+}
+
+// endsAsTarget reports whether the question's name is an alias that kubehosts answers as it answers for one of the targets,
+// and that stock leaves off before, or where both answer for the target in ways that are meant to differ.
+func (d *difference) endsAsTarget() bool {
+	stock, ours := d.whole(d.q.qtype)
+	right, own := d.whole(dns.TypeCNAME)
+	if !isAlias(own) || !sameFolded(right, own) {
+		return false
+	}
+	target, rest, ok := nextAlias(d.q.name, ours)
+	if !ok || !strings.EqualFold(target, own.Answer[0].(*dns.CNAME).Target) {
+		return false
+	}
+	for ; ok; target, rest, ok = nextAlias(target, rest) {
+		next := &difference{pair: d.pair, client: d.client, q: question{target, d.q.qtype, plain}}
+		next.stock, next.ours = d.ask(target, d.q.qtype)
+		if !sameFolded(rest, next.ours) {
+			continue
+		}
+		short := d.isNoData(stock) || d.deniedByStock() || stock.Rcode == dns.RcodeSuccess && within(stock, ours)
+		return short && sameFolded(next.stock, next.ours) || next.listed() != ""
+	}
+	return false
+}
+
+// nextAlias returns the target of owner's CNAME record in r, and what r has besides it.
+func nextAlias(owner string, r reply) (target string, rest reply, ok bool) {
+	i := slices.IndexFunc(r.Answer, func(rr dns.RR) bool {
+		return rr.Header().Rrtype == dns.TypeCNAME && strings.EqualFold(rr.Header().Name, owner)
+	})
+	if i < 0 {
+		return "", r, false
+	}
+	target = r.Answer[i].(*dns.CNAME).Target
+	r.Answer = slices.Delete(slices.Clone(r.Answer), i, i+1)
+	return target, r, true
+}
+
+// within reports whether the records of the answer section of a are all in that of b.
+func within(a, b reply) bool {
+	all := folded(b.Answer)
+	return !slices.ContainsFunc(folded(a.Answer), func(line string) bool { return !slices.Contains(all, line) })
+}
+
+// endsNowhere reports whether the question's name is an alias that leads in a circle, over too many names, or to a target
+// that kubehosts has no answer for either.
+func (d *difference) endsNowhere() bool {
+	_, ours := d.whole(d.q.qtype)
+	if ours.none || ours.Rcode != dns.RcodeServerFailure || len(ours.Answer) > 0 {
+		return false
+	}
+	end, aliases := d.q.name, 0
+	for ; aliases <= maxAliases; aliases++ {
+		right, own := d.ask(end, dns.TypeCNAME)
+		if !isAlias(own) || !sameFolded(right, own) {
+			break
+		}
+		end = own.Answer[0].(*dns.CNAME).Target
+	}
+	if aliases > maxAliases {
+		return true
+	}
+	_, ours = d.ask(end, d.q.qtype)
+	return aliases > 0 && (ours.none || ours.Rcode != dns.RcodeSuccess && ours.Rcode != dns.RcodeNameError)
+}
+
+// maxAliases is how many CNAME records in a row are followed within a zone.
+const maxAliases = 10
+
+// abovePointers reports whether the question's name stands above the reverse name of an address that both have a PTR record
+// for.
+func (d *difference) abovePointers() bool {
+	suffix := "." + strings.ToLower(d.name())
+	return slices.ContainsFunc(d.pair.reverseNames(), func(name string) bool {
+		return strings.HasSuffix(name, suffix) && d.bothPoint(name)
+	})
 }
 
 // behind returns the names that a plugin ahead asks for to answer the question. The client that p.ask asks as is no pod,
@@ -317,9 +456,9 @@ func (d *difference) records() (stock, ours []dns.RR) {
 
 // without returns the records that are not among those.
 func without(rrs, those []dns.RR) (rest []dns.RR) {
-	l := lines{ttl: true}
+	seen := set(those)
 	for _, rr := range rrs {
-		if !slices.ContainsFunc(those, func(o dns.RR) bool { return l.record(o) == l.record(rr) }) {
+		if !seen[lines{ttl: true}.record(rr)] {
 			rest = append(rest, rr)
 		}
 	}
@@ -377,6 +516,11 @@ func (d *difference) isDenial(r reply, rcode int) bool {
 	return ok && strings.EqualFold(soa.Hdr.Name, d.zone())
 }
 
+// ask asks both again, as the client that asked before.
+func (d *difference) ask(name string, qtype uint16) (stock, ours reply) {
+	return d.pair.askAs(d.client, name, qtype)
+}
+
 func (d *difference) isNoData(r reply) bool { return d.isDenial(r, dns.RcodeSuccess) }
 
 // denied reports whether r denies the name: NXDOMAIN, or what the plugin behind says where such names fall through.
@@ -391,6 +535,13 @@ func (d *difference) deniedByUs() bool    { return d.denied(d.ours) }
 func (d *difference) existsInStock(name string) bool {
 	stock, _ := d.pair.ask(name, dns.TypeA)
 	return !stock.none && stock.Rcode == dns.RcodeSuccess && !isMark(stock)
+}
+
+// addressesOf reports whether kubehosts has addresses for name.
+func (d *difference) addressesOf(name string) (v4, v6 bool) {
+	_, a := d.pair.ask(name, dns.TypeA)
+	_, aaaa := d.pair.ask(name, dns.TypeAAAA)
+	return isPositive(a), isPositive(aaaa)
 }
 
 // bothPoint reports whether both have PTR records for name, though stock may have one that no message can hold.
@@ -444,16 +595,18 @@ func sameFolded(a, b reply) bool {
 	if a.none || b.none || a.Rcode != b.Rcode {
 		return false
 	}
-	fold := func(rrs []dns.RR) (all []string) {
-		for _, rr := range rrs {
-			if rr.Header().Rrtype != dns.TypeOPT {
-				all = append(all, strings.ToLower(lines{}.record(rr)))
-			}
+	return slices.Equal(folded(a.Answer), folded(b.Answer)) && slices.Equal(folded(a.Ns), folded(b.Ns)) && slices.Equal(folded(a.Extra), folded(b.Extra))
+}
+
+// folded returns records as lines in lower case, without TTLs, sorted.
+func folded(rrs []dns.RR) (all []string) {
+	for _, rr := range rrs {
+		if rr.Header().Rrtype != dns.TypeOPT {
+			all = append(all, strings.ToLower(lines{}.record(rr)))
 		}
-		slices.Sort(all)
-		return all
 	}
-	return slices.Equal(fold(a.Answer), fold(b.Answer)) && slices.Equal(fold(a.Ns), fold(b.Ns)) && slices.Equal(fold(a.Extra), fold(b.Extra))
+	slices.Sort(all)
+	return all
 }
 
 // reverseAddr returns the address that a reverse name stands for.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -195,6 +196,9 @@ func (a *asker) exchange(network string, qs []question, replies [][]byte, patien
 			continue
 		}
 		delete(at, id)
+		if tcp { // questions of one connection are answered in order: those before get no reply
+			maps.DeleteFunc(at, func(_ uint16, other int) bool { return other < i })
+		}
 		replies[i] = append([]byte(nil), wire...)
 		replies[i][0], replies[i][1] = 0, 0
 	}

@@ -151,8 +151,10 @@ type pair struct {
 	stock, ours *cluster.CoreDNS
 
 	mu     sync.Mutex
-	probe  *both
+	probes map[string]*both // by client
 	probed map[string][2]reply
+
+	reverseNames func() []string // of all addresses of Services and endpoints, listed once
 }
 
 // run starts both on c.
@@ -170,13 +172,27 @@ func runBoth(t *testing.T, c *config, stock, ours string) *pair {
 	if c.signed {
 		writeKey(t, filepath.Join(shared.dir, "key"))
 	}
-	p := &pair{config: c, probed: make(map[string][2]reply)}
+	p := &pair{config: c, probes: make(map[string]*both), probed: make(map[string][2]reply)}
+	p.reverseNames = sync.OnceValue(func() (all []string) {
+		addrs, err := addresses(shared.api)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, a := range addrs {
+			if name, err := dns.ReverseAddr(a); err == nil {
+				all = append(all, name)
+			}
+		}
+		return all
+	})
 	p.stock = cluster.Launch(t, stockBinary(t), c.fill(stock))
 	p.ours = cluster.Launch(t, ourBinary(t), c.fill(ours))
 	p.stock.WaitReady(t)
 	p.ours.WaitReady(t)
-	p.probe = newBoth(p, clients[2])
-	t.Cleanup(p.probe.close)
+	for _, client := range clients {
+		p.probes[client] = newBoth(p, client)
+		t.Cleanup(p.probes[client].close)
+	}
 	return p
 }
 
@@ -195,22 +211,24 @@ func writeKey(t *testing.T, path string) {
 	cluster.WriteFile(t, path+".private", key.PrivateKeyString(private))
 }
 
-// ask returns the replies of both, asked over TCP. What was asked before is remembered, as nothing changes.
+// ask returns the replies of both to a client that is no pod.
 func (p *pair) ask(name string, qtype uint16) (stock, ours reply) {
+	return p.askAs(nobody, name, qtype)
+}
+
+// askAs returns the replies of both to a client, asked over TCP. What was asked before is remembered, as nothing changes.
+func (p *pair) askAs(client, name string, qtype uint16) (stock, ours reply) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := name + dns.Type(qtype).String()
+	key := client + " " + name + dns.Type(qtype).String()
 	if r, ok := p.probed[key]; ok {
 		return r[0], r[1]
 	}
-	q := question{name, qtype, plain}
+	// A reply to the second question shows that there is none to the first.
+	qs := []question{{name, qtype, plain}, {".", dns.TypeNS, plain}}
 	stock, ours = reply{none: true}, reply{none: true}
 	for range 3 { // a connection that was idle may be closed by now
-		patience := 5 * time.Second
-		if p.mute(q) {
-			patience = 200 * time.Millisecond
-		}
-		s, o, err := p.probe.ask([]question{q}, patience)
+		s, o, err := p.probes[client].ask(qs, 5*time.Second)
 		if err != nil {
 			continue
 		}
@@ -220,7 +238,7 @@ func (p *pair) ask(name string, qtype uint16) (stock, ours reply) {
 		if r, err := parse(o[0]); err == nil && !r.none {
 			ours = r
 		}
-		if !stock.none && !ours.none {
+		if s[1] != nil && o[1] != nil {
 			break
 		}
 	}
@@ -307,7 +325,7 @@ func (p *pair) compare(t *testing.T, qs []question) *tally {
 						s.mu.Unlock()
 						continue
 					}
-					p.judge(t, s, q, stock[i], ours[i])
+					p.judge(t, s, b.stock.local, q, stock[i], ours[i])
 				}
 			}
 		})
@@ -360,14 +378,14 @@ func (p *pair) again(t *testing.T, s *tally, qs []question) {
 			}
 		}
 		for i, q := range part {
-			p.judge(t, s, q, stock[i], ours[i])
+			p.judge(t, s, clients[0], q, stock[i], ours[i])
 		}
 	}
 }
 
-// judge compares two replies.
-func (p *pair) judge(t *testing.T, s *tally, q question, stockWire, oursWire []byte) {
-	name, d := "", &difference{pair: p, q: q}
+// judge compares two replies to a client.
+func (p *pair) judge(t *testing.T, s *tally, client string, q question, stockWire, oursWire []byte) {
+	name, d := "", &difference{pair: p, client: client, q: q}
 	same := sameWire(stockWire, oursWire)
 	if !same {
 		var err error
@@ -408,6 +426,7 @@ func (p *pair) judge(t *testing.T, s *tally, q question, stockWire, oursWire []b
 // difference is two replies to one question that are not the same.
 type difference struct {
 	pair        *pair
+	client      string
 	q           question
 	stock, ours reply
 }

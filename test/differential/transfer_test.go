@@ -23,6 +23,10 @@ var transferred = []*config{
 	{name: "ignore empty_service", before: transfer, options: transferable + "\nignore empty_service"},
 	{name: "labels", before: transfer, options: transferable + "\nlabels tier=front"},
 	{name: "two zones", before: transfer, zones: "other.test cluster.local in-addr.arpa", options: transferable},
+	{name: "zone in a zone", before: transfer, zones: "cluster.local shop.svc.cluster.local 244.10.in-addr.arpa in-addr.arpa", options: transferable},
+	{name: "pods verified", before: transfer, options: transferable + "\npods verified\nzonal"},
+	{name: "pods insecure", before: transfer, options: transferable + "\npods insecure"},
+	{name: "multicluster", before: transfer, zones: "cluster.local clusterset.local", options: transferable + "\nmulticluster clusterset.local"},
 }
 
 // A zone that is transferred whole holds the same records.
@@ -75,33 +79,153 @@ func set(rrs []dns.RR) map[string]bool {
 	return all
 }
 
-// compareZone compares a zone of Services. Two differences are meant: stock has SRV records of port 65535 for Services
-// without ports, which stands for none; and its addresses of name servers have a TTL of 0, and come again with their own
-// where the name server is a Service.
+// compareZone compares a zone of Services. A record that only one transfers has to be one that stock answers with, or not.
 func (p *pair) compareZone(t *testing.T, zone string) {
 	t.Helper()
-	ttl := uint32(0)
-	var stock, ours []dns.RR
-	ours = axfr(t, p.ours.Addr, zone)
-	for _, rr := range ours {
-		if ns, ok := rr.(*dns.NS); ok {
-			ttl = ns.Hdr.Ttl
+	ours, theirs := axfr(t, p.ours.Addr, zone), axfr(t, p.stock.Addr, zone)
+	p.transferAndAnswers(t, zone, ours)
+	more, less := without(ours, theirs), without(theirs, ours)
+	p.judgeRecords(t, more, true)
+	p.judgeRecords(t, less, false)
+	t.Logf("%s: %d records, %d of them not in stock's transfer, which has %d others", zone, len(ours), len(more), len(less))
+}
+
+// judgeRecords fails the test if records that one transfers are not in the right place: what only kubehosts transfers is in
+// answers of stock, and what only stock transfers is in none, or else these answers are meant to differ.
+func (p *pair) judgeRecords(t *testing.T, rrs []dns.RR, areOurs bool) {
+	t.Helper()
+	of := make(map[question][]dns.RR)
+	for _, rr := range rrs {
+		q := question{rr.Header().Name, rr.Header().Rrtype, plain}
+		of[q] = append(of[q], rr)
+	}
+	for q, rrs := range of {
+		d := &difference{pair: p, client: nobody, q: q}
+		d.stock, d.ours = p.ask(q.name, q.qtype)
+		answered := set(d.stock.Answer)
+		wrong := slices.IndexFunc(rrs, func(rr dns.RR) bool { return answered[lines{ttl: true}.record(rr)] != areOurs })
+		if wrong >= 0 && d.allowed() == "" {
+			t.Errorf("in the transfer of kubehosts alone: %v: %v; %s", areOurs, rrs[wrong], d)
 		}
 	}
-	portless, untimed := 0, 0
-	for _, rr := range axfr(t, p.stock.Addr, zone) {
-		if srv, ok := rr.(*dns.SRV); ok && srv.Port == 65535 { // which no Service of ours has
-			portless++
-			continue
-		}
-		if rr.Header().Ttl == 0 {
-			untimed++
-			rr.Header().Ttl = ttl
-		}
-		stock = append(stock, rr)
+}
+
+// transferAndAnswers holds a transfer of kubehosts against its answers: every record is in the answer to a question for
+// it, no record is there twice, and every record of the zone in any answer is in the transfer, but for what no list can
+// have: names of pods under "pods insecure", names with a topology zone in them, and a port that the question does not name.
+func (p *pair) transferAndAnswers(t *testing.T, zone string, rrs []dns.RR) {
+	t.Helper()
+	transferred := set(rrs)
+	if len(transferred) != len(rrs) {
+		t.Errorf("%s: %d records, %d of them different ones", zone, len(rrs), len(transferred))
 	}
-	p.report(t, zone, set(stock), set(ours))
-	t.Logf("%s: %d records, %d of stock's for no port, %d of stock's without a TTL", zone, len(ours), portless, untimed)
+	asked := make(map[question]bool)
+	var qs []question
+	_, full := questionCount(t)
+	for _, rr := range rrs {
+		q := question{rr.Header().Name, rr.Header().Rrtype, plain}
+		if !asked[q] && (full || len(qs) < 1500) {
+			asked[q] = true
+			qs = append(qs, q)
+		}
+	}
+	var bad []string
+	answered := p.answers(t, zone, qs)
+	for _, rr := range rrs {
+		line := lines{ttl: true}.record(rr)
+		if asked[question{rr.Header().Name, rr.Header().Rrtype, plain}] && !answered[line] {
+			bad = append(bad, "in the transfer, and not in the answer: "+line)
+		}
+	}
+
+	held, known, _ := shared.world.names(random("transfer "+zone), []string{zone}).crossed()
+	r := random("answers " + zone)
+	qs = qs[:0]
+	for _, q := range slices.Concat(held, known) {
+		if dns.IsSubDomain(zone, q.name) && q.qtype != dns.TypeAXFR && !strings.Contains(q.name, "._zone.") && (full || r.IntN(10) == 0) {
+			qs = append(qs, question{q.name, q.qtype, plain})
+		}
+	}
+	answered = p.answers(t, zone, qs)
+	for line := range answered {
+		rr, err := dns.NewRR(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := rr.Header().Name
+		insecure := strings.Contains(p.config.options, "pods insecure") && strings.HasSuffix(name, below("pod", zone))
+		if !transferred[line] && !insecure && !strings.HasPrefix(name, "_._") && p.zoneOf(name) == zone {
+			bad = append(bad, "in an answer, and not in the transfer: "+line)
+		}
+	}
+	for _, text := range bad[:min(len(bad), mostShown)] {
+		t.Errorf("%s: %s", zone, text)
+	}
+	if len(bad) > mostShown {
+		t.Errorf("%s: and %d more", zone, len(bad)-mostShown)
+	}
+	t.Logf("%s: %d records in answers to %d questions", zone, len(answered), len(qs))
+}
+
+// zoneOf returns the zone that kubehosts answers a name in, "" for none.
+func (p *pair) zoneOf(name string) (zone string) {
+	for _, z := range p.config.zonesServed() {
+		if dns.IsSubDomain(z, name) && len(z) > len(zone) {
+			zone = z
+		}
+	}
+	return zone
+}
+
+// answers returns the records in all sections of the replies of kubehosts, as lines in lower case with the serial left out.
+func (p *pair) answers(t *testing.T, zone string, qs []question) map[string]bool {
+	t.Helper()
+	all := make(map[string]bool)
+	b := newBoth(p, nobody)
+	defer b.close()
+	for part := range slices.Chunk(qs, 50) {
+		replies := make([][]byte, len(part))
+		for range 3 { // the server closes a connection after some questions
+			more, err := b.ours.ask(part, 5*time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range replies {
+				if replies[i] == nil {
+					replies[i] = more[i]
+				}
+			}
+			if !slices.ContainsFunc(replies, func(wire []byte) bool { return wire == nil }) {
+				break
+			}
+		}
+		for i, wire := range replies {
+			r, err := parse(wire)
+			if err != nil || r.none {
+				t.Errorf("%v: %v %v", part[i], r, err)
+				continue
+			}
+			for _, rr := range slices.Concat(r.Answer, r.Ns, r.Extra) {
+				if rr.Header().Name = strings.ToLower(rr.Header().Name); dns.IsSubDomain(zone, rr.Header().Name) {
+					all[lines{ttl: true}.record(fold(rr))] = true
+				}
+			}
+		}
+	}
+	return all
+}
+
+// fold returns rr with the names in its data in lower case.
+func fold(rr dns.RR) dns.RR {
+	switch v := rr.(type) {
+	case *dns.SRV:
+		v.Target = strings.ToLower(v.Target)
+	case *dns.NS:
+		v.Ns = strings.ToLower(v.Ns)
+	case *dns.SOA:
+		v.Ns, v.Mbox = strings.ToLower(v.Ns), strings.ToLower(v.Mbox)
+	}
+	return rr
 }
 
 // report fails the test for records that only one has.
@@ -144,6 +268,7 @@ func (p *pair) dottedRecord(text string) bool {
 func (p *pair) compareReverseZone(t *testing.T, zone string) {
 	t.Helper()
 	ours := axfr(t, p.ours.Addr, zone)
+	p.transferAndAnswers(t, zone, ours)
 	names := make(map[string]bool)
 	for _, rr := range ours {
 		if rr.Header().Rrtype == dns.TypePTR {
@@ -152,7 +277,7 @@ func (p *pair) compareReverseZone(t *testing.T, zone string) {
 	}
 	n := shared.world.names(random("transfer"), nil)
 	for _, name := range n.real {
-		if name == strings.ToLower(name) && dns.IsSubDomain(zone, name) {
+		if name == strings.ToLower(name) && p.zoneOf(name) == zone {
 			names[name] = true
 		}
 	}

@@ -412,6 +412,27 @@ func inTwoZones(api *cluster.API, owner string) bool {
 	return false
 }
 
+// addresses returns the addresses of all Services and endpoints that the API server has, which may be more than the world's.
+func addresses(api *cluster.API) (all []string, err error) {
+	services, err := api.Client.CoreV1().Services("").List(context.Background(), meta.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range services.Items {
+		all = append(all, s.Spec.ClusterIPs...)
+	}
+	endpoints, err := api.Client.DiscoveryV1().EndpointSlices("").List(context.Background(), meta.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range endpoints.Items {
+		for _, ep := range s.Endpoints {
+			all = append(all, ep.Addresses...)
+		}
+	}
+	return all, nil
+}
+
 // dottedPod is the name of a pod that is no label.
 const dottedPod = "pod.with.dots"
 
@@ -485,7 +506,9 @@ func (w *world) addPods() {
 const leaving = "leaving"
 
 // clients are the addresses that questions come from. The first two are those of Pods, in shop and in dev.
-var clients = []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"}
+var clients = []string{"127.0.0.1", "127.0.0.2", nobody}
+
+const nobody = "127.0.0.3"
 
 // create writes the world to the API server, which allocates the cluster IPs.
 func (w *world) create(ctx context.Context, t testing.TB, api *cluster.API) error {
