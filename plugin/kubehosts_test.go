@@ -2,6 +2,7 @@ package kubehosts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -479,7 +480,8 @@ func TestHostsFileTooLarge(t *testing.T) {
 	save(t, path, "192.0.2.1 one.example\n")
 	k := serve(t, "dns://.:53", fmt.Sprintf("kubehosts {\n hosts %s\n}", path))
 	rejected := func() string { return fmt.Sprint(metric(t, "hosts_rejected_total", path)) }
-	if err := os.Truncate(path, hosts.MaxSize+1); err != nil { // it takes no space
+	save(t, path+"~", "")
+	if err := errors.Join(os.Truncate(path+"~", hosts.MaxSize+1), os.Rename(path+"~", path)); err != nil { // it takes no space
 		t.Fatal(err)
 	}
 	within(t, "the file grows", "1", rejected)

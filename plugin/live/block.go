@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
-	"github.com/kubehosts/kubehosts/plugin/hosts"
 	"github.com/kubehosts/kubehosts/plugin/services"
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
@@ -53,8 +52,8 @@ type Block struct {
 // serving is what a live stanza holds open.
 type serving struct {
 	selection source.Selection
-	objects   *source.Objects // nil where no Services are served
-	hosts     map[hostsKey]*hostsFiles
+	objects   *source.Objects      // nil where no Services are served
+	hosts     map[string]*tableUse // by FILE
 }
 
 // New returns the Block of a server block with these keys, for the Corefile's stanza base. root is the folder that relative
@@ -237,7 +236,7 @@ func (k *Block) Refused() string {
 // open opens what c serves and what serves now does not have. Objects that the API server has yet to be asked for are
 // those of the snapshot from, which may be nil.
 func (k *Block) open(c *stanza.Config, from *source.Snapshot) (*serving, error) {
-	next := &serving{selection: selectionOf(c), hosts: make(map[hostsKey]*hostsFiles)}
+	next := &serving{selection: selectionOf(c), hosts: make(map[string]*tableUse)}
 	if len(c.Zones) > 0 {
 		if old := k.serving; old != nil && old.objects != nil && old.selection == next.selection {
 			next.objects = old.objects
@@ -249,63 +248,61 @@ func (k *Block) open(c *stanza.Config, from *source.Snapshot) (*serving, error) 
 			next.objects = objects
 		}
 	}
-	for i := range c.Hosts {
-		h := &c.Hosts[i]
-		if len(h.Files) == 0 {
-			continue
+	for path, reload := range k.filesOf(c) {
+		use, err := openTables.open(path, k.origins(), k.block, reload)
+		if err != nil {
+			next.close(k.serving)
+			return nil, err
 		}
-		key := keyOf(h)
-		if old := k.serving; old != nil && old.hosts[key] != nil {
-			next.hosts[key] = old.hosts[key]
-		} else if next.hosts[key] == nil {
-			files, err := openHosts(k.paths(h.Files), k.options(h), h.Reload)
-			if err != nil {
-				next.close(k.serving)
-				return nil, err
-			}
-			next.hosts[key] = files
+		if k.serving == nil && reload == 0 { // a Corefile that is read again is a reason to read its files again
+			use.look()
 		}
+		next.hosts[path] = use
 	}
 	return next, nil
 }
 
-// close closes what keep does not have.
+// filesOf returns the FILEs of c and how often each is to be looked at: the shortest of what its options say, 0 only if
+// all say so.
+func (k *Block) filesOf(c *stanza.Config) map[string]time.Duration {
+	all := make(map[string]time.Duration)
+	for i := range c.Hosts {
+		h := &c.Hosts[i]
+		for _, path := range k.paths(h.Files) {
+			if now := all[path]; now == 0 || h.Reload > 0 && h.Reload < now {
+				all[path] = h.Reload
+			}
+		}
+	}
+	return all
+}
+
+// close closes what keep, which may be nil, does not hold as well.
 func (s *serving) close(keep *serving) {
 	if s.objects != nil && (keep == nil || keep.objects != s.objects) {
 		s.objects.Close()
 	}
-	for key, files := range s.hosts {
-		if keep == nil || keep.hosts[key] != files {
-			files.close()
-		}
+	for _, use := range s.hosts {
+		use.close()
 	}
 }
 
-// options says how lines of a hosts option are to be taken: only names of the server block.
-func (k *Block) options(h *stanza.Hosts) hosts.Options {
+// origins are the zones of the server block, whose names count in hosts lines; nil for all names.
+func (k *Block) origins() []string {
 	origins := plugin.OriginsFromArgsOrServerBlock(nil, k.keys)
 	if slices.Contains(origins, ".") {
-		origins = nil
+		return nil
 	}
-	return hosts.Options{Origins: origins, NoReverse: h.NoReverse}
+	slices.Sort(origins)
+	return slices.Compact(origins)
 }
 
 // put makes c, with what was opened for it, the live stanza. k.mu is held.
 func (k *Block) put(c *stanza.Config, next *serving, origin string) error {
-	var layers []answer.Layer
-	for i := range c.Hosts {
-		h := &c.Hosts[i]
-		if len(h.Files) > 0 {
-			layers = append(layers, answer.Layer{Tables: next.hosts[keyOf(h)].tables, TTL: h.TTL, PassOn: h.FallthroughUnsupported})
-		}
-		if len(h.Inline) > 0 {
-			table, err := inlineTable(h, k.options(h))
-			if err != nil {
-				next.close(k.serving)
-				return err
-			}
-			layers = append(layers, answer.Layer{Tables: answer.NewTables(table), TTL: h.TTL, PassOn: h.FallthroughUnsupported})
-		}
+	layers, err := k.layersOf(c, next.hosts)
+	if err != nil {
+		next.close(k.serving)
+		return err
 	}
 	index := services.NewIndex()
 	if next.objects != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/plugin"
@@ -17,7 +18,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/kubehosts/kubehosts/plugin/hostile"
-	"github.com/kubehosts/kubehosts/plugin/hosts"
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
@@ -172,16 +172,20 @@ func TestHostileHostsFiles(t *testing.T) {
 		"127.0.0.1 localhost\n::1 localhost ip6-localhost\n10.0.0.7 db.example.org db # the old one\n\n# 10.0.0.8 gone\n10.0.0.9\ta.example.org\tA.example.org b.example.org.\n",
 		"fe80::1%eth0 router.example.org\n10.0.0.80 *.apps.example.org\n::ffff:10.0.0.81 mapped.example.org\r\n10.0.0.82 esc\\.aped.example.org\n",
 	}
-	h, err := openHosts([]string{dir + "/*.hosts"}, hosts.Options{}, 0)
+	use, err := openTables.open(dir+"/*.hosts", nil, "", time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer use.close()
 	seen := 0
 	hostile.Run(t, 500, func(r *rand.Rand) {
 		text := hostile.Text(r, good...)
-		save(t, path, text+"\n192.0.2.9 last.example\n")
-		h.read()
-		for _, table := range h.tables.All() {
+		save(t, path+"~", text+"\n192.0.2.9 last.example\n")
+		if err := os.Rename(path+"~", path); err != nil {
+			t.Fatal(err)
+		}
+		use.of.files.Load().Look(t.Context())
+		for _, table := range use.of.tables.All() {
 			for _, name := range []string{"still.example.", "last.example."} {
 				if a, _ := table.Lookup(name); a.Len4() > 0 {
 					seen++

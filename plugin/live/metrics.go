@@ -1,10 +1,14 @@
 package live
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/coredns/coredns/plugin"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
@@ -58,25 +62,107 @@ var (
 		Name:      "snapshot_errors_total",
 		Help:      "Times that the snapshot could not be read or written.",
 	}, []string{"block"})
-
-	hostsEntries = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: stanza.Name,
-		Name:      "hosts_entries",
-		Help:      "Addresses and PTR targets that a hosts file gives.",
-	}, []string{"file"})
-
-	hostsReload = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: stanza.Name,
-		Name:      "hosts_reload_timestamp_seconds",
-		Help:      "Unix time of the last change of a hosts file that serves.",
-	}, []string{"file"})
-
-	hostsRejected = promauto.NewCounterVec(prometheus.CounterOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: stanza.Name,
-		Name:      "hosts_rejected_total",
-		Help:      "Times that a hosts file could not be used and its last entries went on serving.",
-	}, []string{"file"})
 )
+
+func init() { prometheus.MustRegister(fileMetrics{}) }
+
+// maxFileLabels is how many values the label file of a metric has. All other files are put together under otherFiles.
+const (
+	maxFileLabels = 1000
+	otherFiles    = "(others)"
+)
+
+var (
+	hostsEntries = prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, stanza.Name, "hosts_entries"),
+		"Addresses and PTR targets that a hosts file gives a server block.", []string{"block", "file"}, nil)
+	hostsReload = prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, stanza.Name, "hosts_reload_timestamp_seconds"),
+		"Unix time of the last change of a hosts file that serves.", []string{"file"}, nil)
+	hostsRejected = prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, stanza.Name, "hosts_rejected_total"),
+		"Times that a hosts file could not be used and its last entries went on serving.", []string{"file"}, nil)
+)
+
+// fileMetrics are the metrics of hosts files, as they are when they are asked for: so there are none of a file that is
+// gone.
+type fileMetrics struct{}
+
+// fileCount is what is told of a hosts file.
+type fileCount struct {
+	entries  map[string]int // by server block
+	modified float64        // Unix time; 0 if it was never read
+	rejected int
+}
+
+// Describe implements prometheus.Collector.
+func (fileMetrics) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{hostsEntries, hostsReload, hostsRejected} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (fileMetrics) Collect(out chan<- prometheus.Metric) {
+	for file, n := range openTables.count() {
+		for block, entries := range n.entries {
+			out <- prometheus.MustNewConstMetric(hostsEntries, prometheus.GaugeValue, float64(entries), block, file)
+		}
+		if n.modified != 0 {
+			out <- prometheus.MustNewConstMetric(hostsReload, prometheus.GaugeValue, n.modified, file)
+		}
+		out <- prometheus.MustNewConstMetric(hostsRejected, prometheus.CounterValue, float64(n.rejected), file)
+	}
+}
+
+// count counts the hosts files, by their label.
+func (s *tableSet) count() map[string]*fileCount {
+	all := make(map[string]*fileCount)
+	s.mu.Lock()
+	for _, t := range s.all {
+		t.count(all)
+	}
+	s.mu.Unlock()
+	if len(all) <= maxFileLabels {
+		return all
+	}
+	names := make([]string, 0, len(all))
+	for name := range all {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	rest := &fileCount{entries: make(map[string]int)}
+	for _, name := range names[maxFileLabels-1:] {
+		n := all[name]
+		for block, entries := range n.entries {
+			rest.entries[block] += entries
+		}
+		rest.modified = max(rest.modified, n.modified)
+		rest.rejected += n.rejected
+		delete(all, name)
+	}
+	all[otherFiles] = rest
+	return all
+}
+
+// count adds the files of t to all. One that several FILEs have counts once for a server block. openTables.mu is held.
+func (t *fileTables) count(all map[string]*fileCount) {
+	files := t.files.Load()
+	if files == nil {
+		return // they are being opened
+	}
+	for _, f := range files.All() {
+		label := source.Printable(f.Path)
+		n := all[label]
+		if n == nil {
+			n = &fileCount{entries: make(map[string]int)}
+			all[label] = n
+		}
+		n.rejected += f.Refused
+		if !f.Good {
+			continue
+		}
+		n.modified = max(n.modified, float64(f.Modified.UnixNano())/1e9)
+		for u := range t.users {
+			block := strings.ToValidUTF8(u.block, "\uFFFD")
+			n.entries[block] = max(n.entries[block], f.Content.Len())
+		}
+	}
+}

@@ -210,7 +210,7 @@ func packSliceOf(spec *services.SliceSpec, service, cluster string) (*services.S
 	s := services.NewSlice(of)
 	if s == nil {
 		reject(kindSlice, objectName{spec.Namespace, spec.Name},
-			fmt.Sprintf("no query can hold the name of its Service %q, it is left out", service))
+			fmt.Sprintf("no query can hold the name of its Service %.100q, it is left out", service))
 		return nil, drop
 	}
 	return s, keep
@@ -255,7 +255,7 @@ func toNamespace(ns *api.Namespace) (*namespace, verdict) { return &namespace{ns
 func address(s, kind string, name objectName) (netip.Addr, bool) {
 	addr, err := netip.ParseAddr(s)
 	if err != nil || addr.Zone() != "" {
-		reject(kind, name, fmt.Sprintf("%q is no IP address", s))
+		reject(kind, name, fmt.Sprintf("%.100q is no IP address", s))
 		return netip.Addr{}, false
 	}
 	return addr, true

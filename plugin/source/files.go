@@ -3,66 +3,165 @@ package source
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/fsnotify/fsnotify"
 )
 
 const (
-	// settle is how long the files must be left alone before they are looked at, so that a save in several steps is seen
-	// as one; settleMost is the longest that is waited for that.
-	settle     = 10 * time.Millisecond
+	// settle is how long files must be left alone before they are looked at, so that a save in several steps is seen as
+	// one, and a change after the look has another time than those before it; settleMost is the longest wait for that.
+	settle     = 20 * time.Millisecond
 	settleMost = 200 * time.Millisecond
 
-	// pollUnnotified is how often files are looked at when the system can't notify and the caller did not say.
-	pollUnnotified = 5 * time.Second
+	// stillFor is how long a file must not have changed before it is read, where the system does not tell that its writer is
+	// done.
+	stillFor = 2 * time.Second
+
+	// writerPatience is how long the last good content of a file serves while somebody writes to it.
+	writerPatience = 30 * time.Second
 
 	// pollLeast is the shortest time between two looks, whatever was asked for: a ConfigMap may say every nanosecond.
 	pollLeast = 100 * time.Millisecond
 
-	maxLinks = 40 // symbolic links on the way to one file, as in Linux
+	// share is the part of the time, as its inverse, that looks may take.
+	share = 5
+
+	// A read that failed is tried again after retryLeast, then ever later, up to retryMost.
+	retryLeast = time.Second
+	retryMost  = 30 * time.Second
+
+	// maxStuck is how many reads of one Files may hang in the file system at one time.
+	maxStuck = 4
 )
 
-// Files follows files. Make one with Follow.
-type Files struct {
-	patterns []string
-	poll     time.Duration
-	changed  func()
-	cancel   context.CancelFunc
+// Reading says which files are read, and how.
+type Reading[T any] struct {
+	// Patterns are paths, or what filepath.Match takes, and need not match anything yet. Relative ones are taken from the
+	// working directory. A wildcard matches neither a dot at the front of a name nor a link out of the folder ahead of the
+	// first wildcard.
+	Patterns []string
 
-	watcher *fsnotify.Watcher              // nil when the system can't notify
-	dirs    map[string]map[string]struct{} // what is watched: directories, and in them the names, or patterns, that matter
-	last    map[string]seenFile
-	restive bool // a file that matters was written to
-	warn    sync.Once
+	// Poll is how often the files are looked at where the system does not notify, ten times a second at most. With 0 they
+	// are not followed: each is read once.
+	Poll time.Duration
+
+	MaxSize, MaxTotal int64 // bytes of one file, and of all together
+	KeepGone          bool  // one that is named without a wildcard keeps its content when it is gone
+
+	// Parse makes the content of a file, which it may read in pieces. A panic in it is an error.
+	Parse func(path string, r io.Reader) (T, error)
+
+	// Refused is told why a file, as it is now, can't be used; repeated says that this is the reason it had before. What
+	// was read of it last stays.
+	Refused func(path string, err error, repeated bool)
+
+	// Changed is called after All changed, except for the first time. One call ends before the next begins.
+	Changed func()
+
+	// Of tests, to have a file system that does not answer.
+	open  func(root, path string) (*os.File, os.FileInfo, error)
+	stuck time.Duration
 }
 
-// seenFile is a file when it was looked at.
-type seenFile struct {
-	info os.FileInfo
-	at   time.Time
+// File is one file.
+type File[T any] struct {
+	Path     string
+	Content  T         // of the last time that it could be used
+	Good     bool      // there was such a time
+	Modified time.Time // of that content
+	Size     int64     // the same, in bytes
+	Problem  string    // why the file, as it is now, can't be used; "" if it can
+	Refused  int       // how often it could not be used
 }
 
-// Follow calls f when the set of files behind patterns changes, or one of them does: another inode, size or time of
-// modification, symbolic links resolved. One call ends before the next begins. A pattern is a path or what
-// filepath.Match takes, and need not match anything yet; relative ones are taken from the working directory. Changes that
-// are made between this call and the first look of the caller at the files are told too.
+// Files follows files, and is the one place that decides whether a file changed. Make one with Follow.
+type Files[T any] struct {
+	reading Reading[T]
+	poll    atomic.Int64 // nanoseconds
+	cancel  context.CancelFunc
+	begun   chan struct{} // closed after the first round
+	asked   chan chan struct{}
+	stuck   time.Duration // how long one call of the system may take
+	watches *watches
+	all     atomic.Pointer[[]File[T]]
+
+	// of the goroutine that follows
+	patterns []*patternState
+	files    map[string]*fileState[T]
+	first    bool          // the first round is under way
+	asker    chan struct{} // to be closed after the round, or nil
+	pause    time.Duration // until what failed is tried again
+	retry    time.Time     // when that is; zero when nothing failed that may pass
+	again    time.Time     // when a file is to be looked at that was changing; zero for none
+	took     time.Duration // how long the last looks took, without reading
+}
+
+// patternState is what was last seen of a pattern.
+type patternState struct {
+	pattern string
+	last    *scan
+	errand  *errand[*scan] // a look that is stuck, or nil
+	said    string         // the error that was logged last
+}
+
+// fileState is a file, and how far it was read.
+type fileState[T any] struct {
+	File[T]
+	pattern *patternState
+	info    os.FileInfo // of what was last read or refused; nil for nothing
+	passing bool        // Problem may pass without a change of the file
+	gone    bool        // it is kept though it is not there
+	again   time.Time   // when it is read once more, as it had just changed; zero for no need
+	errand  *errand[read[T]]
+
+	// of a change that is not taken yet
+	changed time.Time   // when it was first seen; zero for no change
+	now     os.FileInfo // how the file was when it was last looked at
+	nowAt   time.Time   // since when it has been like that
+}
+
+// read is what came of reading a file.
+type read[T any] struct {
+	info    os.FileInfo
+	at      time.Time
+	content T
+	err     error
+	passing bool // the error may pass
+	torn    bool // the file changed meanwhile
+}
+
+// Follow reads files and follows them until Close. It returns when each was tried once; All has them. A file system that
+// does not answer holds it up for 5 s, and so does each of four files; they are tried on.
 //
-// Changes are told as they happen, some milliseconds after the last of them. Every poll the files are looked at as well,
-// for file systems that do not notify, ten times a second at most; 0 turns that off. Where the system can't notify at all that is logged, and the
-// files are looked at every poll, or every 5 s if that is 0. The error is a pattern that is malformed.
-func Follow(patterns []string, poll time.Duration, f func()) (*Files, error) {
-	if poll > 0 {
-		poll = max(poll, pollLeast)
+// Changes are noticed as they happen where the system can notify (Linux, local file systems), and otherwise every
+// Poll. A file is read when its writer has closed it, or when it was not changed for 2 s where the system does not
+// tell; after 30 s it is read as it is. What changed while it was read is read again. A read that fails is tried again on
+// and on, and a call that hangs concerns no other file. The error is a pattern that is malformed.
+func Follow[T any](r Reading[T]) (*Files[T], error) {
+	fs, err := newFiles(r)
+	if err != nil {
+		return nil, err
 	}
-	fs := &Files{poll: poll, changed: f, dirs: make(map[string]map[string]struct{})}
-	for _, p := range patterns {
+	ctx, cancel := context.WithCancel(context.Background())
+	fs.cancel = cancel
+	Go(ctx, "the following of "+Printable(strings.Join(r.Patterns, ", ")), fs.run)
+	<-fs.begun
+	return fs, nil
+}
+
+func newFiles[T any](r Reading[T]) (*Files[T], error) {
+	fs := &Files[T]{reading: r, begun: make(chan struct{}), asked: make(chan chan struct{}), watches: newWatches(), files: make(map[string]*fileState[T]), first: true, cancel: func() {}}
+	fs.poll.Store(int64(leastPoll(r.Poll)))
+	if fs.stuck = r.stuck; fs.stuck == 0 {
+		fs.stuck, fs.reading.open = stuck, open
+	}
+	for _, p := range r.Patterns {
 		if _, err := filepath.Match(p, ""); err != nil {
 			return nil, fmt.Errorf("%q: %w", p, err)
 		}
@@ -70,321 +169,491 @@ func Follow(patterns []string, poll time.Duration, f func()) (*Files, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", p, err)
 		}
-		fs.patterns = append(fs.patterns, abs)
+		fs.patterns = append(fs.patterns, &patternState{pattern: abs, last: &scan{}})
 	}
-	var err error
-	if fs.watcher, err = fsnotify.NewWatcher(); err != nil {
-		fs.watcher = nil
-		fs.unnotified(err)
-	}
-	fs.watch()
-	fs.last = fs.look()
-
-	ctx, cancel := context.WithCancel(context.Background())
-	fs.cancel = cancel
-	go fs.run(ctx)
+	fs.all.Store(new([]File[T]))
 	return fs, nil
 }
 
-// Close ends it. No call begins after Close returned, but one may be under way.
-func (fs *Files) Close() { fs.cancel() }
-
-// unnotified makes up for a system that can't notify.
-func (fs *Files) unnotified(err error) {
-	if fs.poll == 0 {
-		fs.poll = pollUnnotified
+func leastPoll(d time.Duration) time.Duration {
+	if d > 0 {
+		return max(d, pollLeast)
 	}
-	fs.warn.Do(func() {
-		log.Warningf("changes of %s can't be notified: %v; they are looked for every %s", strings.Join(fs.patterns, ", "), err, fs.poll)
-	})
+	return 0
 }
 
-func (fs *Files) run(ctx context.Context) {
-	var events chan fsnotify.Event
-	var errs chan error
-	if fs.watcher != nil {
-		defer fs.watcher.Close()
-		events, errs = fs.watcher.Events, fs.watcher.Errors
-	}
-	var ticks <-chan time.Time
-	settled := time.NewTimer(time.Hour)
-	settled.Stop()
-	var first time.Time // of the events that are waited out; zero for none
+// Close ends it. No call begins after Close returned, but one may be under way.
+func (fs *Files[T]) Close() { fs.cancel() }
 
-	for {
-		if ticks == nil && fs.poll > 0 { // it may turn out late that there is need for it
-			ticker := time.NewTicker(fs.poll)
-			defer ticker.Stop()
-			ticks = ticker.C
+// All returns the files that there are, in the order of their paths. Nobody may change them.
+func (fs *Files[T]) All() []File[T] { return *fs.all.Load() }
+
+// SetPoll changes Poll.
+func (fs *Files[T]) SetPoll(d time.Duration) {
+	if poll := int64(leastPoll(d)); fs.poll.Swap(poll) != poll {
+		fs.watches.rouse()
+	}
+}
+
+// Look has the files looked at now, also if they are not followed, and returns when that is done, or ctx ends.
+func (fs *Files[T]) Look(ctx context.Context) {
+	done := make(chan struct{})
+	select {
+	case fs.asked <- done:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+func (fs *Files[T]) run(ctx context.Context) {
+	defer fs.watches.close()
+	for told := false; ctx.Err() == nil; {
+		fs.round(ctx, told)
+		if fs.asker != nil {
+			close(fs.asker)
+			fs.asker = nil
 		}
+		told = fs.await(ctx, fs.next(time.Now()))
+	}
+}
+
+// next returns when to look next if nothing is told; zero for never.
+func (fs *Files[T]) next(now time.Time) time.Time {
+	at := fs.again
+	if poll := time.Duration(fs.poll.Load()); poll > 0 {
+		at = sooner(at, now.Add(poll))
+	}
+	return sooner(at, fs.retry)
+}
+
+// sooner returns the sooner of two times, of which a zero one is never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// await waits until there is something to look at, or until at. It reports whether a change was told of, or a look asked for.
+func (fs *Files[T]) await(ctx context.Context, at time.Time) (told bool) {
+	pause(ctx, (share-1)*fs.took)
+	var due <-chan time.Time
+	if !at.IsZero() {
+		timer := time.NewTimer(time.Until(at))
+		defer timer.Stop()
+		due = timer.C
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-due:
+		return false
+	case fs.asker = <-fs.asked:
+	case <-fs.watches.wake:
+		fs.settle(ctx)
+	}
+	return true
+}
+
+// settle waits until there was no event for a while.
+func (fs *Files[T]) settle(ctx context.Context) {
+	for end := time.Now().Add(settleMost); time.Now().Before(end); {
 		select {
 		case <-ctx.Done():
 			return
-		case ev := <-events:
-			if !fs.matters(ev) {
-				continue
-			}
-			fs.restive = fs.restive || ev.Has(fsnotify.Write)
-		case <-errs: // most likely events were lost
-			fs.restive = true
-		case <-ticks:
-			fs.check(ctx)
-			continue
-		case <-settled.C:
-			first = time.Time{}
-			fs.check(ctx)
-			continue
+		case <-time.After(settle):
+			return
+		case <-fs.watches.wake:
+			pause(ctx, settle/4) // there may be a thousand
 		}
-		if first.IsZero() {
-			first = time.Now()
-		}
-		settled.Reset(max(0, min(settle, settleMost-time.Since(first))))
 	}
 }
 
-// check looks at the files, and calls f if they changed.
-func (fs *Files) check(ctx context.Context) {
-	fs.watch()
-	restive := fs.restive
-	fs.restive = false
-	now := fs.look()
-	same := maps.EqualFunc(now, fs.last, func(a, b seenFile) bool {
-		// A file that was written to when it had just been looked at may have the time that it had then.
-		return sameFile(a.info, b.info) && !(restive && b.at.Sub(b.info.ModTime()) < restless)
-	})
-	if same || ctx.Err() != nil {
+func pause(ctx context.Context, d time.Duration) {
+	if d <= 0 {
 		return
 	}
-	fs.last = now
-	fs.changed()
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }
 
-// look returns the files that there are.
-func (fs *Files) look() map[string]seenFile {
-	seen := make(map[string]seenFile)
-	for _, path := range Expand(fs.patterns) {
-		if info, err := os.Stat(path); err == nil {
-			seen[path] = seenFile{info, time.Now()}
+// round looks at all files, and reads those that changed.
+func (fs *Files[T]) round(ctx context.Context, told bool) {
+	if fs.first {
+		defer func() {
+			fs.first = false
+			close(fs.begun)
+		}()
+	}
+	start := time.Now()
+	fs.again, fs.took = time.Time{}, 0
+	for _, p := range fs.patterns {
+		fs.look(ctx, p)
+	}
+	fs.keepWatches()
+	now := time.Now()
+	var changed bool
+	seen := make(map[string]bool)
+	for _, p := range fs.patterns {
+		for _, f := range p.last.found {
+			if ctx.Err() != nil {
+				return
+			}
+			if seen[f.path] {
+				continue
+			}
+			seen[f.path] = true
+			st := fs.files[f.path]
+			if st == nil {
+				st = &fileState[T]{File: File[T]{Path: f.path}}
+				fs.files[f.path] = st
+			}
+			st.pattern, st.gone = p, false
+			changed = fs.take(ctx, st, f, told, now) || changed
 		}
 	}
-	return seen
+	for path, st := range fs.files {
+		if !seen[path] && !fs.stays(st) {
+			delete(fs.files, path)
+			changed = changed || st.Good
+		}
+	}
+	fs.tryAgain(start)
+	fs.publish()
+	if changed && !fs.first && ctx.Err() == nil {
+		fs.reading.Changed()
+	}
+}
+
+// publish makes All tell what is known now.
+func (fs *Files[T]) publish() {
+	all := make([]File[T], 0, len(fs.files))
+	for _, st := range fs.files {
+		all = append(all, st.File)
+	}
+	slices.SortFunc(all, func(a, b File[T]) int { return strings.Compare(a.Path, b.Path) })
+	fs.all.Store(&all)
+}
+
+// tryAgain takes note of when to look again, if something failed in a round that began at start.
+func (fs *Files[T]) tryAgain(start time.Time) {
+	failed := slices.ContainsFunc(fs.patterns, func(p *patternState) bool {
+		return p.last.err != nil || fs.once() && !isGlob(p.pattern) && len(p.last.found) == 0
+	})
+	for _, st := range fs.files {
+		failed = failed || st.passing
+	}
+	switch {
+	case !failed:
+		fs.retry, fs.pause = time.Time{}, 0
+	case !start.Before(fs.retry): // it was tried just now, or is the first time
+		fs.pause = min(max(2*fs.pause, retryLeast), retryMost)
+		fs.retry = time.Now().Add(fs.pause)
+	}
+}
+
+// once reports whether files are read once, and changes of them are of no interest.
+func (fs *Files[T]) once() bool { return fs.poll.Load() == 0 }
+
+// look looks at what is behind p. When the file system does not answer, what it was before stays.
+func (fs *Files[T]) look(ctx context.Context, p *patternState) {
+	if p.errand != nil {
+		if _, ok := p.errand.ended(); !ok {
+			return
+		}
+		p.errand = nil // that was long ago
+	}
+	start := time.Now()
+	e := begin(func(beat, _ func()) *scan { return fs.watched(p.pattern, beat) })
+	s, ok := e.wait(ctx, fs.stuck)
+	if ok {
+		p.last = s
+		fs.took += time.Since(start)
+	} else {
+		p.errand = e
+		p.last = &scan{found: p.last.found, dirs: p.last.dirs, err: errStuck}
+	}
+	switch err := p.last.err; {
+	case ctx.Err() != nil:
+	case err == nil && p.said != "":
+		log.Infof("%s can be looked through again", p.pattern)
+		p.said = ""
+	case err != nil && err.Error() != p.said:
+		log.Errorf("%s can't be looked through, and what was read there stays; it is tried on: %s", p.pattern, Printable(err.Error()))
+		p.said = err.Error()
+	}
+	if p.last.more && once("more "+p.pattern) {
+		log.Errorf("More than %d files or folders match %s; only the first are read", maxFiles, p.pattern)
+	}
+}
+
+// watched looks at what is behind pattern after it is watched, so that later changes are told. A folder may appear between
+// the look at it and the watch on its parent, so that is repeated until nothing is new.
+func (fs *Files[T]) watched(pattern string, beat func()) (s *scan) {
+	for range maxLinks {
+		s = look(pattern, beat)
+		grown := false
+		for path, names := range s.dirs {
+			if fs.once() {
+				break
+			}
+			beat()
+			more, err := fs.watches.add(path, names)
+			if err != nil && !absent(err) && once("watch "+err.Error()) {
+				log.Warningf("changes in %s are not notified: %v; they are looked for every %s", Printable(path), err, time.Duration(fs.poll.Load()))
+			}
+			grown = grown || more
+		}
+		if !grown {
+			break
+		}
+	}
+	return s
+}
+
+// keepWatches gives up the watches that are of no use any more.
+func (fs *Files[T]) keepWatches() {
+	dirs := make(map[string]names)
+	for _, p := range fs.patterns {
+		for path, some := range p.last.dirs {
+			if dirs[path] == nil {
+				dirs[path] = make(names)
+			}
+			maps.Copy(dirs[path], some)
+		}
+	}
+	fs.watches.keep(dirs)
 }
 
 // sameFile reports whether a and b, which may be nil, are the same file with the same content, as far as can be told from
 // outside.
 func sameFile(a, b os.FileInfo) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+	return sameContent(a, b) && changedAt(a).Equal(changedAt(b))
 }
 
-// matters reports whether ev can be of a file that is followed, or of a directory on the way to one.
-func (fs *Files) matters(ev fsnotify.Event) bool {
-	if _, ok := fs.dirs[ev.Name]; ok { // a watched directory went
+// sameContent is sameFile but for the file's names and attributes.
+func sameContent(a, b os.FileInfo) bool {
+	return a != nil && b != nil && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
+// take reads the file f if there is need. It reports whether its content is another.
+func (fs *Files[T]) take(ctx context.Context, st *fileState[T], f match, told bool, now time.Time) bool {
+	if st.errand != nil {
+		r, ok := st.errand.ended()
+		if !ok {
+			return false
+		}
+		st.errand = nil
+		return fs.judge(st, r, now)
+	}
+	if f.err != nil {
+		fs.refuse(st, nil, reason(f.err), true)
+		return false
+	}
+	if fs.once() && st.Good && !told && st.changed.IsZero() {
+		return false
+	}
+	if sameFile(f.info, st.info) {
+		st.changed = time.Time{}
+		retry := st.passing && (told || !now.Before(fs.retry))
+		young := !st.again.IsZero() && !now.Before(st.again)
+		if !retry && !young {
+			fs.again = sooner(fs.again, st.again)
+			return false
+		}
+	} else if !fs.settled(st, f, told, now) {
+		return false
+	}
+	return fs.read(ctx, st, f, now)
+}
+
+// settled reports whether a file that changed can be read, and if not takes note of when to look again.
+func (fs *Files[T]) settled(st *fileState[T], f match, told bool, now time.Time) bool {
+	if !sameFile(f.info, st.now) {
+		st.now, st.nowAt = f.info, now
+	}
+	if st.changed.IsZero() {
+		st.changed = now
+	}
+	end := st.changed.Add(writerPatience)
+	w := fs.watches.writer(f.real, f.info.Size())
+	emptied := f.info.Size() == 0 && st.Good && st.Size > 0
+	switch {
+	case fs.first, w.closed && !w.open:
+		return true
+	case !now.Before(end):
+		if once("writer " + f.path) {
+			log.Warningf("%s was not closed within %s by who writes to it, or is empty; it is read as it is", Printable(f.path), writerPatience)
+		}
+		return true
+	case w.open:
+		fs.again = sooner(fs.again, end)
+		return false
+	case told && (st.info == nil || !os.SameFile(f.info, st.info) || sameContent(f.info, st.info)):
+		return true // another file took its place, or it has other attributes
+	case emptied: // who writes it anew empties it first
+		fs.again = sooner(fs.again, end)
+		return false
+	case now.Sub(st.nowAt) >= stillFor:
 		return true
 	}
-	dir, name := filepath.Split(ev.Name)
-	for pattern := range fs.dirs[filepath.Clean(dir)] {
-		if ok, _ := filepath.Match(pattern, name); ok || pattern == name {
-			return true
-		}
-	}
+	fs.again = sooner(fs.again, st.nowAt.Add(stillFor))
 	return false
 }
 
-// watch brings the watched directories up to date with the file system. A directory may appear between the look at it and
-// the watch on its parent, so that is repeated until nothing is new.
-func (fs *Files) watch() {
-	if fs.watcher == nil {
-		return
-	}
-	for range maxLinks {
-		want := make(map[string]map[string]struct{})
-		for _, p := range fs.patterns {
-			trail(want, p)
+// read reads the file f, and reports whether its content is another.
+func (fs *Files[T]) read(ctx context.Context, st *fileState[T], f match, now time.Time) bool {
+	total, hanging := f.info.Size(), 0
+	for _, other := range fs.files {
+		if other != st {
+			total += other.Size
 		}
-		grown := false
-		for dir := range want {
-			if fs.dirs[dir] == nil {
-				grown = true
-			}
-			// Also of one that is watched: it may be another one of the same name.
-			if err := fs.watcher.Add(dir); err != nil && !os.IsNotExist(err) {
-				fs.unnotified(err)
-			}
-		}
-		for dir := range fs.dirs {
-			if want[dir] == nil {
-				_ = fs.watcher.Remove(dir) // an error says that it is gone
-			}
-		}
-		fs.dirs = want
-		if !grown {
-			return
+		if other.errand != nil {
+			hanging++
 		}
 	}
+	switch {
+	case f.info.Size() > fs.reading.MaxSize:
+		fs.refuse(st, f.info, tooLarge(f.info.Size(), fs.reading.MaxSize), false)
+		return false
+	case total > fs.reading.MaxTotal:
+		fs.refuse(st, f.info, fmt.Errorf("with it all files behind %s have %d MiB, and %d MiB are allowed", st.pattern.pattern, total>>20, fs.reading.MaxTotal>>20), true)
+		return false
+	case hanging >= maxStuck:
+		fs.refuse(st, f.info, fmt.Errorf("the file system does not answer for %d others", hanging), true)
+		return false
+	}
+	fs.watches.forget(f.real)
+	root, path := st.pattern.last.root, f.path
+	if root != "" {
+		path = f.real
+	}
+	e := begin(func(beat, rest func()) read[T] { return fs.parse(f.path, root, path, beat, rest) })
+	r, ok := e.wait(ctx, fs.stuck)
+	switch {
+	case !ok && ctx.Err() != nil:
+		return false
+	case !ok:
+		st.errand = e
+		fs.refuse(st, f.info, errStuck, true)
+		return false
+	case absent(r.err): // it went just now
+		fs.again = sooner(fs.again, now.Add(settleMost))
+		return false
+	}
+	if w := fs.watches.writer(f.real, f.info.Size()); w.wrote {
+		r.torn = true
+	}
+	if r.info == nil {
+		r.info = f.info
+	}
+	return fs.judge(st, r, now)
 }
 
-// trail puts into dirs the directories whose entries decide what is behind pattern, with the names of those: the
-// directory of the file, those of symbolic links on the way, those that a wildcard is matched in, and, where the way
-// breaks off, the last directory that exists.
-func trail(dirs map[string]map[string]struct{}, pattern string) {
-	if at := strings.IndexAny(pattern, globMeta); at >= 0 {
-		dir := filepath.Dir(pattern[:at] + "x")
-		rest := strings.Split(strings.TrimPrefix(pattern[len(dir):], string(filepath.Separator)), string(filepath.Separator))
-		trailGlob(dirs, dir, rest)
-		return
-	}
-	walk(dirs, pattern, maxLinks)
-}
-
-func trailGlob(dirs map[string]map[string]struct{}, dir string, rest []string) {
-	if _, err := os.Stat(dir); err != nil || len(rest) == 0 {
-		walk(dirs, dir, maxLinks)
-		return
-	}
-	next := filepath.Join(dir, rest[0])
-	walk(dirs, next, maxLinks) // a pattern is no entry, so this ends in the directory that it is matched in
-	if !isGlob(rest[0]) {
-		trailGlob(dirs, next, rest[1:])
-		return
-	}
-	matches, _ := filepath.Glob(filepath.Join(escape(dir), rest[0])) // Follow saw that the pattern is sound
-	for _, m := range matches {
-		info, err := os.Stat(m)
-		if hidden(filepath.Base(m), rest[0]) || len(rest) > 1 && (err != nil || !info.IsDir()) {
-			continue
-		}
-		trailGlob(dirs, m, rest[1:])
-	}
-}
-
-// walk follows path to its end, or to where it breaks off, and puts the directories that decide about it into dirs.
-func walk(dirs map[string]map[string]struct{}, path string, links int) {
-	dir := filepath.VolumeName(path) + string(filepath.Separator)
-	names := strings.Split(strings.Trim(path[len(dir)-1:], string(filepath.Separator)), string(filepath.Separator))
-	for len(names) > 0 {
-		name := names[0]
-		names = names[1:]
-		switch name {
-		case "", ".":
-			continue
-		case "..":
-			dir = filepath.Dir(dir)
-			continue
-		}
-		next := filepath.Join(dir, name)
-		info, err := os.Lstat(next)
-		link := err == nil && info.Mode()&os.ModeSymlink != 0
-		if err != nil || link || len(names) == 0 {
-			if dirs[dir] == nil {
-				dirs[dir] = make(map[string]struct{})
-			}
-			dirs[dir][name] = struct{}{}
-		}
-		if err != nil {
-			return
-		}
-		if !link {
-			dir = next
-			continue
-		}
-		target, err := os.Readlink(next)
-		if err != nil || links == 0 {
-			return
-		}
-		links--
-		if filepath.IsAbs(target) {
-			dir = filepath.VolumeName(target) + string(filepath.Separator)
-			target = target[len(dir)-1:]
-		}
-		names = append(strings.Split(strings.Trim(target, string(filepath.Separator)), string(filepath.Separator)), names...)
-	}
-}
-
-const globMeta = `*?[\`
-
-func isGlob(s string) bool { return strings.ContainsAny(s, globMeta) }
-
-// escape makes a pattern that matches s alone.
-func escape(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		if strings.IndexByte(globMeta, s[i]) >= 0 {
-			b.WriteByte('\\')
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
-// hidden reports whether a wildcard must pass over name: as in a shell, it does not match a dot at the front. So the ..data
-// of a mounted ConfigMap and the scratch files of editors stay out.
-func hidden(name, pattern string) bool {
-	return strings.HasPrefix(name, ".") && !strings.HasPrefix(pattern, ".")
-}
-
-// Expand returns the regular files behind patterns, symbolic links resolved for that, sorted and each once. A pattern is a
-// path, or what filepath.Match takes; wildcards do not match a dot at the front of a name, nor a link that leads out of the
-// folder ahead of the first wildcard: whoever fills a folder does not say what else is read. What does not exist, and a
-// pattern that is malformed, stands for nothing.
-func Expand(patterns []string) []string {
-	var files []string
-	for _, p := range patterns {
-		p = filepath.Clean(p)
-		matches := []string{p}
-		if isGlob(p) {
-			matches, _ = filepath.Glob(p) // #nosec G104 -- see above
-		}
-		for _, m := range matches {
-			if hiddenPath(m, p) || isGlob(p) && !within(fixedPart(p), m) {
-				continue
-			}
-			if info, err := os.Stat(m); err == nil && info.Mode().IsRegular() {
-				files = append(files, m)
-			}
-		}
-	}
-	slices.Sort(files)
-	return slices.Compact(files)
-}
-
-// fixedPart is the folder ahead of the first wildcard of a pattern.
-func fixedPart(pattern string) string {
-	return filepath.Dir(pattern[:strings.IndexAny(pattern, globMeta)] + "x")
-}
-
-// within reports whether path is in dir, links resolved.
-func within(dir, path string) bool {
-	root, err := filepath.EvalSymlinks(dir)
+// parse reads the file called name, at path below root, and makes its content.
+func (fs *Files[T]) parse(name, root, path string, beat, rest func()) (r read[T]) {
+	beat()
+	defer rest()
+	r.at = time.Now()
+	f, info, err := fs.reading.open(root, path)
 	if err != nil {
-		return false
+		return read[T]{err: err, passing: true}
 	}
-	file, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return false
+	defer func() {
+		beat()
+		f.Close()
+	}()
+	rest()
+	r.info = info
+	in := &input{file: f, most: fs.reading.MaxSize, beat: beat, rest: rest}
+	broken := Recovered("reading "+Printable(name), func() { r.content, r.err = fs.reading.Parse(name, in) })
+	r.passing = in.err != nil
+	if broken != nil {
+		r.err = broken
 	}
-	rel, err := filepath.Rel(root, file)
-	if err != nil || filepath.IsLocal(rel) {
-		return err == nil
-	}
-	if once("link " + path) {
-		log.Warningf("%s is left out: it is a link out of %s, to %s; name it without a wildcard to have it", path, dir, file)
-	}
-	return false
+	beat()
+	after, err := f.Stat()
+	r.torn = err != nil || !sameContent(info, after)
+	return r
 }
 
-func hiddenPath(match, pattern string) bool {
-	if match == pattern {
+// judge takes in what came of reading a file, and reports whether its content is another.
+func (fs *Files[T]) judge(st *fileState[T], r read[T], now time.Time) bool {
+	if st.changed.IsZero() {
+		st.changed = now
+	}
+	if r.torn && !fs.first && now.Before(st.changed.Add(writerPatience)) {
+		fs.again = sooner(fs.again, time.Now().Add(settleMost))
 		return false
 	}
-	names := strings.Split(match, string(filepath.Separator))
-	globs := strings.Split(pattern, string(filepath.Separator))
-	for i := range min(len(names), len(globs)) {
-		if hidden(names[i], globs[i]) {
-			return true
-		}
+	st.changed = time.Time{}
+	if r.err != nil {
+		fs.refuse(st, r.info, r.err, r.passing)
+		return false
 	}
-	return false
+	if st.Problem != "" {
+		log.Infof("%s is read again", Printable(st.Path))
+	}
+	fs.readAgain(st, r)
+	st.File = File[T]{Path: st.Path, Content: r.content, Good: true, Modified: r.info.ModTime(), Size: r.info.Size(), Refused: st.Refused}
+	st.info, st.passing = r.info, false
+	return true
+}
+
+// readAgain has a file read once more that may have changed without that its times tell, as it was changed just before it
+// was read.
+func (fs *Files[T]) readAgain(st *fileState[T], r read[T]) {
+	known := sameFile(r.info, st.info)
+	st.again = time.Time{}
+	if known {
+		return
+	}
+	last := r.info.ModTime()
+	if at := changedAt(r.info); at.After(last) {
+		last = at
+	}
+	tick := settle // of the clock that files get their times from, and the settling is as long
+	if last.Nanosecond() == 0 {
+		tick = 2 * time.Second // a file system that has no finer times
+	}
+	if r.at.Sub(last) < tick {
+		st.again = r.at.Add(tick)
+		fs.again = sooner(fs.again, st.again)
+	}
+}
+
+// refuse takes note of why a file can't be used as it is now. info may be nil.
+func (fs *Files[T]) refuse(st *fileState[T], info os.FileInfo, err error, passing bool) {
+	text := Printable(err.Error())
+	repeated := text == st.Problem
+	if !repeated || info != nil && !sameFile(info, st.info) {
+		st.Refused++
+		fs.reading.Refused(st.Path, err, repeated)
+	}
+	st.Problem, st.passing = text, passing
+	st.changed, st.again = time.Time{}, time.Time{}
+	if info != nil {
+		st.info = info
+	}
+}
+
+// stays reports whether a file that is not there is served on.
+func (fs *Files[T]) stays(st *fileState[T]) bool {
+	if st.pattern.last.err != nil {
+		return true // it may be there
+	}
+	if !fs.reading.KeepGone || isGlob(st.pattern.pattern) || !st.Good {
+		return false
+	}
+	if !st.gone {
+		log.Warningf("%s is gone; what was read of it last stays", Printable(st.Path))
+	}
+	st.gone, st.info, st.changed, st.passing = true, nil, time.Time{}, false
+	return true
 }

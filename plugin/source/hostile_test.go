@@ -58,13 +58,21 @@ func TestHostileManifests(t *testing.T) {
 	write(t, path, everything)
 	write(t, filepath.Join(dir, "z.json"), still)
 	s, o := openFiles(t, allOf, dir)
-	s.manifests.files.Close() // it would read what is half written
+	s.manifests.files.Close()
+	files, err := newFiles(s.manifests.files.reading)
+	must(t, err)
+	s.manifests.files = files
+	save := func(text string) { // and take it in, at once
+		write(t, path+"~", text)
+		must(t, os.Rename(path+"~", path))
+		files.round(t.Context(), true)
+	}
+	save(everything)
 	good := []string{everything, svcJSON, strings.Join(written, "\n"), packed}
 	hostile.Run(t, 300, func(r *rand.Rand) {
 		before := o.Index().State().Version()
 		text := hostile.Text(r, good...)
-		write(t, path, text)
-		s.manifests.reload()
+		save(text)
 		if _, err := parse(path, []byte(text)); err != nil && o.Index().State().Version() != before {
 			t.Errorf("%q changed something: %v", text, err)
 		}
@@ -73,8 +81,7 @@ func TestHostileManifests(t *testing.T) {
 			checkSnapshot(t, o.Index())
 		}
 	})
-	write(t, path, everything)
-	s.manifests.reload()
+	save(everything)
 	fresh := filepath.Join(t.TempDir(), "a.yaml")
 	write(t, fresh, everything+"---\n"+still)
 	_, want := openFiles(t, allOf, fresh)

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -20,28 +21,25 @@ import (
 // another machine writes to.
 const pollManifests = 5 * time.Second
 
+const (
+	maxManifest  = 64 << 20  // bytes in one manifest file
+	maxManifests = 256 << 20 // bytes in all files of a Source
+)
+
 // manifests are the objects in manifest files, in place of an API server.
 //
 // A file that can't be understood keeps the objects that it had last. An object that stands more than once is taken from
 // where it stands last, in the order of file names. A namespace that an object is in exists even if no Namespace declares
 // it, unless namespace_labels selects some. A Service without a clusterIP gets one, see allocate.
 type manifests struct {
-	source   *Source
-	patterns []string
-	files    *Files
+	source *Source
+	files  *Files[[]*manifest]
 
-	mu     sync.Mutex
-	loaded map[string]*loadedFile
-	warned map[string]struct{} // what was logged of the present state
-	view   *view
-}
-
-// loadedFile is the last good state of a file.
-type loadedFile struct {
-	info    os.FileInfo
-	read    time.Time
-	objects []*manifest
-	failed  string // why the file, as it is now, was not understood; "" if it was
+	mu      sync.Mutex
+	started bool
+	refused error               // at the start, the first that there was
+	warned  map[string]struct{} // what was logged of the present state
+	view    *view
 }
 
 // view is what all files say together. It never changes.
@@ -54,39 +52,71 @@ type view struct {
 // openManifests reads the files behind patterns, and follows them. The error is that of the first file that can't be
 // understood.
 func openManifests(s *Source, patterns []string) (*manifests, error) {
-	m := &manifests{source: s, loaded: make(map[string]*loadedFile), warned: make(map[string]struct{})}
+	m := &manifests{source: s, warned: make(map[string]struct{})}
+	var all []string
 	for _, p := range patterns {
-		m.patterns = append(m.patterns, p)
-		if !isGlob(p) { // it may be, or become, a directory
-			m.patterns = append(m.patterns, p+"/*.yaml", p+"/*.yml", p+"/*.json")
+		all = append(all, p)
+		if isGlob(p) {
+			continue
 		}
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var err error
-	m.files, err = Follow(m.patterns, pollManifests, m.reload) // ahead of the first look, lest a change falls between
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range patterns {
-		if _, err := os.Stat(p); os.IsNotExist(err) && !isGlob(p) {
+		all = append(all, escape(p)+"/*.yaml", escape(p)+"/*.yml", escape(p)+"/*.json") // it may be, or become, a directory
+		if _, err := Stat(p); os.IsNotExist(err) {
 			log.Warningf("manifests %s: there is no such file; it is read when it appears", p)
 		}
 	}
-	if errs := m.load(); len(errs) > 0 {
-		m.files.Close()
-		return nil, errs[0]
+	var err error
+	m.files, err = Follow(Reading[[]*manifest]{
+		Patterns: all, Poll: pollManifests, MaxSize: maxManifest, MaxTotal: maxManifests,
+		Parse: readManifest, Refused: m.refuse, Changed: m.reload,
+	})
+	if err != nil {
+		return nil, err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.refused != nil {
+		m.files.Close()
+		return nil, m.refused
+	}
+	m.started = true
+	m.view = m.merge()
 	return m, nil
+}
+
+// readManifest reads the objects in the file path.
+func readManifest(path string, r io.Reader) ([]*manifest, error) {
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return nil, err
+	}
+	return parse(path, b)
+}
+
+// refuse takes note of a file that can't be read or understood.
+func (m *manifests) refuse(path string, err error, repeated bool) {
+	text := Printable(err.Error())
+	if name := Printable(path); !strings.HasPrefix(text, name) {
+		text = name + ": " + text
+	}
+	m.mu.Lock()
+	started := m.started
+	if !started && m.refused == nil {
+		m.refused = errors.New(text)
+	}
+	m.mu.Unlock()
+	if !started {
+		return
+	}
+	manifestsRejected.Inc()
+	if !repeated {
+		log.Errorf("manifests: %s; the last good state of the file is still served", text)
+	}
 }
 
 // reload takes in what changed, and publishes it.
 func (m *manifests) reload() {
 	m.mu.Lock()
-	for _, err := range m.load() {
-		manifestsRejected.Inc()
-		log.Errorf("manifests: %v; the last good state of the file is still served", err)
-	}
+	m.view = m.merge()
 	m.mu.Unlock()
 
 	m.source.mu.Lock()
@@ -101,80 +131,12 @@ func (m *manifests) reload() {
 	}
 }
 
-// load reads the files that changed, and makes the view of all. It returns the errors that are news. m.mu is held.
-func (m *manifests) load() (errs []error) {
-	paths := Expand(m.patterns)
-	for path := range m.loaded {
-		if !slices.Contains(paths, path) {
-			delete(m.loaded, path)
-		}
-	}
-	for _, path := range paths {
-		if err := m.loadFile(path); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	m.view = m.merge(paths)
-	return errs
-}
-
-// restless is how long after a change a file may change again without that its time tells.
-const restless = 2 * time.Second
-
-// loadFile reads the file path if it changed. The error is one that was not returned before.
-func (m *manifests) loadFile(path string) error {
-	last := m.loaded[path]
-	info, err := os.Stat(path)
-	if err == nil && last != nil && sameFile(info, last.info) && last.read.Sub(info.ModTime()) > restless {
-		return nil
-	}
-	next := &loadedFile{info: info, read: time.Now()}
-	if err == nil {
-		next.objects, err = readManifest(path)
-	}
-	if os.IsNotExist(err) {
-		delete(m.loaded, path) // it went just now
-		return nil
-	}
-	if err != nil {
-		next.failed = err.Error()
-		if last != nil {
-			next.objects = last.objects
-		}
-	}
-	m.loaded[path] = next
-	if err == nil && last != nil && last.failed != "" {
-		log.Infof("manifests: %s is understood again", path)
-	}
-	if err != nil && last != nil && last.failed == next.failed {
-		return nil
-	}
-	return err
-}
-
-func readManifest(path string) ([]*manifest, error) {
-	f, err := os.Open(path) // #nosec G304 -- the Corefile names it
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
-	if err != nil {
-		return nil, err
-	}
-	return parse(path, b)
-}
-
-// merge makes the view of the files paths. m.mu is held.
-func (m *manifests) merge(paths []string) *view {
+// merge makes the view of all files. m.mu is held.
+func (m *manifests) merge() *view {
 	v := &view{objects: make(map[string]map[objectName]*manifest), implied: make(map[string]struct{})}
 	warned := make(map[string]struct{})
-	for _, path := range paths {
-		file := m.loaded[path]
-		if file == nil {
-			continue
-		}
-		for _, o := range file.objects {
+	for _, file := range m.files.All() {
+		for _, o := range file.Content {
 			all := v.objects[o.kind]
 			if all == nil {
 				all = make(map[objectName]*manifest)
@@ -182,7 +144,7 @@ func (m *manifests) merge(paths []string) *view {
 			}
 			if first := all[o.name]; first != nil {
 				warning := fmt.Sprintf("%s %s stands in %s and in %s; the latter is used",
-					o.kind, strings.TrimPrefix(o.name.String(), "/"), first.at(), o.at())
+					o.kind, Printable(strings.TrimPrefix(o.name.String(), "/")), first.at(), o.at())
 				if _, known := m.warned[warning]; !known && len(warned) < maxNamed {
 					log.Warning("manifests: " + warning)
 				}

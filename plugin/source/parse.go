@@ -51,11 +51,10 @@ type parser struct {
 }
 
 const (
-	maxManifest = 64 << 20 // bytes in one manifest file
-	maxUnpacked = 1 << 30  // bytes in one that is compressed, unpacked
-	maxLine     = 8 << 20  // bytes in a line of it: an EndpointSlice of 1000 endpoints is a hundredth of that
-	maxNesting  = 10       // Lists in Lists
-	maxDepth    = 10000    // of what is nested in a document; encoding/json has the same limit
+	maxUnpacked = 1 << 30 // bytes in one that is compressed, unpacked
+	maxLine     = 8 << 20 // bytes in a line of it: an EndpointSlice of 1000 endpoints is a hundredth of that
+	maxNesting  = 10      // Lists in Lists
+	maxDepth    = 10000   // of what is nested in a document; encoding/json has the same limit
 
 	// growth is how many bytes the aliases of one file may add to it. A few lines of YAML can say gigabytes.
 	growth = 64 << 20
@@ -64,11 +63,8 @@ const (
 // parse reads the objects out of a manifest file: documents in YAML or JSON, Lists and typed lists taken apart. Objects of
 // kinds that answers are not made of are passed over. The error gives the file and the line.
 func parse(file string, b []byte) ([]*manifest, error) {
-	if len(b) > maxManifest {
-		return nil, fmt.Errorf("%s: larger than %d MiB", file, maxManifest>>20)
-	}
 	var all []*manifest
-	p := &parser{file: file, budget: growth, keep: func(m *manifest) { all = append(all, m) }}
+	p := &parser{file: Printable(file), budget: growth, keep: func(m *manifest) { all = append(all, m) }}
 	b = bytes.TrimPrefix(b, []byte("\uFEFF"))
 	var err error
 	if bytes.HasPrefix(b, gzipMagic) {
@@ -80,7 +76,7 @@ func parse(file string, b []byte) ([]*manifest, error) {
 		return nil, err
 	}
 	if p.others > 0 {
-		log.Debugf("%s: %d objects of kinds that no answer is made of were passed over", file, p.others)
+		log.Debugf("%s: %d objects of kinds that no answer is made of were passed over", p.file, p.others)
 	}
 	return all, nil
 }
@@ -345,7 +341,7 @@ func (p *parser) value(n *yaml.Node, aliased bool, depth int) (any, error) {
 	}
 	var v any
 	if err := n.Decode(&v); err != nil {
-		return nil, p.fail(n.Line, "%q is no %s", n.Value, n.ShortTag())
+		return nil, p.fail(n.Line, "%.100q is no %s", n.Value, Printable(n.ShortTag()))
 	}
 	return v, nil
 }
@@ -366,7 +362,7 @@ func (p *parser) mapping(n *yaml.Node, aliased bool, depth int) (map[string]any,
 			continue
 		}
 		if _, twice := out[key.Value]; twice {
-			return nil, p.fail(key.Line, "key %q stands twice", key.Value)
+			return nil, p.fail(key.Line, "key %.100q stands twice", key.Value)
 		}
 		v, err := p.value(n.Content[i+1], aliased, depth+1)
 		if err != nil {
@@ -468,7 +464,7 @@ func (p *parser) take(line int, of typeMeta, raw json.RawMessage) error {
 		return nil
 	}
 	if err != nil {
-		return p.fail(line, "%s %s: %w", of.Kind, nameIn(raw), err)
+		return p.fail(line, "%s %s: %w", of.Kind, Printable(nameIn(raw)), err)
 	}
 	if m.name.name == "" {
 		return p.fail(line, "%s without metadata.name", of.Kind)

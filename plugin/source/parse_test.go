@@ -110,9 +110,6 @@ func TestParseErrors(t *testing.T) {
 	if _, err := parse("f", []byte(strings.Repeat("a: b\n", 1<<17))); err == nil || err.Error() != `f:2: key "a" stands twice` {
 		t.Errorf("a key again and again: %v", err)
 	}
-	if _, err := parse("f", make([]byte, maxManifest+1)); err == nil || err.Error() != "f: larger than 64 MiB" {
-		t.Errorf("a large file: %v", err)
-	}
 }
 
 func TestParseDefaults(t *testing.T) {

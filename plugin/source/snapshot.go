@@ -3,6 +3,7 @@ package source
 import (
 	"bufio"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -125,31 +126,42 @@ func (sn *Snapshot) put(tx *services.Tx, kind string) int {
 
 // ReadSnapshot reads the snapshot file path, as far as it is one of the API server of s. The error says what is wrong with
 // it, and is fs.ErrNotExist if it is not there; nothing of a file with an error is used. Memory is bounded by the size of
-// the file, of which there may be 64 MiB, and 1 GiB unpacked.
+// the file, which may have 64 MiB, and 1 GiB unpacked. It is an error if the file system does not answer for 5 s.
 func (s *Source) ReadSnapshot(path string) (*Snapshot, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
+	type result struct {
+		sn  *Snapshot
+		err error
 	}
+	r, ok := begin(func(beat, rest func()) (r result) {
+		if err := Recovered("reading "+Printable(path), func() { r.sn, r.err = readSnapshot(path, beat, rest) }); err != nil {
+			r.err = fmt.Errorf("%s: %w", Printable(path), err)
+		}
+		return r
+	}).wait(context.Background(), stuck)
 	switch {
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is no file", path)
-	case info.Size() > maxSnapshot:
-		return nil, fmt.Errorf("%s: %d MiB, which is more than %d MiB", path, info.Size()>>20, maxSnapshot>>20)
+	case !ok:
+		return nil, fmt.Errorf("%s: %w", Printable(path), errStuck)
+	case r.err != nil:
+		return nil, r.err
 	}
-	f, err := os.Open(path) // #nosec G304 -- the Corefile names it
+	if server := s.server(); r.sn.head.Server != server {
+		return nil, fmt.Errorf("%s is of another API server, %s; this one is %s", Printable(path), Printable(r.sn.head.Server), server)
+	}
+	return r.sn, nil
+}
+
+func readSnapshot(path string, beat, rest func()) (*Snapshot, error) {
+	beat()
+	f, info, err := open("", path)
+	if err == nil && info.Size() > maxSnapshot {
+		f.Close()
+		err = tooLarge(info.Size(), maxSnapshot)
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", Printable(path), err)
 	}
 	defer f.Close()
-	sn, err := parseSnapshot(path, io.LimitReader(f, maxSnapshot))
-	if err != nil {
-		return nil, err
-	}
-	if server := s.server(); sn.head.Server != server {
-		return nil, fmt.Errorf("%s is of another API server, %s; this one is %s", path, sn.head.Server, server)
-	}
-	return sn, nil
+	return parseSnapshot(path, &input{file: f, most: maxSnapshot, beat: beat, rest: rest})
 }
 
 // server is the URL of the API server.
@@ -159,7 +171,7 @@ func (s *Source) server() string {
 
 func parseSnapshot(file string, r io.Reader) (*Snapshot, error) {
 	sn := &Snapshot{configMaps: make(map[objectName]*ConfigMapEvent)}
-	p := &parser{file: file, keep: sn.add}
+	p := &parser{file: Printable(file), keep: sn.add}
 	err := p.compressed(r, maxUnpacked, func(line int, raw []byte) error {
 		if line > 1 {
 			return p.line(line, raw)
@@ -168,7 +180,7 @@ func parseSnapshot(file string, r io.Reader) (*Snapshot, error) {
 			return p.fail(line, "no snapshot: %w", err)
 		}
 		if sn.head.typeMeta != snapshotType {
-			return p.fail(line, "no snapshot of this version, but %q of %q", sn.head.Kind, sn.head.APIVersion)
+			return p.fail(line, "no snapshot of this version, but %.100q of %.100q", sn.head.Kind, sn.head.APIVersion)
 		}
 		return nil
 	})
@@ -176,7 +188,7 @@ func parseSnapshot(file string, r io.Reader) (*Snapshot, error) {
 	case err != nil:
 		return nil, err
 	case sn.head.Kind == "":
-		return nil, fmt.Errorf("%s: no snapshot, but empty", file)
+		return nil, fmt.Errorf("%s: no snapshot, but empty", p.file)
 	}
 	return sn, nil
 }

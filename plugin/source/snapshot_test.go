@@ -289,11 +289,11 @@ func TestSnapshotForeign(t *testing.T) {
 	if _, err := s.ReadSnapshot(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
-	if _, err := s.ReadSnapshot(dir); err == nil || err.Error() != dir+" is no file" {
+	if _, err := s.ReadSnapshot(dir); err == nil || err.Error() != dir+": it is a directory, not a file" {
 		t.Errorf("a directory: %v", err)
 	}
 	must(t, os.WriteFile(path, nil, 0o600), os.Truncate(path, maxSnapshot+1))
-	if _, err := s.ReadSnapshot(path); err == nil || !strings.Contains(err.Error(), "64 MiB, which is more than 64 MiB") {
+	if _, err := s.ReadSnapshot(path); err == nil || !strings.Contains(err.Error(), "files of up to 64 MiB are read") {
 		t.Errorf("a large file: %v", err)
 	}
 	if _, err := captured(t).Write(path); err != nil {

@@ -1,0 +1,34 @@
+//go:build !linux
+
+package source
+
+import (
+	"errors"
+	"os"
+	"time"
+)
+
+// watches stand for a system that does not notify: files are looked at now and then.
+type watches struct{ wake chan struct{} }
+
+type writer struct{ open, wrote, closed bool }
+
+func newWatches() *watches { return &watches{wake: make(chan struct{}, 1)} }
+
+func (*watches) add(string, names) (bool, error) {
+	return false, errors.New("there is no inotify on this system")
+}
+
+func (*watches) keep(map[string]names)       {}
+func (*watches) close()                      {}
+func (*watches) writer(string, int64) writer { return writer{} }
+func (*watches) forget(string)               {}
+
+func (w *watches) rouse() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+func changedAt(os.FileInfo) time.Time { return time.Time{} }

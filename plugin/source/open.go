@@ -1,0 +1,152 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// open opens a regular file for reading, and nothing else: a named pipe or a device that was put in its place neither holds
+// the caller up nor is read. With root, which may be "", the file is below that folder, whatever links are put in its way
+// (os.Root).
+func open(root, path string) (*os.File, os.FileInfo, error) {
+	const flags = os.O_RDONLY | syscall.O_NONBLOCK
+	f, err := openIn(root, path, flags)
+	if err != nil {
+		return nil, nil, reason(err)
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("it is %s, not a file", kindOf(info.Mode()))
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, reason(err)
+	}
+	return f, info, nil
+}
+
+func openIn(root, path string, flags int) (*os.File, error) {
+	if root == "" {
+		return os.OpenFile(path, flags, 0) // #nosec G304 -- the Corefile names it
+	}
+	folder, err := os.OpenRoot(root)
+	if err != nil {
+		return nil, err
+	}
+	defer folder.Close()
+	rel, err := filepath.Rel(root, path)
+	if err != nil {
+		return nil, err
+	}
+	return folder.OpenFile(rel, flags, 0)
+}
+
+// Stat is os.Stat, with an error where the file system does not answer for 5 s.
+func Stat(path string) (os.FileInfo, error) {
+	type result struct {
+		info os.FileInfo
+		err  error
+	}
+	r, ok := begin(func(_, _ func()) (r result) {
+		r.info, r.err = os.Stat(path)
+		return r
+	}).wait(context.Background(), stuck)
+	if !ok {
+		return nil, &fs.PathError{Op: "stat", Path: path, Err: errStuck}
+	}
+	return r.info, r.err
+}
+
+// reason is err without the path, which whoever logs it has already.
+func reason(err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return at.Err
+	}
+	return err
+}
+
+// stuck is how long one call of the system may take for a file that is read, until the file is left alone for the time
+// being.
+const stuck = 5 * time.Second
+
+var errStuck = errors.New("the file system does not answer")
+
+// errand is work on files, on a goroutine of its own, that a file system may hold up for good.
+type errand[R any] struct {
+	done  chan R       // has the result once there is one
+	since atomic.Int64 // when the call of the system began that is under way, as Unix time in nanoseconds; 0 without one
+}
+
+// begin begins work. It is to call beat ahead of each call of the system, and rest after it if other work follows.
+func begin[R any](work func(beat, rest func()) R) *errand[R] {
+	e := &errand[R]{done: make(chan R, 1)}
+	beat := func() { e.since.Store(time.Now().UnixNano()) }
+	beat()
+	go func() { e.done <- work(beat, func() { e.since.Store(0) }) }()
+	return e
+}
+
+// wait returns the result. It does not wait on when a call of the system takes longer than most, or when ctx ends: ok is
+// false then.
+func (e *errand[R]) wait(ctx context.Context, most time.Duration) (result R, ok bool) {
+	look := time.NewTicker(most / 10)
+	defer look.Stop()
+	for {
+		select {
+		case result = <-e.done:
+			return result, true
+		case <-ctx.Done():
+			return result, false
+		case <-look.C:
+			if since := e.since.Load(); since != 0 && time.Since(time.Unix(0, since)) > most {
+				return result, false
+			}
+		}
+	}
+}
+
+// ended returns the result if there is one by now.
+func (e *errand[R]) ended() (result R, ok bool) {
+	select {
+	case result = <-e.done:
+		return result, true
+	default:
+		return result, false
+	}
+}
+
+// input is a file as it is read: no more of it than most bytes. The first error of the file itself is kept, as it may pass,
+// unlike what is wrong with what the file holds.
+type input struct {
+	file       *os.File
+	most, read int64
+	beat, rest func()
+	err        error
+}
+
+func (in *input) Read(b []byte) (int, error) {
+	in.beat()
+	n, err := in.file.Read(b)
+	in.rest()
+	if in.read += int64(n); in.read > in.most {
+		return 0, tooLarge(in.read, in.most)
+	}
+	if err != nil && err != io.EOF {
+		in.err = reason(err)
+		return n, in.err
+	}
+	return n, err
+}
+
+func tooLarge(size, most int64) error {
+	return fmt.Errorf("it has %d bytes or more, and files of up to %d MiB are read", size, most>>20)
+}
