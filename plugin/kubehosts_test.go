@@ -33,9 +33,9 @@ func serve(t testing.TB, key, text string) *Kubehosts {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := &Kubehosts{upstream: upstream.New(), block: live.New(config, []string{key}, ""), patience: config.StartupTimeout}
+	k := &Kubehosts{upstream: upstream.New(), block: live.New(config, live.ServerBlock{Keys: []string{key}}), patience: config.StartupTimeout}
 	k.Next = test.NextHandler(dns.RcodeRefused, nil)
-	if err := k.block.Start([]netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("2001:db8::53")}); err != nil {
+	if err := k.block.Start("", []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("2001:db8::53")}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(k.block.Stop)

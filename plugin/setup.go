@@ -61,7 +61,7 @@ func setup(c *caddy.Controller) error {
 	}
 	k := &Kubehosts{
 		upstream: upstream.New(),
-		block:    live.New(config, c.ServerBlockKeys, dnsserver.GetConfig(c).Root),
+		block:    live.New(config, live.ServerBlock{Keys: c.ServerBlockKeys, Root: dnsserver.GetConfig(c).Root, Corefile: c.Context()}),
 		search:   searchOf("/etc/resolv.conf"),
 		patience: config.StartupTimeout,
 	}
@@ -70,10 +70,10 @@ func setup(c *caddy.Controller) error {
 	}
 
 	c.OnStartup(func() error {
-		if err := k.block.Start(localAddrs(c)); err != nil {
+		if err := k.block.Start(dnsserver.GetConfig(c).ViewName, localAddrs(c)); err != nil {
 			return plugin.Error(pluginName, err)
 		}
-		log.Info(authority(config, c.ServerBlockKeys[0]))
+		log.Info(authority(config, k.block.Name()))
 		for _, warning := range leftBehind(c) {
 			log.Warning(warning)
 		}
@@ -83,8 +83,8 @@ func setup(c *caddy.Controller) error {
 	c.OnShutdown(func() error { k.block.Stop(); return nil })
 
 	// A reload that fails throws the new instances away without a word to them. The running one hears of it.
-	c.OnRestart(func() error { live.RestartBegan(); return nil })
-	c.OnRestartFailed(func() error { live.RestartFailed(); return nil })
+	c.OnRestart(func() error { live.RestartBegan(c.Context()); return nil })
+	c.OnRestartFailed(func() error { live.RestartFailed(c.Context()); return nil })
 
 	if !config.WireOff {
 		wire.Serve(c, k.block.View)

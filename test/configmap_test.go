@@ -692,7 +692,7 @@ subjects: [{kind: ServiceAccount, name: podless, namespace: kube-system}]
 	}
 	var told []string
 	for _, line := range f.errors() {
-		if strings.Contains(line, "ConfigMap kube-system/coredns: this account may not list pods: grant list and watch on pods (rbac/pods.yaml)") {
+		if strings.Contains(line, "ConfigMap kube-system/coredns key Corefile:1 - this account may not list pods: grant list and watch on pods (rbac/pods.yaml)") {
 			told = append(told, line)
 		}
 	}

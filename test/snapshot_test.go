@@ -251,10 +251,13 @@ func TestSnapshotClaimed(t *testing.T) {
 	})
 
 	const view = "view tcp {\nexpr proto() == 'tcp'\n}"
+	taken := func(c *cluster.CoreDNS) func() (bool, string) {
+		return func() (bool, string) {
+			return strings.Contains(c.Log(), c.Fill("is that of dns://.:PORT view=tcp already")), "why the Corefile is refused"
+		}
+	}
 	c = cluster.Launch(t, coredns(t), block("PORT", "snapshot", view)+block("PORT", "snapshot", ""))
-	cluster.Eventually(t, bound, func() (bool, string) {
-		return strings.Contains(c.Log(), "another server block with the same keys"), "why coredns does not start"
-	})
+	cluster.Eventually(t, bound, taken(c))
 
 	// With a file each they start, and are read again.
 	two := block("PORT", "one", view+"\nready READY") + block("PORT", "two", "")
@@ -265,9 +268,7 @@ func TestSnapshotClaimed(t *testing.T) {
 	})
 	c.Write(t, strings.Replace(two, "DIR/two", "DIR/one", 1))
 	c.Reload(t)
-	cluster.Eventually(t, bound, func() (bool, string) {
-		return strings.Contains(c.Log(), "another server block with the same keys"), "why the Corefile is refused"
-	})
+	cluster.Eventually(t, bound, taken(c))
 	if _, err := cluster.Dial(t, "udp", c.Addr).Ask("cluster.local.", dns.TypeSOA); err != nil {
 		t.Error(err)
 	}

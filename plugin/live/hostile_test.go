@@ -31,15 +31,28 @@ func quietly(t *testing.T) {
 // start starts a Block for a stanza, in the server block key, until the test ends.
 func start(t *testing.T, key, text string) *Block {
 	t.Helper()
+	return startIn(t, nil, []string{key}, "", text)
+}
+
+// startIn starts a Block for a stanza, in a server block of a Corefile, until the test ends.
+func startIn(t *testing.T, corefile any, keys []string, view, text string) *Block {
+	t.Helper()
+	b := newIn(t, corefile, keys, text)
+	if err := b.Start(view, nil); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// newIn makes the Block of startIn, without starting it.
+func newIn(t *testing.T, corefile any, keys []string, text string) *Block {
+	t.Helper()
 	c := caddy.NewTestController("dns", text)
-	config, err := stanza.Parse(&c.Dispenser, []string{key})
+	config, err := stanza.Parse(&c.Dispenser, keys)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := New(config, []string{key}, "")
-	if err := b.Start(nil); err != nil {
-		t.Fatal(err)
-	}
+	b := New(config, ServerBlock{Keys: keys, Corefile: corefile})
 	t.Cleanup(b.Stop)
 	return b
 }
@@ -60,18 +73,6 @@ func save(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// TestReloadThatFails throws away what the failed reload opened.
-func TestReloadThatFails(t *testing.T) {
-	const text = "kubehosts cluster.local {\n manifests ../../build/example/shop.yaml\n}"
-	old := start(t, "dns://.:53", text)
-	RestartBegan()
-	fresh := start(t, "dns://.:53", text)
-	RestartFailed()
-	if !fresh.stopped || old.stopped {
-		t.Errorf("stopped: the new one %v, the old one %v", fresh.stopped, old.stopped)
 	}
 }
 
@@ -109,9 +110,9 @@ func TestHostileStanzas(t *testing.T) {
 	taken, version := 0, 0
 	follow := func(text string) (hash string, refused bool) {
 		version++
-		before := testutil.ToFloat64(stanzaRejected.WithLabelValues(k.block))
+		before := testutil.ToFloat64(stanzaRejected.WithLabelValues(k.name))
 		k.follow(source.ConfigMapEvent{Data: map[string]string{"Corefile": text}, ResourceVersion: fmt.Sprint(version), Found: true})
-		return k.config.Hash(), testutil.ToFloat64(stanzaRejected.WithLabelValues(k.block)) != before
+		return k.serving.Load().hash, testutil.ToFloat64(stanzaRejected.WithLabelValues(k.name)) != before
 	}
 	hash, _ := follow(good[0])
 	hostile.Run(t, 500, func(r *rand.Rand) {
@@ -136,14 +137,14 @@ func TestHostileStanzas(t *testing.T) {
 		t.Error("none was taken")
 	}
 	if _, refused := follow(good[0]); refused || !holds(k, "inline.example.") {
-		t.Errorf("a good stanza is not served any more: %s", k.refused)
+		t.Errorf("a good stanza is not served any more: %s", k.Refused())
 	}
 }
 
 // checkReach asserts that the live stanza takes nothing from where the Corefile's does not.
 func checkReach(t *testing.T, k *Block, text string) {
 	t.Helper()
-	c, base := k.config, k.base
+	c, base := k.serving.Load().config, k.base
 	if c.Endpoint() != base.Endpoint() || c.Kubeconfig != base.Kubeconfig || c.Context != base.Context || c.TLS != base.TLS ||
 		c.Snapshot != base.Snapshot || *c.ConfigMap != *base.ConfigMap || !slices.Equal(c.Manifests, base.Manifests) {
 		t.Errorf("it has other sources than the Corefile: %q", text)

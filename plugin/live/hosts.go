@@ -1,7 +1,6 @@
 package live
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,12 +14,12 @@ import (
 
 // CheckFiles warns of hosts files that are not there yet, as that may be meant, and refuses those that can't be looked
 // at, and zones that stand in the place of one.
-func (k *Block) CheckFiles() error {
-	if len(k.base.Endpoints) > 1 {
-		log.Warningf("Multiple endpoints have been deprecated, only the first specified endpoint '%s' is used", k.base.Endpoint())
+func (b *Block) CheckFiles() error {
+	if len(b.base.Endpoints) > 1 {
+		log.Warningf("Multiple endpoints have been deprecated, only the first specified endpoint '%s' is used", b.base.Endpoint())
 	}
-	for _, h := range k.base.Hosts {
-		for i, path := range k.paths(h.Files) {
+	for _, h := range b.base.Hosts {
+		for i, path := range b.paths(h.Files) {
 			if strings.ContainsAny(path, "*?[") {
 				continue
 			}
@@ -41,32 +40,20 @@ func (k *Block) CheckFiles() error {
 	return nil
 }
 
-// paths returns the paths of a stanza as they are to be opened: relative ones below the root plugin's folder.
-func (k *Block) paths(written []string) []string {
-	all := make([]string, len(written))
-	for i, p := range written {
-		if !filepath.IsAbs(p) && k.root != "" {
-			p = filepath.Join(k.root, p)
-		}
-		all[i] = p
-	}
-	return all
-}
-
 // layersOf returns the layers of c's hosts options, in their order: one for each FILE, and one for the inline lines of an
 // option. What several options have is one layer, with the lowest of their TTLs.
-func (k *Block) layersOf(c *stanza.Config, files map[string]*tableUse) ([]answer.Layer, error) {
+func (b *Block) layersOf(c *stanza.Config, files map[string]*tableUse) ([]answer.Layer, error) {
 	l := layers{known: make(map[string]int)}
 	for i := range c.Hosts {
 		h := &c.Hosts[i]
-		for _, path := range k.paths(h.Files) {
+		for _, path := range b.paths(h.Files) {
 			_ = l.add("file "+path, h, func() (*answer.Tables, error) { return &files[path].of.tables, nil })
 		}
 		if len(h.Inline) == 0 {
 			continue
 		}
 		text := inlineText(h)
-		if err := l.add("lines "+text, h, func() (*answer.Tables, error) { return inlineTables(h, text, k.origins()) }); err != nil {
+		if err := l.add("lines "+text, h, func() (*answer.Tables, error) { return inlineTables(h, text, b.origins()) }); err != nil {
 			return nil, err
 		}
 	}
@@ -123,10 +110,10 @@ func inlineTables(h *stanza.Hosts, text string, origins []string) (*answer.Table
 	}
 	var all []string
 	for _, p := range problems {
-		all = append(all, fmt.Sprintf("hosts line %d: %s", h.Inline[p.Line-1].Line, p.Reason))
+		all = append(all, fmt.Sprintf("hosts line %d: %s", h.Inline[p.Line-1].Line, strings.TrimSuffix(p.Reason, "; left out")))
 	}
 	if more := n - len(problems); more > 0 {
 		all = append(all, fmt.Sprintf("and %d more", more))
 	}
-	return nil, errors.New(strings.Join(all, "; "))
+	return nil, h.ErrorAt(h.Inline[problems[0].Line-1].Line, "%s", strings.Join(all, "; "))
 }

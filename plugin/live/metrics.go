@@ -12,48 +12,13 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// The label block is the first key of the server block, as CoreDNS writes it: dns://.:53.
+// The label block is the name of the server block: its first key as CoreDNS writes it, dns://.:53, and its view, if it has one.
 var (
-	stanzaInfo = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: stanza.Name,
-		Name:      "stanza_info",
-		Help:      "The stanza that serves: where it came from (corefile or configmap) and its hash. Always 1.",
-	}, []string{"block", "origin", "hash"})
-
-	stanzaApplied = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: stanza.Name,
-		Name:      "stanza_applied_timestamp_seconds",
-		Help:      "Unix time at which the stanza that serves was applied.",
-	}, []string{"block"})
-
 	stanzaRejected = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace,
 		Subsystem: stanza.Name,
 		Name:      "stanza_rejected_total",
 		Help:      "Stanzas of the ConfigMap that were refused.",
-	}, []string{"block"})
-
-	stanzaRejectedNow = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: stanza.Name,
-		Name:      "stanza_rejected",
-		Help:      "1 while the ConfigMap can't be applied and an older stanza serves, else 0.",
-	}, []string{"block"})
-
-	snapshotWritten = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: stanza.Name,
-		Name:      "snapshot_timestamp_seconds",
-		Help:      "Unix time at which the snapshot was last written.",
-	}, []string{"block"})
-
-	snapshotSize = promauto.NewGaugeVec(prometheus.GaugeOpts{
-		Namespace: plugin.Namespace,
-		Subsystem: stanza.Name,
-		Name:      "snapshot_size_bytes",
-		Help:      "Size of the snapshot that was last written.",
 	}, []string{"block"})
 
 	snapshotErrors = promauto.NewCounterVec(prometheus.CounterOpts{
@@ -64,7 +29,59 @@ var (
 	}, []string{"block"})
 )
 
-func init() { prometheus.MustRegister(fileMetrics{}) }
+// The gauges of server blocks are read off the Blocks when they are asked for. So they are right during a reload, after one
+// that failed, and gone when their server block is.
+var (
+	stanzaInfo = describe("stanza_info", "The stanza that serves: where it came from (corefile, configmap or snapshot) and its hash. Always 1.",
+		"block", "origin", "hash")
+	stanzaApplied     = describe("stanza_applied_timestamp_seconds", "Unix time at which the stanza that serves was applied.", "block")
+	stanzaRejectedNow = describe("stanza_rejected", "1 while the ConfigMap can't be applied and an older stanza serves, else 0.", "block")
+	snapshotWritten   = describe("snapshot_timestamp_seconds", "Unix time at which the snapshot was last written.", "block")
+	snapshotSize      = describe("snapshot_size_bytes", "Size of the snapshot that was last written.", "block")
+)
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, stanza.Name, name), help, labels, nil)
+}
+
+func init() { prometheus.MustRegister(gauges{}, fileMetrics{}) }
+
+// gauges is the collector of the gauges of server blocks.
+type gauges struct{}
+
+// Describe implements prometheus.Collector.
+func (gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{stanzaInfo, stanzaApplied, stanzaRejectedNow, snapshotWritten, snapshotSize} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (gauges) Collect(ch chan<- prometheus.Metric) {
+	for name, b := range blocks.newest() {
+		s := b.serving.Load()
+		if s == nil {
+			continue
+		}
+		gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{name}, labels...)...)
+		}
+		gauge(stanzaInfo, 1, s.origin, s.hash)
+		gauge(stanzaApplied, float64(s.since.UnixNano())/1e9)
+		refused := 0.0
+		if b.Refused() != "" {
+			refused = 1
+		}
+		gauge(stanzaRejectedNow, refused)
+		if b.snapshot == nil {
+			continue
+		}
+		if w := b.snapshot.last.Load(); w != nil {
+			gauge(snapshotWritten, float64(w.at.Unix()))
+			gauge(snapshotSize, float64(w.size))
+		}
+	}
+}
 
 // maxFileLabels is how many values the label file of a metric has. All other files are put together under otherFiles.
 const (

@@ -6,192 +6,214 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kubehosts/kubehosts/plugin/source"
-	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// A snapshot is looked for something to write every snapshotLook, and written at most every snapshotPause, or ever
-// snapshotShare times as long as the last one took: a cluster of a million endpoints, which takes seconds, may change all
-// the time.
+// Every snapshotLook the writer of a snapshot file looks whether there is something new to write. It writes at most every
+// snapshotPause, and at most a share of 1/snapshotShare of the time: a cluster of a million endpoints, which takes seconds to
+// write, may change all the time.
 const (
 	snapshotLook  = time.Second
 	snapshotPause = 5 * time.Second
 	snapshotShare = 20
 )
 
-// snapshot is the snapshot file of a server block.
-type snapshot struct {
+// snapshotFile is a snapshot file and its one writer. It belongs to one server block. During a reload two Blocks have it, and
+// the newer one says what is written.
+type snapshotFile struct {
 	path   string
-	block  string
-	cancel context.CancelFunc // ends the writing
-
-	last   *source.Capture // the one that is on disk, without its objects; nil if none of this process is
-	next   time.Time       // the earliest for another one
-	failed string          // what was last said of writing, so that it is not said twice; "" if it went well
+	cancel context.CancelFunc          // ends the writing
+	last   atomic.Pointer[writtenFile] // what this process last wrote; nil if it wrote nothing yet
+	users  []*Block                    // the newest last; guarded by snapshots.mu
+	next   time.Time                   // the earliest time for another write; the writer's own
+	failed string                      // what was last said of writing, so that it is not said again; "" if it went well; the writer's own
 }
 
-// openSnapshot makes the file that the Corefile's stanza names the snapshot of this server block.
-func (k *Block) openSnapshot() error {
-	if k.base.Snapshot == "" || k.source == nil {
+// writtenFile is what a snapshot file holds.
+type writtenFile struct {
+	capture *source.Capture // without its objects
+	at      time.Time
+	size    int64 // bytes
+}
+
+// snapshots are the snapshot files of this process, by path.
+var snapshots = snapshotFiles{all: make(map[string]*snapshotFile)}
+
+type snapshotFiles struct {
+	mu  sync.Mutex
+	all map[string]*snapshotFile
+}
+
+// claim returns the snapshot file path for b. It is an error if another server block of the same Corefile has it.
+func (s *snapshotFiles) claim(path string, b *Block) (*snapshotFile, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.all[path]
+	if f == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		f = &snapshotFile{path: path, cancel: cancel}
+		s.all[path] = f
+		source.Go(ctx, "the writing of snapshot "+source.Printable(path), f.run)
+	}
+	for _, o := range f.users {
+		if o.Corefile == b.Corefile {
+			return nil, fmt.Errorf("snapshot %s of %s is that of %s already; give each server block a file of its own", source.Printable(path), b.name, o.name)
+		}
+	}
+	f.users = append(f.users, b)
+	return f, nil
+}
+
+// release takes b off the users of f. With the last one the writing ends; a write may be under way.
+func (s *snapshotFiles) release(f *snapshotFile, b *Block) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.users = slices.DeleteFunc(f.users, func(o *Block) bool { return o == b })
+	if len(f.users) == 0 {
+		f.cancel()
+		delete(s.all, f.path)
+	}
+}
+
+// user returns the Block that says what is written to f, nil if there is none any more.
+func (s *snapshotFiles) user(f *snapshotFile) *Block {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(f.users) == 0 {
 		return nil
 	}
-	path := k.paths([]string{k.base.Snapshot})[0]
+	return f.users[len(f.users)-1]
+}
+
+// countError counts that f could not be read or written on behalf of b, unless b was stopped meanwhile.
+func (s *snapshotFiles) countError(f *snapshotFile, b *Block) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Contains(f.users, b) {
+		snapshotErrors.WithLabelValues(b.name).Inc()
+	}
+}
+
+// claimSnapshot makes the file that the Corefile's stanza names the snapshot of this server block.
+func (b *Block) claimSnapshot() error {
+	if b.base.Snapshot == "" || b.source == nil {
+		return nil
+	}
+	path := b.paths([]string{b.base.Snapshot})[0]
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
-	if other := begun.writing(path); other != nil {
-		name := other.block
-		if name == k.block { // as the plugin view allows
-			name = "another server block with the same keys"
-		}
-		return fmt.Errorf("snapshot %s of %s is that of %s already; give each server block a file of its own", path, k.block, name)
-	}
-	k.snapshot = &snapshot{path: path, block: k.block, cancel: func() {}}
-	snapshotErrors.WithLabelValues(k.block)
-	return nil
-}
-
-// fromSnapshot returns the snapshot that this server block can start from, and the stanza in it. Both may be nil.
-func (k *Block) fromSnapshot() (*source.Snapshot, *stanza.Config) {
-	if k.snapshot == nil || k.source.Synced() { // after a reload there is better
-		return nil, nil
-	}
-	sn, err := k.source.ReadSnapshot(k.snapshot.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		log.Infof("Snapshot %s is not there yet", k.snapshot.path)
-		return nil, nil
-	}
-	if err != nil {
-		snapshotErrors.WithLabelValues(k.block).Inc()
-		log.Errorf("Snapshot can't be used, so nothing is known until the Kubernetes API answers, and then it is written anew: %v", err)
-		return nil, nil
-	}
-	if k.base.ConfigMap == nil {
-		return sn, nil
-	}
-	e, ok := sn.ConfigMap(k.namespace(), k.base.ConfigMap.Name)
-	if !ok {
-		return sn, nil
-	}
-	c, err := k.read(e)
-	if err != nil {
-		log.Warningf("The stanza in snapshot %s does not go with this Corefile, whose own serves until the ConfigMap is read: %v", k.snapshot.path, err)
-		return sn, nil
-	}
-	k.good = k.stanzaOf(e)
-	return sn, c
-}
-
-// begin puts the first stanza in place: that of the snapshot, if there is one, else the Corefile's.
-func (k *Block) begin() error {
-	sn, c := k.fromSnapshot()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if c != nil {
-		next, err := k.open(c, sn)
-		if err == nil {
-			err = k.put(c, next, "snapshot")
-		}
-		if err == nil {
-			k.beginStale(sn)
-			v := *k.View()
-			v.Snapshot = written(sn)
-			k.view.Store(&v)
-			return nil
-		}
-		log.Warningf("The stanza in snapshot %s can't be applied, the Corefile's serves until the ConfigMap is read: %v", k.snapshot.path, err)
-	}
-	next, err := k.open(k.base, sn)
+	f, err := snapshots.claim(path, b)
 	if err != nil {
 		return err
 	}
-	if err := k.put(k.base, next, "corefile"); err != nil {
-		return err
-	}
-	if sn != nil {
-		k.beginStale(sn)
-	}
+	b.snapshot = f
+	snapshotErrors.WithLabelValues(b.name)
 	return nil
 }
 
-// beginStale takes note that answers come from sn, if they do. k.mu is held.
-func (k *Block) beginStale(sn *source.Snapshot) {
-	if o := k.serving.objects; o != nil && !o.Synced() && o.Index().State().Snapshot() == 0 {
-		log.Warningf("Snapshot %s does not hold what the stanza of %s selects, so nothing is known until the Kubernetes API answers", k.snapshot.path, k.block)
-		return
-	}
-	k.began = time.Now()
-	log.Infof("Answers of %s come from snapshot %s, written %s, until the Kubernetes API answers", k.block, k.snapshot.path, sn.Written().Format(time.RFC3339))
-}
-
-func written(sn *source.Snapshot) uint32 { return max(1, uint32(sn.Written().Unix())) } // #nosec G115 -- good until 2106
-
-// stanzaOf is what a snapshot keeps of the ConfigMap that e told of.
-func (k *Block) stanzaOf(e source.ConfigMapEvent) *source.Stanza {
-	ref := k.base.ConfigMap
-	return &source.Stanza{Namespace: k.namespace(), Name: ref.Name, Key: ref.Key, Text: e.Data[ref.Key]}
-}
-
-// keep writes the snapshot whenever what it is to hold changed, until ctx ends.
-func (k *Block) keep(ctx context.Context, s *snapshot) {
-	source.CleanSnapshot(s.path)
-	tick := time.NewTicker(snapshotLook)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if time.Now().Before(s.next) {
-			continue
-		}
-		if c := k.capture(); c != nil && !c.Same(s.last) {
-			s.write(c)
-		}
-	}
-}
-
-// capture returns what there is to be kept, nil if not all of it was read from the API server yet.
-func (k *Block) capture() *source.Capture {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.stopped || k.base.ConfigMap != nil && !k.heard {
+// readSnapshot returns what the snapshot file holds, nil if there is nothing of use, or no need as objects were read from the
+// API server already.
+func (b *Block) readSnapshot() *source.Snapshot {
+	if b.snapshot == nil || b.source.Synced() {
 		return nil
 	}
-	c := k.source.Capture(k.serving.objects, k.good)
-	if c != nil && !k.began.IsZero() {
-		log.Infof("Answers of %s come from the Kubernetes API now, after %s from the snapshot", k.block, time.Since(k.began).Round(time.Second/10))
-		k.began = time.Time{}
+	sn, err := b.source.ReadSnapshot(b.snapshot.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		log.Infof("Snapshot %s is not there yet", source.Printable(b.snapshot.path))
+		return nil
+	}
+	if err != nil {
+		snapshots.countError(b.snapshot, b)
+		log.Errorf("Snapshot can't be used, so nothing is known until the Kubernetes API answers, and then it is written anew: %v", err)
+		return nil
+	}
+	return sn
+}
+
+// beginStale notes that the first answers come out of sn, which may be nil, if they do. b.mu is held.
+func (b *Block) beginStale(sn *source.Snapshot) {
+	if sn == nil || b.stale.Load() != nil {
+		return
+	}
+	path := source.Printable(b.snapshot.path)
+	if o := b.serving.Load().objects; o != nil && !o.Synced() && o.Index().State().Snapshot() == 0 {
+		log.Warningf("Snapshot %s does not hold what the stanza of %s selects, so nothing is known until the Kubernetes API answers", path, b.name)
+		return
+	}
+	now := time.Now()
+	b.stale.Store(&now)
+	log.Infof("Answers of %s come from snapshot %s, written %s, until the Kubernetes API answers", b.name, path, sn.Written().Format(time.RFC3339))
+}
+
+// writtenAt is the Unix time at which sn was written.
+func writtenAt(sn *source.Snapshot) uint32 { return max(1, uint32(sn.Written().Unix())) } // #nosec G115 -- good until 2106
+
+// capture returns what is to be kept in the snapshot, nil if not all of it was read from the API server yet.
+func (b *Block) capture() *source.Capture {
+	now := b.serving.Load()
+	if now == nil || b.base.ConfigMap != nil && !b.settled.Load() {
+		return nil
+	}
+	var text *source.Stanza
+	if good := b.good.Load(); good != nil {
+		ref := b.base.ConfigMap
+		text = &source.Stanza{Namespace: b.namespace(), Name: ref.Name, Key: ref.Key, Text: good.event.Data[ref.Key]}
+	}
+	c := b.source.Capture(now.objects, text)
+	if c == nil {
+		return nil
+	}
+	if since := b.stale.Swap(nil); since != nil {
+		log.Infof("Answers of %s come from the Kubernetes API now, after %s from the snapshot", b.name, time.Since(*since).Round(time.Second/10))
 	}
 	return c
 }
 
-func (s *snapshot) write(c *source.Capture) {
-	start := time.Now()
-	size, err := c.Write(s.path)
-	s.next = time.Now().Add(max(snapshotPause, snapshotShare*time.Since(start)))
-	if err != nil {
-		snapshotErrors.WithLabelValues(s.block).Inc()
-		if s.failed != err.Error() {
-			log.Errorf("Snapshot not written, the one before stays if there is one: %v; trying on", err)
+// run writes the file whenever what it is to hold changed, until ctx ends.
+func (f *snapshotFile) run(ctx context.Context) {
+	source.CleanSnapshot(f.path)
+	look := time.NewTicker(snapshotLook)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
 		}
-		s.failed = err.Error()
-		return
+		b := snapshots.user(f)
+		if b == nil || time.Now().Before(f.next) {
+			continue
+		}
+		last := f.last.Load()
+		if c := b.capture(); c != nil && (last == nil || !c.Same(last.capture)) {
+			f.write(b, c)
+		}
 	}
-	if s.failed != "" {
-		log.Infof("Snapshot %s is written again", s.path)
-		s.failed = ""
-	}
-	snapshotSize.WithLabelValues(s.block).Set(float64(size))
-	snapshotWritten.WithLabelValues(s.block).Set(float64(time.Now().Unix()))
-	c.Forget()
-	s.last = c
 }
 
-// close ends the writing. A write may be under way.
-func (s *snapshot) close() {
-	s.cancel()
+// write writes c on behalf of b.
+func (f *snapshotFile) write(b *Block, c *source.Capture) {
+	start := time.Now()
+	size, err := c.Write(f.path)
+	f.next = time.Now().Add(max(snapshotPause, snapshotShare*time.Since(start)))
+	if err != nil {
+		snapshots.countError(f, b)
+		if f.failed != err.Error() {
+			log.Errorf("Snapshot not written, the one before stays if there is one: %v; trying on", err)
+		}
+		f.failed = err.Error()
+		return
+	}
+	if f.failed != "" {
+		log.Infof("Snapshot %s is written again", source.Printable(f.path))
+		f.failed = ""
+	}
+	c.Forget()
+	f.last.Store(&writtenFile{c, time.Now(), size})
 }

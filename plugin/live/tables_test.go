@@ -10,13 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coredns/caddy"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kubehosts/kubehosts/plugin/hosts"
 	"github.com/kubehosts/kubehosts/plugin/source"
-	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
 const patience = 20 * time.Second
@@ -108,7 +106,7 @@ func TestOptionsShareTable(t *testing.T) {
 	if l := layers[0]; l.TTL != 401 || l.NoReverse || !l.PassOn {
 		t.Errorf("the layer is %+v, want the lowest TTL, and PTR records as some options have them", l)
 	}
-	of := b.serving.hosts[path].of
+	of := b.serving.Load().hosts[path].of
 	if openTables.mu.Lock(); of.reload() != 301*time.Second {
 		t.Errorf("it is looked at every %s, want 301s", of.reload())
 	}
@@ -168,7 +166,7 @@ func TestFileMetrics(t *testing.T) {
 	save(t, path, "192.0.2.1 a.one.example b.one.example c.two.example\n")
 	text := fmt.Sprintf("kubehosts {\n manifests ../../build/example/shop.yaml\n hosts %s\n hosts %s/*\n}", path, filepath.Dir(path))
 	one, two := start(t, "one.example.:53", text), start(t, "two.example.:53", text)
-	again := start(t, "one.example.:53", text)
+	again := startIn(t, "read again", []string{"one.example.:53"}, "", text)
 	check := func(what string, entries, files int, want ...string) {
 		t.Helper()
 		got := series(t, "hosts_entries")
@@ -266,15 +264,9 @@ func TestProblemsAreLogged(t *testing.T) {
 
 // An error of inline lines has all of them.
 func TestInlineProblems(t *testing.T) {
-	c := caddy.NewTestController("dns", "kubehosts {\n hosts {\n 192.0.2.1 a..b\n 192.0.2.1 c\n 192.0.2.1 d..e\n }\n}")
-	config, err := stanza.Parse(&c.Dispenser, []string{"dns://.:53"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := New(config, []string{"dns://.:53"}, "")
-	defer b.Stop()
-	err = b.Start(nil)
-	want := `hosts line 3: "a..b" is not a domain name: it has an empty label; left out; hosts line 5: "d..e" is not a domain name: it has an empty label; left out`
+	b := newIn(t, nil, []string{"dns://.:53"}, "kubehosts {\n hosts {\n 192.0.2.1 a..b\n 192.0.2.1 c\n 192.0.2.1 d..e\n }\n}")
+	err := b.Start("", nil)
+	want := `Testfile:3 - Error during parsing: hosts line 3: "a..b" is not a domain name: it has an empty label; hosts line 5: "d..e" is not a domain name: it has an empty label`
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}

@@ -119,6 +119,9 @@ func (c *Config) Endpoint() string {
 	return c.Endpoints[0]
 }
 
+// Errorf returns an error about the stanza as a whole, at the line where it begins.
+func (c *Config) Errorf(format string, args ...any) error { return refusef(c.at, format, args...) }
+
 // ConfigMapRef names a key of a ConfigMap.
 type ConfigMapRef struct {
 	Namespace string // "": not written

@@ -47,6 +47,13 @@ func (d *draft) addHosts(o statement) error {
 	return nil
 }
 
+// ErrorAt returns an error at a line of the text that the option stands in, in the form of all other errors.
+func (h *Hosts) ErrorAt(line int, format string, args ...any) error {
+	t := h.at
+	t.Line = line
+	return errAt(t, format, args...)
+}
+
 func (h *Hosts) option(o statement) error {
 	switch o.name() {
 	case "ttl":

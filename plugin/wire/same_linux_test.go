@@ -116,8 +116,8 @@ func viewOf(text string) (*answer.View, error) {
 	if err != nil {
 		return nil, err
 	}
-	block := live.New(config, []string{"dns://.:53"}, "")
-	if err := block.Start([]netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("2001:db8::53")}); err != nil {
+	block := live.New(config, live.ServerBlock{Keys: []string{"dns://.:53"}})
+	if err := block.Start("", []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("2001:db8::53")}); err != nil {
 		return nil, err
 	}
 	for deadline := time.Now().Add(20 * time.Second); !block.Settled(); {

@@ -1,0 +1,171 @@
+package live
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	api "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes/scheme"
+)
+
+// apiServer speaks as much of the Kubernetes API as it takes to follow a ConfigMap. It has no other objects.
+type apiServer struct {
+	*httptest.Server
+
+	mu      sync.Mutex
+	version int
+	text    string                   // of the ConfigMap; "" if there is none
+	watches map[chan string]string   // the open ones, by resource
+	status  map[string]int           // what requests for a resource are answered with
+	held    map[string]chan struct{} // closed when requests for a resource are to go on
+	events  []string                 // reasons and messages of the Events that were written
+}
+
+func newAPIServer(t *testing.T) *apiServer {
+	a := &apiServer{version: 1, watches: make(map[chan string]string), status: make(map[string]int), held: make(map[string]chan struct{})}
+	a.Server = httptest.NewServer(a)
+	t.Cleanup(func() {
+		a.Server.CloseClientConnections()
+		a.Server.Close()
+	})
+	return a
+}
+
+var apiKinds = map[string][2]string{
+	"namespaces": {"v1", "Namespace"}, "services": {"v1", "Service"}, "pods": {"v1", "Pod"}, "configmaps": {"v1", "ConfigMap"},
+	"endpointslices": {"discovery.k8s.io/v1", "EndpointSlice"},
+}
+
+func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	resource := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	w.Header().Set("Content-Type", "application/json")
+	if resource == "events" {
+		body, _ := io.ReadAll(r.Body)
+		if o, _, err := scheme.Codecs.UniversalDeserializer().Decode(body, nil, nil); err == nil {
+			e := o.(*api.Event)
+			a.mu.Lock()
+			a.events = append(a.events, e.Reason+": "+e.Message)
+			a.mu.Unlock()
+		}
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprint(w, `{"kind":"Event","apiVersion":"v1","metadata":{"name":"e"}}`)
+		return
+	}
+	a.mu.Lock()
+	held := a.held[resource]
+	a.mu.Unlock()
+	if held != nil {
+		select {
+		case <-held:
+		case <-r.Context().Done():
+			return
+		}
+	}
+	q := r.URL.Query()
+	a.mu.Lock()
+	status := a.status[resource]
+	if q.Get("sendInitialEvents") == "true" && status == 0 {
+		status = http.StatusUnprocessableEntity // it does not stream lists
+	}
+	if status != 0 {
+		a.mu.Unlock()
+		reason := map[int]string{403: "Forbidden", 422: "Invalid"}[status]
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"%s is not for you","code":%d,"reason":%q,"details":{"kind":%q}}`,
+			resource, status, reason, resource)
+		return
+	}
+	version := strconv.Itoa(a.version)
+	if q.Get("watch") == "" {
+		items := []any{}
+		if resource == "configmaps" && a.text != "" {
+			items = append(items, a.configMap())
+		}
+		a.mu.Unlock()
+		kind := apiKinds[resource]
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"apiVersion": kind[0], "kind": kind[1] + "List", "metadata": map[string]any{"resourceVersion": version}, "items": items,
+		})
+		return
+	}
+	events := make(chan string, 1000)
+	if resource == "configmaps" && a.text != "" && q.Get("resourceVersion") != version { // it was put between the list and the watch
+		events <- a.event("MODIFIED")
+	}
+	a.watches[events] = resource
+	a.mu.Unlock()
+	w.(http.Flusher).Flush()
+	for {
+		select {
+		case e := <-events:
+			fmt.Fprintln(w, e)
+			w.(http.Flusher).Flush()
+		case <-r.Context().Done():
+			a.mu.Lock()
+			delete(a.watches, events)
+			a.mu.Unlock()
+			return
+		}
+	}
+}
+
+// configMap is the ConfigMap as it is now. a.mu is held.
+func (a *apiServer) configMap() map[string]any {
+	return map[string]any{
+		"apiVersion": "v1", "kind": "ConfigMap", "data": map[string]string{"Corefile": a.text},
+		"metadata": map[string]any{"namespace": "kube-system", "name": "coredns", "uid": "1-2-3", "resourceVersion": strconv.Itoa(a.version)},
+	}
+}
+
+// put makes text the Corefile of the ConfigMap.
+func (a *apiServer) put(text string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	kind := "MODIFIED"
+	if a.text == "" {
+		kind = "ADDED"
+	}
+	a.text = text
+	a.version++
+	for events, resource := range a.watches {
+		if resource == "configmaps" {
+			events <- a.event(kind)
+		}
+	}
+}
+
+// event is the event of the ConfigMap as it is now. a.mu is held.
+func (a *apiServer) event(kind string) string {
+	e, _ := json.Marshal(map[string]any{"type": kind, "object": a.configMap()})
+	return string(e)
+}
+
+// answer makes the server answer requests for a resource with a status, 0 for as they should be.
+func (a *apiServer) answer(resource string, status int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.status[resource] = status
+}
+
+// hold makes requests for a resource wait until the function that it returns is called.
+func (a *apiServer) hold(resource string) (release func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	held := make(chan struct{})
+	a.held[resource] = held
+	return func() { close(held) }
+}
+
+// told returns the Events that were written so far.
+func (a *apiServer) told() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]string(nil), a.events...)
+}

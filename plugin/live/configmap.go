@@ -1,0 +1,270 @@
+package live
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/stanza"
+)
+
+// edit is a state of the ConfigMap and what became of it. It never changes.
+type edit struct {
+	event   source.ConfigMapEvent // without Data
+	refused string                // why its stanza is not applied; "" if it is, or if it waits for its objects
+}
+
+// of reports whether e is about the same state of the ConfigMap as event. e may be nil.
+func (e *edit) of(event source.ConfigMapEvent) bool {
+	if e == nil || e.event.Found != event.Found || e.event.UID != event.UID || e.event.ResourceVersion != event.ResourceVersion {
+		return false
+	}
+	if e.event.Err == nil || event.Err == nil {
+		return e.event.Err == event.Err
+	}
+	return e.event.Err.Error() == event.Err.Error()
+}
+
+// lastGood is the last text of the ConfigMap whose stanza was applied. It never changes.
+type lastGood struct {
+	event   source.ConfigMapEvent // Data has the one key
+	written uint32                // Unix time at which the snapshot was written that the text is out of; 0 if it is out of none
+}
+
+// waiting is a good stanza of the ConfigMap whose objects are yet to be listed. b.mu guards it.
+type waiting struct {
+	event  source.ConfigMapEvent
+	next   *serving
+	serves bool // next serves already, as the stanza before it has the same objects
+	cancel context.CancelFunc
+}
+
+// configMapName is what logs and errors call the ConfigMap.
+func (b *Block) configMapName() string {
+	return "ConfigMap " + b.namespace() + "/" + b.base.ConfigMap.Name
+}
+
+// follow takes in what became of the ConfigMap. The source calls it for one change after the other.
+func (b *Block) follow(e source.ConfigMapEvent) {
+	c, err := b.read(e)
+
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopped {
+		return
+	}
+	if err == nil {
+		if panicked := source.Recovered("the stanza of "+b.configMapName(), func() { err = b.apply(e, c) }); panicked != nil {
+			err = fmt.Errorf("%s: %w", b.configMapName(), panicked)
+		}
+	}
+	if err != nil {
+		b.refuse(e, err)
+	}
+	b.settle()
+}
+
+// read returns the stanza in e, within the bounds that the Corefile sets. A panic is an error, as the text may be at fault.
+func (b *Block) read(e source.ConfigMapEvent) (c *stanza.Config, err error) {
+	ref, name := b.base.ConfigMap, b.configMapName()
+	switch {
+	case e.Err != nil:
+		return nil, fmt.Errorf("%s can't be read, as this account needs list and watch on it: %w", name, e.Err)
+	case !e.Found:
+		return nil, fmt.Errorf("%s does not exist", name)
+	}
+	text, ok := e.Data[ref.Key]
+	if !ok {
+		return nil, fmt.Errorf("%s has no key %s", name, ref.Key)
+	}
+	name += " key " + ref.Key
+	panicked := source.Recovered("reading "+name, func() {
+		var written *stanza.Config
+		if written, err = stanza.ParseText(name, text, b.Keys, b.view); err == nil {
+			c, err = written.Over(b.base)
+		}
+	})
+	if panicked != nil {
+		return nil, fmt.Errorf("%s: %w", name, panicked)
+	}
+	return c, err
+}
+
+// apply puts c, the stanza in e, in place: at once if its objects are at hand, else as soon as they are. b.mu is held.
+//
+// A stanza that waits for its objects gives way to the next good one alone: a later text that is wrong does not make an
+// earlier good one wrong.
+func (b *Block) apply(e source.ConfigMapEvent, c *stanza.Config) error {
+	now, hash := b.serving.Load(), c.Hash()
+	if w := b.waiting; w != nil && w.next.hash == hash { // something else in the ConfigMap changed
+		w.event = e
+		b.expect(e)
+		return nil
+	}
+	if now.origin == fromConfigMap && now.hash == hash { // likewise
+		b.giveUpWaiting()
+		b.accept(e)
+		return nil
+	}
+	next, err := b.prepare(c, nil)
+	if err != nil {
+		return err
+	}
+	b.giveUpWaiting()
+	synced, same := next.objects == nil || next.objects.Synced(), next.objects == now.objects
+	if synced || same {
+		b.replace(e, next, true)
+	} else {
+		b.expect(e)
+	}
+	if !synced {
+		b.wait(&waiting{event: e, next: next, serves: same})
+	}
+	return nil
+}
+
+// wait waits for the objects of w. Until they are listed the objects that serve go on, so that names do not vanish. b.mu is held.
+func (b *Block) wait(w *waiting) {
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel = cancel
+	b.waiting = w
+	source.Go(ctx, "the wait for the objects of "+b.configMapName(), func(ctx context.Context) { b.await(ctx, w) })
+}
+
+// expect notes that e is the newest state of the ConfigMap and waits for its objects. If the API server is known to refuse
+// them, that holds until it grants them. b.mu is held.
+func (b *Block) expect(e source.ConfigMapEvent) {
+	if known := b.edit.Load(); !known.of(e) || known.refused == "" {
+		b.setEdit(e, "")
+	}
+}
+
+// giveUpWaiting drops the stanza that waits for its objects, if one does. b.mu is held.
+func (b *Block) giveUpWaiting() {
+	if w := b.waiting; w != nil {
+		b.waiting = nil
+		w.cancel()
+		if !w.serves {
+			w.next.close(b.serving.Load())
+		}
+	}
+}
+
+// await waits for the objects of w until ctx ends.
+func (b *Block) await(ctx context.Context, w *waiting) {
+	if w.next.objects.Wait(ctx, func(err error) { b.objectsRefused(w, err) }) == nil {
+		b.objectsListed(w)
+	}
+}
+
+// objectsRefused notes that the API server refuses the objects of w. It goes on being asked, as the account may be granted them.
+// If the ConfigMap no longer holds the text of w, that says nothing about the ConfigMap.
+func (b *Block) objectsRefused(w *waiting, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.waiting != w {
+		return // given up
+	}
+	if b.edit.Load().of(w.event) {
+		b.refuse(w.event, w.next.config.Errorf("%v", err))
+	}
+	b.settle()
+}
+
+// objectsListed puts w in place, if it is not.
+func (b *Block) objectsListed(w *waiting) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.waiting != w {
+		return // given up
+	}
+	b.waiting = nil
+	w.cancel()
+	switch newest := b.edit.Load().of(w.event); {
+	case !w.serves:
+		b.replace(w.event, w.next, newest)
+	case newest:
+		b.accept(w.event)
+	}
+	b.settle()
+}
+
+// settle notes that a start need not wait for the ConfigMap any longer: it was heard of, and its stanza serves, or is refused,
+// or an older one of it serves. b.mu is held.
+func (b *Block) settle() {
+	if b.waiting == nil || b.Refused() != "" || b.serving.Load().origin != fromCorefile {
+		b.settled.Store(true)
+	}
+}
+
+// replace makes next, the stanza of e, what serves. newest says that e is the newest state of the ConfigMap. b.mu is held.
+func (b *Block) replace(e source.ConfigMapEvent, next *serving, newest bool) {
+	before := b.serving.Load().hash
+	b.remember(e) // ahead of put, so that a Block that takes over knows the text of what it sees serve
+	if newest {
+		b.setEdit(e, "")
+	}
+	b.put(next, fromConfigMap)
+	log.Infof("Stanza %s of %s applied to %s in place of %s", next.hash, b.configMapName(), b.name, before)
+	b.report(e, source.Report{Note: fmt.Sprintf("Stanza %s applied to %s", next.hash, b.name)})
+}
+
+// accept notes that the stanza of e is the one that serves already. b.mu is held.
+func (b *Block) accept(e source.ConfigMapEvent) {
+	if b.Refused() != "" {
+		now := b.serving.Load()
+		log.Infof("%s is good again; it has stanza %s, which serves %s already", b.configMapName(), now.hash, b.name)
+		b.report(e, source.Report{Note: fmt.Sprintf("Stanza %s applied to %s", now.hash, b.name)})
+	}
+	b.setEdit(e, "")
+	b.remember(e)
+}
+
+// remember keeps the text of e as the last good one. b.mu is held.
+func (b *Block) remember(e source.ConfigMapEvent) {
+	key := b.base.ConfigMap.Key
+	good := e
+	good.Data = map[string]string{key: e.Data[key]}
+	b.good.Store(&lastGood{event: good})
+}
+
+// setEdit makes e the newest state of the ConfigMap. b.mu is held.
+func (b *Block) setEdit(e source.ConfigMapEvent, refused string) {
+	e.Data = nil
+	b.edit.Store(&edit{e, refused})
+}
+
+// refuse counts that the stanza of e is not applied, and says why, unless that is known. b.mu is held.
+func (b *Block) refuse(e source.ConfigMapEvent, err error) {
+	known, why := b.edit.Load(), err.Error()
+	b.unstale()
+	if known.of(e) && known.refused == why {
+		return
+	}
+	if known == nil || known.refused != why {
+		log.Errorf("Stanza of %s not changed, the last good one (%s) goes on serving: %s", b.name, b.serving.Load().hash, why)
+	}
+	b.setEdit(e, why)
+	stanzaRejected.WithLabelValues(b.name).Inc()
+	b.report(e, source.Report{Refused: true, Note: fmt.Sprintf("Stanza of %s not changed, the last good one goes on serving: %s", b.name, why)})
+}
+
+// unstale notes that the stanza of the snapshot, if that serves, is not one that served once but the last good one. b.mu is
+// held.
+func (b *Block) unstale() {
+	now := *b.serving.Load()
+	if now.view.Snapshot == 0 {
+		return
+	}
+	view := *now.view
+	view.Snapshot = 0
+	now.view = &view
+	b.serving.Store(&now)
+	b.good.Store(&lastGood{event: b.good.Load().event})
+}
+
+// report writes an Event about e on the ConfigMap.
+func (b *Block) report(e source.ConfigMapEvent, r source.Report) {
+	r.Block = b.name
+	b.source.Report(b.namespace(), b.base.ConfigMap.Name, e, r)
+}

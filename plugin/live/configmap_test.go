@@ -1,0 +1,199 @@
+package live
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kubehosts/kubehosts/plugin/source"
+)
+
+// TestMain redirects what client-go logs before any test uses it, as a process does.
+func TestMain(m *testing.M) {
+	source.RouteKlog()
+	m.Run()
+}
+
+// linesWith returns the lines of a log that have all the words.
+func linesWith(log string, words ...string) (found []string) {
+	for line := range strings.Lines(log) {
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+// gauge returns a metric of a server block, -1 if there is none.
+func gauge(t *testing.T, name, block string) float64 {
+	t.Helper()
+	for labels, value := range series(t, name) {
+		if labels == block || name == "stanza_info" && strings.HasPrefix(labels, block+" ") {
+			return value
+		}
+	}
+	return -1
+}
+
+// entry is a bare stanza with one hosts entry, and options.
+func entry(name string, options ...string) string {
+	return "kubehosts {\n" + strings.Join(options, "\n") + "\nhosts {\n192.0.2.9 " + name + "\n}\n}\n"
+}
+
+// following is a stanza of a Corefile that follows the ConfigMap kube-system/coredns of a.
+func following(a *apiServer, options ...string) string {
+	return "kubehosts cluster.local {\nendpoint " + a.URL + "\nconfigmap kube-system/coredns\n" + strings.Join(options, "\n") + "\n}"
+}
+
+// A verdict on the ConfigMap is about the text that it holds now: a good stanza whose objects come late serves, and does not
+// make a bad text that came after it good.
+func TestLateObjects(t *testing.T) {
+	quietly(t)
+	a := newAPIServer(t)
+	b := start(t, dot, following(a))
+	eventually(t, "a start without the ConfigMap", b.Settled)
+
+	release := a.hold("pods")
+	a.put(entry("late.example", "pods verified"))
+	eventually(t, "the stanza to wait", func() bool { return b.edit.Load().event.ResourceVersion == "2" })
+	if holds(b, "late.example.") || gauge(t, "stanza_rejected", dot) != 0 {
+		t.Error("a stanza whose objects were not listed yet serves, or is rejected")
+	}
+	a.put("kubehosts {\nbogus\n}")
+	rejected := func() bool { return gauge(t, "stanza_rejected", dot) == 1 }
+	eventually(t, "the bad text", func() bool { return strings.Contains(b.Refused(), "bogus") && rejected() })
+	release()
+	eventually(t, "the good stanza's objects", func() bool { return holds(b, "late.example.") })
+	if !rejected() || !strings.Contains(b.Refused(), "bogus") {
+		t.Errorf("the ConfigMap holds nonsense, and Refused is %q", b.Refused())
+	}
+	if got := b.good.Load().event.ResourceVersion; got != "2" {
+		t.Errorf("the last good text is of version %s, want 2", got)
+	}
+	a.put(entry("late.example", "pods verified"))
+	eventually(t, "the good text again", func() bool { return !rejected() })
+}
+
+// A good stanza takes the place of one that waits for its objects.
+func TestLateObjectsGivenUp(t *testing.T) {
+	quietly(t)
+	a := newAPIServer(t)
+	b := start(t, dot, following(a))
+	eventually(t, "a start without the ConfigMap", b.Settled)
+	release := a.hold("pods")
+	a.put(entry("late.example", "pods verified"))
+	eventually(t, "the stanza to wait", func() bool { return b.edit.Load().event.ResourceVersion == "2" })
+	a.put(entry("next.example"))
+	eventually(t, "the next stanza", func() bool { return holds(b, "next.example.") })
+	release()
+	b.mu.Lock()
+	if b.waiting != nil {
+		t.Error("a stanza waits that nobody wants any more")
+	}
+	b.mu.Unlock()
+}
+
+// A stanza whose objects the API server refuses is a rejected one: it keeps nobody from being ready and no later edit from being
+// applied, and it serves once they are granted.
+func TestRefusedObjects(t *testing.T) {
+	l := logged(t)
+	a := newAPIServer(t)
+	a.answer("pods", http.StatusForbidden)
+	a.put(entry("pods.example", "pods verified"))
+	b := start(t, dot, following(a))
+	refused := func() bool {
+		return b.Settled() && gauge(t, "stanza_rejected", dot) == 1 &&
+			strings.HasPrefix(b.Refused(), "ConfigMap kube-system/coredns key Corefile:1 - ") && strings.Contains(b.Refused(), "may not list pods")
+	}
+	eventually(t, "a start with such a stanza", refused)
+	if holds(b, "pods.example.") {
+		t.Error("the stanza serves without its objects")
+	}
+
+	a.put(entry("next.example"))
+	eventually(t, "the next edit", func() bool { return holds(b, "next.example.") && gauge(t, "stanza_rejected", dot) == 0 })
+	a.put(entry("pods.example", "pods verified"))
+	eventually(t, "the stanza again", refused)
+
+	// The Block of the Corefile that is read again knows it, and says nothing again.
+	lines := len(linesWith(l(), "[ERROR]", "not changed"))
+	fresh := startIn(t, 2, []string{dot}, "", following(a))
+	b.Stop()
+	b = fresh
+	eventually(t, "the new Block", refused)
+	if !holds(b, "next.example.") {
+		t.Error("the last good stanza does not serve")
+	}
+	a.put(entry("again.example"))
+	eventually(t, "an edit ahead of it", func() bool { return holds(b, "again.example.") })
+	a.put(entry("pods.example", "pods verified"))
+	eventually(t, "the stanza for the third time", refused)
+	if got := linesWith(l(), "[ERROR]", "not changed"); len(got) != lines+1 {
+		t.Errorf("log: %q", got)
+	}
+
+	a.answer("pods", 0)
+	eventually(t, "what is granted", func() bool {
+		return holds(b, "pods.example.") && gauge(t, "stanza_rejected", dot) == 0 && b.Refused() == ""
+	})
+	eventually(t, "6 Events", func() bool { return len(a.told()) == 6 })
+	for i, told := range a.told() { // of the three bad and the three good states, in turn
+		if isApplied(told) != (i%2 == 1) {
+			t.Errorf("Event %d: %s", i, told)
+		}
+	}
+}
+
+// Each edit has one Event and one outcome, and an error names the ConfigMap, the key and the line.
+func TestOneOutcome(t *testing.T) {
+	l := logged(t)
+	a := newAPIServer(t)
+	b := start(t, dot, following(a))
+	eventually(t, "a start without the ConfigMap", b.Settled)
+	for _, tt := range []struct{ text, where string }{
+		{"kubehosts {\nhosts {\n192.0.2.9 good.example\n192.0.2.10 " + strings.Repeat("x", 64) + ".example\n}\n}", ":4 "},
+		{"kubehosts {\n\nttl never\n}", ":3 "},
+		{"kubehosts {\nlabels a==b==c\n}", ":2 "},
+		{"kubehosts {\nnamespace_labels !\n}", ":2 "},
+	} {
+		before, version := len(a.told()), b.edit.Load().event.ResourceVersion
+		a.put(tt.text)
+		eventually(t, tt.text, func() bool { return b.edit.Load().event.ResourceVersion != version && len(a.told()) > before })
+		if !strings.Contains(b.Refused(), "ConfigMap kube-system/coredns key Corefile"+tt.where) {
+			t.Errorf("%q is refused with %q, which does not name its place", tt.text, b.Refused())
+		}
+		if holds(b, "good.example.") {
+			t.Errorf("%q serves", tt.text)
+		}
+	}
+	a.put(entry("good.example"))
+	eventually(t, "the Event of a good edit", func() bool { return slices.ContainsFunc(a.told(), isApplied) })
+	told := a.told()
+	if len(told) != 5 || slices.IndexFunc(told, isApplied) != 4 {
+		t.Errorf("Events on 4 bad edits and a good one: %q", told)
+	}
+	if lines := linesWith(l(), "[ERROR]", "not changed"); len(lines) != 5 { // and one that there is no ConfigMap
+		t.Errorf("log: %q", lines)
+	}
+}
+
+func isApplied(event string) bool { return strings.HasPrefix(event, "StanzaApplied: ") }
+
+// Parsing a text takes nothing that readiness, metrics and queries need.
+func TestParsingHoldsNobodyUp(t *testing.T) {
+	quietly(t)
+	a := newAPIServer(t)
+	b := start(t, dot, following(a))
+	eventually(t, "a start without the ConfigMap", b.Settled)
+	b.mu.Lock() // as whoever applies a stanza holds it
+	defer b.mu.Unlock()
+	done := make(chan string)
+	go func() {
+		done <- fmt.Sprint(b.Settled(), b.View() != nil, b.Refused() != "", gauge(t, "stanza_rejected", dot))
+	}()
+	if got := <-done; got != "true true true 1" {
+		t.Errorf("Settled, View, Refused and the gauge are %s", got)
+	}
+}

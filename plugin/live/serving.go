@@ -1,0 +1,158 @@
+package live
+
+import (
+	"slices"
+	"time"
+
+	"github.com/coredns/coredns/plugin"
+
+	"github.com/kubehosts/kubehosts/plugin/answer"
+	"github.com/kubehosts/kubehosts/plugin/services"
+	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/stanza"
+)
+
+// Where a stanza that serves came from.
+const (
+	fromCorefile  = "corefile"
+	fromConfigMap = "configmap"
+	fromSnapshot  = "snapshot"
+)
+
+// serving is a stanza made ready to answer, and what it holds open. It never changes once it is published.
+type serving struct {
+	view      *answer.View
+	config    *stanza.Config
+	hash      string // of config
+	origin    string // fromCorefile, fromConfigMap or fromSnapshot
+	since     time.Time
+	selection source.Selection
+	objects   *source.Objects      // nil where no Services are served
+	hosts     map[string]*tableUse // by FILE
+}
+
+// selectionOf says which objects a stanza serves.
+func selectionOf(c *stanza.Config) source.Selection {
+	return source.Selection{
+		Labels:          c.Labels,
+		NamespaceLabels: c.NamespaceLabels,
+		PodNames:        c.EndpointPodNames,
+		Endpoints:       !c.NoEndpoints,
+		Pods:            c.Pods == stanza.Verified,
+		Zones:           c.Zonal,
+		Multicluster:    len(c.Multicluster) > 0,
+	}
+}
+
+// prepare makes c ready to be served, with whatever can fail. Objects that the API server was not asked for before are those
+// of the snapshot from, which may be nil, until it answers. b.mu is held.
+func (b *Block) prepare(c *stanza.Config, from *source.Snapshot) (*serving, error) {
+	now := b.serving.Load()
+	next := &serving{config: c, hash: c.Hash(), selection: selectionOf(c), hosts: make(map[string]*tableUse)}
+	if err := b.open(next, now, from); err != nil {
+		next.close(now)
+		return nil, c.Errorf("%v", err)
+	}
+	layers, err := b.layersOf(c, next.hosts)
+	if err != nil {
+		next.close(now)
+		return nil, err
+	}
+	index := services.NewIndex()
+	if next.objects != nil {
+		index = next.objects.Index()
+	}
+	next.view = newView(c, index, layers, b.local)
+	return next, nil
+}
+
+// open opens the objects and hosts files of next. It shares the objects of now, which may be nil.
+func (b *Block) open(next, now *serving, from *source.Snapshot) (err error) {
+	switch {
+	case len(next.config.Zones) == 0:
+	case now != nil && now.objects != nil && now.selection == next.selection:
+		next.objects = now.objects
+	default:
+		if next.objects, _, err = b.source.ObjectsFrom(from, next.selection); err != nil {
+			return err
+		}
+	}
+	for path, reload := range b.filesOf(next.config) {
+		use, err := openTables.open(path, b.origins(), b.name, reload)
+		if err != nil {
+			return err
+		}
+		next.hosts[path] = use
+		if now == nil && reload == 0 { // a Corefile that is read again is a reason to read its files again
+			use.look()
+		}
+	}
+	return nil
+}
+
+// filesOf returns the FILEs of c and how often each is to be looked at: the shortest of what its options say, 0 only if
+// all say so.
+func (b *Block) filesOf(c *stanza.Config) map[string]time.Duration {
+	all := make(map[string]time.Duration)
+	for i := range c.Hosts {
+		h := &c.Hosts[i]
+		for _, path := range b.paths(h.Files) {
+			if now := all[path]; now == 0 || h.Reload > 0 && h.Reload < now {
+				all[path] = h.Reload
+			}
+		}
+	}
+	return all
+}
+
+// close closes the hosts files, and the objects unless keep, which may be nil, has them as well.
+func (s *serving) close(keep *serving) {
+	if s.objects != nil && (keep == nil || keep.objects != s.objects) {
+		s.objects.Close()
+	}
+	for _, use := range s.hosts {
+		use.close()
+	}
+}
+
+// put makes next, which b prepared, what serves in place of what does. It can't fail. b.mu is held.
+func (b *Block) put(next *serving, origin string) {
+	now := b.serving.Load()
+	next.origin, next.since = origin, time.Now()
+	next.view.Serial = serialAfter(next.since, now, next)
+	b.serving.Store(next)
+	now.close(next)
+}
+
+// serialAfter is the serial of the zones when next takes the place of last at the time t: that of last where the zones hold
+// the same, else a later one.
+func serialAfter(t time.Time, last, next *serving) uint32 {
+	if last.hash == next.hash && last.view.Index == next.view.Index {
+		return last.view.Serial
+	}
+	return laterSerial(t, last.serial())
+}
+
+// serial is the serial of the zones as they are now.
+func (s *serving) serial() uint32 { return s.view.SerialOf(s.view.Index.State()) }
+
+// laterSerial is the SOA serial of a change at the time t, after the serial last: the time, or the next serial if the time is
+// not later, as in the second of the last change or where the clock was set back. A secondary transfers no zone whose serial
+// is not above its own (RFC 1982).
+func laterSerial(t time.Time, last uint32) uint32 {
+	serial := uint32(t.Unix()) // #nosec G115 -- an SOA serial wraps
+	if last != 0 && !services.SerialBefore(last, serial) {
+		return last + 1
+	}
+	return serial
+}
+
+// origins are the zones of the server block, whose names count in hosts lines; nil for all names.
+func (b *Block) origins() []string {
+	origins := plugin.OriginsFromArgsOrServerBlock(nil, b.Keys)
+	if slices.Contains(origins, ".") {
+		return nil
+	}
+	slices.Sort(origins)
+	return slices.Compact(origins)
+}

@@ -1,0 +1,282 @@
+package live
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/kubehosts/kubehosts/plugin/services"
+	"github.com/kubehosts/kubehosts/plugin/source"
+)
+
+// During a reload a server block has two Blocks. The new one starts while the old one serves. It takes over what the old
+// one knows. The old one is stopped once the new server listens; if that fails, the new one is stopped, and the old one goes
+// on untouched.
+
+// blocks are the Blocks that started and were not stopped.
+var blocks registry
+
+type registry struct {
+	mu      sync.Mutex
+	all     []*Block // in the order of their start
+	restart *restart // the one under way; nil if there is none
+}
+
+// restart is a reload of the Corefile.
+type restart struct {
+	of     any      // the Corefile that serves until the reload succeeds, as in ServerBlock
+	before []*Block // that had started when it began
+}
+
+// RestartBegan notes that a reload takes place of corefile, as in ServerBlock.
+func RestartBegan(corefile any) {
+	blocks.mu.Lock()
+	defer blocks.mu.Unlock()
+	blocks.restart = &restart{corefile, slices.Clone(blocks.all)}
+}
+
+// RestartFailed stops the Blocks that started since a reload of corefile began: CoreDNS throws them away without a word. It
+// does nothing if no such reload is under way, as after one that another plugin prevented.
+func RestartFailed(corefile any) {
+	for _, b := range blocks.abandoned(corefile) {
+		b.Stop()
+	}
+}
+
+func (r *registry) abandoned(corefile any) []*Block {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.restart == nil || r.restart.of != corefile {
+		return nil
+	}
+	before := r.restart.before
+	r.restart = nil
+	return slices.DeleteFunc(slices.Clone(r.all), func(b *Block) bool { return slices.Contains(before, b) })
+}
+
+// add adds b, gives it its name, and returns the Blocks of other Corefiles, those first that b is most like, and of these the
+// newest.
+func (r *registry) add(b *Block) (before []*Block) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b.name = nameOf(b.Keys[0], b.view)
+	namesakes := 0
+	for _, o := range slices.Backward(r.all) {
+		switch {
+		case o.Corefile != b.Corefile:
+			before = append(before, o)
+			continue
+		case o.sameKeys(b):
+			b.twin++
+		}
+		if nameOf(o.Keys[0], o.view) == b.name {
+			namesakes++
+		}
+	}
+	if namesakes > 0 {
+		b.name += fmt.Sprintf(" (%d)", namesakes+1)
+	}
+	stanzaRejected.WithLabelValues(b.name)
+	r.all = append(r.all, b)
+	slices.SortStableFunc(before, func(x, y *Block) int { return b.likeness(y) - b.likeness(x) })
+	return before
+}
+
+// remove takes b out, and its counters unless another Block goes on with them.
+func (r *registry) remove(b *Block) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = slices.DeleteFunc(r.all, func(o *Block) bool { return o == b })
+	if r.restart != nil && r.restart.of == b.Corefile {
+		r.restart = nil // it succeeded
+	}
+	if !slices.ContainsFunc(r.all, func(o *Block) bool { return o.name == b.name }) {
+		stanzaRejected.DeleteLabelValues(b.name)
+		snapshotErrors.DeleteLabelValues(b.name)
+	}
+}
+
+// newest returns the newest Block of each name.
+func (r *registry) newest() map[string]*Block {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make(map[string]*Block)
+	for _, b := range r.all {
+		all[b.name] = b
+	}
+	return all
+}
+
+// nameOf is what logs, Events and metrics call a server block.
+func nameOf(key, view string) string {
+	if view != "" {
+		key += " view=" + view
+	}
+	return source.Printable(key)
+}
+
+// sameKeys reports whether b and o have the same keys and the same view.
+func (b *Block) sameKeys(o *Block) bool {
+	return b.view == o.view && slices.Equal(slices.Sorted(slices.Values(b.Keys)), slices.Sorted(slices.Values(o.Keys)))
+}
+
+// succeeds reports whether b is for the server block that old is for.
+func (b *Block) succeeds(old *Block) bool { return b.sameKeys(old) && b.twin == old.twin }
+
+// likeness is the higher the more old, of the Corefile before, has to tell b. The keys of a server block may have changed, so
+// that the ConfigMap is a better sign.
+func (b *Block) likeness(old *Block) (n int) {
+	if b.succeeds(old) {
+		n += 4
+	}
+	if b.view == old.view {
+		n += 2
+	}
+	if slices.ContainsFunc(b.Keys, func(key string) bool { return slices.Contains(old.Keys, key) }) {
+		n++
+	}
+	return n
+}
+
+// sameConfigMap reports whether b follows the ConfigMap that old follows. The credentials and the pace of the requests may
+// have changed.
+func (b *Block) sameConfigMap(old *Block) bool {
+	if b.base.ConfigMap == nil || old.base.ConfigMap == nil || b.namespace() != old.namespace() ||
+		b.base.ConfigMap.Name != old.base.ConfigMap.Name || b.base.ConfigMap.Key != old.base.ConfigMap.Key {
+		return false
+	}
+	here, there := b.spec(), old.spec()
+	return here.Manifests == there.Manifests && here.Kubeconfig == there.Kubeconfig && here.Context == there.Context && here.Endpoint == there.Endpoint
+}
+
+// known is a last good text of the ConfigMap that a start may take up.
+type known struct {
+	text *lastGood
+	from string // where it was found, for the log
+	own  bool   // it is this server block's own
+}
+
+// begin puts the first stanza in place: the last good one that is known and goes with the Corefile, else the Corefile's own.
+// No query sees another one first. before are the Blocks of the Corefile before.
+func (b *Block) begin(before []*Block) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	sn := b.readSnapshot()
+	next, err := b.first(b.knownTexts(before, sn), sn)
+	if err != nil {
+		return err
+	}
+	next.view.Serial = firstSerial(before, next)
+	next.since = time.Now()
+	if i := slices.IndexFunc(before, b.succeeds); i >= 0 {
+		b.takeOver(before[i], next)
+	}
+	b.serving.Store(next)
+	b.beginStale(sn)
+	return nil
+}
+
+// knownTexts returns the last good texts of the ConfigMap that before and sn have, the likeliest first.
+func (b *Block) knownTexts(before []*Block, sn *source.Snapshot) (all []known) {
+	if b.base.ConfigMap == nil {
+		return nil
+	}
+	for _, old := range before {
+		if good := old.good.Load(); good != nil && b.sameConfigMap(old) {
+			all = append(all, known{good, "which served " + old.name + " until the Corefile was read again", b.succeeds(old)})
+		}
+	}
+	if sn == nil {
+		return all
+	}
+	if e, ok := sn.ConfigMap(b.namespace(), b.base.ConfigMap.Name); ok {
+		all = append(all, known{&lastGood{e, writtenAt(sn)}, "in snapshot " + source.Printable(b.snapshot.path), true})
+	}
+	return all
+}
+
+// first prepares the first stanza to serve. The text that it is of becomes the last good one. If none goes with the Corefile,
+// the likeliest one does nevertheless, so that a Corefile that somebody put there by mistake does not lose it.
+func (b *Block) first(texts []known, sn *source.Snapshot) (*serving, error) {
+	for _, k := range texts {
+		next, err := b.prepareText(k.text, sn)
+		if err == nil {
+			b.good.Store(k.text)
+			return next, nil
+		}
+		if k.own {
+			log.Warningf("The last good stanza of %s, %s, does not go with this Corefile, whose own serves %s until the ConfigMap has a good one: %v",
+				b.configMapName(), k.from, b.name, err)
+		}
+	}
+	if len(texts) > 0 && texts[0].own {
+		b.good.Store(texts[0].text)
+	}
+	next, err := b.prepare(b.base, sn)
+	if err != nil {
+		return nil, err
+	}
+	next.origin = fromCorefile
+	return next, nil
+}
+
+// prepareText prepares the stanza in a last good text.
+func (b *Block) prepareText(text *lastGood, sn *source.Snapshot) (*serving, error) {
+	c, err := b.read(text.event)
+	if err != nil {
+		return nil, err
+	}
+	next, err := b.prepare(c, sn)
+	if err != nil {
+		return nil, err
+	}
+	next.origin, next.view.Snapshot = fromConfigMap, text.written
+	if text.written != 0 {
+		next.origin = fromSnapshot
+	}
+	return next, nil
+}
+
+// firstSerial is the serial of the zones when a Block begins with next. It is not earlier than that of any Block of the
+// Corefile before, and later unless one of these serves the same.
+func firstSerial(before []*Block, next *serving) (serial uint32) {
+	same := false
+	for _, old := range before {
+		last := old.serving.Load()
+		if last == nil {
+			continue
+		}
+		s := last.serial()
+		if serial == 0 || s != 0 && services.SerialBefore(serial, s) {
+			serial, same = s, false
+		}
+		same = same || s == serial && last.hash == next.hash && last.view.Index == next.view.Index
+	}
+	if serial == 0 || same {
+		return serial
+	}
+	return laterSerial(time.Now(), serial)
+}
+
+// takeOver takes over what old, the Block of the same server block, knows besides the stanza: what was said of the ConfigMap,
+// so that it is not said again, since when the stanza serves, and since when answers come out of the snapshot. next is what b
+// is about to serve. b.mu is held.
+func (b *Block) takeOver(old *Block, next *serving) {
+	if b.sameConfigMap(old) {
+		b.edit.Store(old.edit.Load())
+	}
+	last := old.serving.Load()
+	if last == nil {
+		return
+	}
+	if next.objects != nil && next.view.Index.State().Snapshot() != 0 {
+		b.stale.Store(old.stale.Load())
+	}
+	switch {
+	case last.hash == next.hash && last.origin == next.origin:
+		next.since = last.since
+	case next.origin != fromCorefile:
+		log.Infof("Stanza %s of %s serves %s in place of %s, as the Corefile is another one", next.hash, b.configMapName(), b.name, last.hash)
+	}
+}

@@ -1,0 +1,316 @@
+package live
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+const dot = "dns://.:53"
+
+// running starts a Block as the only one of a Corefile.
+func running(t *testing.T, corefile any, text string) *Block {
+	t.Helper()
+	return startIn(t, corefile, []string{dot}, "", text)
+}
+
+// goodThenBad makes b serve good.example out of the ConfigMap, which then holds nonsense.
+func goodThenBad(t *testing.T, a *apiServer, b *Block) {
+	t.Helper()
+	eventually(t, "a start without the ConfigMap", b.Settled)
+	a.put(entry("good.example", "ttl 9"))
+	eventually(t, "a good text", func() bool { return holds(b, "good.example.") })
+	a.put("kubehosts {\nbogus\n}")
+	eventually(t, "a bad text", func() bool { return strings.Contains(b.Refused(), "bogus") && len(a.told()) == 2 })
+}
+
+// A reload of the Corefile does not forget the last good stanza of a ConfigMap that holds nonsense, nor what was said of it.
+func TestReloadKeepsLastGood(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		corefile func(a *apiServer) string
+		keys     []string
+	}{
+		{"the same Corefile", func(a *apiServer) string { return following(a) }, []string{dot}},
+		{"another stanza", func(a *apiServer) string { return following(a, "ttl 7", "hosts {\n192.0.2.1 base.example\n}") }, []string{dot}},
+		{"another pace of requests", func(a *apiServer) string { return following(a, "apiserver_qps 50") }, []string{dot}},
+		{"one more key", func(a *apiServer) string { return following(a) }, []string{"dns://example.org.:53", dot}},
+		{"another key", func(a *apiServer) string { return following(a) }, []string{"dns://.:1053"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := logged(t)
+			a := newAPIServer(t)
+			old := running(t, 1, following(a))
+			goodThenBad(t, a, old)
+			counted := testutil.ToFloat64(stanzaRejected.WithLabelValues(dot))
+			lines := len(linesWith(l(), "[ERROR]"))
+
+			b := newIn(t, 2, tt.keys, tt.corefile(a))
+			if err := b.Start("", nil); err != nil {
+				t.Fatal(err)
+			}
+			if !holds(b, "good.example.") || b.View().TTL != 9 {
+				t.Fatal("the first View is not that of the last good stanza")
+			}
+			old.Stop()
+			eventually(t, "the new Block", b.Settled)
+			if !holds(b, "good.example.") || gauge(t, "stanza_rejected", b.name) != 1 {
+				t.Errorf("the last good stanza serves: %v; rejected: %v", holds(b, "good.example."), gauge(t, "stanza_rejected", b.name))
+			}
+			if b.name == dot {
+				if got := testutil.ToFloat64(stanzaRejected.WithLabelValues(dot)); got != counted {
+					t.Errorf("%v rejected stanzas are counted, were %v", got, counted)
+				}
+				if got := linesWith(l(), "[ERROR]"); len(got) != lines {
+					t.Errorf("%q is said again", got[lines:])
+				}
+				if told := a.told(); len(told) != 2 {
+					t.Errorf("Events: %q", told)
+				}
+			}
+			a.put(entry("next.example"))
+			eventually(t, "the next edit", func() bool { return holds(b, "next.example.") && gauge(t, "stanza_rejected", b.name) == 0 })
+		})
+	}
+}
+
+// A last good stanza that the new Corefile does not allow gives way to the Corefile's, and is not lost for the next one.
+func TestReloadThatForbidsLastGood(t *testing.T) {
+	l := logged(t)
+	a := newAPIServer(t)
+	first := running(t, 1, following(a))
+	eventually(t, "a start without the ConfigMap", first.Settled)
+	a.put("kubehosts cluster.local {\nhosts {\n192.0.2.9 good.example\n}\n}")
+	eventually(t, "a good text", func() bool { return holds(first, "good.example.") })
+
+	second := running(t, 2, strings.Replace(following(a), "cluster.local", "other.local", 1))
+	first.Stop()
+	eventually(t, "the second Block", second.Settled)
+	if holds(second, "good.example.") || second.serving.Load().origin != fromCorefile {
+		t.Error("a stanza serves that reaches further than the Corefile")
+	}
+	if got := linesWith(l(), "[WARNING]", "The last good stanza of ConfigMap kube-system/coredns", "does not go with this Corefile", "zone cluster.local."); len(got) != 1 {
+		t.Errorf("the log says %q", got)
+	}
+	if second.Refused() == "" {
+		t.Error("the ConfigMap's stanza is not refused")
+	}
+
+	third := startIn(t, 3, []string{dot}, "", following(a))
+	if !holds(third, "good.example.") {
+		t.Error("the stanza is lost")
+	}
+	second.Stop()
+	eventually(t, "the third Block", func() bool { return third.Settled() && third.Refused() == "" })
+}
+
+// A reload that fails leaves the Block that serves untouched, its metrics too, and throws away what it opened.
+func TestReloadThatFails(t *testing.T) {
+	quietly(t)
+	a := newAPIServer(t)
+	file := filepath.Join(t.TempDir(), "snapshot")
+	old := running(t, 1, following(a, "snapshot "+file))
+	goodThenBad(t, a, old)
+	counted := testutil.ToFloat64(stanzaRejected.WithLabelValues(dot))
+	info := func() string {
+		return fmt.Sprint(gauge(t, "stanza_info", dot), gauge(t, "stanza_applied_timestamp_seconds", dot), gauge(t, "stanza_rejected", dot))
+	}
+	before := info()
+	elsewhere := running(t, "another server in this process", following(a))
+	for range 3 {
+		RestartBegan(1)
+		fresh := running(t, new(int), following(a, "snapshot "+file, "ttl 11"))
+		RestartFailed(1)
+		RestartFailed(1) // as each server block of the old Corefile says so
+		if !fresh.stopped || old.stopped || elsewhere.stopped {
+			t.Errorf("stopped: the new one %v, the old one %v, one of another server %v", fresh.stopped, old.stopped, elsewhere.stopped)
+		}
+	}
+	elsewhere.Stop()
+	if got := info(); got != before || testutil.ToFloat64(stanzaRejected.WithLabelValues(dot)) != counted {
+		t.Errorf("metrics are %s, were %s", got, before)
+	}
+	a.put(entry("next.example"))
+	eventually(t, "the next edit", func() bool { return holds(old, "next.example.") })
+	old.Stop()
+	for _, name := range []string{"stanza_info", "stanza_rejected", "stanza_rejected_total", "stanza_applied_timestamp_seconds", "snapshot_errors_total"} {
+		if got := gauge(t, name, dot); got != -1 {
+			t.Errorf("%s is %v though the server block is gone", name, got)
+		}
+	}
+}
+
+// A reload that another plugin prevents, before or after one that succeeded, stops nothing.
+func TestReloadThatNeverBegan(t *testing.T) {
+	quietly(t)
+	a := newAPIServer(t)
+	first := running(t, 1, following(a))
+	RestartFailed(1)
+	RestartBegan(1)
+	second := running(t, 2, following(a))
+	first.Stop()
+	RestartFailed(1)
+	RestartFailed(2)
+	if second.stopped {
+		t.Error("the Block that serves is stopped")
+	}
+}
+
+// What is left of a Corefile that was refused when no server block with a stanza was there to hear of it is in nobody's way.
+func TestReloadThatFailsUnheard(t *testing.T) {
+	quietly(t)
+	a := newAPIServer(t)
+	text := following(a, "snapshot "+filepath.Join(t.TempDir(), "snapshot"))
+	running(t, 1, text)
+	b := running(t, 2, text)
+	if b.name != dot || blocks.newest()[dot] != b || snapshots.user(b.snapshot) != b {
+		t.Errorf("%s is not the server block of that name, or not the one that writes the snapshot", b.name)
+	}
+}
+
+// The snapshot file is one of the server block, whatever its keys are called, and of no other. A reload takes over what is in
+// it, so that it is neither written again for nothing nor loses the last good stanza.
+func TestReloadKeepsSnapshot(t *testing.T) {
+	quietly(t)
+	a := newAPIServer(t)
+	file := filepath.Join(t.TempDir(), "snapshot")
+	text := following(a, "snapshot "+file)
+	old := running(t, 1, text)
+	goodThenBad(t, a, old)
+	eventually(t, "a snapshot", func() bool {
+		last := old.snapshot.last.Load()
+		return last != nil && last.capture.Same(old.capture())
+	})
+	written := old.snapshot.last.Load()
+
+	renamed := startIn(t, 2, []string{"dns://example.org.:53"}, "", text)
+	twin := newIn(t, 2, []string{dot}, text)
+	if err := twin.Start("", nil); err == nil || !strings.Contains(err.Error(), "is that of dns://example.org.:53 already") {
+		t.Errorf("two server blocks of one Corefile have one snapshot file: %v", err)
+	}
+	twin.Stop()
+	old.Stop()
+	eventually(t, "the new Block", renamed.Settled)
+	if renamed.snapshot.last.Load() != written || !written.capture.Same(renamed.capture()) {
+		t.Error("the snapshot is to be written again though nothing changed")
+	}
+	if gauge(t, "snapshot_size_bytes", "dns://example.org.:53") != float64(written.size) || gauge(t, "snapshot_size_bytes", dot) != -1 {
+		t.Error("the metrics of the snapshot are not those of the server block")
+	}
+	info, err := os.Stat(file)
+	if err != nil || info.Size() != written.size {
+		t.Errorf("the file: %v, %v", info, err)
+	}
+}
+
+// Server blocks with the same keys, told apart by their view, have a name, an outcome and a live stanza each.
+func TestViewTwins(t *testing.T) {
+	l := logged(t)
+	a := newAPIServer(t)
+	var of [3]*Block
+	views := []string{"internal", "", "b\xff\nad"}
+	names := []string{dot + " view=internal", dot, `"` + dot + ` view=b\xff\nad"`}
+	for i, view := range views {
+		of[i] = startIn(t, 1, []string{dot}, view, following(a))
+		if of[i].name != names[i] {
+			t.Errorf("the name of view %q is %q, want %q", view, of[i].name, names[i])
+		}
+	}
+	again := startIn(t, 1, []string{dot}, "internal", following(a))
+	if want := names[0] + " (2)"; again.name != want {
+		t.Errorf("a second view of one name is called %q, want %q", again.name, want)
+	}
+	again.Stop()
+	for _, b := range of {
+		eventually(t, "a start without the ConfigMap", b.Settled)
+	}
+
+	block := func(view, stanza string) string {
+		if view != "" {
+			view = "view " + view + " {\nexpr true\n}\n"
+		}
+		return ". {\n" + view + stanza + "}\n"
+	}
+	a.put(block("internal", entry("in.example")) + block("", entry("out.example")))
+	eventually(t, "both stanzas", func() bool { return holds(of[0], "in.example.") && holds(of[1], "out.example.") })
+	if holds(of[0], "out.example.") || holds(of[1], "in.example.") {
+		t.Error("one serves the other's stanza")
+	}
+	a.put(block("internal", "kubehosts {\nbogus\n}\n") + block("", entry("next.example")))
+	eventually(t, "the next stanza", func() bool { return holds(of[1], "next.example.") && strings.Contains(of[0].Refused(), "bogus") })
+	for i, want := range []float64{1, 0, 1} { // nothing is there for the third
+		eventually(t, fmt.Sprint("stanza_rejected of ", names[i], " to be ", want), func() bool { return gauge(t, "stanza_rejected", names[i]) == want })
+	}
+	if got := linesWith(l(), "[ERROR]", "Stanza of dns://.:53 view=internal not changed", "bogus"); len(got) != 1 {
+		t.Errorf("the log says %q", got)
+	}
+
+	// Each goes on with its own over a reload.
+	var after [2]*Block
+	for i := range after {
+		after[i] = startIn(t, 2, []string{dot}, views[i], following(a))
+	}
+	if !holds(after[0], "in.example.") || !holds(after[1], "next.example.") {
+		t.Error("a reload mixes up the twins")
+	}
+}
+
+// The serial of the zones rises with each stanza that may change what they hold, and falls never: not where another index
+// takes over, not where the clock is set back, not over a reload.
+func TestSerial(t *testing.T) {
+	quietly(t)
+	a := newAPIServer(t)
+	b := running(t, 1, following(a))
+	eventually(t, "a start without the ConfigMap", b.Settled)
+	serial := func(b *Block) uint32 { return b.View().SerialOf(b.View().Index.State()) }
+	last := serial(b)
+	later := func(b *Block, what string) {
+		t.Helper()
+		if now := serial(b); int32(now-last) <= 0 {
+			t.Errorf("%s: the serial is %d, was %d", what, now, last)
+		}
+		last = serial(b)
+	}
+	for i, options := range []string{"ttl 9", "ttl 10", "labels a=b", "pods verified", "noendpoints", "ttl 11"} {
+		a.put(entry("x.example", options))
+		version := fmt.Sprint(i + 2)
+		eventually(t, options, func() bool { g := b.good.Load(); return g != nil && g.event.ResourceVersion == version })
+		later(b, options)
+	}
+	a.put(entry("x.example", "# no change", "ttl 11"))
+	eventually(t, "the same stanza", func() bool { return b.edit.Load().event.ResourceVersion == "8" })
+	if serial(b) != last {
+		t.Errorf("the serial rose from %d to %d, and nothing changed", last, serial(b))
+	}
+
+	same := running(t, 2, following(a))
+	b.Stop()
+	eventually(t, "the new Block", same.Settled)
+	if serial(same) != last {
+		t.Errorf("the serial is %d after a reload that changed nothing, was %d", serial(same), last)
+	}
+	other := running(t, 3, following(a, "hosts {\n192.0.2.1 base.example\n}", "apiserver_qps 70")) // with an index of its own
+	same.Stop()
+	eventually(t, "the new Block", other.Settled)
+	if now := serial(other); int32(now-last) < 0 {
+		t.Errorf("the serial fell from %d to %d by a reload", last, now)
+	}
+}
+
+// A clock that is set back, and one that stands still, make no serial fall.
+func TestLaterSerial(t *testing.T) {
+	at := time.Unix(1_800_000_000, 0)
+	now := uint32(at.Unix())
+	for _, tt := range []struct{ last, want uint32 }{
+		{0, now}, {now - 1, now}, {now, now + 1}, {now + 1, now + 2}, {now + 3600, now + 3601}, {1, now},
+	} {
+		if got := laterSerial(at, tt.last); got != tt.want {
+			t.Errorf("after %d comes %d, want %d", tt.last, got, tt.want)
+		}
+	}
+}
