@@ -17,6 +17,7 @@ const (
 	kindNamespace     = "Namespace"
 	kindService       = "Service"
 	kindSlice         = "EndpointSlice"
+	kindEndpoints     = "Endpoints" // in manifests alone, where it stands for the EndpointSlices that mirror it
 	kindPod           = "Pod"
 	kindConfigMap     = "ConfigMap"
 	kindServiceImport = "ServiceImport"

@@ -68,7 +68,7 @@ func TestHostileManifests(t *testing.T) {
 		files.round(t.Context(), true)
 	}
 	save(everything)
-	good := []string{everything, svcJSON, strings.Join(written, "\n"), packed}
+	good := []string{everything, svcJSON, strings.Join(written, "\n"), packed, endpoints, svcJSON + "\n---\n" + svcJSON, utf16le(svcJSON)}
 	hostile.Run(t, 300, func(r *rand.Rand) {
 		before := o.Index().State().Version()
 		text := hostile.Text(r, good...)

@@ -39,6 +39,7 @@ type manifests struct {
 	started bool
 	refused error               // at the start, the first that there was
 	warned  map[string]struct{} // what was logged of the present state
+	passed  int                 // Endpoints that were passed over
 	view    *view
 }
 
@@ -157,6 +158,10 @@ func (m *manifests) merge() *view {
 		}
 	}
 	m.warned = warned
+	if passed := v.mirror(); passed != m.passed {
+		m.passed = passed
+		log.Infof("manifests: %d Endpoints are passed over, as there are EndpointSlices of their Services", passed)
+	}
 
 	var without []objectName
 	taken := make(map[netip.Addr]struct{})

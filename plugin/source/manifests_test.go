@@ -374,3 +374,63 @@ func TestManifestsCountGivenBack(t *testing.T) {
 		t.Errorf("%v Services are counted that nobody holds", n)
 	}
 }
+
+const endpoints = `
+apiVersion: v1
+kind: Endpoints
+metadata: {name: web, labels: {app: web, service.kubernetes.io/headless: ""}}
+subsets:
+- addresses: [{ip: 10.1.0.1, hostname: a, targetRef: {name: web-0}}, {ip: "fd00::1"}, {ip: "::ffff:10.1.0.3"}]
+  notReadyAddresses: [{ip: 10.1.0.2}]
+  ports: [{name: http, port: 80}]
+- addresses: [{ip: 10.1.0.4}]
+  ports: [{name: other, port: 81, protocol: UDP}]
+---
+apiVersion: v1
+kind: Endpoints
+metadata: {name: skipped, labels: {endpointslice.kubernetes.io/skip-mirror: "true"}}
+subsets: [{addresses: [{ip: 10.1.0.1}]}]
+---
+apiVersion: v1
+kind: Endpoints
+metadata: {name: leader, annotations: {control-plane.alpha.kubernetes.io/leader: "{}"}}
+subsets: [{addresses: [{ip: 10.1.0.1}]}]
+---
+`
+
+// Endpoints are served as the EndpointSlices that a cluster makes of them, unless there are some.
+func TestManifestsEndpoints(t *testing.T) {
+	f := t.TempDir() + "/f.yaml"
+	slice := `
+apiVersion: discovery.k8s.io/v1beta1
+kind: EndpointSlice
+metadata: {name: web-1, labels: {kubernetes.io/service-name: web, app: web}}
+addressType: IPv4
+endpoints:
+- {addresses: [10.1.0.9], conditions: {ready: yes}, topology: {topology.kubernetes.io/zone: z}}
+- {addresses: [10.1.0.8], conditions: {ready: off}}
+`
+	write(t, f, endpoints)
+	_, o := openFiles(t, Selection{Endpoints: true, PodNames: true, Zones: true, Labels: "app=web"}, f)
+	all := func() string {
+		var lines []string
+		for svc, slices := range o.Index().State().Owners(false) {
+			_ = svc
+			for _, s := range slices {
+				for a, ep := range s.Endpoints {
+					ports := s.Ports()
+					ports.Next()
+					lines = append(lines, fmt.Sprintf("%s %s %s %s %s %d", s.Service(), a, ep.Name, ep.Zone, ports.Protocol(), ports.Number()))
+				}
+			}
+		}
+		return strings.Join(sorted(lines), "\n")
+	}
+	want := "web 10.1.0.1 a  tcp 80\nweb 10.1.0.3   tcp 80\nweb 10.1.0.4   udp 81\nweb fd00::1   tcp 80"
+	if got := all(); got != want {
+		t.Errorf("Endpoints alone:\n%s\nwant\n%s", got, want)
+	}
+	write(t, f+"~", endpoints+slice)
+	must(t, os.Rename(f+"~", f))
+	eventually(t, "with an EndpointSlice", func() bool { return all() == "web 10.1.0.9  z  0" })
+}

@@ -10,6 +10,7 @@ import (
 	"hash/fnv"
 	"io"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,6 +37,7 @@ type manifest struct {
 	slice     *services.SliceSpec   // with zones, and the hostnames alone
 	slicePods *services.SliceSpec   // with pod names too; the same as slice when that makes no difference
 	pod       *services.PodSpec
+	mirrored  []*manifest // EndpointSlices that say what this Endpoints object says
 	configMap *ConfigMapEvent
 }
 
@@ -46,8 +48,12 @@ func (m *manifest) at() string { return m.file + ":" + strconv.Itoa(m.line) }
 type parser struct {
 	file   string
 	keep   func(*manifest)
-	budget int // how many more bytes aliases may add
-	others int // objects of kinds that are of no use here
+	before int  // lines of the file before the documents that are read
+	budget int  // how many more bytes aliases may add
+	others int  // objects of kinds that are of no use here
+	yes    bool // yes, no, on and off are booleans
+
+	unknown map[typeMeta]int // objects that would be of use in a version that is known
 }
 
 const (
@@ -69,16 +75,56 @@ func parse(file string, b []byte) ([]*manifest, error) {
 	var err error
 	if bytes.HasPrefix(b, gzipMagic) {
 		err = p.compressed(bytes.NewReader(b), maxUnpacked, p.line)
-	} else if err = p.json(b); errors.Is(err, errNotJSON) {
-		err = p.yaml(b)
+	} else {
+		err = p.documents(b)
 	}
 	if err != nil {
 		return nil, err
+	}
+	for of, n := range p.unknown {
+		log.Warningf("%s: %d objects of kind %s and version %s are passed over: that is none of the kinds and versions that are served",
+			p.file, n, Printable(of.Kind), Printable(of.APIVersion))
 	}
 	if p.others > 0 {
 		log.Debugf("%s: %d objects of kinds that no answer is made of were passed over", p.file, p.others)
 	}
 	return all, nil
+}
+
+// documents reads YAML, or JSON documents one after the other or parted by "---" lines.
+func (p *parser) documents(b []byte) error {
+	if t := bytes.TrimLeft(b, " \t\r\n"); len(t) == 0 || t[0] != '{' {
+		return p.yaml(b)
+	}
+	for more := true; more; {
+		var part []byte
+		part, b, more = cutDocument(b)
+		err := p.json(part)
+		if errors.Is(err, errNotJSON) {
+			err = p.yaml(part)
+		}
+		if err != nil {
+			return err
+		}
+		p.before += bytes.Count(part, []byte("\n")) + 1
+	}
+	return nil
+}
+
+// cutDocument cuts b at the next line that begins with "---", as one does that parts YAML documents, before its first
+// character after that.
+func cutDocument(b []byte) (part, rest []byte, more bool) {
+	for at := 0; ; {
+		i := bytes.Index(b[at:], []byte("\n---"))
+		if i < 0 {
+			return b, nil, false
+		}
+		at += i
+		if rest = b[at+len("\n---"):]; len(rest) == 0 || strings.IndexByte(" \t\r\n", rest[0]) >= 0 {
+			return b[:at], rest, true
+		}
+		at++
+	}
 }
 
 // gzipMagic is how a compressed file begins (RFC 1952, section 2.3.1).
@@ -126,7 +172,7 @@ func (p *parser) json(b []byte) error {
 		return errNotJSON
 	}
 	d := json.NewDecoder(bytes.NewReader(b))
-	lines := &lineCounter{text: b, line: 1}
+	lines := &lineCounter{text: b, line: p.before + 1}
 	for first := true; ; first = false {
 		var doc json.RawMessage
 		switch err := d.Decode(&doc); {
@@ -257,11 +303,15 @@ func (p *parser) yamlError(err error) error {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
 		if line, reason, ok := strings.Cut(rest, ": "); ok {
-			return fmt.Errorf("%s:%s: %s", p.file, line, reason)
+			n, _ := strconv.Atoi(line) // the library's own
+			return fmt.Errorf("%s:%d: %s", p.file, p.before+n, reason)
 		}
 	}
 	return fmt.Errorf("%s: %s", p.file, text)
 }
+
+// lineOf returns the line of the file that n is in.
+func (p *parser) lineOf(n *yaml.Node) int { return p.before + n.Line }
 
 // node takes in the object n, items of a list one by one, so that each has its line and its own memory.
 func (p *parser) node(n *yaml.Node, of typeMeta, aliased bool, depth int) error {
@@ -275,7 +325,7 @@ func (p *parser) node(n *yaml.Node, of typeMeta, aliased bool, depth int) error 
 		return err
 	}
 	if n.Kind != yaml.MappingNode {
-		return p.fail(n.Line, "a document that is no object")
+		return p.fail(p.lineOf(n), "a document that is no object")
 	}
 	var head typeMeta
 	var items *yaml.Node
@@ -291,7 +341,7 @@ func (p *parser) node(n *yaml.Node, of typeMeta, aliased bool, depth int) error 
 	}
 	if strings.HasSuffix(head.Kind, "List") && items != nil && items.Kind == yaml.SequenceNode {
 		if depth == maxNesting {
-			return p.fail(n.Line, "Lists in Lists, more than %d deep", maxNesting)
+			return p.fail(p.lineOf(n), "Lists in Lists, more than %d deep", maxNesting)
 		}
 		for _, item := range items.Content {
 			if err := p.node(item, itemMeta(head), aliased, depth+1); err != nil {
@@ -301,15 +351,27 @@ func (p *parser) node(n *yaml.Node, of typeMeta, aliased bool, depth int) error 
 		return nil
 	}
 
+	budget := p.budget
+	err := p.scalars(n, of, aliased, depth)
+	if wrong := (*json.UnmarshalTypeError)(nil); errors.As(err, &wrong) && wrong.Value == "string" && wrong.Type != nil && wrong.Type.Kind() == reflect.Bool {
+		p.budget, p.yes = budget, true
+		err = p.scalars(n, of, aliased, depth)
+		p.yes = false
+	}
+	return err
+}
+
+// scalars takes in the object n, with its scalars as p has them.
+func (p *parser) scalars(n *yaml.Node, of typeMeta, aliased bool, depth int) error {
 	v, err := p.value(n, aliased, 0)
 	if err != nil {
 		return err
 	}
 	raw, err := json.Marshal(v)
 	if err != nil {
-		return p.fail(n.Line, "%w", err)
+		return p.fail(p.lineOf(n), "%w", err)
 	}
-	return p.object(&lineCounter{line: n.Line}, 0, raw, of, depth)
+	return p.object(&lineCounter{line: p.lineOf(n)}, 0, raw, of, depth)
 }
 
 // value returns what n says, as encoding/json would. The library's own way of that is quadratic in the keys of a mapping.
@@ -318,7 +380,7 @@ func (p *parser) value(n *yaml.Node, aliased bool, depth int) (any, error) {
 		return nil, err
 	}
 	if depth > maxDepth {
-		return nil, p.fail(n.Line, "nested more than %d deep", maxDepth)
+		return nil, p.fail(p.lineOf(n), "nested more than %d deep", maxDepth)
 	}
 	switch n.Kind {
 	case yaml.AliasNode:
@@ -335,15 +397,34 @@ func (p *parser) value(n *yaml.Node, aliased bool, depth int) (any, error) {
 		}
 		return out, nil
 	}
+	if b, ok := boolean(n); ok && p.yes {
+		return b, nil
+	}
 	switch n.ShortTag() {
 	case "!!str", "!!timestamp", "!!binary": // a date is a string to Kubernetes
 		return n.Value, nil
 	}
 	var v any
 	if err := n.Decode(&v); err != nil {
-		return nil, p.fail(n.Line, "%.100q is no %s", n.Value, Printable(n.ShortTag()))
+		return nil, p.fail(p.lineOf(n), "%.100q is no %s", n.Value, Printable(n.ShortTag()))
 	}
 	return v, nil
+}
+
+// boolean returns the boolean that n is in YAML 1.1, which kubectl reads and the library does not. kubectl refuses it where a
+// string is wanted, as in "namespace: n".
+func boolean(n *yaml.Node) (value, ok bool) {
+	const marked = yaml.TaggedStyle | yaml.DoubleQuotedStyle | yaml.SingleQuotedStyle | yaml.LiteralStyle | yaml.FoldedStyle
+	if n.Kind != yaml.ScalarNode || n.Style&marked != 0 {
+		return false, false
+	}
+	switch n.Value {
+	case "y", "Y", "yes", "Yes", "YES", "on", "On", "ON":
+		return true, true
+	case "n", "N", "no", "No", "NO", "off", "Off", "OFF":
+		return false, true
+	}
+	return false, false
 }
 
 func (p *parser) mapping(n *yaml.Node, aliased bool, depth int) (map[string]any, error) {
@@ -355,20 +436,24 @@ func (p *parser) mapping(n *yaml.Node, aliased bool, depth int) (map[string]any,
 			key = key.Alias
 		}
 		if key.Kind != yaml.ScalarNode {
-			return nil, p.fail(key.Line, "a key that is no string")
+			return nil, p.fail(p.lineOf(key), "a key that is no string")
 		}
 		if key.ShortTag() == "!!merge" {
 			merged = append(merged, n.Content[i+1])
 			continue
 		}
-		if _, twice := out[key.Value]; twice {
-			return nil, p.fail(key.Line, "key %.100q stands twice", key.Value)
+		name := key.Value
+		if b, ok := boolean(key); ok && p.yes {
+			name = strconv.FormatBool(b)
+		}
+		if _, twice := out[name]; twice {
+			return nil, p.fail(p.lineOf(key), "key %.100q stands twice", key.Value)
 		}
 		v, err := p.value(n.Content[i+1], aliased, depth+1)
 		if err != nil {
 			return nil, err
 		}
-		out[key.Value] = v
+		out[name] = v
 	}
 	for _, m := range merged {
 		if err := p.merge(out, m, aliased, depth); err != nil {
@@ -391,7 +476,7 @@ func (p *parser) merge(out map[string]any, n *yaml.Node, aliased bool, depth int
 	for _, one := range all {
 		m, ok := one.(map[string]any)
 		if !ok {
-			return p.fail(n.Line, "what << merges is no mapping")
+			return p.fail(p.lineOf(n), "what << merges is no mapping")
 		}
 		for k, v := range m {
 			if _, known := out[k]; !known {
@@ -409,7 +494,7 @@ func (p *parser) charge(n *yaml.Node, aliased bool) error {
 	}
 	const perNode = 64 // bytes of memory, about
 	if p.budget -= perNode + len(n.Value); p.budget < 0 {
-		return p.fail(n.Line, "aliases make the file too large, or refer to themselves")
+		return p.fail(p.lineOf(n), "aliases make the file too large, or refer to themselves")
 	}
 	return nil
 }
@@ -439,6 +524,16 @@ func (p *parser) take(line int, of typeMeta, raw json.RawMessage) error {
 		if err = json.Unmarshal(raw, &o); err == nil {
 			m.ofSlice(&o)
 		}
+	case typeMeta{"discovery.k8s.io/v1beta1", kindSlice}:
+		var o discovery.EndpointSlice
+		if o, err = betaSlice(raw); err == nil {
+			m.ofSlice(&o)
+		}
+	case typeMeta{"v1", kindEndpoints}:
+		var o api.Endpoints //lint:ignore SA1019 deprecated, and in people's manifests
+		if err = json.Unmarshal(raw, &o); err == nil {
+			m.ofEndpoints(&o)
+		}
 	case typeMeta{mcs.GroupName + "/v1alpha1", kindServiceImport}, typeMeta{mcs.GroupName + "/v1beta1", kindServiceImport}:
 		var o mcs.ServiceImport // the two versions are the same but for the name
 		if err = json.Unmarshal(raw, &o); err == nil {
@@ -460,8 +555,11 @@ func (p *parser) take(line int, of typeMeta, raw json.RawMessage) error {
 			m.configMap = &ConfigMapEvent{Data: data, ResourceVersion: contentVersion(data), Found: true}
 		}
 	default:
-		p.others++
+		p.pass(of)
 		return nil
+	}
+	if p.yes && err != nil {
+		err = fmt.Errorf("%w (y, yes, on, n, no and off are booleans where others are; quotes make strings of them)", err)
 	}
 	if err != nil {
 		return p.fail(line, "%s %s: %w", of.Kind, Printable(nameIn(raw)), err)
@@ -471,6 +569,28 @@ func (p *parser) take(line int, of typeMeta, raw json.RawMessage) error {
 	}
 	p.keep(m)
 	return nil
+}
+
+// pass takes note of an object that is passed over. Those that look like one that is served are to be told of.
+func (p *parser) pass(of typeMeta) {
+	p.others++
+	group, _, _ := strings.Cut(of.APIVersion, "/")
+	if group == of.APIVersion { // of the core, as v1 is
+		group = ""
+	}
+	for kind, groups := range map[string][]string{
+		kindNamespace: {""}, kindService: {""}, kindPod: {""}, kindConfigMap: {""}, kindEndpoints: {""},
+		kindSlice: {"discovery.k8s.io", ""}, kindServiceImport: {mcs.GroupName, ""},
+	} {
+		const most = 10 // kinds and versions
+		if !strings.EqualFold(kind, of.Kind) || !slices.Contains(groups, group) || len(p.unknown) == most && p.unknown[of] == 0 {
+			continue
+		}
+		if p.unknown == nil {
+			p.unknown = make(map[typeMeta]int)
+		}
+		p.unknown[of]++
+	}
 }
 
 // nameIn is the name of an object that can't be read otherwise.

@@ -1,10 +1,18 @@
 package source
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
+	"unicode/utf16"
+
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"go.yaml.in/yaml/v3"
+	sigs "sigs.k8s.io/yaml"
 
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
@@ -34,6 +42,16 @@ func TestParse(t *testing.T) {
 		{"JSON list", `{"kind":"List","apiVersion":"v1","items":[` + "\n" + svcJSON + ",\n" + svcJSON + "]}", "Service default/web:2 Service default/web:3"},
 		{"JSON typed list", `{"kind":"ServiceList","apiVersion":"v1","items":[` + "\n" + `{"metadata":{"name":"a","namespace":"b"}}]}`, "Service b/a:2"},
 		{"JSON between YAML", "---\n" + svcJSON + "\n---\napiVersion: v1\nkind: Service\nmetadata: {name: b}\n", "Service default/web:2 Service default/b:4"},
+		{"JSON parted as YAML is", svcJSON + "\n---\n" + svcJSON + "\n--- # a comment\n\n" + svcJSON + "\n---\n---\r\n" + svcJSON + "\n",
+			"Service default/web:1 Service default/web:3 Service default/web:6 Service default/web:9"},
+		{"YAML behind JSON", svcJSON + "\n---\napiVersion: v1\nkind: Service\nmetadata: {name: b}\n---\n" + svcJSON, "Service default/web:1 Service default/b:3 Service default/web:7"},
+		{"dashes in JSON", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"a":"b` + `\n---\nc"}}` + "\n", "ConfigMap default/c:1"},
+		{"UTF-16", utf16le("apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"), "Service default/web:1"},
+		{"JSON in UTF-16", utf16le(svcJSON), "Service default/web:1"},
+		{"booleans", "apiVersion: v1\nkind: Service\nmetadata: {name: n, namespace: on}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {publishNotReadyAddresses: yes}\n",
+			"Service on/n:1 Service default/a:5"},
+		{"Endpoints", "apiVersion: v1\nkind: EndpointsList\nitems:\n- metadata: {name: web}\n- metadata: {name: db, namespace: x}\n", "Endpoints default/web:4 Endpoints x/db:5"},
+		{"EndpointSlices of v1beta1", "apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\nmetadata: {name: a}\n", "EndpointSlice default/a:1"},
 		{"flow style", "{apiVersion: v1, kind: Service, metadata: {name: web}}", "Service default/web:1"},
 		{"byte order mark", "\uFEFFapiVersion: v1\nkind: Service\nmetadata: {name: web}\n", "Service default/web:1"},
 		{"carriage returns", "apiVersion: v1\r\nkind: Service\r\nmetadata: {name: web}\r\n---\r\n", "Service default/web:1"},
@@ -66,6 +84,66 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// utf16le is what PowerShell makes of a program's output.
+func utf16le(s string) string {
+	var b []byte
+	for _, u := range utf16.Encode([]rune("\uFEFF" + s)) {
+		b = binary.LittleEndian.AppendUint16(b, u)
+	}
+	return string(b)
+}
+
+// Scalars are what they are to kubectl, whose YAML is sigs.k8s.io/yaml.
+func TestParseScalars(t *testing.T) {
+	scalars := []string{
+		"y", "Y", "yes", "Yes", "YES", "yES", "on", "On", "ON", "oN", "n", "N", "no", "No", "NO", "off", "Off", "OFF", "true", "True", "TRUE", "false",
+		"'yes'", `"on"`, "!!str no", "|-\n    yes", ">-\n    off", "~", "null", "", "1", "-1", "+1", "0x10", "0o10", "010", "0b10", "1_000", "1.5", "1e3", ".5", "1.", "0",
+		"2026-11-26", "2026-11-26T00:00:00Z", "12:30:45", "a", "=", "-", "18446744073709551615", "'1'", "*", "yes no", "[yes, n]", "{on: off}", "{1: yes, y: 2}",
+	}
+	for _, s := range scalars {
+		text := "a:\n  b: " + s + "\n"
+		want, wantErr := sigs.YAMLToJSON([]byte(text))
+		var doc yaml.Node
+		var got []byte
+		err := yaml.Unmarshal([]byte(text), &doc)
+		if err == nil {
+			var v any
+			if v, err = (&parser{budget: growth, yes: true}).value(doc.Content[0], false, 0); err == nil {
+				got, err = json.Marshal(v)
+			}
+		}
+		if (err == nil) != (wantErr == nil) || err == nil && string(got) != string(want) {
+			t.Errorf("%s is %s (%v), and to kubectl %s (%v)", s, got, err, want, wantErr)
+		}
+	}
+}
+
+// An object that may well be meant to be served is not passed over without a word.
+func TestParsePassedOver(t *testing.T) {
+	var b bytes.Buffer
+	clog.SetOutput(&b)
+	defer clog.SetOutput(os.Stderr)
+	text := "apiVersion: discovery.k8s.io/v9\nkind: EndpointSlice\nmetadata: {name: a}\n---\n"
+	text += text + "apiVersion: v1\nkind: service\nmetadata: {name: a}\n---\n"
+	text += "apiVersion: v2\nkind: Service\nmetadata: {name: a}\n---\napiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: a}\n---\n"
+	text += "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: a}\n"
+	if got, err := parse("f", []byte(text)); err != nil || len(got) != 0 {
+		t.Fatalf("%v, %v", got, err)
+	}
+	for _, want := range []string{
+		"f: 2 objects of kind EndpointSlice and version discovery.k8s.io/v9 are passed over",
+		"f: 1 objects of kind service and version v1 are passed over",
+		"f: 1 objects of kind Service and version v2 are passed over",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the log lacks %q", want)
+		}
+	}
+	if n := strings.Count(b.String(), "\n"); n != 3 {
+		t.Errorf("%d lines, want 3:\n%s", n, b.String())
+	}
+}
+
 func TestParseErrors(t *testing.T) {
 	deep := strings.Repeat(`{"apiVersion":"v1","kind":"List","items":[`, maxNesting+2) + strings.Repeat("]}", maxNesting+2)
 	bomb := "a: &a " + strings.Repeat("x", 1<<20) + "\nb: [" + strings.Repeat("*a,", 1000) + "*a]\napiVersion: v1\nkind: Service\n"
@@ -90,6 +168,11 @@ func TestParseErrors(t *testing.T) {
 		{"a mapping as a key", "apiVersion: v1\nkind: Service\nmetadata:\n  {a: b}: c\n", "f:4: a key that is no string"},
 		{"a merged scalar", "apiVersion: v1\nkind: Service\nmetadata:\n  <<: a\n", "f:4: what << merges is no mapping"},
 		{"a number that is none", "apiVersion: v1\nkind: Service\nmetadata: {name: !!int a}\n", `f:3: "a" is no !!int`},
+		{"booleans for strings", "apiVersion: v1\nkind: Service\nmetadata: {name: on}\nspec: {publishNotReadyAddresses: yes}\n", "f:1: Service true: json: cannot unmarshal bool"},
+		{"bad YAML behind JSON", svcJSON + "\n---\na: b\n  c: d\n", "f:4: mapping values are not allowed"},
+		{"no kind behind JSON", svcJSON + "\n---\n\na: b\n", "f:4: an object without kind and apiVersion"},
+		{"bad JSON behind JSON", svcJSON + "\n---\n" + svcJSON + "\n{", "f:4: no JSON: unexpected EOF"},
+		{"a boolean twice", "apiVersion: v1\nkind: Service\nmetadata: {name: a, labels: {yes: a, on: b}}\nspec: {publishNotReadyAddresses: no}\n", `f:3: key "on" stands twice`},
 		{"bytes", "\x00\x01", "f: control characters are not allowed"},
 	}
 	for _, tc := range tests {
@@ -167,6 +250,10 @@ func FuzzManifests(f *testing.F) {
 		"apiVersion: discovery.k8s.io/v1\nkind: EndpointSliceList\nitems:\n- metadata: {name: a, labels: {kubernetes.io/service-name: web}}\n  endpoints: [{addresses: [10.0.0.1]}]\n",
 		"apiVersion: multicluster.x-k8s.io/v1beta1\nkind: ServiceImport\nmetadata: {name: a}\nspec: {type: ClusterSetIP, ips: [10.0.0.1], ports: [{port: 80}]}\n",
 		"apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nstatus: {podIPs: [{ip: 10.0.0.1}]}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: b}\nbinaryData: {b: AAE=}\n",
+		svcJSON + "\n---\n" + svcJSON + "\n---\napiVersion: v1\nkind: Service\nmetadata: {name: b}\n",
+		"apiVersion: v1\nkind: Endpoints\nmetadata: {name: web}\nsubsets: [{addresses: [{ip: 10.0.0.1, hostname: a}, {ip: fd00::1}], notReadyAddresses: [{ip: 10.0.0.2}], ports: [{name: http, port: 80}]}]\n",
+		"apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\nmetadata: {name: a, labels: {kubernetes.io/service-name: web}}\nendpoints: [{addresses: [10.0.0.1], conditions: {ready: no}, topology: {topology.kubernetes.io/zone: a}}]\n",
+		utf16le("apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n"),
 		"a: &a [*a]\n", "a: &a {<<: *a}\n", "? {a: b}\n: c\n", "{apiVersion: v1, kind: Namespace, metadata: {name: ~}}", "%YAML 1.1\n---\n...\n",
 	} {
 		f.Add([]byte(s))
@@ -198,6 +285,9 @@ func FuzzManifests(f *testing.F) {
 			}
 			if m.pod != nil {
 				packPod(m.pod)
+			}
+			for _, slice := range m.mirrored {
+				packSlice(slice.slice, slice.labels)
 			}
 		}
 		if size > 100*len(b)+100*growth {
