@@ -62,7 +62,7 @@ type Config struct {
 	Zones        []string
 	ZonesWritten bool // the stanza itself named Zones
 	// HostsOnly: the stanza would serve Services in the zones of its server block, but has hosts options, names no zones,
-	// and has no option besides hosts and configmap.
+	// and has no option besides hosts, configmap and wire.
 	HostsOnly bool
 
 	ConfigMap *ConfigMapRef // the ConfigMap that is followed; nil: none

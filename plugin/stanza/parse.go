@@ -30,7 +30,7 @@ type draft struct {
 	// The first options of a kind, nil if there is none.
 	noServicesAt *caddyfile.Token // noservices
 	ofServices   *caddyfile.Token // an option that says how Services are served, and nothing else
-	other        *caddyfile.Token // any but hosts and configmap
+	other        *caddyfile.Token // any but hosts, configmap and wire
 
 	zones, paths, files, lines int // read so far; see the limits
 }
@@ -112,7 +112,7 @@ func (d *draft) note(o statement) {
 		}
 	}
 	switch o.name() {
-	case "hosts", "configmap":
+	case "hosts", "configmap", "wire":
 		return
 	case "noservices":
 		first(&d.noServicesAt)
