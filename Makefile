@@ -172,7 +172,7 @@ node: kube
 # quarter of an hour and a machine with nothing else to do. ONLY=UDP, or another part of TestBench, prints its rows.
 ONLY = .
 bench: kube stock
-	@cd test && CGO_ENABLED=0 $(GO) build -o bin/floor ./bench/floor && CGO_ENABLED=0 $(GO) test -c -o bin/bench.test ./bench
+	@cd test && CGO_ENABLED=0 $(GO) build -o bin/ ./bench/floor ./bench/echo && CGO_ENABLED=0 $(GO) test -c -o bin/bench.test ./bench
 	@cd test/bench && ../bin/bench.test -test.run 'TestBench/$(ONLY)' -test.timeout 60m
 
 clean:

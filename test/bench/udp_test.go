@@ -1,18 +1,22 @@
 package bench
 
 import (
+	"bufio"
+	"bytes"
 	"fmt"
 	"io"
-	"net"
+	"math"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/pprof/profile"
 	"github.com/miekg/dns"
@@ -36,82 +40,213 @@ func mix() string {
 	return b.String()
 }
 
-var perSecond = regexp.MustCompile(`Queries per second:\s+([0-9.]+)`)
+// asked is what dnsperf printed: the answers that it got, and the seconds that took.
+var asked = regexp.MustCompile(`Queries completed:\s+([0-9]+)[^$]*Run time \(s\):\s+([0-9.]+)`)
 
-// dnsperf asks a server for some seconds, with never more than 100 questions open, and returns the answers a second.
-func dnsperf(t *testing.T, addr, questions string, seconds int) float64 {
+// dnsperf asks a server for some seconds, with never more than 100 questions open, and returns how many it answered, and how
+// many that were in a second. cpu is where it runs, "" for anywhere.
+func dnsperf(t *testing.T, addr, questions string, seconds int, cpu string) (answers, perSecond float64) {
 	t.Helper()
-	out, err := exec.Command(tool(t, "dnsperf", "dnsperf"), "-s", "127.0.0.1", "-p", addr[strings.LastIndexByte(addr, ':')+1:],
-		"-d", questions, "-l", strconv.Itoa(seconds), "-c", "8").CombinedOutput()
-	m := perSecond.FindSubmatch(out)
+	args := []string{tool(t, "dnsperf", "dnsperf"), "-s", "127.0.0.1", "-p", addr[strings.LastIndexByte(addr, ':')+1:],
+		"-d", questions, "-l", strconv.Itoa(seconds), "-c", "8"}
+	if cpu != "" {
+		args = append([]string{"taskset", "-c", cpu}, args...)
+	}
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	m := asked.FindSubmatch(out)
 	if err != nil || m == nil {
 		t.Fatalf("dnsperf: %v\n%s", err, out)
 	}
-	n, _ := strconv.ParseFloat(string(m[1]), 64)
-	return n
+	answers, _ = strconv.ParseFloat(string(m[1]), 64)
+	took, _ := strconv.ParseFloat(string(m[2]), 64)
+	return answers, answers / took
 }
 
-// echo sends each packet back as it came, marked as a reply, and returns where: what a Go program can do that knows no DNS.
-func echo(t *testing.T) (addr string) {
+// echo starts the program that sends each packet back, and returns where it listens, and its process.
+func echo(t *testing.T, args ...string) (addr string, pid int) {
 	t.Helper()
-	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	cmd := exec.Command("../bin/echo", args...)
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatalf("%v: `make bench` builds it", err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
-	go func() {
-		b := make([]byte, dns.MinMsgSize)
-		for {
-			n, from, err := c.ReadFromUDPAddrPort(b)
-			if err != nil {
-				return
-			}
-			b[2] |= 1 << 7 // QR (RFC 1035, section 4.1.1)
-			c.WriteToUDPAddrPort(b[:n], from)
-		}
-	}()
-	return c.LocalAddr().String()
+	return strings.TrimSpace(line), cmd.Process.Pid
 }
 
-// udp is how many answers a second a server gives on the two cores that it shares with dnsperf, and what of its CPU
-// time the collector takes.
+// cpuTime is the CPU time that a process has taken, in seconds.
+func cpuTime(t testing.TB, pid int) float64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')'):]))
+	user, _ := strconv.ParseFloat(f[12], 64)
+	system, _ := strconv.ParseFloat(f[13], 64)
+	return (user + system) / 100 // USER_HZ
+}
+
+// pin keeps all threads of a process on one CPU, or lets them run anywhere again.
+func pin(t testing.TB, pid int, cpus string) {
+	t.Helper()
+	if out, err := exec.Command("taskset", "-a", "-c", "-p", cpus, strconv.Itoa(pid)).CombinedOutput(); err != nil {
+		t.Fatalf("taskset: %v\n%s", err, out)
+	}
+}
+
+// contender is a server under load.
+type contender struct {
+	name   string
+	addr   string
+	pid    int
+	pprof  string  // "" without
+	qps    samples // answers a second
+	cost   samples // CPU time of an answer, in microseconds
+	pinned samples // answers a second with a core for the server and one for dnsperf
+	memory samples // RssAnon
+	share  samples // of the CPU time that the collector takes
+}
+
+type samples []float64
+
+func (s samples) median() float64 {
+	if len(s) == 0 {
+		return math.NaN()
+	}
+	return median(s)
+}
+
+// load has dnsperf ask c, and samples what that comes to.
+func (c *contender) load(t *testing.T, questions string) {
+	t.Helper()
+	dnsperf(t, c.addr, questions, 1, "")
+	before := cpuTime(t, c.pid)
+	answers, qps := dnsperf(t, c.addr, questions, 3, "")
+	c.qps = append(c.qps, qps)
+	c.cost = append(c.cost, (cpuTime(t, c.pid)-before)/answers*1e6)
+	c.memory = append(c.memory, anonymous(t, c.pid))
+}
+
+// loadPinned is load with a core each.
+func (c *contender) loadPinned(t *testing.T, questions string) {
+	t.Helper()
+	pin(t, c.pid, "0")
+	_, qps := dnsperf(t, c.addr, questions, 2, "1")
+	c.pinned = append(c.pinned, qps)
+	pin(t, c.pid, fmt.Sprintf("0-%d", runtime.NumCPU()-1))
+}
+
+// corefiles are the plugins around kubehosts, and around kubernetes, under load: none, and those that people have.
+var corefiles = []struct{ what, plugins string }{
+	{"no other plugin", ""},
+	{"with *errors* and *prometheus*", "errors\nprometheus METRICS"},
+	{"with *errors*, *prometheus*, *loadbalance*, `cache 30`", "errors\nprometheus METRICS\nloadbalance\ncache 30"},
+	{"with those of kubeadm, whose *cache* leaves cluster.local out",
+		"errors\nprometheus METRICS\nloadbalance\ncache 30 {\ndisable success cluster.local\ndisable denial cluster.local\n}"},
+}
+
+// udp is how many answers a second a server gives on the two cores that it shares with dnsperf, what CPU time each takes it,
+// and what of that the collector takes.
 func udp(t *testing.T) {
 	tool(t, "dnsperf", "dnsperf")
 	kubeconfig := serve(t, manyServices, 0).kubeconfig(t)
 	questions := filepath.Join(t.TempDir(), "questions")
 	cluster.WriteFile(t, questions, mix())
-	servers, qps := map[string]*cluster.CoreDNS{}, map[string][]float64{}
-	share, memory := map[string][]float64{}, map[string][]float64{}
-	contenders := []string{"kubernetes", "kubehosts", "constant"}
-	for _, name := range contenders {
-		servers[name], _ = run(t, name, kubeStanza(name, kubeconfig)+"\npprof 127.0.0.1:OTHER")
+	var all []*contender
+	start := func(name, plugin, stanza string) *contender {
+		c, _ := run(t, plugin, stanza)
+		all = append(all, &contender{name: name, addr: c.Addr, pid: c.PID(), pprof: c.Other})
+		return all[len(all)-1]
 	}
-	echoed := echo(t)
+	var stock, ours [4]*contender
+	for i, corefile := range corefiles {
+		around := "\n" + corefile.plugins + "\npprof 127.0.0.1:OTHER"
+		stock[i] = start("kubernetes", "kubernetes", kubeStanza("kubernetes", kubeconfig)+around)
+		ours[i] = start("kubehosts", "kubehosts", kubeStanza("kubehosts", kubeconfig)+around)
+	}
+	off := start("wire off", "kubehosts", strings.TrimSuffix(kubeStanza("kubehosts", kubeconfig), "}")+"wire off\n}\npprof 127.0.0.1:OTHER")
+	floor := start("constant", "constant", kubeStanza("constant", kubeconfig)+"\npprof 127.0.0.1:OTHER")
+	var echoes [2]*contender
+	for i, args := range [][]string{nil, {"-batch"}} {
+		addr, pid := echo(t, args...)
+		echoes[i] = &contender{name: "echo", addr: addr, pid: pid}
+		all = append(all, echoes[i])
+	}
 	for i := range rounds {
 		progress("UDP, round %d of %d", i+1, rounds)
-		qps["echo"] = append(qps["echo"], dnsperf(t, echoed, questions, 3))
-		for _, name := range contenders {
-			c := servers[name]
-			dnsperf(t, c.Addr, questions, 1)
-			qps[name] = append(qps[name], dnsperf(t, c.Addr, questions, 3))
+		for _, c := range all {
+			c.load(t, questions)
+		}
+		for _, c := range []*contender{stock[0], ours[0], echoes[1]} {
+			c.loadPinned(t, questions)
+			if c.pprof == "" {
+				continue
+			}
 			profiled := make(chan float64)
-			go func() { profiled <- collector(t, name, c, 2) }()
-			dnsperf(t, c.Addr, questions, 3)
-			share[name] = append(share[name], <-profiled)
-			memory[name] = append(memory[name], anonymous(t, c.PID()))
+			go func() { profiled <- collector(t, c.name, c.pprof, 2) }()
+			dnsperf(t, c.addr, questions, 3, "")
+			c.share = append(c.share, <-profiled)
 		}
 	}
-	stock, ours, floor := median(qps["kubernetes"]), median(qps["kubehosts"]), median(qps["constant"])
+
 	thousand := func(n float64) string { return fmt.Sprintf("%.1f k", n/1000) }
-	table.add("UDP answers a second", thousand(stock), thousand(ours), fmt.Sprintf("%.2f", ours/stock), "1.7 times stock", ours/stock >= 1.7)
-	table.add("the same, of the floor: a constant reply, "+thousand(floor), percent(stock/floor), percent(ours/floor), "", "95 %", ours/floor >= 0.95)
-	echoes := median(qps["echo"])
-	table.add("the same, of a Go program that sends each packet back, "+thousand(echoes), percent(stock/echoes), percent(ours/echoes), "", "", false)
-	gcStock, gcOurs := median(share["kubernetes"]), median(share["kubehosts"])
-	table.add("CPU in garbage collection under that load (constant reply: "+percent(median(share["constant"]))+")",
-		percent(gcStock), percent(gcOurs), times(gcStock/gcOurs), "< 4 %", gcOurs < 0.04)
-	stock, ours = slices.Max(memory["kubernetes"]), slices.Max(memory["kubehosts"])
-	table.add("RssAnon of the whole process, the most under that load", mb(stock), mb(ours), times(stock/ours), "", false)
+	micro := func(n float64) string { return fmt.Sprintf("%.1f µs", n) }
+	for i, corefile := range corefiles {
+		s, o := stock[i], ours[i]
+		goal := 2.0
+		if i == 0 {
+			goal = 2.3
+		}
+		ratio, cost := o.qps.median()/s.qps.median(), o.cost.median()/s.cost.median()
+		table.add("UDP answers a second, "+corefile.what, thousand(s.qps.median()), thousand(o.qps.median()), fmt.Sprintf("%.2f", ratio),
+			fmt.Sprintf("%.1f times stock", goal), ratio >= goal)
+		table.add("the server's CPU time of each", micro(s.cost.median()), micro(o.cost.median()), fmt.Sprintf("%.2f", cost), "a quarter of stock's", cost <= 0.25)
+	}
+	of := func(what string, c *contender, goal string, reached bool) {
+		s, o := stock[0].qps.median(), ours[0].qps.median()
+		table.add(fmt.Sprintf("UDP answers a second, of %s, %s and %s", what, thousand(c.qps.median()), micro(c.cost.median())),
+			percent(s/c.qps.median()), percent(o/c.qps.median()), "", goal, reached)
+	}
+	of("kubehosts with `wire off`", off, "", false)
+	of("a constant reply in CoreDNS", floor, "", false)
+	of("a Go program that sends each packet back", echoes[0], "", false)
+	of("one that does so in batches", echoes[1], "95 %", ours[0].qps.median()/echoes[1].qps.median() >= 0.95)
+	table.add("UDP answers a second with a core for the server and one for dnsperf, echo in batches "+thousand(echoes[1].pinned.median()),
+		thousand(stock[0].pinned.median()), thousand(ours[0].pinned.median()), fmt.Sprintf("%.2f", ours[0].pinned.median()/stock[0].pinned.median()), "", false)
+	gcStock, gcOurs := stock[0].share.median(), ours[0].share.median()
+	table.add("CPU in garbage collection under that load", percent(gcStock), percent(gcOurs), times(gcStock/gcOurs), "< 4 %", gcOurs < 0.04)
+	most, mostOurs := slices.Max(stock[0].memory), slices.Max(ours[0].memory)
+	table.add("RssAnon of the whole process, the most under that load", mb(most), mb(mostOurs), times(most/mostOurs), "a third of stock's", mostOurs <= most/3)
+	udpLatency(t, stock[0], ours[0], off)
+}
+
+// udpLatency is how long answers take at a rate that no server is troubled by.
+func udpLatency(t *testing.T, stock, ours, off *contender) {
+	var qs []*dns.Msg
+	for line := range strings.Lines(mix()) {
+		name, qtype, _ := strings.Cut(strings.TrimSpace(line), " ")
+		qs = append(qs, new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.StringToType[qtype]))
+	}
+	took := map[*contender][2]samples{}
+	for range rounds {
+		for _, c := range []*contender{stock, ours, off} {
+			l := latencies(t, c.addr, qs, 5*time.Second)
+			took[c] = [2]samples{append(took[c][0], quantile(l, 0.5)), append(took[c][1], quantile(l, 0.99))}
+		}
+	}
+	for i, what := range []string{"an answer's median at 2,000 questions a second", "its p99"} {
+		s, o, w := took[stock][i].median(), took[ours][i].median(), took[off][i].median()
+		table.add(fmt.Sprintf("%s; with `wire off` %.0f µs", what, w), fmt.Sprintf("%.0f µs", s), fmt.Sprintf("%.0f µs", o), fmt.Sprintf("%.2f", o/s),
+			"no longer than with `wire off`", o <= w)
+	}
 }
 
 // collecting are the functions of the runtime that do the collector's work: in the background, on behalf of who allocates,
@@ -122,9 +257,9 @@ var collecting = regexp.MustCompile(`^runtime\.(gcBgMarkWorker|gcAssistAlloc|gcS
 const envProfile = "BENCH_PROFILE"
 
 // collector returns the share of a server's CPU time that its collector takes over some seconds, out of a CPU profile.
-func collector(t *testing.T, name string, c *cluster.CoreDNS, seconds int) float64 {
+func collector(t *testing.T, name, pprof string, seconds int) float64 {
 	t.Helper()
-	res, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", c.Other, seconds))
+	res, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", pprof, seconds))
 	if err != nil {
 		t.Error(err)
 		return 0

@@ -80,6 +80,20 @@ func TestLab(t *testing.T) {
 	})
 	t.Logf("the line more is answered after %v, dig included", took.Round(time.Millisecond))
 
+	// Replies come from the address that was asked, of which the server has several: dig takes no others.
+	sh("ip -n " + lab + "-veth-server address add 10.99.0.7/24 dev eth0")
+	local := strings.Fields(sh("ip -n " + lab + "-veth-server -6 -oneline address show eth0 scope link"))[3]
+	local, _, _ = strings.Cut(local, "/")
+	for _, server := range []string{"10.99.0.7", "10.99.0.1", local + "%eth0"} {
+		for _, name := range []string{"git.corp.example A", "git.corp.example MX", "nobody.example A"} { // the last is not for kubehosts to answer
+			ask := fmt.Sprintf("ip netns exec %s-veth-client dig @%s +noall +comments +tries=1 %s", lab, server, name)
+			cluster.Eventually(t, time.Minute, func() (bool, string) { // a new IPv6 address is looked for on the link first
+				out, err := exec.Command("sh", "-c", ask).CombinedOutput()
+				return err == nil && strings.Contains(string(out), "status: "), string(out)
+			})
+		}
+	}
+
 	// A second lab of the same name is refused, and does the first no harm.
 	if out, err := exec.Command("env", "LAB="+lab, "TMPDIR="+dir, "./lab.sh", "up").CombinedOutput(); err == nil || !strings.Contains(string(out), "make lab-down first") {
 		t.Errorf("a second lab: %v %s", err, out)
