@@ -56,8 +56,12 @@ func (s *addressSet) add(batch uint64, a netip.Addr) {
 		return
 	}
 	net, octet := split4(a)
-	b := s.block(net)
-	b.bits[octet/64] |= 1 << (octet % 64)
+	if b := s.v4.own(batch, byNet(net)); b != nil {
+		b.bits[octet/64] |= 1 << (octet % 64)
+		return
+	}
+	b := block4{net: net}
+	b.bits[octet/64] = 1 << (octet % 64)
 	s.v4.set(batch, b, byNet(net))
 }
 
@@ -67,13 +71,13 @@ func (s *addressSet) del(batch uint64, a netip.Addr) {
 		return
 	}
 	net, octet := split4(a)
-	b := s.block(net)
-	b.bits[octet/64] &^= 1 << (octet % 64)
-	if b.bits == [4]uint64{} {
-		s.v4.del(batch, byNet(net))
+	b := s.v4.own(batch, byNet(net))
+	if b == nil {
 		return
 	}
-	s.v4.set(batch, b, byNet(net))
+	if b.bits[octet/64] &^= 1 << (octet % 64); b.bits == [4]uint64{} {
+		s.v4.del(batch, byNet(net))
+	}
 }
 
 // next returns the first address of the family of a that is not before a. It allocates nothing.

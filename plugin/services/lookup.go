@@ -146,11 +146,21 @@ func (m Match) endpoints(own *owner, n *Name) Match {
 
 // members reports whether there is one.
 func (m *Match) members() bool {
-	if !m.narrow() && m.port == "" && m.protocol == "" {
+	switch {
+	case m.narrow():
+		for range m.Members {
+			return true
+		}
+		return false
+	case m.port == "" && m.protocol == "":
 		return !m.owner.unready()
 	}
-	for range m.Members {
-		return true
+	for run := m.owner.first(); len(run) > 0; run = m.owner.after(run) {
+		for _, s := range run {
+			if s.count() > 0 && s.ports().has(m.port, m.protocol) {
+				return true
+			}
+		}
 	}
 	return false
 }
@@ -159,7 +169,7 @@ func (m *Match) members() bool {
 // section 2): the protocol of SRV records, as in _tcp.web.shop.svc, or the cluster of imported endpoints.
 func (o *owner) standsAbove(n *Name) bool {
 	if n.imported && n.Cluster == "" && n.Endpoint != "" {
-		for run := range o.runs {
+		for run := o.first(); len(run) > 0; run = o.after(run) {
 			for _, s := range run {
 				if s.count() > 0 && s.Cluster() == n.Endpoint {
 					return true
@@ -179,7 +189,7 @@ func (o *owner) namesProtocol(label string) bool {
 	if o.service.kind() == clusterIP {
 		return o.service.ports().has("", protocol)
 	}
-	for run := range o.runs {
+	for run := o.first(); len(run) > 0; run = o.after(run) {
 		for _, s := range run {
 			if s.count() > 0 && s.ports().has("", protocol) {
 				return true

@@ -39,7 +39,7 @@ func (m *Match) Count() (n4, n6 int) {
 		if m.port == "" && m.protocol == "" {
 			return m.owner.counts()
 		}
-		for run := range m.owner.runs {
+		for run := m.owner.first(); len(run) > 0; run = m.owner.after(run) {
 			for _, s := range run {
 				if s.ports().has(m.port, m.protocol) {
 					n4, n6 = n4+s.number(atCount4), n6+s.number(atCount6)
@@ -94,7 +94,7 @@ func (m *Match) members46(want families, yield func(Member) bool) {
 		}
 	case OfEndpoints:
 		w := walk{match: m, want: want, left4: maxMembers, left6: maxMembers, yield: yield}
-		for run := range m.owner.runs {
+		for run := m.owner.first(); len(run) > 0; run = m.owner.after(run) {
 			for _, s := range run {
 				if !w.slice(s) {
 					return
@@ -211,7 +211,7 @@ func (m *Match) Blocks(yield func(Block) bool) {
 		yield(Block{Addrs: m.service.Addrs(), ports: m.service.ports()})
 		return
 	}
-	for run := range m.owner.runs {
+	for run := m.owner.first(); len(run) > 0; run = m.owner.after(run) {
 		for _, s := range run {
 			if ports := s.ports(); ports.has(m.port, m.protocol) && !yield(Block{s.Addrs(), s, ports}) {
 				return
@@ -332,7 +332,7 @@ func (m *Match) Pairs() int {
 			}
 			return n
 		}
-		for run := range m.owner.runs {
+		for run := m.owner.first(); len(run) > 0; run = m.owner.after(run) {
 			for _, s := range run {
 				n += s.ports().count(m.port, m.protocol) * s.count()
 			}

@@ -15,7 +15,7 @@ type ordered[E any] struct {
 // page is a part of an ordered.
 type page[E any] struct {
 	batch uint64
-	elems []E        // at the lowest level; above it, the first element of each page in below
+	elems []E        // at the lowest level; above it, what was set as the first element of each page in below
 	below []*page[E] // nil at the lowest level
 }
 
@@ -57,13 +57,61 @@ func (o *ordered[E]) del(batch uint64, compare func(E) int) bool {
 	return true
 }
 
+// own returns the element for which compare returns 0, nil if there is none. The batch may change in it what the order does
+// not depend on, before anything else in the set changes.
+func (o *ordered[E]) own(batch uint64, compare func(E) int) *E {
+	if o.root == nil {
+		return nil
+	}
+	p := o.root.writable(batch)
+	o.root = p
+	for p.below != nil {
+		at := p.leads(compare)
+		next := p.below[at].writable(batch)
+		p.below[at] = next
+		p = next
+	}
+	if at := p.search(compare); at < len(p.elems) && compare(p.elems[at]) == 0 {
+		return &p.elems[at]
+	}
+	return nil
+}
+
 // from returns the first element for which compare is not less than 0.
 func (o *ordered[E]) from(compare func(E) int) (e E, ok bool) {
-	o.ascend(compare, func(found E) bool {
-		e, ok = found, true
-		return false
-	})
-	return e, ok
+	if found := o.tail(compare); len(found) > 0 {
+		return found[0], true
+	}
+	return e, false
+}
+
+// tail returns some elements from the first on for which compare is not less than 0, none if there is no such element. The
+// caller must not change them.
+func (o *ordered[E]) tail(compare func(E) int) []E {
+	if o.root == nil {
+		return nil
+	}
+	var behind *page[E] // what is behind p
+	p := o.root
+	for p.below != nil {
+		at := max(0, p.search(compare)-1) // whose last elements may be the first
+		if at+1 < len(p.below) {
+			behind = p.below[at+1]
+		}
+		p = p.below[at]
+	}
+	if at := p.search(compare); at < len(p.elems) || behind == nil {
+		return p.elems[at:]
+	}
+	return behind.first()
+}
+
+// first returns some elements from the first on.
+func (o *ordered[E]) first() []E {
+	if o.root == nil {
+		return nil
+	}
+	return o.root.first()
 }
 
 // only returns the element of a set that has no other.
@@ -89,13 +137,6 @@ func (o *ordered[E]) all(yield func(E) bool) {
 func (o *ordered[E]) pages(yield func([]E) bool) {
 	if o.root != nil {
 		o.root.pages(yield)
-	}
-}
-
-// ascend yields the elements in order, from the first for which compare is not less than 0.
-func (o *ordered[E]) ascend(compare func(E) int, yield func(E) bool) {
-	if o.root != nil {
-		o.root.ascend(compare, yield)
 	}
 }
 
@@ -220,31 +261,9 @@ func (p *page[E]) pages(yield func([]E) bool) bool {
 	return true
 }
 
-func (p *page[E]) ascend(compare func(E) int, yield func(E) bool) bool {
-	if p.below == nil {
-		for _, e := range p.elems[p.search(compare):] {
-			if !yield(e) {
-				return false
-			}
-		}
-		return true
+func (p *page[E]) first() []E {
+	for p.below != nil {
+		p = p.below[0]
 	}
-	at := max(0, p.search(compare)-1) // whose last elements may be the first
-	if !p.below[at].ascend(compare, yield) {
-		return false
-	}
-	for _, next := range p.below[at+1:] {
-		all := func(elems []E) bool {
-			for _, e := range elems {
-				if !yield(e) {
-					return false
-				}
-			}
-			return true
-		}
-		if !next.pages(all) {
-			return false
-		}
-	}
-	return true
+	return p.elems
 }

@@ -1,6 +1,9 @@
 package services
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // owner is what stands under one "service.namespace": the Service, and the slices that name it.
 type owner struct {
@@ -35,24 +38,41 @@ func (set *sliceSet) count(s Slice, by, repeated int) {
 	set.repeated += by * repeated
 }
 
-// runs yields the slices that name the Service, some at a time. The caller must not change them.
-func (o *owner) runs(yield func([]Slice) bool) {
-	switch {
-	case o.several != nil:
-		o.several.all.pages(yield)
-	case !o.one[0].IsZero():
-		yield(o.one[:])
+// first returns the first slices, nearly always all of them; after returns those behind some, none behind the last. With a
+// function that is called for each slice, or a cursor, the one slice that nearly every Service has would take longer. The
+// caller must not change them.
+func (o *owner) first() []Slice {
+	if o.several == nil {
+		return o.one[:min(1, len(o.one[0].packed))]
 	}
+	return o.several.all.first()
 }
 
-// slices returns what runs yields.
-func (o *owner) slices() (all []Slice) {
-	for run := range o.runs {
-		if all == nil {
-			all = run[:len(run):len(run)] // nearly always the only one
-		} else {
-			all = append(all, run...)
+func (o *owner) after(run []Slice) []Slice {
+	if o.several == nil {
+		return nil
+	}
+	return o.several.after(run[len(run)-1])
+}
+
+func (set *sliceSet) after(last Slice) []Slice {
+	return set.all.tail(func(s Slice) int {
+		if strings.Compare(s.key(), last.key()) <= 0 {
+			return -1
 		}
+		return 1
+	})
+}
+
+// slices returns all. The caller must not change them.
+func (o *owner) slices() []Slice {
+	all := o.first()
+	if o.several == nil || o.several.all.root.below == nil { // nearly always
+		return all
+	}
+	all = slices.Clone(all)
+	for run := o.after(all); len(run) > 0; run = o.after(run) {
+		all = append(all, run...)
 	}
 	return all
 }
@@ -116,15 +136,12 @@ func (o *owner) without(batch uint64, s Slice, repeated int) owner {
 	return owner{service: o.service, several: &next}
 }
 
-// key is what o stands under. It is part of what o holds, so that it holds on to nothing else.
+// key is what o, which is not empty, stands under. It is part of what o holds, so that it holds on to nothing else.
 func (o *owner) key() nameKey {
 	if !o.service.IsZero() {
 		return nameKey(o.service.Owner())
 	}
-	for run := range o.runs {
-		return nameKey(run[0].Owner())
-	}
-	return ""
+	return nameKey(o.first()[0].Owner())
 }
 
 // holders are the objects that have an address, nearly always one.

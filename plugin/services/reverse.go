@@ -120,8 +120,13 @@ const maxLooked = 3 * MaxRecords
 // There are at most MaxRecords names. Where more than three times as many endpoints have the address, the last of them
 // are not looked at. It allocates nothing.
 func (s *State) Pointers(a netip.Addr, o *Options, yield func(Pointer) bool) {
+	h := s.clusterIPs.find(a.As16())
+	if h != nil && h.more.root == nil && len(o.Namespaces) == 0 { // nearly always
+		yield(Pointer{owner: h.one.Owner()})
+		return
+	}
 	look := pointers{state: s, options: o, addr: a.Unmap(), looked: maxLooked, left: MaxRecords}
-	look.all(yield)
+	look.all(h, yield)
 }
 
 // pointers is a search for the names of an address. What is called with them is no part of it, or it would be taken to the
@@ -134,8 +139,9 @@ type pointers struct {
 	last         Pointer
 }
 
-func (p *pointers) all(yield func(Pointer) bool) {
-	if h := p.state.clusterIPs.find(p.addr.As16()); h != nil {
+// all yields the names of the address, which is the cluster IP of h, if of any Service.
+func (p *pointers) all(h *holders[Service], yield func(Pointer) bool) {
+	if h != nil {
 		for svc := range h.all { // several only while a cluster IP moves from one to another
 			if p.looked--; p.looked < 0 {
 				return
@@ -222,7 +228,7 @@ func (s *State) pointed(a netip.Addr, o *Options, looked *int) (found bool) {
 		return true
 	}
 	look := pointers{state: s, options: o, addr: a, looked: *looked, left: 1}
-	look.all(func(Pointer) bool {
+	look.all(s.clusterIPs.find(a.As16()), func(Pointer) bool {
 		found = true
 		return false
 	})

@@ -105,7 +105,7 @@ func TestPointersStop(t *testing.T) {
 	}
 	// Of those that the options leave out so many are passed over, and no more.
 	look := pointers{state: s, options: &Options{Namespaces: NamesOf("other")}, addr: ip("10.0.0.1"), looked: 100, left: 1}
-	look.all(func(Pointer) bool { return true })
+	look.all(nil, func(Pointer) bool { return true })
 	if look.looked != -1 {
 		t.Errorf("%d of 100 looks are left, with %d endpoints passed over", look.looked, 3*MaxRecords)
 	}

@@ -1,12 +1,10 @@
 package services
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"net/netip"
 	"slices"
-	"sort"
 	"strings"
 )
 
@@ -292,18 +290,26 @@ type sorted struct{ Addrs }
 
 // find returns the places from the first to behind the last at which a stands.
 func (s sorted) find(a netip.Addr) (from, to int) {
-	if a.Is4() {
-		ip := a.As4()
-		from = sort.Search(s.Len4(), func(i int) bool { at := s.At4(i); return bytes.Compare(at[:], ip[:]) >= 0 })
-		for to = from; to < s.Len4() && s.At4(to) == ip; to++ {
-		}
-		return from, to
-	}
+	packed, start, size := s.v4, 0, 4
 	ip := a.As16()
-	from = sort.Search(s.Len6(), func(i int) bool { at := s.At6(i); return bytes.Compare(at[:], ip[:]) >= 0 })
-	for to = from; to < s.Len6() && s.At6(to) == ip; to++ {
+	key := ip[12:]
+	if a.Is6() {
+		packed, start, size, key = s.v6, s.Len4(), 16, ip[:]
 	}
-	return s.Len4() + from, s.Len4() + to
+	n := len(packed) / size
+	at := func(i int) string { return packed[i*size : (i+1)*size] }
+	from, to = 0, n
+	for from < to {
+		if mid := (from + to) / 2; at(mid) < string(key) {
+			from = mid + 1
+		} else {
+			to = mid
+		}
+	}
+	for to < n && at(to) == string(key) {
+		to++
+	}
+	return start + from, start + to
 }
 
 // zoneList are the topology zones of a Slice: a length and a name for each zone, and then a byte for each address, in order,

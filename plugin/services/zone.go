@@ -63,7 +63,7 @@ func (o *owner) portNames() []string {
 	if o.service.kind() == clusterIP {
 		add(o.service.Ports())
 	} else {
-		for run := range o.runs {
+		for run := o.first(); len(run) > 0; run = o.after(run) {
 			for _, s := range run {
 				if s.count() > 0 {
 					add(s.Ports())
@@ -111,7 +111,7 @@ func (o *owner) labels(yield func(string) bool) {
 
 // eachLabel yields the label of each address.
 func (o *owner) eachLabel(yield func(string) bool) {
-	for run := range o.runs {
+	for run := o.first(); len(run) > 0; run = o.after(run) {
 		for _, s := range run {
 			for label := range s.Labels {
 				if !yield(label) {
@@ -124,7 +124,7 @@ func (o *owner) eachLabel(yield func(string) bool) {
 
 // distinct reports whether each address stands once, in slices of the own cluster, and no endpoint has a name of its own.
 func (o *owner) distinct() bool {
-	for run := range o.runs {
+	for run := o.first(); len(run) > 0; run = o.after(run) {
 		for _, s := range run {
 			if s.suffix() != "" || s.number(atNames) > 0 {
 				return false
