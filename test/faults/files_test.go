@@ -2,16 +2,18 @@ package faults
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
-	"encoding/json"
 	"github.com/kubehosts/kubehosts/plugin/hostile"
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
@@ -69,8 +71,9 @@ func fileChanges(t *testing.T, path string) *truth {
 	return tr
 }
 
-// Manifests, hosts files and the ConfigMap's stanza are saved again and again, changed in some place: what other files
-// hold is served all the while, and so is the last good stanza.
+// Manifests, hosts files and the ConfigMap's stanza are saved again and again, changed in some place, and files in their
+// folders become links out of them, named pipes, devices and folders, whose names are any bytes: what other files hold is served
+// all the while, and so is the last good stanza, and nothing from outside of the folders is.
 func TestHostileFiles(t *testing.T) {
 	if stock { // which follows no manifests
 		return
@@ -96,10 +99,15 @@ func TestHostileFiles(t *testing.T) {
 	t.Logf("HOSTILE_SEED=%d repeats it", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	other := strings.ReplaceAll(strings.ReplaceAll(objects, "shop", "other"), "10.96.7.10", "10.96.7.11")
+	secret := filepath.Join(t.TempDir(), "secret")
+	cluster.WriteFile(t, secret, "192.0.2.66 secret.example\n")
 	save := func(lasts time.Duration) (saved int) {
 		for end := time.Now().Add(lasts); time.Now().Before(end); saved++ {
 			path, text := manifest, hostile.Text(r, other)
-			switch saved % 3 {
+			switch saved % 4 {
+			case 3:
+				swapIn(t, r, filepath.Join(dir, "hosts"), secret)
+				continue
 			case 1:
 				path, text = hosts, hostile.Text(r, "10.0.0.7 db.example.net db\n::1 six.example.net\n")
 			case 2: // a stanza may well be good when it was changed, but not with this behind it
@@ -124,6 +132,9 @@ func TestHostileFiles(t *testing.T) {
 		return a.heal(t)
 	})
 	before.check(t, c)
+	if m, err := cluster.Dial(t, "udp", c.Addr).Ask("secret.example.", 1); err != nil || len(m.Answer) > 0 {
+		t.Errorf("a file from outside of the folder is served: %v %v", m, err)
+	}
 	if now := c.Metric(t, "coredns_kubehosts_manifests_rejected_total"); now == refused {
 		t.Error("no manifest was refused")
 	}
@@ -132,5 +143,93 @@ func TestHostileFiles(t *testing.T) {
 	cluster.Eventually(t, bound, func() (bool, string) {
 		m, err := cluster.Dial(t, "udp", c.Addr).Ask("web.other.svc.cluster.local.", 1)
 		return err == nil && len(m.Answer) == 1 && m.Answer[0].Header().Ttl == 8, fmt.Sprintf("good files, they answer %v %v", m, err)
+	})
+}
+
+// swapIn puts something that is no hosts file, or leads to secret, in the place of one of a few names in the folder dir.
+func swapIn(t *testing.T, r *rand.Rand, dir, secret string) {
+	t.Helper()
+	names := [...]string{"s.hosts", "m\xfcller.hosts", "a\n[ERROR] forged.hosts", "\u202e.hosts", "*.hosts"}
+	aside := filepath.Join(dir, ".aside")
+	var err error
+	switch r.IntN(8) {
+	case 0:
+		err = os.Symlink(secret, aside)
+	case 1:
+		err = os.Symlink(filepath.Dir(secret), aside)
+	case 2:
+		err = syscall.Mkfifo(aside, 0o644)
+	case 3:
+		err = os.Symlink("/dev/zero", aside)
+	case 4:
+		err = os.Mkdir(aside, 0o755)
+	case 5:
+		err = os.Symlink(".aside", aside)
+	case 6:
+		err = os.WriteFile(aside, []byte("192.0.2.7 swapped.example\nno address\n"), 0o000)
+	default:
+		err = os.WriteFile(aside, []byte("192.0.2.7 swapped.example\nno address\n"), 0o644)
+	}
+	path := filepath.Join(dir, names[r.IntN(len(names))])
+	if err := errors.Join(err, os.RemoveAll(path), os.Rename(aside, path)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Files are written in place by a program that takes its time, as a shell's redirection does: what they had is served until
+// they are closed.
+func TestFilesWrittenSlowly(t *testing.T) {
+	if stock { // which follows no manifests
+		return
+	}
+	dir := t.TempDir()
+	for _, sub := range []string{"manifests", "hosts"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	manifest, hosts := filepath.Join(dir, "manifests", "z.yaml"), filepath.Join(dir, "hosts", "z.hosts")
+	cluster.WriteFile(t, manifest, objects)
+	cluster.WriteFile(t, hosts, entryIP+" "+entry+"\n")
+	cluster.WriteFile(t, filepath.Join(dir, "manifests", "configmap.yaml"), fmt.Sprintf(manifestedConfigMap, "kubehosts {\n}\n"))
+	tr := fileChanges(t, filepath.Join(dir, "manifests", "changes.yaml"))
+	c := cluster.Run(t, coredns(t), strings.ReplaceAll(filesCorefile, "FILES", dir))
+	a := ask(t, c.Addr, tr)
+	a.heal(t)
+
+	more := strings.ReplaceAll(objects, "name: web", "name: more")
+	texts := map[string]string{manifest: objects + "---" + more, hosts: entryIP + " " + entry + " more.example.org\n"}
+	a.counted(t, fmt.Sprintf("files written in place, for %v", lasts), func() time.Duration {
+		var open []*os.File
+		for path := range texts {
+			f, err := os.Create(path) // it is empty now
+			if err != nil {
+				t.Fatal(err)
+			}
+			open = append(open, f)
+		}
+		<-time.After(lasts / 2)
+		for _, f := range open {
+			text := texts[f.Name()]
+			if _, err := f.WriteString(text[:len(text)/3]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-time.After(lasts / 2)
+		for _, f := range open {
+			text := texts[f.Name()]
+			if _, err := f.WriteString(text[len(text)/3:]); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		client := cluster.Dial(t, "udp", c.Addr)
+		return cluster.Eventually(t, bound, func() (bool, string) {
+			m, err := client.Ask("more.example.org.", 1)
+			n, nerr := client.Ask("more.shop.svc.cluster.local.", 1)
+			return err == nil && nerr == nil && len(m.Answer)+len(n.Answer) == 2, fmt.Sprintf("they were closed, the answers are %v %v, %v %v", m, err, n, nerr)
+		})
 	})
 }
