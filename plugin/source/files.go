@@ -69,7 +69,7 @@ type Reading[T any] struct {
 	stuck time.Duration
 }
 
-// File is one file.
+// File is one file, or a pattern whose files could not all be looked at, which has a Problem and no content.
 type File[T any] struct {
 	Path     string
 	Content  T         // of the last time that it could be used
@@ -80,7 +80,8 @@ type File[T any] struct {
 	Refused  int       // how often it could not be used
 }
 
-// Files follows files, and is the one place that decides whether a file changed. Make one with Follow.
+// Files follows files, and is the one place that decides whether a file changed. It has one goroutine, and one more for each
+// look or read that hangs: one for each pattern, and four for files. Make one with Follow.
 type Files[T any] struct {
 	reading Reading[T]
 	poll    atomic.Int64 // nanoseconds
@@ -107,7 +108,8 @@ type patternState struct {
 	pattern string
 	last    *scan
 	errand  *errand[*scan] // a look that is stuck, or nil
-	said    string         // the error that was logged last
+	problem string         // why there may be files that are not seen; "" if all are
+	refused int            // how often there was a new problem
 }
 
 // fileState is a file, and how far it was read.
@@ -337,6 +339,11 @@ func (fs *Files[T]) publish() {
 	for _, st := range fs.files {
 		all = append(all, st.File)
 	}
+	for _, p := range fs.patterns {
+		if p.refused > 0 {
+			all = append(all, File[T]{Path: p.pattern, Problem: p.problem, Refused: p.refused})
+		}
+	}
 	slices.SortFunc(all, func(a, b File[T]) int { return strings.Compare(a.Path, b.Path) })
 	fs.all.Store(&all)
 }
@@ -370,26 +377,39 @@ func (fs *Files[T]) look(ctx context.Context, p *patternState) {
 		p.errand = nil // that was long ago
 	}
 	start := time.Now()
-	e := begin(func(beat, _ func()) *scan { return fs.watched(p.pattern, beat) })
-	s, ok := e.wait(ctx, fs.stuck)
-	if ok {
+	e := begin("looking for "+Printable(p.pattern), func(beat, _ func()) *scan { return fs.watched(p.pattern, beat) })
+	s, err := e.wait(ctx, fs.stuck)
+	switch {
+	case ctx.Err() != nil:
+		return
+	case err == nil:
 		p.last = s
 		fs.took += time.Since(start)
-	} else {
+	default:
+		p.last = &scan{found: p.last.found, dirs: p.last.dirs, root: p.last.root, err: err}
+	}
+	if err == errStuck {
 		p.errand = e
-		p.last = &scan{found: p.last.found, dirs: p.last.dirs, err: errStuck}
 	}
-	switch err := p.last.err; {
-	case ctx.Err() != nil:
-	case err == nil && p.said != "":
-		log.Infof("%s can be looked through again", p.pattern)
-		p.said = ""
-	case err != nil && err.Error() != p.said:
-		log.Errorf("%s can't be looked through, and what was read there stays; it is tried on: %s", p.pattern, Printable(err.Error()))
-		p.said = err.Error()
-	}
+	fs.judgeLook(p)
 	if p.last.more && once("more "+p.pattern) {
-		log.Errorf("More than %d files or folders match %s; only the first are read", maxFiles, p.pattern)
+		log.Errorf("More than %d files or folders match %s; only the first are read", maxFiles, Printable(p.pattern))
+	}
+}
+
+// judgeLook tells what kept a look from seeing all files.
+func (fs *Files[T]) judgeLook(p *patternState) {
+	if p.last.err == nil {
+		if p.problem != "" {
+			log.Infof("%s can be looked through again", Printable(p.pattern))
+		}
+		p.problem = ""
+		return
+	}
+	if text := Printable(reason(p.last.err).Error()); text != p.problem {
+		p.problem = text
+		p.refused++
+		fs.reading.Refused(p.pattern, reason(p.last.err), false)
 	}
 }
 
@@ -445,12 +465,14 @@ func sameContent(a, b os.FileInfo) bool {
 // take reads the file f if there is need. It reports whether its content is another.
 func (fs *Files[T]) take(ctx context.Context, st *fileState[T], f match, told bool, now time.Time) bool {
 	if st.errand != nil {
-		r, ok := st.errand.ended()
+		o, ok := st.errand.ended()
 		if !ok {
 			return false
 		}
 		st.errand = nil
-		return fs.judge(st, r, now)
+		if o.err == nil {
+			return fs.judge(st, o.result, now)
+		}
 	}
 	if f.err != nil {
 		fs.refuse(st, nil, reason(f.err), true)
@@ -534,14 +556,17 @@ func (fs *Files[T]) read(ctx context.Context, st *fileState[T], f match, now tim
 	if root != "" {
 		path = f.real
 	}
-	e := begin(func(beat, rest func()) read[T] { return fs.parse(f.path, root, path, beat, rest) })
-	r, ok := e.wait(ctx, fs.stuck)
+	e := begin("reading "+Printable(f.path), func(beat, rest func()) read[T] { return fs.parse(f.path, root, path, beat, rest) })
+	r, err := e.wait(ctx, fs.stuck)
 	switch {
-	case !ok && ctx.Err() != nil:
+	case ctx.Err() != nil:
 		return false
-	case !ok:
+	case err == errStuck:
 		st.errand = e
-		fs.refuse(st, f.info, errStuck, true)
+		fs.refuse(st, f.info, err, true)
+		return false
+	case err != nil: // a panic
+		fs.refuse(st, f.info, err, false)
 		return false
 	case absent(r.err): // it went just now
 		fs.again = sooner(fs.again, now.Add(settleMost))
@@ -572,11 +597,8 @@ func (fs *Files[T]) parse(name, root, path string, beat, rest func()) (r read[T]
 	rest()
 	r.info = info
 	in := &input{file: f, most: fs.reading.MaxSize, beat: beat, rest: rest}
-	broken := Recovered("reading "+Printable(name), func() { r.content, r.err = fs.reading.Parse(name, in) })
+	r.content, r.err = fs.reading.Parse(name, in)
 	r.passing = in.err != nil
-	if broken != nil {
-		r.err = broken
-	}
 	beat()
 	after, err := f.Stat()
 	r.torn = err != nil || !sameContent(info, after)

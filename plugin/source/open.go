@@ -55,12 +55,12 @@ func Stat(path string) (os.FileInfo, error) {
 		info os.FileInfo
 		err  error
 	}
-	r, ok := begin(func(_, _ func()) (r result) {
+	r, err := begin("looking at "+Printable(path), func(_, _ func()) (r result) {
 		r.info, r.err = os.Stat(path)
 		return r
 	}).wait(context.Background(), stuck)
-	if !ok {
-		return nil, &fs.PathError{Op: "stat", Path: path, Err: errStuck}
+	if err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
 	return r.info, r.err
 }
@@ -82,45 +82,55 @@ var errStuck = errors.New("the file system does not answer")
 
 // errand is work on files, on a goroutine of its own, that a file system may hold up for good.
 type errand[R any] struct {
-	done  chan R       // has the result once there is one
-	since atomic.Int64 // when the call of the system began that is under way, as Unix time in nanoseconds; 0 without one
+	done  chan outcome[R] // has the outcome once there is one
+	since atomic.Int64    // when the call of the system began that is under way, as Unix time in nanoseconds; 0 without one
 }
 
-// begin begins work. It is to call beat ahead of each call of the system, and rest after it if other work follows.
-func begin[R any](work func(beat, rest func()) R) *errand[R] {
-	e := &errand[R]{done: make(chan R, 1)}
+type outcome[R any] struct {
+	result R
+	err    error // a panic
+}
+
+// begin begins work, which what names as for Go. It is to call beat ahead of each call of the system, and rest after it if
+// other work follows.
+func begin[R any](what string, work func(beat, rest func()) R) *errand[R] {
+	e := &errand[R]{done: make(chan outcome[R], 1)}
 	beat := func() { e.since.Store(time.Now().UnixNano()) }
 	beat()
-	go func() { e.done <- work(beat, func() { e.since.Store(0) }) }()
+	go func() {
+		var o outcome[R]
+		o.err = Recovered(what, func() { o.result = work(beat, func() { e.since.Store(0) }) })
+		e.done <- o
+	}()
 	return e
 }
 
-// wait returns the result. It does not wait on when a call of the system takes longer than most, or when ctx ends: ok is
-// false then.
-func (e *errand[R]) wait(ctx context.Context, most time.Duration) (result R, ok bool) {
+// wait returns the result. It does not wait on when a call of the system takes longer than most, which is errStuck, or when
+// ctx ends. The error may also be a panic in the work.
+func (e *errand[R]) wait(ctx context.Context, most time.Duration) (result R, err error) {
 	look := time.NewTicker(most / 10)
 	defer look.Stop()
 	for {
 		select {
-		case result = <-e.done:
-			return result, true
+		case o := <-e.done:
+			return o.result, o.err
 		case <-ctx.Done():
-			return result, false
+			return result, ctx.Err()
 		case <-look.C:
 			if since := e.since.Load(); since != 0 && time.Since(time.Unix(0, since)) > most {
-				return result, false
+				return result, errStuck
 			}
 		}
 	}
 }
 
-// ended returns the result if there is one by now.
-func (e *errand[R]) ended() (result R, ok bool) {
+// ended returns the outcome if there is one by now.
+func (e *errand[R]) ended() (o outcome[R], ok bool) {
 	select {
-	case result = <-e.done:
-		return result, true
+	case o = <-e.done:
+		return o, true
 	default:
-		return result, false
+		return o, false
 	}
 }
 

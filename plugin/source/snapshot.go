@@ -132,15 +132,13 @@ func (s *Source) ReadSnapshot(path string) (*Snapshot, error) {
 		sn  *Snapshot
 		err error
 	}
-	r, ok := begin(func(beat, rest func()) (r result) {
-		if err := Recovered("reading "+Printable(path), func() { r.sn, r.err = readSnapshot(path, beat, rest) }); err != nil {
-			r.err = fmt.Errorf("%s: %w", Printable(path), err)
-		}
+	r, err := begin("reading "+Printable(path), func(beat, rest func()) (r result) {
+		r.sn, r.err = readSnapshot(path, beat, rest)
 		return r
 	}).wait(context.Background(), stuck)
 	switch {
-	case !ok:
-		return nil, fmt.Errorf("%s: %w", Printable(path), errStuck)
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", Printable(path), err)
 	case r.err != nil:
 		return nil, r.err
 	}
