@@ -60,6 +60,38 @@ func TestMetadata(t *testing.T) {
 	}
 }
 
+// Pods on the network of one host have one address, so that nobody can tell which of them asks.
+func TestSharedPodAddress(t *testing.T) {
+	withPods := func(pods string) *Kubehosts {
+		path := filepath.Join(t.TempDir(), "pods.yaml")
+		save(t, path, pods)
+		return serve(t, "dns://.:53", fmt.Sprintf("kubehosts cluster.local {\n manifests ../build/example/shop.yaml %s\n pods verified\n}", path))
+	}
+	const pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: %s, namespace: %s, labels: {app: \"a\\nb\"}}\nstatus: {phase: Running, podIPs: [{ip: 10.240.0.1}]}\n---\n"
+	asked := stateOf("www.example.org.shop.svc.cluster.local.", dns.TypeA)
+	client := func(k *Kubehosts, label string) string {
+		ctx := k.Metadata(metadata.ContextWithMetadata(context.Background()), asked)
+		if f := metadata.ValueFunc(ctx, "kubehosts/client-"+label); f != nil {
+			return f()
+		}
+		return ""
+	}
+	one := withPods(fmt.Sprintf(pod, `"one\ntwo"`, "shop"))
+	if name, app := client(one, "pod-name"), client(one, "label/app"); name != `"one\ntwo"` || app != `"a\nb"` {
+		t.Errorf("a pod's name %q and label %q would forge a line of a log", name, app)
+	}
+	if one.AutoPath(asked) == nil {
+		t.Error("the pod that asks has no search list")
+	}
+	two := withPods(fmt.Sprintf(pod+pod, "kube-proxy", "kube-system", "node-exporter", "monitoring"))
+	if ns, name, app := client(two, "namespace"), client(two, "pod-name"), client(two, "label/app"); ns+name+app != "" {
+		t.Errorf("two pods have the address, and it is said to be of %s/%s with the label %s", ns, name, app)
+	}
+	if search := two.AutoPath(asked); search != nil {
+		t.Errorf("two pods have the address, and one's search list is %q", search)
+	}
+}
+
 func TestAutoPath(t *testing.T) {
 	k := withPod(t)
 	k.search = []string{"corp.example."}

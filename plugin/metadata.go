@@ -9,10 +9,12 @@ import (
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
 	"github.com/kubehosts/kubehosts/plugin/services"
+	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// Metadata implements metadata.Provider: what a query's name says, and which pod it comes from if pods are verified.
-// Each label stands under kubehosts/ and, as stock has it, under kubernetes/.
+// Metadata implements metadata.Provider: the parts of a query's name and, if pods are verified, the one pod that has the
+// client's address. Each label is published under kubehosts/ and, as in stock, under kubernetes/. A value that can't stand
+// in a line of a log is quoted.
 func (k *Kubehosts) Metadata(ctx context.Context, state request.Request) context.Context {
 	v := k.block.View()
 	if pod := podAt(v, state.IP()); pod != nil {
@@ -53,7 +55,7 @@ func (k *Kubehosts) Metadata(ctx context.Context, state request.Request) context
 }
 
 func publish(ctx context.Context, label, value string) {
-	f := func() string { return value }
+	f := func() string { return source.Printable(value) }
 	metadata.SetValueFunc(ctx, "kubehosts/"+label, f)
 	metadata.SetValueFunc(ctx, "kubernetes/"+label, f)
 }

@@ -230,27 +230,91 @@ func podIn(h *holders[*Pod], namespace string) bool {
 	return p != nil && p.Namespace() == namespace
 }
 
-// parsePodLabel returns the address that a pod's label spells: 10-1-2-3, or fd00--1 (specification, section 2.6).
-func parsePodLabel(label string) (netip.Addr, bool) {
-	sep := byte(':')
+// parsePodLabel returns the address that a pod's label spells: 10-1-2-3, or fd00--1 (specification, section 2.6). It takes
+// what netip.ParseAddr takes with dots or colons for the dashes, and allocates nothing.
+func parsePodLabel(label string) (a netip.Addr, ok bool) {
 	if strings.Count(label, "-") == 3 && !strings.Contains(label, "--") {
-		sep = '.'
+		return parseDashed4(label)
 	}
-	var buf [63]byte
-	if len(label) > len(buf) {
-		return netip.Addr{}, false
-	}
-	text := buf[:copy(buf[:], label)]
-	for i, c := range text {
-		switch c {
-		case '-':
-			text[i] = sep
-		case '%', '\\':
+	return parseDashed6(label)
+}
+
+func parseDashed4(label string) (a netip.Addr, ok bool) {
+	var ip [4]byte
+	for i := range ip {
+		octet, rest, _ := strings.Cut(label, "-")
+		n, ok := parseOctet(octet)
+		if !ok {
 			return netip.Addr{}, false
 		}
+		ip[i], label = n, rest
 	}
-	a, err := netip.ParseAddr(string(text))
-	return a.Unmap(), err == nil
+	return netip.AddrFrom4(ip), true
+}
+
+// parseOctet parses a number up to 255. No number begins with a zero but zero itself.
+func parseOctet(s string) (byte, bool) {
+	if len(s) == 0 || len(s) > 3 || len(s) > 1 && s[0] == '0' {
+		return 0, false
+	}
+	n := 0
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+		n = 10*n + int(s[i]-'0')
+	}
+	return byte(n), n < 256
+}
+
+func parseDashed6(label string) (a netip.Addr, ok bool) {
+	var ip, behind [16]byte
+	before, after, gap := strings.Cut(label, "--")
+	n, ok := parseGroups(before, ip[:])
+	if !ok || gap == (n == len(ip)) {
+		return netip.Addr{}, false
+	}
+	m, ok := parseGroups(after, behind[:])
+	if !ok || gap && n+m >= len(ip) {
+		return netip.Addr{}, false
+	}
+	copy(ip[len(ip)-m:], behind[:m])
+	return netip.AddrFrom16(ip).Unmap(), true
+}
+
+// parseGroups writes groups of up to four hexadecimal digits, with dashes between them, to ip, and returns how many bytes
+// they take.
+func parseGroups(s string, ip []byte) (n int, ok bool) {
+	if s == "" {
+		return 0, true
+	}
+	for more := true; more; n += 2 {
+		var group string
+		if group, s, more = strings.Cut(s, "-"); group == "" || len(group) > 4 || n == len(ip) {
+			return 0, false
+		}
+		value := 0
+		for i := range len(group) {
+			digit, ok := parseNibble(group[i])
+			if !ok {
+				return 0, false
+			}
+			value = value<<4 | int(digit)
+		}
+		ip[n], ip[n+1] = byte(value>>8), byte(value)
+	}
+	return n, true
+}
+
+// parseNibble parses a hexadecimal digit in lower case.
+func parseNibble(c byte) (byte, bool) {
+	switch {
+	case c >= '0' && c <= '9':
+		return c - '0', true
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10, true
+	}
+	return 0, false
 }
 
 // spells reports whether label is the one spelling of a that Kubernetes uses.

@@ -44,22 +44,13 @@ func parseReverse4(rest string) (netip.Prefix, bool) {
 	var ip [4]byte
 	octets := 0
 	for ; rest != "" && octets < len(ip); octets++ {
-		i := len(rest) - 1
-		if rest[i] != '.' {
+		body, ok := strings.CutSuffix(rest, ".")
+		start := strings.LastIndexByte(body, '.') + 1
+		n, sound := parseOctet(body[start:])
+		if !ok || !sound {
 			return netip.Prefix{}, false
 		}
-		n, scale, digits := 0, 1, 0
-		for i--; i >= 0 && rest[i] != '.'; i-- {
-			if rest[i] < '0' || rest[i] > '9' || digits == 3 {
-				return netip.Prefix{}, false
-			}
-			n, scale, digits = n+int(rest[i]-'0')*scale, scale*10, digits+1
-		}
-		if digits == 0 || n > 255 || digits > 1 && rest[i+1] == '0' { // no number begins with a zero but zero
-			return netip.Prefix{}, false
-		}
-		ip[octets] = byte(n)
-		rest = rest[:i+1]
+		ip[octets], rest = n, body[:start]
 	}
 	return netip.PrefixFrom(netip.AddrFrom4(ip), 8*octets), rest == ""
 }
@@ -72,17 +63,9 @@ func parseReverse6(rest string) (netip.Prefix, bool) {
 		return netip.Prefix{}, false
 	}
 	for i := range nibbles {
-		c := rest[len(rest)-2*i-2]
-		var n byte
-		switch {
-		case c >= '0' && c <= '9':
-			n = c - '0'
-		case c >= 'a' && c <= 'f':
-			n = c - 'a' + 10
-		default:
-			return netip.Prefix{}, false
-		}
-		if rest[len(rest)-2*i-1] != '.' {
+		at := len(rest) - 2*i - 2
+		n, ok := parseNibble(rest[at])
+		if !ok || rest[at+1] != '.' {
 			return netip.Prefix{}, false
 		}
 		ip[i/2] |= n << (4 * (1 - i%2))

@@ -173,8 +173,11 @@ func TestLookup(t *testing.T) {
 
 func TestLookupAllocatesNothing(t *testing.T) {
 	s := shop().State()
-	o := Options{}
-	for _, base := range []string{"web.shop.svc", "_http._tcp.web.shop.svc", "db.shop.svc", "none.shop.svc", "db-0.db.shop.svc"} {
+	o := Options{Pods: PodsVerified}
+	for _, base := range []string{
+		"web.shop.svc", "_http._tcp.web.shop.svc", "db.shop.svc", "none.shop.svc", "db-0.db.shop.svc", "10-244-1-7.db.shop.svc", "fd00-10--0.db.shop.svc",
+		"not-an-address.db.shop.svc", "10-244-1-5.shop.pod", "10-244-1-8.shop.pod", "b.pin._zone.db.shop.svc",
+	} {
 		n := testing.AllocsPerRun(100, func() {
 			n := ParseName(base, Zonal)
 			m := s.Lookup(&n, &o)
@@ -366,6 +369,30 @@ func FuzzParseName(f *testing.F) {
 			}
 		}
 		describe(s, base, &o)
+	})
+}
+
+// FuzzParsePodLabel holds parsePodLabel against what netip makes of the address with its own separators.
+func FuzzParsePodLabel(f *testing.F) {
+	for _, label := range []string{
+		"10-1-2-3", "10-1-2-03", "10-1-2-300", "1-2-3", "1-2-3-4-5", "", "-", "--", "---", "1--", "--1", "1--2--3", "1---2", "-1--2", "1--2-", "fd00--1",
+		"1-2-3-4-5-6-7-8", "1-2-3-4-5-6-7-8-9", "1-2-3-4-5-6-7--8", "1-2-3-4-5-6-7--", "--1-2-3-4-5-6-7", "--1-2-3-4-5-6-7-8", "1--2-3-4-5-6-7",
+		"--ffff-a01-203", "12345--", "g--", "fe80--1%eth0", "1.2.3.4", "a-b-c-d",
+	} {
+		f.Add(label)
+	}
+	f.Fuzz(func(t *testing.T, label string) {
+		if strings.ContainsAny(label, ".:%") || label != strings.ToLower(label) {
+			return // which no label of a query has
+		}
+		sep := ":"
+		if strings.Count(label, "-") == 3 && !strings.Contains(label, "--") {
+			sep = "."
+		}
+		want, err := netip.ParseAddr(strings.ReplaceAll(label, "-", sep))
+		if got, ok := parsePodLabel(label); ok != (err == nil) || ok && got != want.Unmap() {
+			t.Errorf("%q: %v %v, netip has %v %v", label, got, ok, want, err)
+		}
 	})
 }
 
