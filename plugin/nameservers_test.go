@@ -56,6 +56,7 @@ func TestNameservers(t *testing.T) {
 		{all, "ignore empty_service", "cluster.local.", "kube-dns.kube-system.svc.cluster.local."},
 		{all, "", "in-addr.arpa.", "ns.dns.in-addr.arpa."},
 		{all, "multicluster clusterset.local", "clusterset.local.", "ns.dns.clusterset.local."},
+		{"cluster.local kube-system.svc.cluster.local", "", "cluster.local.", "ns.dns.cluster.local."}, // the name is in the zone below
 		{".", "", ".", "kube-dns.kube-system.svc."},
 		{".", "namespaces shop", ".", "ns.dns."},
 	} {

@@ -100,10 +100,16 @@ func TestHostsInZone(t *testing.T) {
 		{"9.9.10.in-addr.arpa.", dns.TypePTR, "NXDOMAIN | SOA in-addr.arpa."},
 		{"6.9.0.0.0.0.d.f.ip6.arpa.", dns.TypePTR, "NOERROR | SOA ip6.arpa."},
 		{"7.9.0.0.0.0.d.f.ip6.arpa.", dns.TypePTR, "NXDOMAIN | SOA ip6.arpa."},
+		{"0.ip6.arpa.", dns.TypePTR, "NXDOMAIN | SOA ip6.arpa."}, // no reverse name of an IPv4 address is there
 		{"d.f.ip6.arpa.", dns.TypeNS, "NOERROR | SOA ip6.arpa."},
 	} {
 		if got := described(ask(t, k, tc.name, tc.qtype)); got != tc.want {
 			t.Errorf("%s %s:\n got %s\nwant %s", tc.name, dns.TypeToString[tc.qtype], got, tc.want)
+		}
+	}
+	for _, rr := range ask(t, k, "_http._tcp.web.shop.svc.cluster.local.", dns.TypeSRV).Extra {
+		if rr.Header().Ttl != 60 {
+			t.Errorf("beside an SRV record: %v, which has another TTL than in the answer to a question for it", rr)
 		}
 	}
 	if ttl := ask(t, k, "a.w.example.", dns.TypeA).Answer[0].Header().Ttl; ttl != 60 {

@@ -14,6 +14,7 @@ const maxNameservers = 64
 type Nameserver struct {
 	Name string // fully qualified, in the spelling of the question's zone
 	Addr netip.Addr
+	TTL  uint32 // of its address records, in seconds
 }
 
 // Nameservers yields the servers of Zone, each address of a name once: the Services that this process is an endpoint of, else
@@ -41,7 +42,7 @@ func (a *Answer) Nameservers(yield func(Nameserver) bool) {
 		return
 	}
 	for _, local := range a.view.Local {
-		if !a.server(Nameserver{self, local}, limited) {
+		if !a.server(Nameserver{self, local, a.view.TTL}, limited) {
 			return
 		}
 	}
@@ -59,7 +60,7 @@ func (a *Answer) server(ns Nameserver, yield func(Nameserver) bool) bool {
 	more := true
 	for _, is6 := range [...]bool{false, true} {
 		a.view.addrs(&h, is6, func(ip netip.Addr) bool {
-			more = more && yield(Nameserver{ns.Name, ip})
+			more = more && yield(Nameserver{ns.Name, ip, h.ttl})
 			return more
 		})
 	}
@@ -79,14 +80,14 @@ func (a *Answer) serverNames(sl services.Slice, self string, yield func(Nameserv
 			name = self
 		}
 		for ip := range svc.Addrs().All {
-			if !a.server(Nameserver{name, ip}, yield) {
+			if !a.server(Nameserver{name, ip, a.view.TTL}, yield) {
 				return false
 			}
 		}
 		return true
 	}
 	for label, ip := range sl.Labels {
-		ns := Nameserver{self, ip}
+		ns := Nameserver{self, ip, a.view.TTL}
 		if served {
 			ns.Name = label + "." + name
 		}
@@ -97,9 +98,9 @@ func (a *Answer) serverNames(sl services.Slice, self string, yield func(Nameserv
 	return true
 }
 
-// serves reports whether Zone has the name of svc.
+// serves reports whether Zone, and no zone below it, has the name of svc.
 func (a *Answer) serves(svc services.Service) bool {
-	if a.Zone.Reverse || a.Zone.Imported {
+	if a.Zone.Reverse || a.Zone.Imported || a.view.ZoneOf(svc.Owner()+Under(".svc.", a.Zone.Name)) != a.Zone {
 		return false
 	}
 	n := services.ParseName(svc.Owner()+".svc", a.Zone.Grammar)

@@ -291,35 +291,36 @@ func (t *Target) isNew(port uint16) bool {
 	return t.seen == nil || t.seen.ports.add(targetPort{t.Text, port})
 }
 
-// Addrs yields the addresses of the target, for the additional section. Hosts entries that have the name take the place of
-// its own addresses, as they do in the answer to a question for it.
-func (t *Target) Addrs(yield func(netip.Addr) bool) {
+// Addrs yields the addresses of the target with their TTL, for the additional section. Hosts entries that have the name take
+// the place of its own addresses, as they do in the answer to a question for it.
+func (t *Target) Addrs(yield func(ip netip.Addr, ttl uint32) bool) {
 	if t.overlaid {
 		if h, ok := t.view.hold(ToLower(t.Text)); ok {
 			t.overlay(&h, yield)
 			return
 		}
 	}
+	ttl := t.view.TTL
 	switch {
 	case t.seen != nil:
 		if !t.seen.addrs.add(targetAddr{t.Text, t.addr}) {
 			return
 		}
-		yield(t.addr)
+		yield(t.addr, ttl)
 	case t.addr.IsValid():
-		yield(t.addr)
+		yield(t.addr, ttl)
 	default:
-		t.service.Addrs().All(yield)
+		t.service.Addrs().All(func(ip netip.Addr) bool { return yield(ip, ttl) })
 	}
 }
 
 // overlay yields the addresses of hosts entries, once for all endpoints that share the name.
-func (t *Target) overlay(h *held, yield func(netip.Addr) bool) {
+func (t *Target) overlay(h *held, yield func(ip netip.Addr, ttl uint32) bool) {
 	for _, is6 := range [...]bool{false, true} {
 		more := true
 		t.view.addrs(h, is6, func(ip netip.Addr) bool {
 			if t.seen == nil || t.seen.addrs.add(targetAddr{h.name, ip}) {
-				more = yield(ip)
+				more = yield(ip, h.ttl)
 			}
 			return more
 		})

@@ -40,15 +40,15 @@ func (t *Table) NonTerminal(name string) bool {
 // stands for p is then a non-terminal, see [Table.NonTerminal]. p may be of 0
 // to 28 or 32 bits for IPv4 and of 0 to 124 or 128 bits for IPv6, which
 // includes every prefix that a reverse name stands for (RFC 1035, section 3.5;
-// RFC 3596, section 2.5). As in Names, an IPv4-mapped IPv6 address counts as
-// the IPv4 address, so ::ffff:10.0.0.0/104 has the names of 10.0.0.0/8. HasNames
-// does not allocate; it costs a binary search.
+// RFC 3596, section 2.5). An IPv6 prefix has no IPv4-mapped addresses: their
+// reverse names are in in-addr.arpa. HasNames does not allocate; it costs a
+// binary search.
 func (t *Table) HasNames(p netip.Prefix) bool {
 	if t == nil || !p.IsValid() {
 		return false
 	}
 	if p.IsSingleIP() {
-		return t.Names(p.Addr()).Len() > 0
+		return !p.Addr().Is4In6() && t.Names(p.Addr()).Len() > 0
 	}
 	addr, bits := p.Addr(), p.Bits()
 	if addr.Is4() {
@@ -56,17 +56,8 @@ func (t *Table) HasNames(p netip.Prefix) bool {
 		return t.rev4.within(&t.store, ip[:], bits)
 	}
 	ip := addr.As16()
-	switch {
-	case addr.Is4In6() && bits >= 96:
-		return t.rev4.within(&t.store, ip[12:], bits-96)
-	case t.rev4.used > 0 && p.Contains(mappedZero):
-		return true
-	}
 	return t.rev6.within(&t.store, ip[:], bits)
 }
-
-// mappedZero is the first IPv4-mapped IPv6 address.
-var mappedZero = netip.AddrFrom16([16]byte{10: 0xff, 11: 0xff})
 
 // tree finds out which nodes have names below them. It does not hold all of
 // these nodes. A node in the tree has one record as its witness: a record whose

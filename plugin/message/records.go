@@ -92,13 +92,13 @@ func targets(r *dns.Msg, a *answer.Answer) *dns.Msg {
 				b.answer = append(b.answer, rr)
 			}
 		}
-		for ip := range t.Addrs {
+		for ip, ttl := range t.Addrs {
 			switch {
 			case len(b.extra) == answer.MaxRecords:
 			case ip.Is4():
-				b.extra = append(b.extra, next(&b.as).init(t.Text, a.TTL, ip))
+				b.extra = append(b.extra, next(&b.as).init(t.Text, ttl, ip))
 			default:
-				b.extra = append(b.extra, next(&b.aaaas).init(t.Text, a.TTL, ip))
+				b.extra = append(b.extra, next(&b.aaaas).init(t.Text, ttl, ip))
 			}
 		}
 	}

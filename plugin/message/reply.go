@@ -112,7 +112,7 @@ func fillSOA(rr *dns.SOA, a *answer.Answer) *dns.SOA {
 func nameservers(m *dns.Msg, a *answer.Answer) {
 	seen := make(map[string]struct{})
 	for ns := range a.Nameservers {
-		m.Extra = append(m.Extra, address(ns.Name, a.TTL, ns.Addr))
+		m.Extra = append(m.Extra, address(ns.Name, ns.TTL, ns.Addr))
 		if _, ok := seen[ns.Name]; ok {
 			continue
 		}

@@ -101,7 +101,8 @@ const maxLooked = 3 * MaxRecords
 // their pod, then those that are named after the address; each in the order of their Services' names, and then their own.
 //
 // There are at most MaxRecords names. Where more than three times as many endpoints have the address, the last of them
-// are not looked at. It allocates nothing.
+// are not looked at. It allocates nothing, unless endpoints with a hostname and such as are named after their pod share the
+// address.
 func (s *State) Pointers(a netip.Addr, o *Options, yield func(Pointer) bool) {
 	h := s.clusterIPs.find(a.As16())
 	if h != nil && h.more.root == nil && len(o.Namespaces) == 0 { // nearly always
@@ -120,6 +121,8 @@ type pointers struct {
 	addr         netip.Addr
 	looked, left int // how many may be looked at, and yielded, still
 	last         Pointer
+	hostnames    int                  // how many endpoints with one were looked at
+	taken        map[Pointer]struct{} // the names of these, once pods come behind them
 }
 
 // all yields the names of the address, which is the cluster IP of h, if of any Service.
@@ -138,18 +141,23 @@ func (p *pointers) all(h *holders[Service], yield func(Pointer) bool) {
 	if p.options.NoEndpoints {
 		return
 	}
+	p.endpoints(func(sl Slice, at int) bool { return p.endpoint(sl, at, yield) })
+}
+
+// endpoints yields where the endpoints with the address stand.
+func (p *pointers) endpoints(yield func(sl Slice, at int) bool) {
 	switch id := p.state.idOf(p.addr); id {
 	case 0:
 	case severalSlices:
 		for e := range p.state.sharersOf(p.addr).each {
-			if !p.endpoint(p.state.slices.get(e.id), int(e.at), yield) {
+			if !yield(p.state.slices.get(e.id), int(e.at)) {
 				return
 			}
 		}
 	default:
 		sl := p.state.slices.get(id)
 		from, to := sorted{sl.Addrs()}.find(p.addr)
-		for at := from; at < to && p.endpoint(sl, at, yield); at++ {
+		for at := from; at < to && yield(sl, at); at++ {
 		}
 	}
 }
@@ -168,15 +176,40 @@ func (p *pointers) endpoint(sl Slice, at int, yield func(Pointer) bool) bool {
 		return true
 	}
 	next := Pointer{owner: sl.Owner()}
-	if next.name, _ = sl.names().at(at); next.name == "" {
+	var rank rank
+	switch next.name, rank = sl.names().at(at); rank {
+	case hostname:
+		p.hostnames++
+	case podName:
+		if p.hostnames > 0 && p.isHostname(next) {
+			return true
+		}
+	case derived:
 		next.addr = p.addr
 	}
-	if next == p.last { // equal ones follow one another
+	if next == p.last { // equal ones of a rank follow one another
 		return true
 	}
 	p.left--
 	p.last = next
 	return yield(next)
+}
+
+// isHostname reports whether an endpoint of the same Service has the name of a pod for its hostname.
+func (p *pointers) isHostname(pod Pointer) bool {
+	if p.taken == nil {
+		p.taken = make(map[Pointer]struct{}, p.hostnames)
+		p.endpoints(func(sl Slice, at int) bool {
+			name, rank := sl.names().at(at)
+			if rank != hostname {
+				return false
+			}
+			p.taken[Pointer{owner: sl.Owner(), name: name}] = struct{}{}
+			return true
+		})
+	}
+	_, ok := p.taken[pod]
+	return ok
 }
 
 // maxBelow is how many addresses below a name are looked at to find one that the options let be named.

@@ -65,6 +65,30 @@ func TestPointersOfOneSlice(t *testing.T) {
 	}
 }
 
+// A name that two endpoints with one address have comes once, also where one has it for a hostname and the other for its
+// pod's name, or it is the one that follows from the address.
+func TestPointersOnce(t *testing.T) {
+	same := []Endpoint{
+		{Name: "db-0"}, {Name: "db-0", PodName: true}, {Name: "z"}, {Name: "aa", PodName: true}, {Name: "10-0-0-1"}, {Name: "10-0-0-1", PodName: true}, {},
+	}
+	want := []string{"db-0.db.shop.svc", "z.db.shop.svc", "aa.db.shop.svc", "10-0-0-1.db.shop.svc"}
+	one, several := NewIndex(), NewIndex()
+	for i := range same {
+		same[i].Addrs = ips("10.0.0.1")
+		several.Update(func(tx *Tx) {
+			tx.SetSlice(NewSlice(SliceSpec{Namespace: "shop", Name: fmt.Sprint("s-", i), Service: "db", Endpoints: same[i : i+1]}))
+		})
+	}
+	one.Update(func(tx *Tx) {
+		tx.SetSlice(NewSlice(SliceSpec{Namespace: "shop", Name: "s", Service: "db", Endpoints: same}))
+	})
+	for what, ix := range map[string]*Index{"one slice": one, "several slices": several} {
+		if got := pointersOf(ix.State(), ip("10.0.0.1"), &Options{}); !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", what, got, want)
+		}
+	}
+}
+
 // shared is an index in which n headless Services, and as many endpoints of one Service, have one address.
 func shared(n int) *Index {
 	ix := NewIndex()

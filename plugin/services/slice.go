@@ -133,7 +133,7 @@ func (spec *SliceSpec) endpoints() ([]endpoint, string) {
 		}
 		for _, a := range ep.Addrs {
 			if e.addr = a.Unmap().WithZone(""); e.addr.IsValid() {
-				all = append(all, e)
+				all = append(all, e.underived())
 			}
 		}
 	}
@@ -141,6 +141,16 @@ func (spec *SliceSpec) endpoints() ([]endpoint, string) {
 		slices.SortFunc(all, endpoint.compare)
 	}
 	return all, zones.packed(all)
+}
+
+// underived returns e without a name that is the one which follows from its address: another endpoint may have that, and one
+// name is to be found once.
+func (e endpoint) underived() endpoint {
+	var buf [64]byte
+	if e.rank != derived && strings.Count(e.name, "-") >= 2 && string(appendDerived(buf[:0], e.addr)) == e.name {
+		e.name, e.rank = "", derived
+	}
+	return e
 }
 
 // nameList are the own names of the endpoints, "" if none has one. It begins with a number of four bytes for each address

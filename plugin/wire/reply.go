@@ -57,6 +57,7 @@ type reply struct {
 type extra struct {
 	name answer.Name
 	addr netip.Addr
+	ttl  uint32
 }
 
 // written is what is counted of a reply.
@@ -224,7 +225,7 @@ func (r *reply) targets() {
 	r.section = additional
 	for i := range r.extra {
 		x := &r.extra[i]
-		r.address(unsafeString(x.name.AppendTo(r.name[:0])), x.addr, r.a.TTL)
+		r.address(unsafeString(x.name.AppendTo(r.name[:0])), x.addr, x.ttl)
 	}
 }
 
@@ -233,9 +234,9 @@ func (r *reply) collect() {
 	r.texts = r.texts[:0]
 	for t := range r.a.Targets {
 		t.Text = r.text(&t.Name)
-		for ip := range t.Addrs {
+		for ip, ttl := range t.Addrs {
 			if len(r.extra) < answer.MaxRecords {
-				r.extra = append(r.extra, extra{t.Name, ip})
+				r.extra = append(r.extra, extra{t.Name, ip, ttl})
 			}
 		}
 	}
@@ -276,7 +277,7 @@ func (r *reply) nameservers() {
 	}
 	r.section = additional
 	for ns := range r.a.Nameservers {
-		r.address(ns.Name, ns.Addr, r.a.TTL)
+		r.address(ns.Name, ns.Addr, ns.TTL)
 	}
 }
 

@@ -80,6 +80,7 @@ func lines() string {
 		fmt.Fprintf(&b, "192.0.2.%d many.example.org\n2001:db8::%x many.example.org\n198.51.100.7 name-%d.example.org\n", i+1, i+1, i)
 	}
 	b.WriteString("192.0.2.99 over.shop.svc.cluster.local\n")
+	b.WriteString("192.0.2.96 six.shop.svc.cluster.local\n192.0.2.95 h3-0.h3.shop.svc.cluster.local\n") // targets of SRV records
 	b.WriteString("192.0.2.98 bob's-macbook.lan printer(2nd).lan a;b.lan\n")
 	b.WriteString("192.0.2.97 *.wild.example.org\n")
 	return b.String()

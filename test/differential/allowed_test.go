@@ -26,6 +26,15 @@ func init() { // some ask whether another one is at the end of an alias
 
 var servicesDifferences = []allowed{
 	{
+		"classes other than IN and ANY are the next plugin's",
+		"there are no records of these; stock answers as if IN were asked for, where a plugin such as chaos or forward lets the question in",
+		func(d *difference) bool {
+			other := d.q.via.class != dns.ClassINET && d.q.via.class != dns.ClassANY
+			passedOn := !d.ours.none && d.ours.Rcode == dns.RcodeServerFailure && len(d.ours.Answer) == 0 && !d.ours.Authoritative
+			return other && (passedOn || isMark(d.ours))
+		},
+	},
+	{
 		"TXT of a name that exists is NODATA",
 		"stock's NXDOMAIN denies the name for all types (RFC 2308, section 2.1; RFC 8020, section 2)",
 		func(d *difference) bool {
@@ -71,22 +80,7 @@ var servicesDifferences = []allowed{
 		"a zone's name servers are names that it has",
 		"stock gives the names of Services, which it denies in a reverse zone, in one of ServiceImports and in a namespace that is not served, " +
 			"or none at all (RFC 1034, section 4.2.1)",
-		func(d *difference) bool {
-			if d.base() != "" || d.q.qtype != dns.TypeNS || !isPositive(d.ours) {
-				return false
-			}
-			for _, rr := range d.ours.Answer {
-				v4, v6 := d.addressesOf(rr.(*dns.NS).Ns)
-				if !v4 && !v6 {
-					return false
-				}
-			}
-			left := without(d.stock.Answer, d.ours.Answer)
-			return (len(left) > 0 || d.isNoData(d.stock)) && !slices.ContainsFunc(left, func(rr dns.RR) bool {
-				stock, _ := d.pair.ask(rr.(*dns.NS).Ns, dns.TypeA)
-				return !stock.none && stock.Rcode != dns.RcodeNameError && !isMark(stock)
-			})
-		},
+		func(d *difference) bool { return d.fromOwnServers() },
 	},
 	{
 		"a reverse name with a PTR record is NODATA for other types",
@@ -337,7 +331,7 @@ func (d *difference) endsAsTarget() bool {
 	for ; ok; target, rest, ok = nextAlias(target, rest) {
 		next := &difference{pair: d.pair, client: d.client, q: question{target, d.q.qtype, plain}}
 		next.stock, next.ours = d.ask(target, d.q.qtype)
-		if !sameFolded(rest, next.ours) {
+		if end := next.ours; !sameFolded(rest, end) && !(d.pair.config.minimal && sameRecords(rest, end) && rest.Rcode == end.Rcode) {
 			continue
 		}
 		short := d.isNoData(stock) || d.deniedByStock() || stock.Rcode == dns.RcodeSuccess && within(stock, ours)
@@ -372,23 +366,30 @@ func (d *difference) endsNowhere() bool {
 	if ours.none || ours.Rcode != dns.RcodeServerFailure || len(ours.Answer) > 0 {
 		return false
 	}
-	end, aliases := d.q.name, 0
-	for ; aliases <= maxAliases; aliases++ {
+	end, aliases, zones := d.q.name, 0, 0
+	for ; aliases <= maxAliases && zones <= maxDepth; aliases++ {
 		right, own := d.ask(end, dns.TypeCNAME)
 		if !isAlias(own) || !sameFolded(right, own) {
 			break
 		}
-		end = own.Answer[0].(*dns.CNAME).Target
+		target := own.Answer[0].(*dns.CNAME).Target
+		if d.pair.zoneOf(target) != d.pair.zoneOf(end) {
+			zones++
+		}
+		end = target
 	}
-	if aliases > maxAliases {
+	if aliases > maxAliases || zones > maxDepth {
 		return true
 	}
 	_, ours = d.ask(end, d.q.qtype)
 	return aliases > 0 && (ours.none || ours.Rcode != dns.RcodeSuccess && ours.Rcode != dns.RcodeNameError)
 }
 
-// maxAliases is how many CNAME records in a row are followed within a zone.
-const maxAliases = 10
+// How many CNAME records in a row are followed within a zone, and out of zones.
+const (
+	maxAliases = 10
+	maxDepth   = 8
+)
 
 // abovePointers reports whether the question's name stands above the reverse name of an address that both have a PTR record
 // for.
@@ -419,7 +420,7 @@ func (d *difference) behind() []string {
 
 // listed returns the name of the allowed difference that d is by itself.
 func (d *difference) listed() string {
-	all := differences
+	all := slices.Concat(d.pair.config.also, differences)
 	if d.pair.config.hosts {
 		all = hostsDifferences
 	}
@@ -537,6 +538,30 @@ func (d *difference) existsInStock(name string) bool {
 	return !stock.none && stock.Rcode == dns.RcodeSuccess && !isMark(stock)
 }
 
+// fromOwnServers reports whether kubehosts has name servers for the zone, all with addresses, and stock has none, or such as
+// it denies. ns.dns has no address in stock if there are none.
+func (d *difference) fromOwnServers() bool {
+	switch {
+	case !isPositive(d.ours):
+		return false
+	case d.base() == "ns.dns":
+		stock, _ := d.pair.ask(d.zone(), dns.TypeNS)
+		return d.isNoData(d.stock) && !isPositive(stock)
+	case d.base() != "" || d.q.qtype != dns.TypeNS:
+		return false
+	}
+	for _, rr := range d.ours.Answer {
+		if v4, v6 := d.addressesOf(rr.(*dns.NS).Ns); !v4 && !v6 {
+			return false
+		}
+	}
+	left := without(d.stock.Answer, d.ours.Answer)
+	return (len(left) > 0 || d.isNoData(d.stock)) && !slices.ContainsFunc(left, func(rr dns.RR) bool {
+		stock, _ := d.pair.ask(rr.(*dns.NS).Ns, dns.TypeA)
+		return !stock.none && stock.Rcode != dns.RcodeNameError && !isMark(stock)
+	})
+}
+
 // addressesOf reports whether kubehosts has addresses for name.
 func (d *difference) addressesOf(name string) (v4, v6 bool) {
 	_, a := d.pair.ask(name, dns.TypeA)
@@ -597,6 +622,9 @@ func sameFolded(a, b reply) bool {
 	}
 	return slices.Equal(folded(a.Answer), folded(b.Answer)) && slices.Equal(folded(a.Ns), folded(b.Ns)) && slices.Equal(folded(a.Extra), folded(b.Extra))
 }
+
+// sameRecords compares the records of the answer sections, as sameFolded does.
+func sameRecords(a, b reply) bool { return slices.Equal(folded(a.Answer), folded(b.Answer)) }
 
 // folded returns records as lines in lower case, without TTLs, sorted.
 func folded(rrs []dns.RR) (all []string) {

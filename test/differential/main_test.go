@@ -89,6 +89,7 @@ var shared struct {
 	dir        string
 	world      *world
 	kubeconfig string
+	upstream   string // address of the server that forward asks
 	err        error
 }
 
@@ -115,6 +116,7 @@ func startShared(t testing.TB) (err error) {
 	if shared.api, err = cluster.Start(ctx, kube, shared.dir); err != nil {
 		return err
 	}
+	shared.upstream = startUpstream(t)
 	shared.kubeconfig = filepath.Join(shared.dir, "kubeconfig")
 	if err := os.Rename(cluster.Kubeconfig(t, shared.api.URL, "admin"), shared.kubeconfig); err != nil {
 		return err

@@ -309,6 +309,7 @@ func (n *namer) outside(zones []string) {
 	for _, name := range []string{
 		".", "com.", "example.com.", "local.", "x.local.", "cluster.local.example.com.", "notcluster.local.", `a\.cluster.local.`,
 		"one.ext.test.", "two.ext.test.", "missing.ext.test.", "back.test.", "web.back.test.", "x.nx.test.", "many.ext.test.",
+		"all.up.test.", "into.up.test.", "alias.up.test.", "refused.up.test.",
 		"web.shop.svc.other.test.", "version.bind.", "id.server.",
 	} {
 		n.add(name)

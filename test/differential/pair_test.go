@@ -38,6 +38,9 @@ type config struct {
 	lower    bool                                // ask in lower case only
 	hosts    bool                                // the hosts plugin is compared
 	spelled  map[string]bool                     // names that its file spells in a way in which no question does
+	also     []allowed                           // differences that are meant besides those of Services
+	entries  []string                            // names of hosts entries in the zones
+	minimal  bool                                // a plugin ahead leaves the other sections out where the answer section has records
 	remade   bool                                // a plugin ahead makes replies anew that are not authoritative
 	loose    bool                                // TTLs are of no interest
 	logged   bool                                // the lines that the log plugin writes are compared as well
@@ -77,7 +80,7 @@ func (c *config) fill(corefile string) string {
 	for i := range 60 {
 		many += fmt.Sprintf("198.51.100.%d many.ext.test\n", i+1)
 	}
-	return strings.NewReplacer("KUBECONFIG", shared.kubeconfig, "BIND", bind, "MANY", many,
+	return strings.NewReplacer("KUBECONFIG", shared.kubeconfig, "UPSTREAM", shared.upstream, "BIND", bind, "MANY", many,
 		"MARK", filepath.Join(shared.dir, "mark.zone"), "KEY", filepath.Join(shared.dir, "key")).Replace(corefile)
 }
 
@@ -130,6 +133,10 @@ fail.test:PORT {
     template IN ANY fail.test {
         rcode SERVFAIL
     }
+}
+up.test:PORT {
+    BIND
+    forward . UPSTREAM
 }
 `
 
@@ -432,6 +439,13 @@ type difference struct {
 }
 
 func (d *difference) String() string {
-	all := lines{ttl: true, records: true}
-	return fmt.Sprintf("%s: %v\nstock: %s\nkubehosts: %s", d.pair.config.name, d.q, all.text(d.stock), all.text(d.ours))
+	const most = 20
+	text := func(r reply) string {
+		all := strings.Split(lines{ttl: true, records: true}.text(r), "\n")
+		if len(all) > most {
+			all = append(all[:most], fmt.Sprintf("and %d lines more", len(all)-most))
+		}
+		return strings.Join(all, "\n")
+	}
+	return fmt.Sprintf("%s: %v\nstock: %s\nkubehosts: %s", d.pair.config.name, d.q, text(d.stock), text(d.ours))
 }

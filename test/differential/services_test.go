@@ -54,7 +54,7 @@ var configs = []*config{
 	{name: "cache", before: "cache 30", options: "ttl 30\npods verified", asks: inLowerCase, loose: true},
 	{name: "rewrite", before: "rewrite name suffix .short.test .svc.cluster.local answer auto\nrewrite name exact gone.test missing.svc.cluster.local",
 		asks: shortened, means: lengthened},
-	{name: "loadbalance and minimal", before: "loadbalance\nminimal"},
+	{name: "loadbalance and minimal", before: "loadbalance\nminimal", minimal: true},
 	{name: "dns64", before: "dns64 {\nprefix 64:ff9b::/96\nallow_ipv4\ntranslate_all\n}", remade: true},
 	{name: "dnssec", before: "dnssec cluster.local {\nkey file KEY\n}", options: "ttl 30", signed: true},
 	{name: "metadata", before: "metadata\n" + `log . "asked {name} {type}` + metadata + `"`, options: "pods verified", logged: true},

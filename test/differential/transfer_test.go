@@ -32,7 +32,12 @@ var transferred = []*config{
 // A zone that is transferred whole holds the same records.
 func TestTransfer(t *testing.T) {
 	start(t)
-	for _, c := range transferred {
+	all := transferred
+	if _, full := questionCount(t); !full {
+		random("transfers").Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		all = all[:5]
+	}
+	for _, c := range all {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
 			p := run(t, c)
 			for _, zone := range c.zonesServed() {
@@ -112,19 +117,25 @@ func (p *pair) judgeRecords(t *testing.T, rrs []dns.RR, areOurs bool) {
 
 // transferAndAnswers holds a transfer of kubehosts against its answers: every record is in the answer to a question for
 // it, no record is there twice, and every record of the zone in any answer is in the transfer, but for what no list can
-// have: names of pods under "pods insecure", names with a topology zone in them, and a port that the question does not name.
+// have: names of pods under "pods insecure", names with a topology zone in them, a port that the question does not name, and
+// names that a wildcard covers.
 func (p *pair) transferAndAnswers(t *testing.T, zone string, rrs []dns.RR) {
 	t.Helper()
 	transferred := set(rrs)
-	if len(transferred) != len(rrs) {
-		t.Errorf("%s: %d records, %d of them different ones", zone, len(rrs), len(transferred))
+	seen := make(map[string]bool)
+	for _, rr := range rrs {
+		line := lines{ttl: true}.record(rr)
+		if seen[line] {
+			t.Errorf("%s: twice in the transfer: %s", zone, line)
+		}
+		seen[line] = true
 	}
 	asked := make(map[question]bool)
 	var qs []question
 	_, full := questionCount(t)
 	for _, rr := range rrs {
 		q := question{rr.Header().Name, rr.Header().Rrtype, plain}
-		if !asked[q] && (full || len(qs) < 1500) {
+		if !asked[q] && (full || len(qs) < 500) {
 			asked[q] = true
 			qs = append(qs, q)
 		}
@@ -142,7 +153,7 @@ func (p *pair) transferAndAnswers(t *testing.T, zone string, rrs []dns.RR) {
 	r := random("answers " + zone)
 	qs = qs[:0]
 	for _, q := range slices.Concat(held, known) {
-		if dns.IsSubDomain(zone, q.name) && q.qtype != dns.TypeAXFR && !strings.Contains(q.name, "._zone.") && (full || r.IntN(10) == 0) {
+		if dns.IsSubDomain(zone, q.name) && q.qtype != dns.TypeAXFR && !strings.Contains(strings.ToLower(q.name), "._zone.") && (full || r.IntN(30) == 0) {
 			qs = append(qs, question{q.name, q.qtype, plain})
 		}
 	}
@@ -154,7 +165,7 @@ func (p *pair) transferAndAnswers(t *testing.T, zone string, rrs []dns.RR) {
 		}
 		name := rr.Header().Name
 		insecure := strings.Contains(p.config.options, "pods insecure") && strings.HasSuffix(name, below("pod", zone))
-		if !transferred[line] && !insecure && !strings.HasPrefix(name, "_._") && p.zoneOf(name) == zone {
+		if !transferred[line] && !insecure && !strings.HasPrefix(name, "_._") && !p.covered(name) && p.zoneOf(name) == zone {
 			bad = append(bad, "in an answer, and not in the transfer: "+line)
 		}
 	}
@@ -167,10 +178,16 @@ func (p *pair) transferAndAnswers(t *testing.T, zone string, rrs []dns.RR) {
 	t.Logf("%s: %d records in answers to %d questions", zone, len(answered), len(qs))
 }
 
+// covered reports whether a name is answered by a wildcard among the hosts entries.
+func (p *pair) covered(name string) bool {
+	at, end := dns.NextLabel(name, 0)
+	return !end && slices.Contains(p.config.entries, "*."+name[at:])
+}
+
 // zoneOf returns the zone that kubehosts answers a name in, "" for none.
 func (p *pair) zoneOf(name string) (zone string) {
 	for _, z := range p.config.zonesServed() {
-		if dns.IsSubDomain(z, name) && len(z) > len(zone) {
+		if dns.IsSubDomain(z, strings.ToLower(name)) && len(z) > len(zone) {
 			zone = z
 		}
 	}

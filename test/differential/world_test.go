@@ -106,6 +106,16 @@ func (w *world) addServices() {
 	}
 	w.addService("shop", "chain-14", clusterIP(port("http", 80, core.ProtocolTCP)))
 
+	// Aliases in a circle, and from zone to zone where there is another zone; a circle over zones would end stock.
+	w.addService("shop", "self", external("self.shop.svc.cluster.local"))
+	w.addService("shop", "ring-0", external("ring-1.shop.svc.cluster.local"))
+	w.addService("shop", "ring-1", external("ring-0.shop.svc.cluster.local"))
+	zones := []string{"other.test", "cluster.local"}
+	for i := range 10 {
+		w.addService("shop", fmt.Sprint("hop-", i), external(fmt.Sprintf("hop-%d.shop.svc.%s", i+1, zones[i%2])))
+	}
+	w.addService("shop", "hop-10", headless(port("http", 80, core.ProtocolTCP)))
+
 	w.addService("prod", "kube-dns", families(clusterIP(port("dns", 53, core.ProtocolUDP)), core.IPv4Protocol, core.IPv6Protocol))
 	w.addService("shop", "kube-dns-headless", headless(port("dns", 53, core.ProtocolUDP)))
 
@@ -221,6 +231,7 @@ func (w *world) targets() []string {
 		"10-1-2-3.shop.pod.cluster.local", "10-244-0-1.dev.pod.cluster.local", "web.shop.svc.other.test",
 		"1.0.96.10.in-addr.arpa", "a.web.shop.svc.cluster.local", "x.y.web.shop.svc.cluster.local",
 	}
+	all = append(all, upTargets...)
 	for i, s := range w.services { // to Services of every kind
 		if i < len(kinds)+4 || w.chance(6) {
 			all = append(all, s.Name+"."+s.Namespace+".svc.cluster.local"+[]string{"", "."}[w.r.IntN(2)])
