@@ -175,12 +175,18 @@ func TestWireOff(t *testing.T) {
 		"log":        {strings.Replace(wired, "errors", "log", 1), "because of plugin log"},
 		"proxyproto": {strings.Replace(wired, "errors", "proxyproto {\nallow 192.0.2.0/24\ndefault ignore\n}", 1), "because of plugin proxyproto"},
 		"view":       {strings.Replace(wired, "errors", "view all {\nexpr true\n}", 1), "because of plugin view"},
+		"shed":       {strings.Replace(wired, "errors", "shed", 1), "because of plugin shed"},
+		"shed there": {wired + "example.org:PORT {\nbind 127.0.0.1\nshed\n}\n", "because of a plugin that decorates the writer"},
+		"wildcards": {strings.Replace(wired, "bind 127.0.0.1", "bind 0.0.0.0", 1) + "example.org:PORT {\nbind ::\nwhoami\n}\n",
+			"which is the same socket address"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			c := runWired(t, tc.corefile)
-			conn := cluster.Dial(t, "udp", c.Addr)
-			if m, err := conn.Ask("web.shop.svc.cluster.local", dns.TypeA); err != nil || len(m.Answer) != 1 {
-				t.Fatalf("%v, %v", m, err)
+			if what != "wildcards" { // where either server block may answer
+				conn := cluster.Dial(t, "udp", c.Addr)
+				if m, err := conn.Ask("web.shop.svc.cluster.local", dns.TypeA); err != nil || len(m.Answer) != 1 {
+					t.Fatalf("%v, %v", m, err)
+				}
 			}
 			if n := answers(t, c); n != 0 {
 				t.Errorf("%v questions were answered past CoreDNS's own server", n)
@@ -189,6 +195,25 @@ func TestWireOff(t *testing.T) {
 				t.Errorf("the log does not say %q once:\n%s", tc.says, c.Log())
 			}
 		})
+	}
+}
+
+// TestWireShed has a server block with *shed* on the same address, whose hook goes on being called.
+func TestWireShed(t *testing.T) {
+	c := runWired(t, "example.org:PORT {\nbind 127.0.0.1\nshed\nhosts {\n192.0.2.81 www.example.org\n}\n}\n"+wired)
+	conn := cluster.Dial(t, "udp", c.Addr)
+	for name, want := range map[string]string{"web.shop.svc.cluster.local": "192.0.2.9", "www.example.org": "192.0.2.81"} {
+		for range 50 {
+			if m, err := conn.Ask(name, dns.TypeA); err != nil || len(m.Answer) != 1 || !strings.HasSuffix(m.Answer[0].String(), "\t"+want) {
+				t.Fatalf("%v, %v", m, err)
+			}
+		}
+	}
+	if answers(t, c) == 0 {
+		t.Error("no question was answered past CoreDNS's own server")
+	}
+	if len(c.Series(t, "coredns_shed_dropped_total")) == 0 {
+		t.Error("shed does not know of the server")
 	}
 }
 

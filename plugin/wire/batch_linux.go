@@ -150,8 +150,11 @@ func (b *batch) send() {
 			b.sent++
 		}
 	}
-	b.held, b.used = 0, 0
+	b.forget()
 }
+
+// forget drops the replies that were added.
+func (b *batch) forget() { b.held, b.used = 0, 0 }
 
 func (b *batch) transmit(fd uintptr) bool {
 	for {

@@ -66,10 +66,18 @@ type written struct {
 	length int // as *prometheus* sees it: not compressed, not cut, and without the OPT record that the server adds
 }
 
-// write writes the reply to q into b. ok is false if CoreDNS has to write it.
+// write writes the reply to q, which is a, into b. ok is false if CoreDNS has to write it.
 func (r *reply) write(b []byte, q *Query, a *answer.Answer, c *chain) (w written, ok bool) {
 	r.q, r.a, r.chain, r.b = q, a, c, b
-	r.compress, r.failed, r.addrs, r.extra = false, false, r.addrs[:0], r.extra[:0]
+	r.compress, r.failed = false, false
+	w, ok = r.message()
+	clear(r.extra) // it holds on to the objects of a cluster
+	r.addrs, r.extra = r.addrs[:0], r.extra[:0]
+	return w, ok
+}
+
+func (r *reply) message() (w written, ok bool) {
+	q, a := r.q, r.a
 	var code uint16
 	var text string
 	explained, opt := false, 0
@@ -93,13 +101,13 @@ func (r *reply) write(b []byte, q *Query, a *answer.Answer, c *chain) (w written
 		r.compress = true
 		r.records(math.MaxInt)
 	}
-	if c.shuffle && explained && r.counts[additional] > 0 {
+	if r.chain.shuffle && explained && r.counts[additional] > 0 {
 		return w, false // *loadbalance* puts the OPT record ahead of the addresses
 	}
-	if r.failed || r.n+opt > len(b) {
+	if r.failed || r.n+opt > len(r.b) {
 		return w, false
 	}
-	if c.cache != nil {
+	if r.chain.cache != nil {
 		r.cached()
 	}
 	if q.OPT {
@@ -107,7 +115,6 @@ func (r *reply) write(b []byte, q *Query, a *answer.Answer, c *chain) (w written
 	}
 	r.header()
 	w.n = r.n
-	clear(r.extra) // they hold on to the objects of a cluster
 	return w, true
 }
 

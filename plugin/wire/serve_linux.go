@@ -8,6 +8,7 @@
 package wire
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -96,13 +97,16 @@ func (in *instance) start(c *caddy.Controller) {
 		chains[b.block] = ch
 	}
 	for addr, all := range byAddr {
-		l, err := in.listen(addr, all, byAddr, chains)
-		if err != nil {
+		hook, called := in.hooksOf(all)
+		in.hooks[addr] = hook
+		if !slices.ContainsFunc(all, func(b blockOf) bool { return chains[b.block] != nil }) {
+			continue
+		}
+		if err := allowed(addr, all, byAddr, called); err != nil {
 			log.Infof("Questions over UDP to %s are answered by way of CoreDNS's server, because of %v", addr, err)
+			continue
 		}
-		if l != nil {
-			in.listeners[addr] = l
-		}
+		in.listeners[addr] = newListener(addr, all, chains)
 	}
 	sockets.expect(in)
 }
@@ -124,36 +128,40 @@ func serverBlocks(c *caddy.Controller) (all []blockOf) {
 	}
 }
 
-// listen returns what is answered on an address, nil if there is nothing. An error says why there is nothing though there
-// might be.
-func (in *instance) listen(addr string, all []blockOf, byAddr map[string][]blockOf, chains map[int]*chain) (*listener, error) {
-	if !slices.ContainsFunc(all, func(b blockOf) bool { return chains[b.block] != nil }) {
-		return nil, nil
-	}
-	hooked := true
+// hooksOf returns the hook of other plugins for an address where the zones of all are served, nil if there is none, and whether
+// the hook that dnsserver calls, the last one that was set, is this package's.
+func (in *instance) hooksOf(all []blockOf) (others hook, called bool) {
 	for _, b := range all {
-		if b.config.ProxyProtoConnPolicy != nil {
-			return nil, errors.New("plugin proxyproto")
+		set := b.config.UDPDecorateWriterFunc
+		if ours := in.blocks[b.block]; ours != nil {
+			called = true
+			set = ours.hook
+		} else if set != nil {
+			called = false
 		}
-		ours := in.blocks[b.block]
-		if b.config.UDPDecorateWriterFunc != nil { // the last one is called
-			hooked = ours != nil
-		}
-		if ours != nil && ours.hook != nil {
-			in.hooks[addr] = ours.hook
-		} else if ours == nil && b.config.UDPDecorateWriterFunc != nil {
-			in.hooks[addr] = b.config.UDPDecorateWriterFunc
+		if set != nil {
+			others = set
 		}
 	}
-	if !hooked {
-		return nil, errors.New("a plugin that decorates the writer, as shed does")
+	return others, called
+}
+
+// allowed returns why an address can't be answered for here, whatever the plugins of its server blocks are. called says whether
+// the hook is.
+func allowed(addr string, all []blockOf, byAddr map[string][]blockOf, called bool) error {
+	if slices.ContainsFunc(all, func(b blockOf) bool { return b.config.ProxyProtoConnPolicy != nil }) {
+		return errors.New("plugin proxyproto")
 	}
+	if !called {
+		return errors.New("a plugin that decorates the writer, as shed does")
+	}
+	port := wildcardPort(addr)
 	for other := range byAddr {
-		if other != addr && wildcardPort(addr) != "" && wildcardPort(addr) == wildcardPort(other) {
-			return nil, fmt.Errorf("%s, which is the same socket address", other)
+		if other != addr && port != "" && port == wildcardPort(other) {
+			return fmt.Errorf("%s, which is the same socket address", other)
 		}
 	}
-	return newListener(addr, all, chains), nil
+	return nil
 }
 
 // wildcardPort returns the port of an address that stands for all addresses of this machine, "" for another.
@@ -210,22 +218,24 @@ func (in *instance) replaced() {
 	if !restart {
 		return
 	}
-	timeout := time.After(grace)
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
 	next := sockets.expected()
 	for _, s := range in.all() {
 		if next != in && next.listeners[s.listener.addr] != nil {
-			s.await(timeout)
+			s.await(ctx)
 		}
-		sockets.close(s, timeout)
+		sockets.close(ctx, s)
 	}
 	sockets.check()
 }
 
 // end closes the sockets as the process ends.
 func (in *instance) end() {
-	timeout := time.After(grace)
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
 	for _, s := range in.all() {
-		sockets.close(s, timeout)
+		sockets.close(ctx, s)
 	}
 }
 

@@ -1,12 +1,14 @@
 package wire
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -81,17 +83,19 @@ func (r *registry) serve(l *listener, s *dnsserver.Server) *serving {
 }
 
 // close closes the socket of s, if it serves s still, and waits for CoreDNS to answer what it was handed.
-func (r *registry) close(s *serving, timeout <-chan time.Time) {
+func (r *registry) close(ctx context.Context, s *serving) {
 	r.mu.Lock()
 	k := s.socket
-	if k.current() != s {
-		r.mu.Unlock()
-		s.coredns.wait(timeout)
+	last := r.open[s.listener.addr] == k && k.current() == s
+	if last {
+		delete(r.open, s.listener.addr)
+	}
+	r.mu.Unlock()
+	if last {
+		k.close(ctx, s)
 		return
 	}
-	delete(r.open, s.listener.addr)
-	r.mu.Unlock()
-	k.close(s, timeout)
+	s.coredns.wait(ctx)
 }
 
 // check has all sockets look whether they still get the packets.
@@ -107,10 +111,10 @@ func (r *registry) check() {
 }
 
 // await waits until the socket serves something else.
-func (s *serving) await(timeout <-chan time.Time) {
+func (s *serving) await(ctx context.Context) {
 	select {
 	case <-s.replaced:
-	case <-timeout:
+	case <-ctx.Done():
 	}
 }
 
@@ -134,7 +138,8 @@ type socket struct {
 	counting []counting
 	answered int // of the batch
 	probes   int
-	panicked time.Time // when a panic was last logged
+
+	panicked atomic.Int64 // when a panic was last logged: Unix time in nanoseconds
 }
 
 // every is how often a socket looks whether packets still come to it.
@@ -214,12 +219,9 @@ func (k *socket) current() *serving {
 // keep sees to it that the packets of the address come to this socket, until it is about to be closed.
 func (k *socket) keep() {
 	defer close(k.kept)
-	failed := k.steering.begin()
-	if failed != nil {
-		log.Warningf("Of the questions over UDP to %s CoreDNS's server answers some: %v", k.conn.LocalAddr(), failed)
-	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	failed := k.look(k.steering.begin, nil)
 	for {
 		select {
 		case <-k.stop:
@@ -227,31 +229,36 @@ func (k *socket) keep() {
 		case <-tick.C:
 		case <-k.now:
 		}
-		err := k.steering.again()
-		if err != nil && failed == nil {
-			log.Warningf("Of the questions over UDP to %s CoreDNS's server answers some: %v", k.conn.LocalAddr(), err)
-		}
-		failed = err
+		failed = k.look(k.steering.again, failed)
 	}
+}
+
+// look has the steering looked after, and logs it once when that fails. last is what it came to before.
+func (k *socket) look(after func() error, last error) (err error) {
+	defer k.recovered(nil)
+	if err = after(); err != nil && last == nil {
+		log.Warningf("Of the questions over UDP to %s CoreDNS's server answers some: %v", k.conn.LocalAddr(), err)
+	}
+	return err
 }
 
 // close has packets go elsewhere, answers those that are there, and closes the socket. The socket must serve s, and nothing
 // else from now on.
-func (k *socket) close(s *serving, timeout <-chan time.Time) {
+func (k *socket) close(ctx context.Context, s *serving) {
 	close(k.stop)
 	<-k.kept
 	if err := k.steering.away(k.conn.LocalAddr().(*net.UDPAddr).AddrPort()); err != nil {
 		log.Warningf("Questions over UDP to %s may be lost while its socket is closed: %v", k.conn.LocalAddr(), err)
 	}
-	k.drain(timeout)
+	k.drain(ctx)
 	k.exchange(nil)
-	s.coredns.wait(timeout)
+	s.coredns.wait(ctx)
 	k.conn.Close()
 	<-k.done
 }
 
 // drain waits until the socket is empty, and stays so for a moment: the kernel may be about to put a packet there.
-func (k *socket) drain(timeout <-chan time.Time) {
+func (k *socket) drain(ctx context.Context) {
 	const moment = 5 * time.Millisecond
 	tick := time.NewTicker(moment)
 	defer tick.Stop()
@@ -261,7 +268,7 @@ func (k *socket) drain(timeout <-chan time.Time) {
 		}
 		select {
 		case <-tick.C:
-		case <-timeout:
+		case <-ctx.Done():
 			return
 		}
 	}
@@ -271,18 +278,22 @@ func (k *socket) drain(timeout <-chan time.Time) {
 func (k *socket) read() {
 	defer close(k.done)
 	for {
-		if err := k.batch.read(); errors.Is(err, net.ErrClosed) {
+		switch err := k.batch.read(); {
+		case err == nil:
+			k.round()
+		case errors.Is(err, net.ErrClosed):
 			return
+		default: // no packet's fault, but memory that is missing
+			time.Sleep(time.Millisecond)
 		}
-		k.round()
 	}
 }
 
-// round works on a batch. A panic costs no more than the rest of it.
+// round works on a batch. A panic costs no more than the batch.
 func (k *socket) round() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	defer k.recovered(nil)
+	defer k.recovered(k.batch.forget)
 	if k.serving != nil {
 		k.work()
 	}
@@ -295,9 +306,9 @@ func (k *socket) recovered(then func()) {
 		return
 	}
 	vars.Panic.Inc()
-	if now := time.Now(); now.Sub(k.panicked) > time.Second { // whoever knows how may do it with every packet
-		k.panicked = now
-		log.Errorf("Recovered from a panic in package wire, the packet to %s is passed on to CoreDNS's server: %v\n%s", k.conn.LocalAddr(), p, debug.Stack())
+	// Once in a second: whoever knows how to cause it may do so with every packet.
+	if now, last := time.Now().UnixNano(), k.panicked.Load(); now-last > int64(time.Second) && k.panicked.CompareAndSwap(last, now) {
+		log.Errorf("Recovered from a panic where questions over UDP to %s are answered: %v\n%s", k.conn.LocalAddr(), p, debug.Stack())
 	}
 	if then != nil {
 		then()
@@ -307,18 +318,17 @@ func (k *socket) recovered(then func()) {
 // work answers a batch.
 func (k *socket) work() {
 	start := time.Now()
-	k.answered, k.probes = 0, 0
+	k.answered, k.probes, k.counting = 0, 0, k.counting[:0]
 	for i := 0; i < k.batch.n; {
 		i = k.packets(i)
 	}
 	took := time.Since(start)
+	k.batch.send()
+	k.answer = answer.Answer{} // it holds on to the objects of a cluster
+	answersTotal.Add(float64(k.answered))
 	for i := range k.counting {
 		k.counting[i].count(took)
 	}
-	answersTotal.Add(float64(k.answered))
-	k.batch.send()
-	k.counting = k.counting[:0]
-	k.answer = answer.Answer{} // it holds on to the objects of a cluster
 	k.steering.packets.Add(uint64(k.batch.n - k.probes))
 }
 

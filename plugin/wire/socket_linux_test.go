@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -154,7 +155,7 @@ func TestOpenClose(t *testing.T) {
 			within5s(t, "the socket has found its place", func() bool { return s.socket.steering.place.Load() != nowhere })
 			before := s.socket.steering.packets.Load()
 			within5s(t, "the socket gets packets", func() bool { return s.socket.steering.packets.Load() > before+50 })
-			sockets.close(s, time.After(grace))
+			closeSocket(s)
 		}
 		if asked, lost, wrong := stop(); lost+wrong > 0 || asked == 0 {
 			t.Errorf("%s: of %d questions %d were lost and %d answered wrongly", addr, asked, lost, wrong)
@@ -163,6 +164,12 @@ func TestOpenClose(t *testing.T) {
 			t.Errorf("%s: %d files are open, %d were", addr, now, files)
 		}
 	}
+}
+
+func closeSocket(s *serving) {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	sockets.close(ctx, s)
 }
 
 // mustServer makes a server that has what packets are passed on to.
@@ -235,8 +242,8 @@ func TestExchanged(t *testing.T) {
 		l := s.in.listeners["dns://"+addr]
 		next := sockets.serve(l, mustServer(t, l.addr))
 		if last != nil {
-			last.await(time.After(grace))
-			sockets.close(last, time.After(grace)) // which it is not for this one to do any more
+			last.await(t.Context())
+			closeSocket(last) // which it is not for this one to do any more
 			select {
 			case <-last.coredns.ended:
 			default:
@@ -250,7 +257,7 @@ func TestExchanged(t *testing.T) {
 	if asked, lost, wrong := stop(); lost+wrong > 0 || asked == 0 {
 		t.Errorf("of %d questions %d were lost and %d answered wrongly", asked, lost, wrong)
 	}
-	sockets.close(last, time.After(grace))
+	closeSocket(last)
 }
 
 // TestFullBuffer closes the socket when its buffer is full. All that is in it is answered.

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"net"
 	"os"
 	"sync"
@@ -80,10 +81,10 @@ func (v *virtual) pass(packet []byte, from *net.UDPAddr) {
 func (v *virtual) finish() { v.end.Do(func() { close(v.done) }) }
 
 // wait waits until the server has ended.
-func (v *virtual) wait(timeout <-chan time.Time) {
+func (v *virtual) wait(ctx context.Context) {
 	select {
 	case <-v.ended:
-	case <-timeout:
+	case <-ctx.Done():
 	}
 }
 
