@@ -737,3 +737,124 @@ subjects: [{kind: ServiceAccount, name: podless, namespace: kube-system}]
 	t.Logf("applied %v after the permission was given", took.Round(time.Millisecond))
 	rejected(0)
 }
+
+// A reload of the Corefile forgets neither the last good stanza of a ConfigMap that holds nonsense, nor what was said of it; nor
+// does a start from the snapshot that is written afterwards. A reload that fails changes nothing.
+func TestConfigMapReload(t *testing.T) {
+	removeConfigMap(t)
+	t.Cleanup(func() { removeConfigMap(t) })
+	objects(t, shop)
+	proxy := api(t).Proxy(t)
+	proxy.Start(t)
+	f := follower{who: account(t)}
+	f.kubeconfig = cluster.Kubeconfig(t, proxy.URL, f.who.Token)
+	snapshot := t.TempDir() + "/snapshot"
+	corefile := strings.NewReplacer("KUBECONFIG", f.kubeconfig, "configmap", "snapshot "+snapshot+"\nconfigmap").Replace(followCorefile)
+	f.CoreDNS = cluster.Run(t, coredns(t), corefile)
+	udp := cluster.Dial(t, "udp", f.Addr)
+	setConfigMap(t, stanza(live(editIP(1))))
+	awaitLive(t, udp, editIP(1))
+	setConfigMap(t, stanza(live(editIP(2)), "bogus"))
+	cluster.Eventually(t, bound, func() (bool, string) {
+		return f.Metric(t, "coredns_kubehosts_stanza_rejected") == 1, "a refused ConfigMap"
+	})
+	refused, told := f.Metric(t, "coredns_kubehosts_stanza_rejected_total"), len(f.errors())
+	before := f.leaks(t)
+
+	a := &asker{stop: make(chan struct{})}
+	a.next.Store(1)
+	a.seen.Store(1)
+	a.run(t, "udp", f.Addr)
+	reloads := []string{
+		strings.Replace(corefile, "errors", "errors\nlog example.net", 1),
+		strings.Replace(corefile, "configmap", "bogus\nconfigmap", 1),
+		strings.Replace(corefile, "configmap", "ttl 7\nconfigmap", 1),
+		strings.Replace(corefile, ".:PORT", ".:PORT example.net:PORT", 1),
+		strings.Replace(corefile, ".:PORT", "example.net:PORT .:PORT", 1),
+		corefile,
+	}
+	for i, text := range reloads {
+		f.Write(t, text)
+		f.Reload(t)
+		cluster.Eventually(t, bound, func() (bool, string) {
+			log := f.Log()
+			return strings.Count(log, "Reloading complete")+strings.Count(log, "Restart failed") > i, "a reload in the log"
+		})
+		if n := f.Metric(t, "coredns_kubehosts_stanza_rejected"); n != 1 {
+			t.Errorf("reload %d: stanza_rejected is %v", i, n)
+		}
+		if n := len(f.Series(t, "coredns_kubehosts_stanza_info")); n != 1 {
+			t.Errorf("reload %d: %d series of stanza_info, want 1", i, n)
+		}
+		// The ConfigMap is not followed as a whole Corefile, so that another first key is another name and nothing else.
+		if n := f.Metric(t, "coredns_kubehosts_stanza_rejected_total"); i < 3 && n != refused {
+			t.Errorf("reload %d: %v stanzas counted as refused, want %v", i, n, refused)
+		}
+		if said := f.errors(); i < 1 && len(said) != told {
+			t.Errorf("reload %d: the log says again %q", i, said[told:])
+		}
+	}
+	close(a.stop)
+	a.wg.Wait()
+	t.Logf("%d queries during %d reloads", a.asks.Load(), len(reloads))
+	f.leaks(t).check(t, before)
+
+	// The snapshot has it still.
+	objects(t, "apiVersion: v1\nkind: Service\nmetadata: {name: again, namespace: shop}\nspec: {clusterIP: 10.96.7.40, ports: [{port: 80}]}\n")
+	cluster.Eventually(t, bound, func() (bool, string) {
+		ip, err := address(udp, "again.shop.svc.cluster.local.")
+		return ip == "10.96.7.40", ip + " " + errText(err)
+	})
+	written := f.Metric(t, "coredns_kubehosts_snapshot_timestamp_seconds")
+	cluster.Eventually(t, 2*bound, func() (bool, string) {
+		return f.Metric(t, "coredns_kubehosts_snapshot_timestamp_seconds") > written, "another snapshot"
+	})
+	proxy.Stop()
+	second := cluster.Run(t, coredns(t), corefile)
+	if ip, err := address(cluster.Dial(t, "udp", second.Addr), liveName); ip != editIP(1) {
+		t.Errorf("%s is %q out of the snapshot, want %s: %v", liveName, ip, editIP(1), err)
+	}
+}
+
+// Two server blocks with the same keys, told apart by their view, have a live stanza, metrics and a name each.
+func TestConfigMapViews(t *testing.T) {
+	f := follower{who: account(t)}
+	removeConfigMap(t)
+	t.Cleanup(func() { removeConfigMap(t) })
+	objects(t, shop)
+	f.kubeconfig = cluster.Kubeconfig(t, api(t).URL, f.who.Token)
+	blocks := func(tcp, udp string) string {
+		return ".:PORT {\nbind 127.0.0.1\nview tcp {\nexpr proto() == 'tcp'\n}\nready READY\nprometheus METRICS\n" + tcp + "}\n" +
+			".:PORT {\nbind 127.0.0.1\n" + udp + "}\n"
+	}
+	source := "kubeconfig " + f.kubeconfig + "\nconfigmap kube-system/coredns"
+	f.CoreDNS = cluster.Run(t, coredns(t), blocks(stanza(source, live(firstIP)), stanza(source, live(firstIP))))
+	tcp, udp := cluster.Dial(t, "tcp", f.Addr), cluster.Dial(t, "udp", f.Addr)
+	awaitLive(t, tcp, firstIP)
+	awaitLive(t, udp, firstIP)
+	setConfigMap(t, f.Fill(blocks(stanza(live("10.9.0.1")), stanza(live("10.9.0.2")))))
+	awaitLive(t, tcp, "10.9.0.1")
+	awaitLive(t, udp, "10.9.0.2")
+	setConfigMap(t, f.Fill(blocks(stanza("bogus"), stanza(live("10.9.0.3")))))
+	awaitLive(t, udp, "10.9.0.3")
+	plain := f.Fill("dns://.:PORT")
+	for block, want := range map[string]float64{plain + " view=tcp": 1, plain: 0} {
+		cluster.Eventually(t, bound, func() (bool, string) {
+			n := f.Metric(t, "coredns_kubehosts_stanza_rejected", "block", block)
+			return n == want, fmt.Sprintf("stanza_rejected of %s is %v, want %v", block, n, want)
+		})
+	}
+	if !strings.Contains(f.Log(), "Stanza of "+plain+" view=tcp not changed") {
+		t.Error("the log does not name the view")
+	}
+	f.Reload(t)
+	cluster.Eventually(t, bound, func() (bool, string) {
+		return strings.Contains(f.Log(), "Reloading complete"), "the reload"
+	})
+	tcp = cluster.Dial(t, "tcp", f.Addr)
+	for want, c := range map[string]*cluster.Client{"10.9.0.1": tcp, "10.9.0.3": udp} {
+		if ip, err := address(c, liveName); ip != want {
+			t.Errorf("%s is %q after a reload, want %s: %v", liveName, ip, want, err)
+		}
+	}
+}
