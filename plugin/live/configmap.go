@@ -69,7 +69,7 @@ func (b *Block) read(e source.ConfigMapEvent) (c *stanza.Config, err error) {
 	ref, name := b.base.ConfigMap, b.configMapName()
 	switch {
 	case e.Err != nil:
-		return nil, fmt.Errorf("%s can't be read, as this account needs list and watch on it: %w", name, e.Err)
+		return nil, fmt.Errorf("%s can't be read, as this account needs list and watch on it: %s", name, source.Printable(e.Err.Error()))
 	case !e.Found:
 		return nil, fmt.Errorf("%s does not exist", name)
 	}

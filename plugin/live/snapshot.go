@@ -130,7 +130,7 @@ func (b *Block) readSnapshot() *source.Snapshot {
 	}
 	if err != nil {
 		snapshots.countError(b.snapshot, b)
-		log.Errorf("Snapshot can't be used, so nothing is known until the Kubernetes API answers, and then it is written anew: %v", err)
+		log.Errorf("Snapshot can't be used, so nothing is known until the Kubernetes API answers, and then it is written anew: %s", source.Printable(err.Error()))
 		return nil
 	}
 	return sn
@@ -169,6 +169,7 @@ func (b *Block) capture() *source.Capture {
 	if c == nil {
 		return nil
 	}
+	c.Serial = now.serial()
 	if since := b.stale.Swap(nil); since != nil {
 		log.Infof("Answers of %s come from the Kubernetes API now, after %s from the snapshot", b.name, time.Since(*since).Round(time.Second/10))
 	}
@@ -205,7 +206,7 @@ func (f *snapshotFile) write(b *Block, c *source.Capture) {
 	if err != nil {
 		snapshots.countError(f, b)
 		if f.failed != err.Error() {
-			log.Errorf("Snapshot not written, the one before stays if there is one: %v; trying on", err)
+			log.Errorf("Snapshot not written, the one before stays if there is one: %s; trying on", source.Printable(err.Error()))
 		}
 		f.failed = err.Error()
 		return

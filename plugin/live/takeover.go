@@ -167,7 +167,7 @@ func (b *Block) begin(before []*Block) error {
 	if err != nil {
 		return err
 	}
-	next.view.Serial = firstSerial(before, next)
+	next.view.Serial = firstSerial(before, sn, next)
 	next.since = time.Now()
 	if i := slices.IndexFunc(before, b.succeeds); i >= 0 {
 		b.takeOver(before[i], next)
@@ -239,8 +239,11 @@ func (b *Block) prepareText(text *lastGood, sn *source.Snapshot) (*serving, erro
 }
 
 // firstSerial is the serial of the zones when a Block begins with next. It is not earlier than that of any Block of the
-// Corefile before, and later unless one of these serves the same.
-func firstSerial(before []*Block, next *serving) (serial uint32) {
+// Corefile before, or of the snapshot sn, which may be nil, and later unless one of these Blocks serves the same.
+func firstSerial(before []*Block, sn *source.Snapshot, next *serving) (serial uint32) {
+	if sn != nil {
+		serial = sn.Serial()
+	}
 	same := false
 	for _, old := range before {
 		last := old.serving.Load()

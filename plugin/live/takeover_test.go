@@ -302,6 +302,30 @@ func TestSerial(t *testing.T) {
 	}
 }
 
+// A process that starts from a snapshot gives out no earlier serial than the one that wrote it, also where the clock was set back.
+func TestSerialOfSnapshot(t *testing.T) {
+	quietly(t)
+	a := newAPIServer(t)
+	file := filepath.Join(t.TempDir(), "snapshot")
+	text := following(a, "snapshot "+file)
+	b := running(t, 1, text)
+	eventually(t, "a start without the ConfigMap", b.Settled)
+	c := b.capture()
+	ahead := uint32(time.Now().Add(time.Hour).Unix())
+	c.Serial = ahead
+	b.Stop()
+	if _, err := c.Write(file); err != nil {
+		t.Fatal(err)
+	}
+	for name := range apiKinds {
+		a.hold(name)
+	}
+	again := running(t, 2, text)
+	if got := again.View().SerialOf(again.View().Index.State()); got != ahead+1 {
+		t.Errorf("the serial is %d, want one more than %d", got, ahead)
+	}
+}
+
 // A clock that is set back, and one that stands still, make no serial fall.
 func TestLaterSerial(t *testing.T) {
 	at := time.Unix(1_800_000_000, 0)

@@ -43,6 +43,7 @@ type snapshotHead struct {
 	NamespaceLabels string    `json:"namespaceLabels,omitempty"`
 	PodNames        bool      `json:"podNames,omitempty"`
 	Zones           bool      `json:"zones,omitempty"`
+	Serial          uint32    `json:"serial,omitempty"` // of the zones
 }
 
 // Snapshot is what a snapshot file holds. It never changes.
@@ -59,6 +60,9 @@ type Snapshot struct {
 
 // Written returns when the snapshot was written.
 func (sn *Snapshot) Written() time.Time { return sn.head.Written }
+
+// Serial returns the SOA serial of the zones when the snapshot was written, 0 if it has none.
+func (sn *Snapshot) Serial() uint32 { return sn.head.Serial }
 
 // ConfigMap returns the ConfigMap of that name, as it was when its stanza was last found good. Its ResourceVersion is
 // none that an API server gives.
@@ -224,6 +228,8 @@ type Stanza struct{ Namespace, Name, Key, Text string }
 
 // Capture is what a Source's objects were at one moment.
 type Capture struct {
+	Serial uint32 // SOA serial of the zones, to be set by the caller; Same takes no notice of it
+
 	head    snapshotHead
 	state   *services.State // nil where no Services are served
 	version uint64          // of state
@@ -340,7 +346,7 @@ func (c *Capture) encode(w io.Writer) error {
 		return err
 	}
 	out := bufio.NewWriterSize(packed, 64<<10)
-	c.head.Written = time.Now().UTC().Truncate(time.Second)
+	c.head.Written, c.head.Serial = time.Now().UTC().Truncate(time.Second), c.Serial
 	if err := json.NewEncoder(out).Encode(&c.head); err != nil {
 		return err
 	}
