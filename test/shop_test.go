@@ -184,10 +184,8 @@ additional: db-1.db.shop.svc.cluster.local. 5 IN A 10.244.1.6`},
 	{"docs.shop", "CNAME", "docs.shop.svc.cluster.local. 5 IN CNAME www.example.org."},
 	{"docs.shop", "A", "docs.shop.svc.cluster.local. 5 IN CNAME www.example.org.\nwww.example.org. 60 IN A 192.0.2.99"},
 	{"docs.shop", "AAAA", "docs.shop.svc.cluster.local. 5 IN CNAME www.example.org.\nwww.example.org. 60 IN AAAA 2001:db8::99"},
-	{"docs.shop", "SRV", nodata},
 	{"alias.shop", "A", "alias.shop.svc.cluster.local. 5 IN CNAME web.shop.svc.cluster.local.\nweb.shop.svc.cluster.local. 5 IN A 10.96.7.10"},
 	{"alias.shop", "CNAME", "alias.shop.svc.cluster.local. 5 IN CNAME web.shop.svc.cluster.local."},
-	{"dangling.shop", "A", nodata},
 	{"dangling.shop", "CNAME", "dangling.shop.svc.cluster.local. 5 IN CNAME nobody.shop.svc.cluster.local."},
 
 	// Reverse.
@@ -227,6 +225,8 @@ var unlike = []struct {
 	{question{"cluster.local.", "TXT", nodata}, nxdomain},
 	{question{"nobody.shop", "SOA", nxdomain}, nodata},
 	{question{"_tcp.web.shop", "SRV", nodata}, nxdomain},
+	{question{"docs.shop", "SRV", "docs.shop.svc.cluster.local. 5 IN CNAME www.example.org."}, nodata},
+	{question{"dangling.shop", "A", strings.Replace(nxdomain, "\n", "\ndangling.shop.svc.cluster.local. 5 IN CNAME nobody.shop.svc.cluster.local.\n", 1)}, nodata},
 	{question{"10.7.96.10.in-addr.arpa.", "A", soa("in-addr.arpa.")[1:]}, noPTR4},
 	{question{"cluster.local.", "NS", "cluster.local. 5 IN NS ns.dns.cluster.local.\n" +
 		"additional: ns.dns.cluster.local. 5 IN A 127.0.0.1"}, nodata},
