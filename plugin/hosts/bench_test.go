@@ -111,6 +111,61 @@ func BenchmarkNames(b *testing.B) {
 	}
 }
 
+// BenchmarkAbove asks whether there are names below a name, and below a reverse name, where each name has a parent of its
+// own and each address is in a network of its own.
+func BenchmarkAbove(b *testing.B) {
+	var text []byte
+	for i := range million {
+		text = scatteredLine(text, i)
+	}
+	table := mustParse(b, string(text), Options{})
+	for _, q := range []struct {
+		what, format string
+		want         bool
+	}{
+		{"parent", "d-%d.example.org.", true},
+		{"miss", "svc-%d.default.svc.cluster.local.", false},
+		{"missInZone", "a.b.c.x-%d.example.org.", false},
+	} {
+		var names []string
+		for k := range 1 << 12 {
+			names = append(names, fmt.Sprintf(q.format, k*7919%million))
+		}
+		b.Run(q.what, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if table.NonTerminal(names[i%len(names)]) != q.want {
+					b.Fatal(names[i%len(names)])
+				}
+			}
+		})
+	}
+	for _, bits := range []int{8, 24} {
+		var prefixes []netip.Prefix
+		for k := range 1 << 12 {
+			prefixes = append(prefixes, netip.PrefixFrom(scattered(k*7919%million), bits).Masked())
+		}
+		b.Run(fmt.Sprintf("reverse%d", bits), func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if !table.HasNames(prefixes[i%len(prefixes)]) {
+					b.Fatal(prefixes[i%len(prefixes)])
+				}
+			}
+		})
+	}
+}
+
+// scattered returns an address that shares its network with few others.
+func scattered(i int) netip.Addr {
+	x := uint32(i) * 2654435761
+	return netip.AddrFrom4([4]byte{byte(x >> 24), byte(x >> 16), byte(x >> 8), byte(x)})
+}
+
+func scatteredLine(b []byte, i int) []byte {
+	return fmt.Appendf(b, "%s host.d-%d.example.org\n", scattered(i), i)
+}
+
 // BenchmarkParse1M reports, beside the time, how many bytes a name takes in the
 // heap once the file is read, and how many were allocated on the way.
 func BenchmarkParse1M(b *testing.B) {
@@ -124,6 +179,12 @@ func BenchmarkParse1M(b *testing.B) {
 		{"twoFamilies", million, func(b []byte, i int) []byte {
 			b = benchLine(b, i)
 			return fmt.Appendf(b, "2001:db8::%x:%x name-%d.example.org\n", i>>16, i&0xffff, i)
+		}},
+		{"parents", million, func(b []byte, i int) []byte { return fmt.Appendf(b, "0.0.0.0 host.d-%d.example.org\n", i) }},
+		{"scattered", million, scatteredLine},
+		{"scattered6", million, func(b []byte, i int) []byte {
+			ip := scattered(i).As4()
+			return fmt.Appendf(b, "2001:db8:%x:%x::1 host.d-%d.example.org\n", int(ip[0])<<8|int(ip[1]), int(ip[2])<<8|int(ip[3]), i)
 		}},
 		{"aliases", 2 * million, func(b []byte, i int) []byte {
 			b = benchLine(b, i)

@@ -35,6 +35,8 @@ type builder struct {
 	logged int
 	seen   index // by name and address: places in the log
 
+	path []step // of the ancestors of a name
+
 	addrs4, addrs6 int // addresses of names that PTR records lead to
 }
 
@@ -295,12 +297,10 @@ func (b *builder) makeReverse(r *reverse, size, n int) {
 		r.groups = append(r.groups, names)
 		return isGroup | place
 	}
-	var nets []addr128
+	var nets networks
 	for record, addr := range b.each(size) {
 		b.another()
-		if w := addr128Of(addr); len(nets) == 0 || !w.sameNet(nets[len(nets)-1]) {
-			nets = append(nets, w)
-		}
+		nets.add(addr)
 		hash := maphash.Bytes(b.t.seed, addr)
 		slot, found := r.seek(s, hash, addr)
 		switch {
@@ -320,7 +320,7 @@ func (b *builder) makeReverse(r *reverse, size, n int) {
 	if r.used < n-n/8 {
 		b.shrink(r, size)
 	}
-	b.makeOrder(r, nets, size)
+	b.makeOrder(r, size, &nets)
 }
 
 // fillGroups makes the room for the groups' names and puts them there.

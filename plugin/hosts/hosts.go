@@ -29,9 +29,10 @@
 // reverse index are bytes and 32-bit offsets in a few large blocks that have no
 // pointers, so the collector has nothing to follow in them. A name with one
 // address takes the length of the name plus about 20 bytes, indexes included.
-// What [Table.NonTerminal] and [Table.HasNames] need adds 8 bytes for each name
-// whose parent is the name's own, and 4 bytes for each network of 16 addresses
-// that has names.
+// What [Table.NonTerminal] needs adds about 9 bytes for each name that has no
+// parent in common with a name before it, and nothing for others. What
+// [Table.HasNames] needs adds 4 bytes for each network of 16 addresses that has
+// names.
 package hosts
 
 import (

@@ -16,10 +16,12 @@ import (
 type shape uint8
 
 const (
-	plain   shape = iota // as itself
-	upper                // as its lower-case letter (RFC 4343)
-	special              // after a backslash
-	decimal              // as \DDD
+	plain     shape = iota // as itself
+	upper                  // as its lower-case letter (RFC 4343)
+	special                // after a backslash
+	decimal                // as \DDD
+	dot                    // after a backslash, unless it ends the label
+	backslash              // after another
 )
 
 var shapes = func() (all [256]shape) {
@@ -31,9 +33,10 @@ var shapes = func() (all [256]shape) {
 			all[c] = decimal
 		}
 	}
-	for _, c := range ` "'().;@\` {
+	for _, c := range ` "'();@` {
 		all[c] = special
 	}
+	all['.'], all['\\'] = dot, backslash
 	return all
 }()
 
@@ -42,7 +45,7 @@ func appendOctet(name []byte, c byte) []byte {
 	switch shapes[c] {
 	case upper:
 		return append(name, c+'a'-'A')
-	case special:
+	case special, dot, backslash:
 		return append(name, '\\', c)
 	case decimal:
 		return append(name, '\\', '0'+c/100, '0'+c/10%10, '0'+c%10)
@@ -85,21 +88,31 @@ func normalize(buf, field []byte) (name []byte, wide bool, fault string) {
 	total, label := 1, 0 // octets on the wire: the root's, and of this label
 	for i := 0; i < len(field); {
 		c, size := field[i], 1
-		switch c {
-		case '.':
+		switch shapes[c] {
+		case plain:
+			for i+size < len(field) && shapes[field[i+size]] == plain {
+				size++
+			}
+			name = append(name, field[i:i+size]...)
+			label += size
+			i += size
+			continue
+		case dot:
 			fault = lengthFault(fault, label)
 			total += 1 + label
 			label = 0
 			name = append(name, '.')
 			i++
 			continue
-		case '\\':
+		case backslash:
 			var wrong string
 			if c, size, wrong = unescape(field[i:]); wrong != "" {
 				return name, false, wrong
 			}
-		case 0:
-			return name, false, nulFault
+		case decimal:
+			if c == 0 {
+				return name, false, nulFault
+			}
 		}
 		name = appendOctet(name, c)
 		wide = wide || c >= 0x80
@@ -143,14 +156,14 @@ var errNotIDN = errors.New("not an internationalized label")
 // the rest of the label is encoded in ASCII letters. Other labels stay.
 func toASCII(buf, field []byte) (name []byte, err error) {
 	var ascii, label []byte
-	wide, dot := false, false
+	wide, inner := false, false // the label is beyond ASCII; it has a dot in it
 	end := func() error {
 		switch {
 		case !wide:
 			for _, c := range label {
 				ascii = appendOctet(ascii, c)
 			}
-		case dot || len(label) > maxWide:
+		case inner || len(label) > maxWide:
 			return errNotIDN
 		default:
 			s, err := idna.Lookup.ToASCII(string(label))
@@ -159,7 +172,7 @@ func toASCII(buf, field []byte) (name []byte, err error) {
 			}
 			ascii = append(ascii, s...)
 		}
-		label, wide, dot = label[:0], false, false
+		label, wide, inner = label[:0], false, false
 		return nil
 	}
 	for i := 0; i < len(field); {
@@ -174,7 +187,7 @@ func toASCII(buf, field []byte) (name []byte, err error) {
 			continue
 		case '\\':
 			c, size, _ = unescape(field[i:])
-			dot = dot || c == '.'
+			inner = inner || c == '.'
 		}
 		wide = wide || c >= 0x80
 		label = append(label, c)
@@ -239,18 +252,4 @@ func above(name string) string {
 		return p[1:]
 	}
 	return ""
-}
-
-// labels returns the number of labels of a fully qualified name. That of a
-// wildcard's record counts as if the asterisk were there.
-func labels(name string) (n int) {
-	for i := 0; i < len(name); i++ {
-		switch name[i] {
-		case '\\':
-			i++
-		case '.':
-			n++
-		}
-	}
-	return n
 }

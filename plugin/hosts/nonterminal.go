@@ -28,8 +28,8 @@ func (t *Table) NonTerminal(name string) bool {
 	if t.tree.used == 0 {
 		return false
 	}
-	for node, n := name, labels(name); n > 0; node, n = above(node), n-1 {
-		if slot, ok := t.tree.seek(&t.store, maphash.String(t.seed, node), node, n); ok {
+	for node := name; node != ""; node = above(node) {
+		if slot, ok := t.tree.seek(&t.store, maphash.String(t.seed, node), node); ok {
 			return below(view(t.name(t.tree.slots[slot])), name)
 		}
 	}
@@ -70,15 +70,16 @@ func (t *Table) HasNames(p netip.Prefix) bool {
 // tree has no more nodes than there are records, and where many names share a
 // parent, it has far fewer.
 type tree struct {
-	index          // offsets of the witnesses
-	labels []uint8 // by slot: the number of labels of the node
+	index            // offsets of the witnesses
+	lengths []uint16 // by slot: the length of the node's name
+	hashes  []uint64 // by slot, while the tree is made: growing it looks at no name
 }
 
-// seek returns the slot of a node of n labels, or the free one that is for it.
-func (x *tree) seek(s *store, hash uint64, node string, n int) (slot int, found bool) {
+// seek returns the slot of a node, or the free one that is for it.
+func (x *tree) seek(s *store, hash uint64, node string) (slot int, found bool) {
 	for i := x.home(hash); ; i++ {
 		i, found = x.next(i, tag(hash))
-		if !found || int(x.labels[i]) == n && below(view(s.name(x.slots[i])), node) {
+		if !found || int(x.lengths[i]) == len(node) && below(view(s.name(x.slots[i])), node) {
 			return i, found
 		}
 	}
@@ -86,7 +87,8 @@ func (x *tree) seek(s *store, hash uint64, node string, n int) (slot int, found 
 
 func newTree(n int) tree {
 	x := tree{index: newIndex(n)}
-	x.labels = make([]uint8, len(x.tags))
+	x.lengths = make([]uint16, len(x.tags))
+	x.hashes = make([]uint64, len(x.tags))
 	return x
 }
 
@@ -103,47 +105,46 @@ func (b *builder) makeTree() {
 			b.addAncestors(off, parent)
 		}
 	}
-	if x := &t.tree; len(x.tags) > 2*x.used {
+	if x := &t.tree; len(x.tags) > 3*x.used/2 {
 		b.growTree(x.used)
 	}
+	t.tree.hashes = nil
 }
 
-// addAncestors adds the ancestors of a record's name, from parent up.
+// step is a node that is not in the tree, and where its place would be.
+type step struct {
+	node string
+	hash uint64
+	slot int
+}
+
+// addAncestors adds what the tree lacks of the ancestors of a record's name,
+// from parent up: the topmost of them that is no ancestor of the witness.
 func (b *builder) addAncestors(record uint32, parent string) {
-	t := b.t
-	count := labels(parent)
-	top := parent // the last node that is not in the tree
-	node, n := parent, count
-	for ; n > 0; node, n = above(node), n-1 {
-		slot, ok := t.tree.seek(&t.store, maphash.String(t.seed, node), node, n)
+	t, path, witness := b.t, b.path[:0], ""
+	for node := parent; node != "" && witness == ""; node = above(node) {
+		hash := maphash.String(t.seed, node)
+		slot, ok := t.tree.seek(&t.store, hash, node)
 		if ok {
-			b.branch(record, view(t.name(t.tree.slots[slot])), parent, count)
-			return
+			witness = view(t.name(t.tree.slots[slot]))
+		} else {
+			path = append(path, step{node, hash, slot})
 		}
-		top = node
 	}
-	b.addNode(record, top, 1)
+	b.path = path
+	n := 0
+	for n < len(path) && !below(witness, path[n].node) {
+		n++
+	}
+	if n > 0 {
+		b.addNode(record, path[n-1])
+	}
 }
 
-// branch adds the topmost of the ancestors of a record, from parent up, that is
-// no ancestor of the witness.
-func (b *builder) branch(record uint32, witness, parent string, count int) {
-	if below(witness, parent) {
-		return
-	}
-	node, n := parent, count
-	for up := above(node); !below(witness, up); up = above(node) {
-		node, n = up, n-1
-	}
-	b.addNode(record, node, n)
-}
-
-func (b *builder) addNode(record uint32, node string, n int) {
+func (b *builder) addNode(record uint32, at step) {
 	x := &b.t.tree
-	hash := maphash.String(b.t.seed, node)
-	slot, _ := x.seek(&b.t.store, hash, node, n)
-	x.labels[slot] = uint8(n)
-	x.put(slot, hash, record)
+	x.lengths[at.slot], x.hashes[at.slot] = uint16(len(at.node)), at.hash
+	x.put(at.slot, at.hash, record)
 	if x.full() {
 		b.growTree(2 * x.used)
 	}
@@ -151,20 +152,16 @@ func (b *builder) addNode(record uint32, node string, n int) {
 
 // growTree makes the tree anew, for n nodes.
 func (b *builder) growTree(n int) {
-	t := b.t
-	old := t.tree
-	t.tree = newTree(n)
+	old := b.t.tree
+	b.t.tree = newTree(n)
+	x := &b.t.tree
 	for i, tag := range old.tags {
 		if tag == 0 {
 			continue
 		}
 		b.another()
-		node := view(t.name(old.slots[i]))
-		for n := labels(node); n > int(old.labels[i]); n-- {
-			node = above(node)
-		}
-		slot := t.tree.insert(maphash.String(t.seed, node), old.slots[i])
-		t.tree.labels[slot] = old.labels[i]
+		slot := x.insert(old.hashes[i], old.slots[i])
+		x.lengths[slot], x.hashes[slot] = old.lengths[i], old.hashes[i]
 	}
 }
 
@@ -204,20 +201,46 @@ func addr128Of(addr []byte) addr128 {
 }
 
 // octets returns the address as size octets in the storage of buf.
-func (w addr128) octets(buf *[16]byte, size int) []byte {
-	binary.BigEndian.PutUint64(buf[:], w[0])
-	binary.BigEndian.PutUint64(buf[8:], w[1])
+func (a addr128) octets(buf *[16]byte, size int) []byte {
+	binary.BigEndian.PutUint64(buf[:], a[0])
+	binary.BigEndian.PutUint64(buf[8:], a[1])
 	return buf[16-size:]
 }
 
 // sameNet tells whether two addresses differ in no more than the last bits.
-func (w addr128) sameNet(v addr128) bool {
-	return w[0] == v[0] && w[1]>>netBits == v[1]>>netBits
+func (a addr128) sameNet(v addr128) bool {
+	return a[0] == v[0] && a[1]>>netBits == v[1]>>netBits
 }
 
-// makeOrder fills the order of r out of addresses of which each network that
-// has a name has one or more.
-func (b *builder) makeOrder(r *reverse, addrs []addr128, size int) {
+// networks has an address of each network in which an address has a name, once
+// or more. It grows without copies.
+type networks struct {
+	blocks [][]addr128
+	last   addr128
+}
+
+// add adds an address, unless the one before it is of the same network, as it
+// is in most files.
+func (n *networks) add(addr []byte) {
+	a := addr128Of(addr)
+	k := len(n.blocks) - 1
+	switch {
+	case k < 0:
+		n.blocks = [][]addr128{make([]addr128, 0, 16)}
+		k++
+	case a.sameNet(n.last):
+		return
+	case len(n.blocks[k]) == cap(n.blocks[k]):
+		n.blocks = append(n.blocks, make([]addr128, 0, min(2*len(n.blocks[k]), 4096)))
+		k++
+	}
+	n.blocks[k] = append(n.blocks[k], a)
+	n.last = a
+}
+
+// makeOrder fills the order of r, whose addresses are size octets long.
+func (b *builder) makeOrder(r *reverse, size int, nets *networks) {
+	addrs := slices.Concat(nets.blocks...)
 	slices.SortFunc(addrs, func(v, w addr128) int {
 		b.another()
 		if c := cmp.Compare(v[0], w[0]); c != 0 {
@@ -228,9 +251,9 @@ func (b *builder) makeOrder(r *reverse, addrs []addr128, size int) {
 	addrs = slices.CompactFunc(addrs, addr128.sameNet)
 	r.order = make([]uint32, len(addrs))
 	var buf [16]byte
-	for i, w := range addrs {
+	for i, a := range addrs {
 		b.another()
-		addr := w.octets(&buf, size)
+		addr := a.octets(&buf, size)
 		slot, _ := r.seek(&b.t.store, maphash.Bytes(b.t.seed, addr), addr)
 		r.order[i] = r.slots[slot]
 	}

@@ -91,6 +91,12 @@ func TestHasNames(t *testing.T) {
 			t.Errorf("%s has names where there are none", p)
 		}
 	}
+	ends := mustParse(t, "0.0.0.0 a.test\nffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff a.test\n", Options{})
+	for _, p := range []string{"0.0.0.0/24", "ffff::/16", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fff0/124"} {
+		if !ends.HasNames(netip.MustParsePrefix(p)) {
+			t.Errorf("%s has no names", p)
+		}
+	}
 	if table.HasNames(netip.Prefix{}) {
 		t.Error("no prefix has names")
 	}

@@ -129,19 +129,28 @@ func (p *parser) table() *Table {
 // feed takes a piece of the file, in which nothing follows an LF. end tells
 // whether the last line in it ends with it.
 func (p *parser) feed(b []byte, end bool) error {
-	b, lf := bytes.CutSuffix(b, []byte{'\n'})
-	for more := true; more; {
-		var piece []byte
-		if piece, b, more = bytes.Cut(b, []byte{'\r'}); len(piece) > 0 {
+	lf := len(b) > 0 && b[len(b)-1] == '\n'
+	if lf {
+		b = b[:len(b)-1]
+	}
+	for {
+		piece := b
+		cr := bytes.IndexByte(b, '\r')
+		if cr >= 0 {
+			piece = b[:cr]
+		}
+		if len(piece) > 0 {
 			p.line += p.returns // no LF follows these, so each of them ended a line
 			p.returns = 0
 		}
-		if err := p.piece(piece, more || end); err != nil {
+		if err := p.piece(piece, end || cr >= 0); err != nil {
 			return err
 		}
-		if more {
-			p.returns++
+		if cr < 0 {
+			break
 		}
+		p.returns++
+		b = b[cr+1:]
 	}
 	if lf {
 		p.line++
