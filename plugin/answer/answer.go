@@ -69,10 +69,12 @@ type Answer struct {
 	owner string // of the records of Kind: the question's name, or the last target; as spelled
 	lower string // owner in lower case
 
-	source  source
-	match   services.Match // of Services
-	held    held           // of hosts entries
-	address netip.Addr     // that a reverse name stands for
+	source source
+	match  services.Match // of Services
+	held   held           // of hosts entries
+	// Hosts entries have the name, and pass questions for the type on.
+	passedOn bool
+	address  netip.Addr // that a reverse name stands for
 }
 
 // source says where the records come from.
@@ -149,10 +151,12 @@ func (a *Answer) noData() {
 // does (RFC 8020).
 func (a *Answer) nameError() {
 	switch {
-	case a.aboveHosts():
+	case a.view.aboveZone(a.lower) || a.aboveHosts():
 		a.noData()
 	case a.view.FallsThrough(a.lower):
 		a.Outcome = NotOurs
+	case a.passedOn:
+		a.noData()
 	case !a.known():
 		a.Rcode, a.Denied, a.NotReady = dns.RcodeServerFailure, true, true
 	default:

@@ -11,12 +11,13 @@ import (
 
 // held is what the hosts entries have for a name.
 type held struct {
-	name     string          // in lower case
-	first    hosts.Addresses // of the first table that has the name
-	tables   int             // how many have it
-	wildcard bool            // no table has the name itself, so the wildcard that covers it counts (RFC 4592)
-	ttl      uint32          // the lowest of all layers: an RRset has one (RFC 2181, section 5.2)
-	passOn   bool            // all layers that have the name pass other types on
+	name     string            // in lower case
+	first    hosts.Addresses   // of the first table that has the name
+	more     []hosts.Addresses // of the others: tables may be exchanged while an answer is made, and it is of one moment
+	tables   int               // how many have it
+	wildcard bool              // no table has the name itself, so the wildcard that covers it counts (RFC 4592)
+	ttl      uint32            // the lowest of all layers: an RRset has one (RFC 2181, section 5.2)
+	passOn   bool              // all layers that have the name pass other types on
 }
 
 // lookup returns the addresses that t has for the name of h.
@@ -49,6 +50,7 @@ func (v *View) collect(h *held) {
 			case h.tables == 0:
 				h.first, h.ttl, h.passOn = found, l.TTL, l.PassOn
 			default:
+				h.more = append(h.more, found)
 				h.ttl, h.passOn = min(h.ttl, l.TTL), h.passOn && l.PassOn
 			}
 			h.tables++
@@ -64,17 +66,13 @@ func (v *View) addrs(h *held, is6 bool, yield func(netip.Addr) bool) {
 	}
 	var seen set[netip.Addr]
 	more := true
-	for i := range v.Hosts {
-		for _, t := range v.Hosts[i].Tables.All() {
-			found, _ := h.lookup(t)
-			each(found, is6, func(a netip.Addr) bool {
-				more = !seen.add(a) || yield(a)
-				return more
-			})
-			if !more {
-				return
-			}
-		}
+	once := func(a netip.Addr) bool {
+		more = !seen.add(a) || yield(a)
+		return more
+	}
+	each(h.first, is6, once)
+	for i := 0; more && i < len(h.more); i++ {
+		each(h.more[i], is6, once)
 	}
 }
 
@@ -118,6 +116,7 @@ func (a *Answer) fromHosts() bool {
 	case !ok:
 		return false
 	case h.passOn && a.Type != dns.TypeA && a.Type != dns.TypeAAAA && a.Type != dns.TypePTR:
+		a.passedOn = true
 		return false
 	default:
 		a.held, a.TTL = h, h.ttl

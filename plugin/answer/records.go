@@ -77,15 +77,9 @@ func (v *View) most(h *held, is6 bool) (n int) {
 			n += all.Len4()
 		}
 	}
-	if h.tables == 1 {
-		count(h.first)
-		return n
-	}
-	for i := range v.Hosts {
-		for _, t := range v.Hosts[i].Tables.All() {
-			found, _ := h.lookup(t)
-			count(found)
-		}
+	count(h.first)
+	for _, found := range h.more {
+		count(found)
 	}
 	return n
 }

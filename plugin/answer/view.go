@@ -33,6 +33,7 @@ type View struct {
 
 	byName  map[string]*Zone    // nil for few Zones
 	through map[string]struct{} // nil for few zones that fall through
+	between map[string]struct{} // the names between zones that stand below each other, which exist because the lower one does
 }
 
 // Layer holds the entries of one hosts option: of its files or of its inline lines.
@@ -104,6 +105,20 @@ func New(v *View) *View {
 			v.byName[v.Zones[i].Name] = &v.Zones[i]
 		}
 	}
+	v.between = make(map[string]struct{})
+	for i := range v.Zones {
+		z := &v.Zones[i]
+		upper := v.above(z)
+		if upper == nil {
+			continue
+		}
+		parents(z.Name, func(name string) bool {
+			if name != z.Name && name != upper.Name {
+				v.between[name] = struct{}{}
+			}
+			return name != upper.Name
+		})
+	}
 	if len(v.Fallthrough) > fewZones {
 		v.through = make(map[string]struct{}, len(v.Fallthrough))
 		for _, zone := range v.Fallthrough {
@@ -111,6 +126,12 @@ func New(v *View) *View {
 		}
 	}
 	return v
+}
+
+// aboveZone reports whether a lower-case name that is in a zone stands above another zone.
+func (v *View) aboveZone(name string) bool {
+	_, ok := v.between[name]
+	return ok
 }
 
 // fewZones is how many zones are compared with a name one by one. With more, each parent of the name is looked up.

@@ -72,8 +72,7 @@ func addresses[T any, R record[T]](r *dns.Msg, a *answer.Answer) *dns.Msg {
 	slab, m := make([]T, n), new(head).init(r, a)
 	m.Answer = make([]dns.RR, 0, n)
 	for ip := range a.Addrs {
-		rr := R(&slab[len(m.Answer)])
-		m.Answer = append(m.Answer, rr.init(a.Owner(), a.TTL, ip))
+		m.Answer = append(m.Answer, R(next(&slab)).init(a.Owner(), a.TTL, ip))
 	}
 	return m
 }

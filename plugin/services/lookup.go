@@ -104,7 +104,13 @@ func (s *State) Lookup(n *Name, o *Options) Match {
 		return m
 	case kind == headless || n.Endpoint != "":
 		if o.NoEndpoints {
+			if kind == clusterIP && own.namesProtocol(n.Endpoint) {
+				return Match{Outcome: NoData}
+			}
 			return Match{}
+		}
+		if kind == headless && n.aboveZonal {
+			return Match{Outcome: NoData}
 		}
 		return m.endpoints(own, n)
 	case own.service.ports().has(n.Port, n.Protocol):

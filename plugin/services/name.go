@@ -14,7 +14,9 @@ type Name struct {
 	Zone      string // under Zonal, the topology zone, which may be several labels
 	Prefer    bool   // with Zone: any endpoint will do where the zone has none
 	owner     string // "service.namespace"
-	imported  bool
+
+	aboveZonal bool // under Zonal, names with a topology zone stand below this one: it is _zone, or pin._zone or prefer._zone
+	imported   bool
 }
 
 // Grammar is what a zone's names may be besides those of the specification.
@@ -81,8 +83,10 @@ func ParseName(base string, g Grammar) Name {
 	n.owner = owner[len(rest)+1:]
 
 	left, label := cutLast(rest)
+	zonalOnes := g&Zonal != 0 && !n.imported && n.Kind == Svc
 	if left == "" {
 		n.Endpoint = label
+		n.aboveZonal = zonalOnes && label == zoneAnchor
 		return n
 	}
 	second := label
@@ -93,6 +97,7 @@ func ParseName(base string, g Grammar) Name {
 	case n.imported && !strings.HasPrefix(first, "_") && !strings.HasPrefix(second, "_"):
 		n.Endpoint, n.Cluster = first, second
 	default:
+		n.aboveZonal = zonalOnes && second == zoneAnchor && (first == pin || first == prefer)
 		n.Port, n.Protocol = strings.TrimPrefix(first, "_"), strings.TrimPrefix(second, "_")
 	}
 	return n

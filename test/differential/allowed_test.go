@@ -135,6 +135,15 @@ var servicesDifferences = []allowed{
 		},
 	},
 	{
+		"the names above topology zones are NODATA",
+		"pin._zone.db.shop.svc stands above the names of endpoints in a zone (RFC 8020, section 2); stock says NXDOMAIN",
+		func(d *difference) bool {
+			left, owner, zonal := strings.Cut(d.base(), "_zone.")
+			above := zonal && strings.Contains(d.pair.config.options, "zonal") && slices.Contains([]string{"", "pin.", "prefer."}, left)
+			return above && d.deniedByStock() && d.isNoData(d.ours) && d.existsInStock("any.pin._zone."+below(owner, d.zone()))
+		},
+	},
+	{
 		"SRV of a pod's name is NODATA",
 		"stock answers with port 0, where no Service has a port (RFC 2782; specification, section 2.2)",
 		func(d *difference) bool {
