@@ -61,19 +61,17 @@ func (f *follower) patrol(ctx context.Context) {
 	}
 }
 
-// look sends a probe if the watch is silent.
+// look sends a probe if the watch is silent, or if the last probe got no answer.
 func (f *follower) look(ctx context.Context) {
 	f.mu.Lock()
-	silent := f.watching && time.Since(f.heard) > silence
+	ask := f.watching && (f.unsure || time.Since(f.heard) > silence)
 	lasts := f.watching && time.Since(f.opened) > quiet
 	f.mu.Unlock()
 	if lasts {
 		f.trouble.lasted()
 	}
-	if silent {
-		if _, err := f.probe(ctx); err != nil {
-			log.Debugf("Kubernetes API does not tell how far it is with %s: %s", f.resource, Printable(err.Error()))
-		}
+	if ask {
+		f.probe(ctx) // which logs its error
 	}
 }
 
@@ -128,14 +126,14 @@ func (f *follower) check(ctx context.Context) bool {
 	}
 	f.audit = nil
 	if older(version, a.version) {
-		f.rewind(version)
+		f.rewind(f.behindOf(version))
 		return false
 	}
 	audits.WithLabelValues(f.kind).Inc()
 	lost := slices.DeleteFunc(differ, func(n objectName) bool { _, touched := a.touched[n]; return touched })
 	if len(lost) > 0 {
 		auditHealed.WithLabelValues(f.kind).Add(float64(len(lost)))
-		log.Warningf("Audit: the watch of %s lost changes, so that %d were not as the Kubernetes API has them: %s; they are all listed again now",
+		log.Warningf("Audit: the watch of %s lost changes of %d objects: %s; all of them are listed again now",
 			f.resource, len(lost), namesOf(lost))
 		f.restart()
 	}

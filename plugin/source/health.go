@@ -63,6 +63,7 @@ type trouble struct {
 
 	mu     sync.Mutex
 	listed bool      // all objects were read at least once
+	errors int       // since it was over
 	since  time.Time // since when there is trouble; zero while there is none
 	class  string    // what kind of trouble was logged last
 	reason string    // in which words
@@ -74,11 +75,12 @@ var errCut = errors.New("its watches end as soon as they begin, so everything is
 
 const cutClass = "cut" // of errCut
 
-// saw takes note of an error that is not nil. It logs one of a new class at once, and another wording of the same class
-// when quiet has passed since the last line.
-func (t *trouble) saw(err error) {
-	if isOutage(err) || t.silent && isRefusal(err) {
-		return
+// saw notes an error that is not nil, and returns whether it stands. The first one does not: an API server that starts refuses
+// what it grants a second later. saw logs an error of a new class at once, and another wording of the same class when quiet has
+// passed since the last line.
+func (t *trouble) saw(err error) (stands bool) {
+	if isOutage(err) {
+		return false
 	}
 	class, reason := classOf(err), Printable(err.Error())
 	now := time.Now()
@@ -87,8 +89,11 @@ func (t *trouble) saw(err error) {
 	if t.since.IsZero() {
 		t.since = now
 	}
-	if t.class == class && (t.reason == reason || now.Sub(t.logged) < quiet) {
-		return
+	if t.errors++; t.errors == 1 && class != cutClass {
+		return false
+	}
+	if t.silent && isRefusal(err) || t.class == class && (t.reason == reason || now.Sub(t.logged) < quiet) {
+		return true
 	}
 	t.class, t.reason, t.logged = class, reason, now
 	works := "what was read before is still served"
@@ -96,6 +101,7 @@ func (t *trouble) saw(err error) {
 		works = "nothing was read of them yet"
 	}
 	log.Errorf("Kubernetes API gives no %s: %s; %s; %s; trying on", t.resource, reason, works, t.remedy(err))
+	return true
 }
 
 // over takes note that the server grants the resource. That says nothing about watches that end at once.
@@ -119,7 +125,7 @@ func (t *trouble) end() {
 	if t.class != "" {
 		log.Infof("Kubernetes API gives %s again, after %s", t.resource, time.Since(t.since).Round(time.Second/10))
 	}
-	t.since, t.class, t.reason = time.Time{}, "", ""
+	t.errors, t.since, t.class, t.reason = 0, time.Time{}, "", ""
 }
 
 // read takes note that all objects were listed.

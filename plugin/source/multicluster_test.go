@@ -162,6 +162,23 @@ func TestMulticlusterRefused(t *testing.T) {
 			if got := found(o, "web.default.svc", services.Multicluster); got != "10.9.0.1" {
 				t.Errorf("refused again, the imported web has %s", got)
 			}
+
+			// A server that still does not have them a minute later has none.
+			feed := func() *feed {
+				o.group.source.mu.Lock()
+				defer o.group.source.mu.Unlock()
+				return o.group.feeds[kindServiceImport]
+			}()
+			o.group.source.mu.Lock()
+			feed.missing = feed.missing.Add(-2 * vanished)
+			o.group.source.mu.Unlock()
+			before = tries()
+			eventually(t, "it is refused twice more", func() bool { return tries() > before+2 })
+			if got, gone := found(o, "web.default.svc", services.Multicluster) == "none", status == http.StatusNotFound; got != gone {
+				t.Errorf("after a minute, the imported web is gone: %v, want %v", got, gone)
+			}
+			a.answer("serviceimports", 0)
+			eventually(t, "they are back", func() bool { return found(o, "web.default.svc", services.Multicluster) == "10.9.0.1" })
 		})
 	}
 }

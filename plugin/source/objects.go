@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	api "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
@@ -75,6 +76,7 @@ type feed struct {
 	users   int
 	done    bool          // guarded by source.mu
 	refused *RefusedError // guarded by source.mu; nil once all objects were brought, and as long as the server refused nothing
+	missing time.Time     // guarded by source.mu; since when the server does not grant what is optional, or does not have it
 	listed  chan struct{} // closed when all objects were brought once
 	stop    func()
 }
@@ -347,7 +349,7 @@ func run[O any, R any](g *group, f *feed, w watched, t table[O, R]) {
 		case !w.optional:
 			g.markRefused(f, &RefusedError{w.resource, err})
 		case apierrors.IsNotFound(err) || apierrors.IsForbidden(err):
-			g.markAbsent(f, t.kind)
+			g.markAbsent(f, t.kind, apierrors.IsNotFound(err))
 		}
 	}})
 }
@@ -369,19 +371,35 @@ func (g *group) tell() {
 	g.news = make(chan struct{})
 }
 
-// markAbsent takes note that there is nothing for f to bring, be there something of it in a snapshot.
-func (g *group) markAbsent(f *feed, kind string) {
+// vanished is how long an API server says that it does not have a resource which it had before that is believed. One that starts
+// may say so for a moment.
+const vanished = time.Minute
+
+// markAbsent notes that there is nothing for f to bring: the server does not grant the resource, or does not have it (unknown). It
+// takes out what there is of it in a snapshot, and what was listed when the server had it, once vanished has passed.
+func (g *group) markAbsent(f *feed, kind string, unknown bool) {
 	g.source.mu.Lock()
-	if !f.done && g.feeds[kind] == f {
+	if f.missing.IsZero() {
+		f.missing = time.Now()
+	}
+	if g.feeds[kind] == f && (!f.done || unknown && time.Since(f.missing) > vanished) {
 		g.clear(kind)
 		g.setCount(kind, 0)
 	}
 	g.source.mu.Unlock()
-	g.markListed(f, kind)
+	g.markDone(f, kind)
 }
 
-// markListed notes that f brought all objects of its kind once, or that there are none to wait for.
+// markListed notes that f brought all objects of its kind.
 func (g *group) markListed(f *feed, kind string) {
+	g.source.mu.Lock()
+	f.missing = time.Time{}
+	g.source.mu.Unlock()
+	g.markDone(f, kind)
+}
+
+// markDone notes that f brought all objects of its kind once, or that there are none to wait for.
+func (g *group) markDone(f *feed, kind string) {
 	g.source.mu.Lock()
 	defer g.source.mu.Unlock()
 	if f.done {

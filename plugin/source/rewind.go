@@ -3,8 +3,12 @@ package source
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -65,7 +69,7 @@ func (f *follower) reached(version string) bool {
 	defer f.mu.Unlock()
 	f.heard = time.Now()
 	if older(version, f.version) {
-		f.rewind(version)
+		f.rewind(f.behindOf(version))
 		return false
 	}
 	f.version = version
@@ -77,28 +81,33 @@ func (f *follower) replaced(version string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if older(version, f.version) && !f.rewound {
-		f.logRewind(version)
+		f.logRewind(f.behindOf(version))
 	}
-	f.version, f.last, f.heard, f.fresh, f.rewound, f.audit = version, change{}, time.Now(), true, false, nil
+	f.version, f.last, f.heard, f.fresh, f.unsure = version, change{}, time.Now(), true, false
+	f.rewound, f.audit = false, nil
 }
 
-// rewind has everything listed again because the server is at version. f.mu is held.
-func (f *follower) rewind(version string) {
+// rewind has everything listed again because the server is in an older state, as why says. f.mu is held.
+func (f *follower) rewind(why string) {
 	if !f.rewound {
-		f.logRewind(version)
+		f.logRewind(why)
 	}
 	f.rewound = true
 	f.restart()
 }
 
-func (f *follower) logRewind(version string) {
-	log.Warningf("Kubernetes API is in an older state of %s (resourceVersion %s) than what was read from it before (%s), as after its etcd was restored from a backup; they are all listed again, and what was read is served until then",
-		f.resource, Printable(version), Printable(f.version))
+// behindOf says that the server is at version.
+func (f *follower) behindOf(version string) string {
+	return fmt.Sprintf("it is at resourceVersion %s, and %s was read", Printable(version), Printable(f.version))
+}
+
+func (f *follower) logRewind(why string) {
+	log.Warningf("Kubernetes API is in an older state of %s than was read from it before, as after its etcd was restored from a backup: %s; all of them are listed again, and answers go on from what was read until then",
+		f.resource, why)
 }
 
 // behind sends a probe before a watch, unless the watch follows a list. It returns true if the server is in an older state than
-// what was read; then everything is listed again. If the server gives no answer, it returns false, and the next probe comes when
-// the watch is silent. The error is that the server can't be reached.
+// what was read; then everything is listed again. The error is one that a watch would meet as well.
 func (f *follower) behind(ctx context.Context) (bool, error) {
 	f.mu.Lock()
 	fresh := f.fresh
@@ -106,33 +115,46 @@ func (f *follower) behind(ctx context.Context) (bool, error) {
 	if fresh {
 		return false, nil
 	}
-	return f.probe(ctx)
+	behind, err := f.probe(ctx)
+	if isOutage(err) && !errors.Is(err, context.DeadlineExceeded) || isRefusal(err) && !apierrors.IsBadRequest(err) || isServerError(err) {
+		return false, err
+	}
+	return behind, nil
 }
 
-// probe is behind for any other moment.
-func (f *follower) probe(ctx context.Context) (bool, error) {
+// isServerError reports whether err is the server's answer that it is not able to reply, as one that is starting gives.
+func isServerError(err error) bool {
+	var status apierrors.APIStatus
+	return errors.As(err, &status) && (status.Status().Code >= http.StatusInternalServerError || status.Status().Code == http.StatusTooManyRequests)
+}
+
+// probe is behind for any other moment, with each error that there is. After one, patrol tries again.
+func (f *follower) probe(ctx context.Context) (behind bool, err error) {
 	f.mu.Lock()
 	was, last := f.version, f.last
-	f.heard = time.Now() // not to ask again at once, whatever the answer is
+	f.heard, f.unsure = time.Now(), false
 	f.mu.Unlock()
 	if was == "" {
 		return false, nil
 	}
-	limited, cancel := context.WithTimeout(ctx, asking)
+	ctx, cancel := context.WithTimeout(ctx, asking)
 	defer cancel()
-	version, of, err := f.current(limited, last.name)
-	switch {
-	case err != nil && isOutage(err) && limited.Err() == nil:
-		return false, err
-	case err != nil:
-		log.Debugf("Kubernetes API does not tell how far it is with %s: %s", f.resource, Printable(err.Error()))
-		return false, nil
-	case !older(version, was) && !older(of, last.version):
-		return false, nil
-	}
+	version, of, err := f.current(ctx, last.name)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.rewind(version)
+	if err != nil {
+		log.Debugf("Kubernetes API does not give its resourceVersion of %s: %s", f.resource, Printable(err.Error()))
+		f.unsure = true
+		return false, err
+	}
+	switch {
+	case older(version, was):
+		f.rewind(f.behindOf(version))
+	case older(of, last.version):
+		f.rewind(fmt.Sprintf("%s is there in resourceVersion %s, and %s was read", Printable(last.name.String()), Printable(of), Printable(last.version)))
+	default:
+		return false, nil
+	}
 	return true, nil
 }
 
@@ -145,10 +167,14 @@ func (f *follower) current(ctx context.Context, name objectName) (version, of st
 		o = metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name.name).String()}
 		namespace = name.namespace
 	}
-	raw, err := f.client.Get().Namespace(namespace).Resource(f.resource).
+	res := f.client.Get().Namespace(namespace).Resource(f.resource).
 		SpecificallyVersionedParams(&o, metav1.ParameterCodec, metav1.SchemeGroupVersion).
 		SetHeader("Accept", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json").
-		DoRaw(ctx)
+		Do(ctx)
+	if err := res.Error(); err != nil {
+		return "", "", err
+	}
+	raw, err := res.Raw()
 	if err != nil {
 		return "", "", err
 	}

@@ -77,8 +77,9 @@ type follower struct {
 	last     change             // the last change that the watch brought since the list
 	heard    time.Time          // when the server last gave a resourceVersion, or was asked for one
 	fresh    bool               // no watch has ended since the last list
+	unsure   bool               // the last probe got no answer
 	watching bool               // a watch is open
-	opened   time.Time          // when the last watch began
+	opened   time.Time          // when the last watch of the current attempt began; zero for none
 	rewound  bool               // the server is in an older state, and the list that heals that is to come
 	audit    *audit             // the current audit; nil for none
 }
@@ -97,6 +98,7 @@ func (f *follower) run(ctx context.Context) {
 	defer collector.listed(f.store)
 	delay := backoff().DelayWithReset(clock.RealClock{}, 2*time.Minute)
 	var r *cache.Reflector
+	var restarted time.Time
 	cut := 0 // attempts in a row that were cut off
 	for ctx.Err() == nil {
 		if r == nil {
@@ -110,7 +112,7 @@ func (f *follower) run(ctx context.Context) {
 		case ctx.Err() != nil:
 		case attempt.Err() != nil:
 			r = nil // which would go on from the resourceVersion that it read
-		case isCut(err) || err == nil && f.short():
+		case isCut(err) || err == nil && !f.lasted():
 			if cut++; cut >= manyCut {
 				f.trouble.saw(errCut)
 			}
@@ -120,9 +122,13 @@ func (f *follower) run(ctx context.Context) {
 			cut = 0
 		}
 		cancel()
+		pause := delay()
+		if r == nil && time.Since(restarted) > longestPause { // nothing is wrong with the server, and answers grow stale
+			restarted, pause = time.Now(), 0
+		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(delay()):
+		case <-time.After(pause):
 		}
 	}
 }
@@ -140,17 +146,17 @@ func isCut(err error) bool {
 	return errors.Is(err, errCut) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &stream)
 }
 
-// short reports whether the last watch was open for less than shortWatch.
-func (f *follower) short() bool {
+// lasted reports whether the last watch of the attempt that just ended was open for shortWatch or more.
+func (f *follower) lasted() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return time.Since(f.opened) < shortWatch
+	return !f.opened.IsZero() && time.Since(f.opened) >= shortWatch
 }
 
 func (f *follower) begin(restart context.CancelFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.restart, f.begun = restart, 0
+	f.restart, f.begun, f.opened = restart, 0, time.Time{}
 }
 
 // failed notes why an attempt to list and watch ended.
@@ -158,8 +164,7 @@ func (f *follower) failed(err error) {
 	if apierrors.IsGone(err) || apierrors.IsResourceExpired(err) { // a list follows
 		return
 	}
-	f.trouble.saw(err)
-	if isRefusal(err) {
+	if f.trouble.saw(err) && isRefusal(err) {
 		f.refused(err)
 	}
 }

@@ -140,6 +140,7 @@ func TestTroubleThatChanges(t *testing.T) {
 	l := captureLog(t)
 	tr := &trouble{resource: "services"}
 	for _, err := range []error{
+		errors.New("page 0"),                                             // may be over in a second
 		errors.New("page 1"), errors.New("page 2"), errors.New("page 2"), // one class, and a minute has yet to pass
 		errCut, errCut, errors.New("page 3"),
 	} {
@@ -467,7 +468,7 @@ func TestAuditHeals(t *testing.T) {
 	for kind, want := range map[string]float64{kindNamespace: 1, kindService: 3, kindSlice: 1, kindPod: 1, kindConfigMap: 1} {
 		eventually(t, "the count of "+kind, func() bool { return healed(kind) == before[kind]+want })
 	}
-	l.once(t, "[WARNING]", "Audit", "services", "3", "default/db, default/new, default/web", "listed again")
+	l.once(t, "[WARNING]", "Audit", "services", "3 objects: default/db, default/new, default/web;")
 	l.once(t, "[WARNING]", "Audit", "namespaces", "/old")
 }
 
