@@ -14,6 +14,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -32,12 +33,14 @@ type API struct {
 	Config *rest.Config          // an administrator's, JSON
 	Client *kubernetes.Clientset // made of Config, without a limit on its rate
 
-	dir     string
-	bin     string // of test/kube
-	etcdURL string
-	flags   []string
-	etcd    *Process
-	server  *Process
+	dir       string
+	bin       string // of test/kube
+	etcdURL   string
+	peerURL   string
+	etcdFlags []string
+	flags     []string
+	etcd      *Process
+	server    *Process
 }
 
 // What the API server writes to the audit log: every request of a ServiceAccount, once it is answered, and for a watch
@@ -75,21 +78,20 @@ func start(ctx context.Context, kube, dir, address string, flags ...string) (*AP
 		return nil, err
 	}
 	client, peer, port := FreePort(), FreePort(), FreePort()
-	etcdURL := fmt.Sprintf("http://127.0.0.1:%d", client)
-	a.etcdURL = etcdURL
-	peerURL := fmt.Sprintf("http://127.0.0.1:%d", peer)
-	var err error
-	a.etcd, err = Spawn(dir, a.path("etcd.log"), a.path("etcd"),
+	a.etcdURL = fmt.Sprintf("http://127.0.0.1:%d", client)
+	a.peerURL = fmt.Sprintf("http://127.0.0.1:%d", peer)
+	a.etcdFlags = []string{
 		"--data-dir", a.path("data"), "--log-level", "warn",
 		"--unsafe-no-fsync", // the data lives as long as the test
-		"--listen-client-urls", etcdURL, "--advertise-client-urls", etcdURL,
-		"--listen-peer-urls", peerURL, "--initial-advertise-peer-urls", peerURL, "--initial-cluster", "default="+peerURL,
-		"--heartbeat-interval", "20", "--election-timeout", "200") // the first election is waited for
-	if err != nil {
+		"--listen-client-urls", a.etcdURL, "--advertise-client-urls", a.etcdURL,
+		"--listen-peer-urls", a.peerURL, "--initial-advertise-peer-urls", a.peerURL, "--initial-cluster", "default=" + a.peerURL,
+		"--heartbeat-interval", "20", "--election-timeout", "200", // the first election is waited for
+	}
+	if err := a.startEtcd(); err != nil {
 		return nil, err
 	}
 	a.flags = append([]string{
-		"--etcd-servers", etcdURL,
+		"--etcd-servers", a.etcdURL,
 		"--bind-address", address, "--secure-port", fmt.Sprint(port), "--cert-dir", a.path("certs"),
 		"--service-cluster-ip-range", "10.96.0.0/16,fd00:96::/108",
 		"--authorization-mode", "RBAC", "--token-auth-file", a.path("tokens.csv"),
@@ -103,6 +105,7 @@ func start(ctx context.Context, kube, dir, address string, flags ...string) (*AP
 		Host: a.URL, BearerToken: AdminToken, QPS: -1,
 		TLSClientConfig: rest.TLSClientConfig{Insecure: true},
 	}
+	var err error
 	if a.Client, err = kubernetes.NewForConfig(a.Config); err == nil {
 		err = a.StartServer(ctx)
 	}
@@ -145,12 +148,17 @@ func (a *API) files() error {
 			return err
 		}
 	}
-	for _, name := range []string{"etcd", "kube-apiserver"} {
+	for _, name := range []string{"etcd", "etcd-restore", "kube-apiserver"} {
 		if err := os.Symlink(a.bin, a.path(name)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (a *API) startEtcd() (err error) {
+	a.etcd, err = Spawn(a.dir, a.path("etcd.log"), a.path("etcd"), a.etcdFlags...)
+	return err
 }
 
 // StartServer starts the API server, again on the same port and with the same data after StopServer, and returns when
@@ -211,6 +219,75 @@ func (a *API) Compact() error {
 		return err
 	}
 	return a.etcdCall("/v3/kv/compaction", `{"physical":true,"revision":`+strconv.Quote(now.Header.Revision)+`}`, &now)
+}
+
+// Write counts etcd's revision up by n, with writes that the API server has no part in.
+func (a *API) Write(n int) error {
+	for range n {
+		var done struct{}
+		if err := a.etcdCall("/v3/kv/put", `{"key":"AA==","value":"AA=="}`, &done); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Backup writes a snapshot of etcd into a file, as `etcdctl snapshot save` does.
+func (a *API) Backup(file string) error {
+	res, err := http.Post(a.etcdURL+"/v3/maintenance/snapshot", "application/json", strings.NewReader("{}"))
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	out, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	for parts := json.NewDecoder(res.Body); ; {
+		var part struct {
+			Result struct {
+				Blob []byte `json:"blob"`
+			} `json:"result"`
+			Error json.RawMessage `json:"error"`
+		}
+		if err := parts.Decode(&part); err == io.EOF {
+			return out.Close()
+		} else if err != nil {
+			return err
+		}
+		if part.Error != nil {
+			return fmt.Errorf("etcd snapshot: %s", part.Error)
+		}
+		if _, err := out.Write(part.Result.Blob); err != nil {
+			return err
+		}
+	}
+}
+
+// Restore puts etcd back to a snapshot that Backup wrote, as `etcdutl snapshot restore` does. If bump is not 0 it raises the
+// revision by so much and marks what is below as compacted, as etcd's manual advises. The API server must be stopped, and is to
+// be started again.
+func (a *API) Restore(file string, bump uint64) error {
+	a.etcd.stop(syscall.SIGKILL, time.Second)
+	if err := os.RemoveAll(a.path("data")); err != nil {
+		return err
+	}
+	cmd := exec.Command(a.path("etcd-restore"), "-data-dir", a.path("data"), "-peer-url", a.peerURL, "-bump-revision", fmt.Sprint(bump), file)
+	if said, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("etcd-restore: %w\n%s", err, said)
+	}
+	if err := a.startEtcd(); err != nil {
+		return err
+	}
+	for end := time.Now().Add(20 * time.Second); ; {
+		var now struct{}
+		err := a.etcdCall("/v3/kv/range", `{"key":"AA=="}`, &now)
+		if err == nil || time.Now().After(end) {
+			return err
+		}
+		<-time.After(20 * time.Millisecond)
+	}
 }
 
 // etcdCall calls etcd by its JSON gateway.

@@ -1,7 +1,10 @@
 package cluster
 
 import (
+	"bufio"
+	"bytes"
 	"crypto/tls"
+	"encoding/binary"
 	"io"
 	"log"
 	"net"
@@ -11,7 +14,9 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -32,6 +37,8 @@ type Proxy struct {
 	Delay       time.Duration    // that an answer is kept back for, for Start
 	NoStreams   bool             // lists are refused as a stream (KEP-3157), as by an API server that cannot do that; for Start
 
+	lose    atomic.Pointer[string]
+	lost    atomic.Int64
 	addr    string
 	handler http.Handler
 	server  *httptest.Server
@@ -49,8 +56,11 @@ func (a *API) Proxy(t testing.TB) *Proxy {
 	p := &Proxy{addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(FreePort()))}
 	p.URL = "https://" + p.addr
 	p.handler = &httputil.ReverseProxy{
-		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		Transport:      &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}},
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Header.Del("Accept-Encoding") // a streamed list would come as gzip, in which Lose finds nothing
+		},
+		Transport:      &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableCompression: true},
 		FlushInterval:  -1, // a watch is a stream
 		ModifyResponse: p.record,
 		ErrorLog:       log.New(io.Discard, "", 0), // watches that break off are what some tests are about
@@ -60,7 +70,66 @@ func (a *API) Proxy(t testing.TB) *Proxy {
 	return p
 }
 
+// Lose drops the events of watches that have text in them, without a word to the client, until it is called with "".
+func (p *Proxy) Lose(text string) {
+	if text == "" {
+		p.lose.Store(nil)
+		return
+	}
+	p.lose.Store(&text)
+}
+
+// Lost counts the events that Lose dropped.
+func (p *Proxy) Lost() int { return int(p.lost.Load()) }
+
+// lossy passes on the frames of a watch that are not to be lost: lines of JSON, or protobuf with its length in four bytes ahead
+// of it, as application/vnd.kubernetes.protobuf;stream=watch has it.
+type lossy struct {
+	io.Closer
+	proxy *Proxy
+	next  func() ([]byte, error)
+	rest  []byte // of a frame that is being read
+}
+
+func (p *Proxy) lossy(body io.ReadCloser, content string) io.ReadCloser {
+	in := bufio.NewReader(body)
+	l := &lossy{Closer: body, proxy: p, next: func() ([]byte, error) { return in.ReadBytes('\n') }}
+	if strings.Contains(content, "protobuf") {
+		l.next = func() ([]byte, error) {
+			frame := make([]byte, 4)
+			if _, err := io.ReadFull(in, frame); err != nil {
+				return nil, err
+			}
+			frame = append(frame, make([]byte, binary.BigEndian.Uint32(frame))...)
+			_, err := io.ReadFull(in, frame[4:])
+			return frame, err
+		}
+	}
+	return l
+}
+
+// Read implements io.Reader.
+func (l *lossy) Read(b []byte) (int, error) {
+	for len(l.rest) == 0 {
+		frame, err := l.next()
+		if err != nil {
+			return 0, err
+		}
+		if text := l.proxy.lose.Load(); text != nil && bytes.Contains(frame, []byte(*text)) {
+			l.proxy.lost.Add(1)
+			continue
+		}
+		l.rest = frame
+	}
+	n := copy(b, l.rest)
+	l.rest = l.rest[n:]
+	return n, nil
+}
+
 func (p *Proxy) record(r *http.Response) error {
+	if r.StatusCode == http.StatusOK && r.Request.URL.Query().Get("watch") != "" {
+		r.Body = p.lossy(r.Body, r.Header.Get("Content-Type"))
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen = append(p.seen, Exchange{

@@ -113,6 +113,17 @@ func (a *asker) say(format string, args ...any) {
 	}
 }
 
+// healed returns how long it took until a change was answered that was stored after now, and whether that was within bound.
+func (a *asker) healed() (time.Duration, bool) {
+	start, before := time.Now(), a.truth.newest()
+	for tick := time.Tick(10 * time.Millisecond); int(a.seen.Load()) <= before; <-tick {
+		if time.Since(start) > bound {
+			return bound, false
+		}
+	}
+	return time.Since(start), true
+}
+
 // heal waits until a change that was stored after now is answered, and returns how long that took. It then waits for one
 // more, as the first may come of a list whose watch has yet to begin.
 func (a *asker) heal(t *testing.T) time.Duration {

@@ -111,13 +111,21 @@ func (r *rows) add(one row) {
 	r.all = append(r.all, one)
 }
 
+// healed is the time to heal as text. Only stock may take longer than bound.
+func (o *row) healed() string {
+	if o.heal >= bound {
+		return "over " + bound.String()
+	}
+	return o.heal.Round(10 * time.Millisecond).String()
+}
+
 func (r *rows) print() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	fmt.Printf("\n| %-52s | queries | a second | failed | wrong | time to heal |\n", "fault")
 	fmt.Printf("| %-52s | ------: | -------: | -----: | ----: | -----------: |\n", "---")
 	for _, o := range r.all {
-		fmt.Printf("| %-52s | %7d | %8.0f | %6d | %5d | %12s |\n", o.fault, o.asked, o.rate, o.failed, o.wrong, o.heal.Round(10*time.Millisecond))
+		fmt.Printf("| %-52s | %7d | %8.0f | %6d | %5d | %12s |\n", o.fault, o.asked, o.rate, o.failed, o.wrong, o.healed())
 	}
 	fmt.Println()
 }

@@ -95,9 +95,15 @@ func (tr *truth) name() string { return tr.service + ".shop.svc.cluster.local." 
 // changes makes a Service for the test, and writes the next change every so often until the end of it.
 func changes(t *testing.T) *truth {
 	t.Helper()
-	a := api(t)
+	return changesOf(t, api(t))
+}
+
+// changesOf is changes for an API server of the test's own.
+func changesOf(t *testing.T, a *cluster.API) *truth {
+	t.Helper()
 	a.Apply(t, objects)
-	tr := &truth{service: strings.ToLower(t.Name()), held: -1}
+	name, _, _ := strings.Cut(strings.ToLower(t.Name()), "/")
+	tr := &truth{service: name, held: -1}
 	service := fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: shop}\nspec: {clusterIP: None}\n", tr.service)
 	a.Apply(t, service)
 	t.Cleanup(func() { a.Delete(t, service) })
@@ -190,6 +196,14 @@ func (tr *truth) hold() {
 	tr.held = tr.oldest(time.Now())
 }
 
+// holdFrom is hold for an API server that may go back to a change as old as that one.
+func (tr *truth) holdFrom(change int) {
+	tr.hold()
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.held = min(tr.held, change)
+}
+
 func (tr *truth) release() {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -221,6 +235,12 @@ func TestTruth(t *testing.T) {
 // account is a token of the ServiceAccount in the RBAC objects that the project ships.
 func account(t *testing.T) cluster.Account {
 	t.Helper()
-	api(t).Apply(t, cluster.ReadFile(t, "../../build/kubernetes/rbac/rbac.yaml"))
-	return api(t).Account(t, "kube-system", "coredns")
+	return accountOf(t, api(t))
+}
+
+// accountOf is account for an API server of the test's own.
+func accountOf(t *testing.T, a *cluster.API) cluster.Account {
+	t.Helper()
+	a.Apply(t, cluster.ReadFile(t, "../../build/kubernetes/rbac/rbac.yaml"))
+	return a.Account(t, "kube-system", "coredns")
 }
