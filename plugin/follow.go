@@ -8,6 +8,8 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
+
+	"github.com/kubehosts/kubehosts/plugin/answer"
 )
 
 // What one query may spend on following aliases out of its zone, through all server blocks and plugins that lead back here.
@@ -35,14 +37,33 @@ func (k *Kubehosts) follow(ctx context.Context, w dns.ResponseWriter, r, m *dns.
 		m.Rcode, m.Answer = dns.RcodeServerFailure, nil
 		return
 	}
-	m.Rcode, m.Truncated = end.Rcode, end.Truncated
 	m.Answer = append(m.Answer, end.Answer...)
+	if leadsBack(m.Answer) {
+		m.Rcode, m.Answer = dns.RcodeServerFailure, nil
+		return
+	}
+	m.Rcode, m.Truncated = end.Rcode, end.Truncated
 	m.Ns = end.Ns
 	for _, rr := range end.Extra {
 		if rr.Header().Rrtype != dns.TypeOPT { // the server writes its own
 			m.Extra = append(m.Extra, rr)
 		}
 	}
+}
+
+// leadsBack reports whether the CNAME records among rrs lead from a name back to it. A plugin that answers for a target in
+// between, as template does, may take the end of its own look-up for a success.
+func leadsBack(rrs []dns.RR) bool {
+	owners := make(map[string]struct{})
+	for _, rr := range rrs {
+		if c, ok := rr.(*dns.CNAME); ok {
+			owners[answer.ToLower(c.Hdr.Name)] = struct{}{}
+			if _, ok := owners[answer.ToLower(c.Target)]; ok {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // lookup asks this server for target, as r asks. It returns nil if there is no reply, or the budget is spent.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -47,8 +48,12 @@ type Layer struct {
 }
 
 // Tables is a list of hosts tables that one writer replaces while queries read it. The zero Tables is empty.
-type Tables struct {
-	all atomic.Pointer[[]*hosts.Table]
+type Tables struct{ now atomic.Pointer[tables] }
+
+// tables is what Tables holds at one moment.
+type tables struct {
+	all    []*hosts.Table
+	serial uint32 // of the change that brought it, 0 for the first
 }
 
 // NewTables returns Tables that hold all.
@@ -59,14 +64,28 @@ func NewTables(all ...*hosts.Table) *Tables {
 }
 
 // Set replaces the list. The caller must not change all afterwards.
-func (t *Tables) Set(all []*hosts.Table) { t.all.Store(&all) }
+func (t *Tables) Set(all []*hosts.Table) {
+	next := &tables{all: all}
+	if last := t.now.Load(); last != nil {
+		next.serial = services.Serial(time.Now(), last.serial)
+	}
+	t.now.Store(next)
+}
 
 // All returns the list as it is now. The caller must not change it.
 func (t *Tables) All() []*hosts.Table {
-	if all := t.all.Load(); all != nil {
-		return *all
+	if now := t.now.Load(); now != nil {
+		return now.all
 	}
 	return nil
+}
+
+// serial returns the SOA serial of the last change, 0 if there was none.
+func (t *Tables) serial() uint32 {
+	if now := t.now.Load(); now != nil {
+		return now.serial
+	}
+	return 0
 }
 
 // Zone is a zone of Services.
@@ -78,15 +97,23 @@ type Zone struct {
 	Imported bool // its Services are ServiceImports
 }
 
-// SerialOf returns the SOA serial of the zones as s, a State of the View's Index, holds them: that of the last change of s,
-// or Serial if that is later (RFC 1982, section 3.2). So the serial rises when a stanza changes what the zones hold, and
-// does not fall when it brings another Index.
+// SerialOf returns the SOA serial of the zones as s, a State of the View's Index, holds them: the latest (RFC 1982, section 3.2)
+// of the last change of s, the last change of a hosts file, and Serial. So the serial rises when a stanza changes what the
+// zones hold, and does not fall when it brings another Index.
 func (v *View) SerialOf(s *services.State) uint32 {
-	serial := s.Modified()
-	if serial == 0 || v.Serial != 0 && services.SerialBefore(serial, v.Serial) {
-		return v.Serial
+	serial := laterSerial(s.Modified(), v.Serial)
+	for i := range v.Hosts {
+		serial = laterSerial(serial, v.Hosts[i].Tables.serial())
 	}
 	return serial
+}
+
+// laterSerial returns the later of two serials; 0 is none.
+func laterSerial(a, b uint32) uint32 {
+	if a == 0 || b != 0 && services.SerialBefore(a, b) {
+		return b
+	}
+	return a
 }
 
 // Under puts prefix, which ends in a dot, before a zone.

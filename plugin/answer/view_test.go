@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
+
+	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
 // Many zones are looked up, few are compared: both find the same.
@@ -45,5 +48,26 @@ func TestZoneOf(t *testing.T) {
 	many.Zones = append(many.Zones, Zone{Name: "."})
 	if got := New(many).ZoneOf("example.org."); got == nil || got.Name != "." {
 		t.Errorf("example.org. is in %v, want the root", got)
+	}
+}
+
+// A hosts file that changes makes the serial rise; the first reading of it does not.
+func TestSerialOfHosts(t *testing.T) {
+	state := services.NewIndex().State()
+	tables := new(Tables)
+	v := New(&View{Serial: 7, Hosts: []Layer{{Tables: NewTables()}, {Tables: tables}}})
+	tables.Set(nil)
+	if got := v.SerialOf(state); got != 7 {
+		t.Errorf("after the first reading: serial %d, want that of the View, 7", got)
+	}
+	before := uint32(time.Now().Unix())
+	tables.Set(nil)
+	first := v.SerialOf(state)
+	if services.SerialBefore(first, before) {
+		t.Errorf("after a change: serial %d, which is before %d", first, before)
+	}
+	tables.Set(nil)
+	if again := v.SerialOf(state); services.SerialBefore(again, first) {
+		t.Errorf("after another change: serial %d, which is before %d", again, first)
 	}
 }
