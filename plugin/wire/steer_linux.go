@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,6 +25,7 @@ type steering struct {
 	nonce uint64          // what a probe begins with
 	place atomic.Uint32
 
+	mu      sync.Mutex    // held by the one who sends probes
 	arrived chan uint32   // the places that probes asked for when they reached the socket
 	packets atomic.Uint64 // read from the socket so far, probes left out
 }
@@ -57,6 +59,8 @@ func newSteering(raw syscall.RawConn, local netip.AddrPort) *steering {
 // begin finds the socket's place and steers the group's packets to it. An error says why they are not; they are spread over
 // all sockets of the group then.
 func (s *steering) begin() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err := s.attach(s.program(nowhere)); err != nil {
 		return fmt.Errorf("attaching a BPF program to the sockets: %w", err)
 	}
@@ -102,9 +106,13 @@ func (s *steering) probe(first uint32) (place uint32, ok bool) {
 // again makes sure that packets still come to the socket, and looks for its place if they don't. Probes get lost while more
 // packets come in than the socket takes; what arrives shows that the place is right then.
 func (s *steering) again() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	before := s.packets.Load()
-	if s.check() {
-		return nil
+	for range attempts { // a machine that has much to do may need longer for a probe
+		if s.check() {
+			return nil
+		}
 	}
 	err := s.find()
 	if err == nil || s.packets.Load() > before {
