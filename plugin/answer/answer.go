@@ -87,23 +87,23 @@ const (
 )
 
 // Answer answers q. It reads one State of the index from the first look-up to the last.
-func (v *View) Answer(q Question) Answer {
+func (v *View) Answer(q Question) (a Answer) {
 	z := v.ZoneOf(q.Lower)
 	if z == nil {
-		return v.answer(q, nil, nil)
+		a.answer(v, q, nil, nil)
+		return a
 	}
-	return v.answer(q, z, v.Index.State())
+	a.answer(v, q, z, v.Index.State())
+	return a
 }
 
 // answer answers q, whose name is in z, out of s. Both are nil for a name outside of all zones.
-func (v *View) answer(q Question, z *Zone, s *services.State) Answer {
-	a := Answer{
-		Question: q, Zone: z, TTL: v.TTL, AliasTTL: v.TTL, Stale: v.Snapshot,
-		view: v, state: s, owner: q.Name, lower: q.Lower,
-	}
+func (a *Answer) answer(v *View, q Question, z *Zone, s *services.State) {
+	a.Question, a.Zone, a.TTL, a.AliasTTL, a.Stale = q, z, v.TTL, v.TTL, v.Snapshot
+	a.view, a.state, a.owner, a.lower = v, s, q.Name, q.Lower
 	if !q.ours() {
 		a.Outcome = NotOurs
-		return a
+		return
 	}
 	a.decide()
 	for a.Outcome == Ours && a.alias() {
@@ -112,7 +112,6 @@ func (v *View) answer(q Question, z *Zone, s *services.State) Answer {
 	if len(a.Aliases) > 0 && (a.Outcome == NotOurs || a.Rcode == dns.RcodeNameError) {
 		a.leave()
 	}
-	return a
 }
 
 // leave makes the answer a Follow to a target that the zone does not have: a server block of a longer name may.

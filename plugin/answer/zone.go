@@ -70,8 +70,9 @@ func (t *Transfer) Answers(yield func(*Answer) bool) {
 }
 
 // ask answers a question for a name in z out of the State of the transfer.
-func (t *Transfer) ask(z *Zone, name string, qtype uint16) Answer {
-	return t.view.answer(NewQuestion(name, qtype, dns.ClassINET), z, t.state)
+func (t *Transfer) ask(z *Zone, name string, qtype uint16) (a Answer) {
+	a.answer(t.view, NewQuestion(name, qtype, dns.ClassINET), z, t.state)
+	return a
 }
 
 // cuts yields the Answers about the zones that are next below.
