@@ -223,8 +223,7 @@ func (a *Answer) Targets(yield func(Target) bool) {
 	overlaid := len(a.view.Hosts) > 0 && a.view.hostsIn(a.Zone.Name)
 	if a.match.Outcome == services.OfService {
 		t := Target{Name: name, ports: a.match.ServicePorts(), service: a.match.Service(), view: a.view, overlaid: overlaid}
-		var buf [2 * maxName]byte
-		if n4, n6 := a.match.Count(); n4+n6 > 0 && t.first() && fits(name.AppendTo(buf[:0])) {
+		if n4, n6 := a.match.Count(); n4+n6 > 0 && t.first() { // the name fits, as the question's ends in it
 			yield(t)
 		}
 		return
@@ -352,10 +351,11 @@ func (a *Answer) Pointers(yield func(Pointer) bool) {
 		return
 	}
 	p := Pointer{TTL: a.view.TTL, zone: a.view.Pointed}
+	short := len(p.zone)+3*64 <= maxName // three labels before it fit for sure
 	var buf [2 * maxName]byte
 	a.state.Pointers(a.address, &a.view.Options, func(of services.Pointer) bool {
 		p.of = of
-		return !fits(p.AppendTo(buf[:0])) || limited(p)
+		return !short && !fits(p.AppendTo(buf[:0])) || limited(p)
 	})
 }
 

@@ -61,12 +61,29 @@ func (a *Answer) object() {
 		a.addresses()
 		return
 	case dns.TypeSRV:
-		for range a.Targets {
+		if a.numbered() {
 			a.Kind = Targets
 			return
 		}
 	}
 	a.noData()
+}
+
+// numbered reports whether there is a target of an SRV record.
+func (a *Answer) numbered() bool {
+	if a.match.Outcome == services.OfService { // nearly always, and without making the target
+		n4, n6 := a.match.Count()
+		for ports := a.match.ServicePorts(); n4+n6 > 0 && ports.Next(); {
+			if ports.Number() != 0 {
+				return true
+			}
+		}
+		return false
+	}
+	for range a.Targets {
+		return true
+	}
+	return false
 }
 
 // addresses answers with the addresses of the type that is asked for, if there is one.
