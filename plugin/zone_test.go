@@ -262,3 +262,43 @@ func TestClassAndOpcode(t *testing.T) {
 		}
 	}
 }
+
+// A name over 255 octets stands in no record: it could not be packed, and nobody could ask for it.
+func TestNamesThatDoNotFit(t *testing.T) {
+	label := strings.Repeat("l", 63)
+	zone := strings.Repeat("z", 60) + ".local"
+	manifest := filepath.Join(t.TempDir(), "long.yaml")
+	save(t, manifest, fmt.Sprintf(`apiVersion: v1
+kind: Service
+metadata: {name: %[1]s, namespace: %[1]s}
+spec: {clusterIP: None, ports: [{name: pg, port: 5432}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: long, namespace: %[1]s, labels: {kubernetes.io/service-name: %[1]s}}
+addressType: IPv4
+ports: [{name: pg, protocol: TCP, port: 5432}]
+endpoints:
+- {addresses: [10.7.7.1], hostname: %[1]s}
+- {addresses: [10.7.7.2], hostname: short}
+`, label))
+	k := serve(t, "dns://.:53", fmt.Sprintf("kubehosts %s in-addr.arpa {\n manifests %s\n}", zone, manifest))
+	service := label + "." + label + ".svc." + zone + "."
+	for _, tc := range []struct {
+		name  string
+		qtype uint16
+		want  string
+	}{
+		{"1.7.7.10.in-addr.arpa.", dns.TypePTR, "NXDOMAIN"},
+		{"2.7.7.10.in-addr.arpa.", dns.TypePTR, "short." + service},
+		{service, dns.TypeSRV, "0 50 5432 short." + service},
+	} {
+		m := ask(t, k, tc.name, tc.qtype)
+		if got := short(m); got != tc.want {
+			t.Errorf("%s %s: got %s, want %s", tc.name, dns.TypeToString[tc.qtype], got, tc.want)
+		}
+		if _, err := m.Pack(); err != nil {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+}
