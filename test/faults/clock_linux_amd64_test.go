@@ -128,7 +128,7 @@ func halted(t *testing.T, pid int, start, end int64, do func()) {
 // and the serial of the zone does not fall.
 func TestClock(t *testing.T) {
 	tr := changes(t)
-	text := corefileOf(cluster.Kubeconfig(t, api(t).URL, account(t).Token), "snapshot DIR/snapshot")
+	text := corefileOf(cluster.Kubeconfig(t, api(t).URL, account(t).Token), "snapshot DIR/snapshot", theConfigMap)
 	setConfigMap(t, configMap(0, ""))
 	c := cluster.Run(t, coredns(t), text)
 	a := ask(t, c.Addr, tr)

@@ -84,7 +84,7 @@ func TestReload(t *testing.T) {
 	t.Parallel()
 	tr := changes(t)
 	who := account(t)
-	text := corefileOf(cluster.Kubeconfig(t, api(t).URL, who.Token), "snapshot DIR/snapshot")
+	text := corefileOf(cluster.Kubeconfig(t, api(t).URL, who.Token), "snapshot DIR/snapshot", theConfigMap)
 	setConfigMap(t, configMap(0, ""))
 	c := cluster.Run(t, coredns(t), text)
 	a := ask(t, c.Addr, tr)

@@ -18,7 +18,6 @@ const corefile = `.:PORT {
 	prometheus METRICS
 	kubehosts cluster.local in-addr.arpa {
 		kubeconfig KUBECONFIG
-		configmap kube-system/coredns
 		OPTIONS
 		hosts {
 			192.0.2.1 live.example.org
@@ -42,6 +41,10 @@ const stockCorefile = `.:PORT {
 }
 `
 
+// theConfigMap has kubehosts follow the one ConfigMap that a role allows. TestReload alone follows it among the tests that run side by
+// side, since it edits it.
+const theConfigMap = "configmap kube-system/coredns"
+
 func corefileOf(kubeconfig string, options ...string) string {
 	text := corefile
 	if stock {
@@ -56,7 +59,7 @@ func TestAPIServer(t *testing.T) {
 	who := account(t)
 	gate := api(t).Gate(t)
 	proxy := api(t).Proxy(t)
-	c := cluster.Run(t, coredns(t), corefileOf(cluster.Kubeconfig(t, gate.URL, who.Token)))
+	c := cluster.Run(t, coredns(t), corefileOf(cluster.Kubeconfig(t, gate.URL, who.Token), theConfigMap))
 	a := ask(t, c.Addr, tr)
 	a.heal(t)
 
@@ -96,12 +99,12 @@ func TestAPIServer(t *testing.T) {
 	// Slow, but there.
 	proxy.Delay = 2 * time.Second
 	proxy.Start(t)
-	d := cluster.Run(t, coredns(t), corefileOf(cluster.Kubeconfig(t, proxy.URL, who.Token)))
+	d := cluster.Run(t, coredns(t), corefileOf(cluster.Kubeconfig(t, proxy.URL, who.Token), theConfigMap))
 	slow := ask(t, d.Addr, tr)
 	slow.fault(t, "it begins each answer two seconds late", func() { proxy.Stop() }, func() { proxy.Start(t) })
 
 	// After the return the answers equal those of a fresh start.
-	fresh := cluster.Run(t, coredns(t), corefileOf(cluster.Kubeconfig(t, api(t).URL, who.Token)))
+	fresh := cluster.Run(t, coredns(t), corefileOf(cluster.Kubeconfig(t, api(t).URL, who.Token), theConfigMap))
 	for _, name := range []string{"coredns_kubehosts_objects", "coredns_kubehosts_stanza_rejected"} {
 		for _, kind := range []string{"Service", "Namespace", "EndpointSlice"} {
 			if was, is := fresh.Metric(t, name, "kind", kind), c.Metric(t, name, "kind", kind); was != is {

@@ -18,7 +18,7 @@ func TestSoak(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	tr := changes(t)
 	gate := api(t).Gate(t)
-	text := corefileOf(cluster.Kubeconfig(t, gate.URL, account(t).Token), "snapshot DIR/snapshot")
+	text := corefileOf(cluster.Kubeconfig(t, gate.URL, account(t).Token), "snapshot DIR/snapshot", theConfigMap)
 	setConfigMap(t, configMap(0, ""))
 	c := cluster.Run(t, coredns(t), text)
 	a := ask(t, c.Addr, tr)
