@@ -23,6 +23,7 @@ type config struct {
 	keys    string // of the server block
 	zones   string // of the plugin
 	options string // of the plugin, one a line
+	ours    string // options that stock lacks, one a line
 	before  string // plugins ahead of it in the chain
 	after   string // plugins behind it
 	blocks  string // other server blocks
@@ -55,6 +56,10 @@ func (c *config) corefile(plugin string) string {
 	if zones == "" && c.keys == "" {
 		zones = "cluster.local in-addr.arpa ip6.arpa"
 	}
+	options := c.options
+	if plugin == "kubehosts" {
+		options += "\n" + c.ours
+	}
 	text := keys + ` {
     ready READY
     BIND
@@ -62,7 +67,7 @@ func (c *config) corefile(plugin string) string {
     ` + c.before + `
     PLUGIN ` + zones + ` {
         kubeconfig KUBECONFIG
-        ` + c.options + `
+        ` + options + `
     }
     ` + c.after + `
 }
