@@ -157,7 +157,7 @@ func underChange(t *testing.T) {
 		progress("%s under %d changes a second", name, rate)
 		c, _ := run(t, name, kubeStanza(name, api.kubeconfig(t)))
 		time.Sleep(5 * time.Second) // the start is over
-		quiet[name] = latencies(t, c.Addr, questions, window)
+		quiet[name] = latencies(t, c.Addr, questions, askRate, window)
 		end, done := make(chan struct{}), make(chan int)
 		go func() {
 			tick := time.NewTicker(time.Millisecond)
@@ -180,7 +180,7 @@ func underChange(t *testing.T) {
 				}
 			}
 		}()
-		busy[name] = latencies(t, c.Addr, questions, window)
+		busy[name] = latencies(t, c.Addr, questions, askRate, window)
 		close(end)
 		if n := <-done; n < int(0.9*rate*window.Seconds()) {
 			progress("only %d changes were read in %v", n, window)

@@ -172,7 +172,7 @@ func reloading(t *testing.T, name, dir string) (quiet, reload float64) {
 		questions[i] = new(dns.Msg).SetQuestion(hostName(i*997), dns.TypeA)
 	}
 	const window = 10 * time.Second
-	quiet = quantile(latencies(t, c.Addr, questions, window), 0.99)
+	quiet = quantile(latencies(t, c.Addr, questions, askRate, window), 0.99)
 
 	end, done := make(chan struct{}), make(chan int)
 	go func() {
@@ -188,7 +188,7 @@ func reloading(t *testing.T, name, dir string) (quiet, reload float64) {
 			}
 		}
 	}()
-	reload = quantile(latencies(t, c.Addr, questions, window), 0.99)
+	reload = quantile(latencies(t, c.Addr, questions, askRate, window), 0.99)
 	close(end)
 	waitFor(t, 5*time.Minute, edition(<-done)) // or it was not the file that was read
 	return quiet, reload

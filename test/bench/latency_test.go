@@ -10,15 +10,15 @@ import (
 	"github.com/miekg/dns"
 )
 
-// askRate is how many questions a second are asked of a server whose answers are timed: far from all it can.
+// askRate is how many questions a second are asked of a server that has other work to do: far from all it can.
 const askRate = 2000
 
 // patience is how long an answer is waited for.
 const patience = 2 * time.Second
 
-// latencies asks a server the questions, over and over, at a steady rate whether it answers or not, and returns how long
+// latencies asks a server the questions, over and over, at a steady rate a second whether it answers or not, and returns how long
 // each answer took, sorted. A question that is not answered took two seconds.
-func latencies(t *testing.T, addr string, questions []*dns.Msg, d time.Duration) []time.Duration {
+func latencies(t *testing.T, addr string, questions []*dns.Msg, rate int, d time.Duration) []time.Duration {
 	t.Helper()
 	conn, err := net.Dial("udp", addr)
 	if err != nil {
@@ -31,7 +31,7 @@ func latencies(t *testing.T, addr string, questions []*dns.Msg, d time.Duration)
 			t.Fatal(err)
 		}
 	}
-	n := int(d.Seconds() * askRate)
+	n := int(d.Seconds() * float64(rate))
 	type answer struct {
 		id uint16
 		at time.Time
@@ -51,7 +51,7 @@ func latencies(t *testing.T, addr string, questions []*dns.Msg, d time.Duration)
 	start := time.Now()
 	sent := make([]time.Time, n) // n is below 65536: every question has an ID of its own
 	for i := range n {
-		if wait := time.Until(start.Add(time.Duration(i) * time.Second / askRate)); wait > 0 {
+		if wait := time.Until(start.Add(time.Duration(i) * time.Second / time.Duration(rate))); wait > 0 {
 			time.Sleep(wait)
 		}
 		b := packed[i%len(packed)]
