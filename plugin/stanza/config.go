@@ -36,7 +36,7 @@ const (
 // and what a query may meet in it. A longer one is refused with the line and the limit.
 const (
 	maxOptions    = 2000     // options, each line counted
-	maxZones      = 1000     // in ZONES, multicluster and fallthrough together; 10.0.0.0/9 stands for 128
+	maxZones      = 1000     // in ZONES, multicluster, external and fallthrough together; 10.0.0.0/9 stands for 128
 	maxNamespaces = 1000     // that differ
 	maxSelector   = 16 << 10 // bytes of an EXPRESSION; a list request has it in its URL
 	maxPaths      = 100      // of manifests
@@ -56,8 +56,8 @@ const (
 // concurrent reading; values that came out of Over share slices with what they were made of.
 type Config struct {
 	// Zones are where Services live: lower case, fully qualified, each once, reverse networks (10.0.0.0/8) as their
-	// in-addr.arpa and ip6.arpa zones. Without a written list they are the server block's zones less the root, unless
-	// the stanza is HostsOnly or says noservices. Empty: no Services are served. A bare stanza of a ConfigMap that names
+	// in-addr.arpa and ip6.arpa zones. Without a written list they are the server block's zones less the root and those of
+	// External, unless the stanza is HostsOnly or says noservices. Empty: no Services are served. A bare stanza of a ConfigMap that names
 	// no zones has none either, until Over gives it those of the Corefile.
 	Zones        []string
 	ZonesWritten bool // the stanza itself named Zones
@@ -97,7 +97,8 @@ type Config struct {
 	Multicluster       []string // those of Zones in which ServiceImports live
 	TTL                uint32   // seconds, 0 to 3600
 
-	Hosts []Hosts // the hosts options, in the order written
+	Hosts    []Hosts    // the hosts options, in the order written
+	External []External // the external options, in the order written
 
 	// Fallthrough are the zones that fall through to the next plugin, as fall.F has them: nil for none, "." for all.
 	Fallthrough []string

@@ -22,6 +22,8 @@ func FuzzParseText(f *testing.F) {
 	f.Add("\ufeff. {\r\nkubehosts \"a\n\" {\r\n}\r\n}")
 	f.Add("corp.example {\nkubehosts {\nconfigmap a\nhosts /a b.hosts {\nfallthrough\n}\n}\n}")
 	f.Add("kubehosts {\nnoservices\nhosts\n}")
+	f.Add("kubehosts cluster.local {\nexternal Example.org b {\nfrom node ingress\nclass nginx\nnamespaces team-a\nttl 0\ninside\n}\nexternal c\n}")
+	f.Add("corp.example {\nkubehosts {\nnoservices\nfallthrough\nexternal corp.example {\nfrom dnsendpoint\n}\n}\n}")
 
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, key := range []string{"dns://.:53", "dns://corp.example.:53"} {
@@ -126,6 +128,18 @@ func render(c *Config) (text string, ok bool) {
 		option(h.NoReverse, "no_reverse")
 		option(true, "reload", h.Reload.String())
 		b.WriteString("}\n")
+	}
+	for _, e := range c.External {
+		line(append([]string{"external"}, append(slices.Clone(e.Zones), "{")...)...)
+		line(append([]string{"from"}, strings.Fields(e.From.String())...)...)
+		option(e.Classes != nil, append([]string{"class"}, e.Classes...)...)
+		option(e.Namespaces != nil, append([]string{"namespaces"}, e.Namespaces...)...)
+		option(true, "ttl", fmt.Sprint(e.TTL))
+		option(e.Inside, "inside")
+		b.WriteString("}\n")
+		for _, z := range e.Zones {
+			ok = ok && !strings.ContainsAny(z, "\"#{}:/") && len(strings.Fields(z)) == 1
+		}
 	}
 	option(c.Fallthrough != nil, append([]string{"fallthrough"}, c.Fallthrough...)...)
 	for _, z := range c.Fallthrough {

@@ -46,5 +46,8 @@ func (c *Config) Hash() string {
 			put("%q", l.Text)
 		}
 	}
+	for _, e := range c.External {
+		put("external %q %v %q %q %d %t", e.Zones, e.From, slices.Sorted(slices.Values(e.Classes)), slices.Sorted(slices.Values(e.Namespaces)), e.TTL, e.Inside)
+	}
 	return hex.EncodeToString(sum.Sum(nil))[:12]
 }

@@ -20,7 +20,12 @@ func allocated() uint64 {
 // checkLimits asserts that c holds no more than a stanza may.
 func checkLimits(t *testing.T, c *Config) {
 	t.Helper()
-	files, lines := 0, 0
+	files, lines, zones, claimants, classes := 0, 0, 0, 0, 0
+	for _, e := range c.External {
+		zones += len(e.Zones)
+		claimants += len(e.Namespaces)
+		classes = max(classes, len(e.Classes))
+	}
 	for _, h := range c.Hosts {
 		files += len(h.Files)
 		lines += len(h.Inline)
@@ -29,7 +34,10 @@ func checkLimits(t *testing.T, c *Config) {
 		what      string
 		have, may int
 	}{
-		{"zones", len(c.Zones) + len(c.Multicluster) + len(c.Fallthrough), maxZones},
+		{"zones", len(c.Zones) + len(c.Multicluster) + len(c.Fallthrough) + zones, maxZones},
+		{"external options", len(c.External), maxExternal},
+		{"namespaces of external options", claimants, maxNamespaces},
+		{"classes of an external option", classes, maxClasses},
 		{"namespaces", len(c.Namespaces), maxNamespaces},
 		{"bytes of labels", max(len(c.Labels), len(c.NamespaceLabels)), 2 * maxSelector}, // the canonical form writes more
 		{"manifests", len(c.Manifests), maxPaths},
@@ -68,6 +76,12 @@ func TestLimits(t *testing.T) {
 			return strings.Repeat("fallthrough 10.0.0.0/9\n", n/128) + "fallthrough" + strings.Repeat(" z", n%128-1)
 		}, 1000, 9, "more than 1000 zones in a stanza"},
 		{"zones, multicluster", func(n int) string { return "multicluster" + strings.Repeat(" a", n-1) }, 1000, 2, "more than 1000 zones in a stanza"},
+		{"zones, external", func(n int) string { return "external" + strings.Repeat(" b", n-1) }, 1000, 2, "more than 1000 zones in a stanza"},
+		{"external", func(n int) string { return numbered(n, "external z%d") }, 100, 102, "more than 100 external options in a stanza"},
+		{"namespaces of external", func(n int) string {
+			return "external b {\nnamespaces n0 n1 n1\n}\nexternal c {\n" + numbered(n-2, "namespaces n%d n0") + "}"
+		}, 1000, 1004, "more than 1000 namespaces of external options in a stanza"},
+		{"classes", func(n int) string { return "external b {\nclass c0 c0\n" + numbered(n, "class c%d") + "}" }, 100, 104, "more than 100 classes"},
 		{"namespaces", func(n int) string { return "namespaces x x x\n" + numbered(n-1, "namespaces n%d x") }, 1000, 1002, "more than 1000 namespaces; select them by namespace_labels"},
 		{"selector", func(n int) string { return "labels a in (" + strings.Repeat(" ,b", n)[:n-8] + " )" }, 16384, 2, "the label selector is longer than 16384 bytes"},
 		{"manifests", func(n int) string { return numbered(n, "manifests f%d") }, 100, 102, "more than 100 PATHs of manifests in a stanza"},
@@ -124,6 +138,11 @@ func TestCostOfText(t *testing.T) {
 		{"hosts lines of variables", fill("kubehosts {\nhosts {\n", "{$STANZA_LINES}\n", "}\n}")},
 		{"hosts files", fill("kubehosts {\nhosts ", "a ", "\n}")},
 		{"hosts names", fill("kubehosts {\nhosts {\n::1 ", "a ", "\n}\n}")},
+		{"external options", fill("kubehosts {\n", "external a\n", "}")},
+		{"external zones", fill("kubehosts {\nexternal ", "a ", "\n}")},
+		{"external networks", fill("kubehosts {\nexternal ", "10.0.0.0/9 ", "\n}")},
+		{"external lines", fill("kubehosts {\nexternal a {\n", "from ingress\n", "}\n}")},
+		{"external namespaces", "kubehosts {\nexternal a {\n" + numbered(50_000, "namespaces n%d") + "}\n}"},
 		{"manifests", fill("kubehosts {\n", "manifests a b c d\n", "\n}")},
 		{"values of labels", fill("kubehosts {\nlabels a in (", "a,", "a)\n}")},
 		{"labels", fill("kubehosts {\nlabels a", ",a", "\n}")},

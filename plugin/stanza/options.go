@@ -40,6 +40,7 @@ var options = map[string]func(*draft, statement) error{
 	"multicluster":           (*draft).setMulticluster,
 	"ttl":                    (*draft).setTTL,
 	"hosts":                  (*draft).addHosts,
+	"external":               (*draft).addExternal,
 	"fallthrough":            (*draft).setFallthrough,
 }
 

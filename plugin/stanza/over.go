@@ -19,6 +19,7 @@ import (
 //   - Each zone of c must be one of base's or below one. A bare stanza that names no zones keeps base's, unless it says
 //     noservices. A HostsOnly stanza cannot take the place of one with zones: a first line of hosts in a ConfigMap must
 //     not end the serving of Services.
+//   - Each zone of an external option of c must be one of base's external options or below one.
 //   - All else is c's.
 //
 // An error names the option, the FILE or the zone, with its line in the ConfigMap.
@@ -33,6 +34,9 @@ func (c *Config) Over(base *Config) (*Config, error) {
 	if err := c.zonesWithin(base); err != nil {
 		return nil, err
 	}
+	if err := c.externalWithin(base); err != nil {
+		return nil, err
+	}
 
 	r := *c
 	r.Hosts = hosts
@@ -40,6 +44,9 @@ func (c *Config) Over(base *Config) (*Config, error) {
 		r.Zones, r.ZonesWritten = base.Zones, base.ZonesWritten
 		r.bare = false
 		if err := r.checkMulticluster(); err != nil {
+			return nil, err
+		}
+		if err := r.checkExternal(); err != nil {
 			return nil, err
 		}
 	}

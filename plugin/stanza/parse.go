@@ -2,6 +2,7 @@ package stanza
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/plugin"
@@ -30,9 +31,12 @@ type draft struct {
 	// The first options of a kind, nil if there is none.
 	noServicesAt *caddyfile.Token // noservices
 	ofServices   *caddyfile.Token // an option that says how Services are served, and nothing else
+	ofObjects    *caddyfile.Token // one that says the same of external zones
 	other        *caddyfile.Token // any but hosts, configmap and wire
 
-	zones, paths, files, lines int // read so far; see the limits
+	zones, paths, files, lines, claimants int // read so far; see the limits
+
+	externalZones map[string]int // the lines of external options that have them
 }
 
 // parseTokens reads the tokens of one server block's stanza, of which there is at least one.
@@ -55,7 +59,8 @@ func parseTokens(tokens []caddyfile.Token, keys []string, bare bool) (*Config, e
 			bare:           bare,
 			sources:        map[string]written{},
 		},
-		namespaces: set{},
+		namespaces:    set{},
+		externalZones: map[string]int{},
 	}
 	if err := d.setZones(st.words[1:]); err != nil {
 		return nil, err
@@ -70,6 +75,9 @@ func parseTokens(tokens []caddyfile.Token, keys []string, bare bool) (*Config, e
 	}
 	d.defaultZones(keys)
 	if err := d.checkZones(); err != nil {
+		return nil, err
+	}
+	if err := d.checkExternal(); err != nil {
 		return nil, err
 	}
 	return d.Config, d.checkMulticluster()
@@ -97,7 +105,7 @@ func (d *draft) option(o statement) error {
 	if !ok {
 		return o.unknown()
 	}
-	if o.braced && o.name() != "hosts" {
+	if o.braced && o.name() != "hosts" && o.name() != "external" {
 		return o.errf("unexpected '{': '%s' takes no block", o.name())
 	}
 	d.note(o)
@@ -116,9 +124,10 @@ func (d *draft) note(o statement) {
 		return
 	case "noservices":
 		first(&d.noServicesAt)
-	case "namespaces", "namespace_labels", "labels", "pods", "endpoint_pod_names", "noendpoints", "ignore", "multicluster", "zonal", "ttl",
-		"fallthrough", "snapshot":
+	case "pods", "endpoint_pod_names", "noendpoints", "ignore", "multicluster", "zonal", "ttl":
 		first(&d.ofServices)
+	case "namespaces", "namespace_labels", "labels", "fallthrough", "snapshot":
+		first(&d.ofObjects)
 	}
 	first(&d.other)
 }
@@ -135,13 +144,13 @@ func (d *draft) setZones(words []caddyfile.Token) (err error) {
 	return d.checkZones()
 }
 
-// defaultZones takes the zones of the server block for a stanza that names none. A stanza of hosts options alone is what
-// takes the place of one of the hosts plugin, which has no zones of its own either.
+// defaultZones takes the zones of the server block for a stanza that names none, less those of external options. A stanza of
+// hosts options alone is what takes the place of one of the hosts plugin, which has no zones of its own either.
 func (d *draft) defaultZones(keys []string) {
 	if d.ZonesWritten || d.bare || d.noServices {
 		return
 	}
-	d.Zones = zonesOfKeys(keys)
+	d.Zones = slices.DeleteFunc(zonesOfKeys(keys), func(z string) bool { return d.externalZones[z] != 0 })
 	if len(d.Hosts) > 0 && d.other == nil && len(d.Zones) > 0 {
 		d.Zones, d.HostsOnly = nil, true
 	}
@@ -181,7 +190,11 @@ func (d *draft) exclusive() error {
 		if d.ZonesWritten {
 			return errAt(*t, "noservices and zones cannot both be set: zones are where Services are served")
 		}
-		if o := d.ofServices; o != nil {
+		o := d.ofServices
+		if o == nil && len(d.External) == 0 {
+			o = d.ofObjects
+		}
+		if o != nil {
 			return errAt(*o, "%s and noservices (line %d) cannot both be set: no Services are served", o.Text, t.Line)
 		}
 	}

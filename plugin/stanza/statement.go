@@ -11,7 +11,7 @@ import (
 )
 
 // statement is a name, its arguments on the same line, and the block that may follow: the stanza itself, an option of
-// it, or a line of a hosts block.
+// it, or a line of the block of hosts or external.
 type statement struct {
 	words  []caddyfile.Token // the name and its arguments
 	braced bool              // a block follows, be it empty
