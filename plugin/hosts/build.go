@@ -28,8 +28,8 @@ type builder struct {
 	t         *Table
 	noReverse bool
 	max       limits
-	rest      func()
-	names     uint8 // since the last rest
+	pause     func()
+	names     uint8 // since the last pause
 
 	log    [][]pair
 	logged int
@@ -51,13 +51,13 @@ const logBlock = 4096
 
 func newBuilder(o Options, max limits) builder {
 	t := &Table{seed: maphash.MakeSeed(), names: newIndex(16)}
-	return builder{t: t, noReverse: o.NoReverse, max: max, rest: o.Rest, seen: newIndex(16)}
+	return builder{t: t, noReverse: o.NoReverse, max: max, pause: o.Pause, seen: newIndex(16)}
 }
 
 // another is called for each name that something is done with.
 func (b *builder) another() {
-	if b.names++; b.names == 0 && b.rest != nil {
-		b.rest()
+	if b.names++; b.names == 0 && b.pause != nil {
+		b.pause()
 	}
 }
 

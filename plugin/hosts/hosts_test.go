@@ -509,17 +509,17 @@ func TestWithin(t *testing.T) {
 	}
 }
 
-// A long file rests at every stage of the work, and makes the same table.
-func TestRest(t *testing.T) {
+// Parsing a long file pauses at every stage of the work, and makes the same table.
+func TestPause(t *testing.T) {
 	var b strings.Builder
 	for i := range 10_000 {
 		fmt.Fprintf(&b, "10.0.%d.%d host-%d.test alias-%d.test\n", i>>8&255, i&255, i, i)
 	}
-	rests := 0
-	got := mustParse(t, b.String(), Options{Rest: func() { rests++ }})
+	pauses := 0
+	got := mustParse(t, b.String(), Options{Pause: func() { pauses++ }})
 	const names, stages = 20_000, 3 // each name is read, put into the index, and into that by address
-	if want := stages * names / 256; rests < want {
-		t.Errorf("%d rests, want %d or more", rests, want)
+	if want := stages * names / 256; pauses < want {
+		t.Errorf("%d pauses, want %d or more", pauses, want)
 	}
 	want := mustParse(t, b.String(), Options{})
 	for i := range 10_000 {

@@ -35,9 +35,9 @@ type Options struct {
 	// NoReverse makes no PTR records.
 	NoReverse bool
 
-	// Rest is called every 256 names or so, and may take its time. Nil is
-	// no rest.
-	Rest func()
+	// Pause is called about every 256 names. It may sleep, so that a long
+	// file leaves the CPU to others. Nil is none.
+	Pause func()
 }
 
 var (

@@ -221,7 +221,7 @@ func (s *State) lookupPod(n *Name, o *Options) Match {
 		return m
 	}
 	h := s.pods.find(a.As16())
-	if h != nil && spells(n.Service, a) && podIn(h, n.Namespace) {
+	if h != nil && isPodLabel(n.Service, a) && podIn(h, n.Namespace) {
 		return m
 	}
 	return Match{}
@@ -323,8 +323,8 @@ func parseNibble(c byte) (byte, bool) {
 	return 0, false
 }
 
-// spells reports whether label is the one spelling of a that Kubernetes uses.
-func spells(label string, a netip.Addr) bool {
+// isPodLabel reports whether label is the label that Kubernetes makes of a pod's address: 10-1-2-3, or fd00--1.
+func isPodLabel(label string, a netip.Addr) bool {
 	var buf [64]byte
 	text := a.AppendTo(buf[:0])
 	if len(text) != len(label) {
