@@ -75,6 +75,9 @@ type Answer struct {
 	// Hosts entries have the name, and pass questions for the type on.
 	passedOn bool
 	address  netip.Addr // that a reverse name stands for
+	// What the address's PTR record leads to, where that is easily seen to be the only one.
+	onlyService services.Service
+	onlyEntry   string
 }
 
 // source says where the records come from.

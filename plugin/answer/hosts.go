@@ -101,11 +101,7 @@ func (a *Answer) fromHosts() bool {
 	a.source = fromHosts
 	pointed := false
 	if ip, ok := services.ParseReverse(a.lower); ok {
-		a.address = ip
-		for range a.Pointers {
-			pointed = true
-			break
-		}
+		pointed = a.pointed(ip)
 	}
 	h, ok := v.hold(a.lower) // also of a reverse name, which may be an entry as any other
 	switch {

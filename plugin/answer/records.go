@@ -339,8 +339,46 @@ func (p *Pointer) AppendTo(b []byte) []byte {
 	return p.of.AppendTo(b, p.zone)
 }
 
+// pointed reports whether an address has PTR records, and makes it the address that Pointers is about. Nearly every address that is
+// asked for has one, which is looked up only here.
+func (a *Answer) pointed(ip netip.Addr) bool {
+	a.address, a.onlyEntry, a.onlyService = ip, "", services.Service{}
+	if a.source == fromHosts {
+		a.onlyEntry = a.view.onlyEntry(ip)
+	} else if len(a.view.Pointed)+3*64 <= maxName { // three labels before it fit for sure
+		a.onlyService = a.state.OnlyService(ip, &a.view.Options)
+	}
+	for range a.Pointers {
+		return true
+	}
+	return false
+}
+
+// onlyEntry returns the name of an address that the hosts entries of a single table give one name, and "" for others.
+func (v *View) onlyEntry(ip netip.Addr) string {
+	if len(v.Hosts) > 1 || v.Hosts[0].NoReverse {
+		return ""
+	}
+	tables := v.Hosts[0].Tables.All()
+	if len(tables) != 1 {
+		return ""
+	}
+	if names := tables[0].Names(ip); names.Len() == 1 {
+		return names.At(0)
+	}
+	return ""
+}
+
 // Pointers yields the targets of the PTR records, each once and MaxRecords at most.
 func (a *Answer) Pointers(yield func(Pointer) bool) {
+	switch {
+	case a.onlyEntry != "":
+		yield(Pointer{TTL: a.view.Hosts[0].TTL, entry: a.onlyEntry})
+		return
+	case !a.onlyService.IsZero():
+		yield(Pointer{TTL: a.view.TTL, of: services.PointerTo(a.onlyService), zone: a.view.Pointed})
+		return
+	}
 	n := 0
 	limited := func(p Pointer) bool {
 		n++

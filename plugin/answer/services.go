@@ -123,12 +123,11 @@ func (a *Answer) reverse() bool {
 		}
 		return ok
 	}
-	a.address = ip
-	for range a.Pointers {
-		if a.noData(); a.Type == dns.TypePTR {
-			a.Kind, a.Denied = Pointers, false
-		}
-		return true
+	if !a.pointed(ip) {
+		return false
 	}
-	return false
+	if a.noData(); a.Type == dns.TypePTR {
+		a.Kind, a.Denied = Pointers, false
+	}
+	return true
 }

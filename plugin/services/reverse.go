@@ -96,6 +96,18 @@ func (p Pointer) AppendTo(b []byte, zone string) []byte {
 // some namespaces out, enough to find those that they do not.
 const maxLooked = 3 * MaxRecords
 
+// PointerTo returns the name of a Service.
+func PointerTo(s Service) Pointer { return Pointer{owner: s.Owner()} }
+
+// OnlyService returns the Service whose name is all that Pointers yields, if that is easily seen: nearly every address that is
+// asked for is the cluster IP of one Service. Else it returns the zero Service.
+func (s *State) OnlyService(a netip.Addr, o *Options) Service {
+	if h := s.clusterIPs.find(a.As16()); h != nil && h.more.root == nil && len(o.Namespaces) == 0 {
+		return h.one
+	}
+	return Service{}
+}
+
 // Pointers calls yield, until it returns false, with the names of the address a: of the Service whose cluster IP it is,
 // else of each endpoint that has it, each name once. Endpoints with a hostname come first, then those that are named after
 // their pod, then those that are named after the address; each in the order of their Services' names, and then their own.
@@ -105,10 +117,6 @@ const maxLooked = 3 * MaxRecords
 // address.
 func (s *State) Pointers(a netip.Addr, o *Options, yield func(Pointer) bool) {
 	h := s.clusterIPs.find(a.As16())
-	if h != nil && h.more.root == nil && len(o.Namespaces) == 0 { // nearly always
-		yield(Pointer{owner: h.one.Owner()})
-		return
-	}
 	look := pointers{state: s, options: o, addr: a.Unmap(), looked: maxLooked, left: MaxRecords}
 	look.all(h, yield)
 }
