@@ -70,6 +70,7 @@ type Answer struct {
 	lower string // owner in lower case
 
 	source source
+	why    Why
 	match  services.Match // of Services
 	held   held           // of hosts entries
 	// Hosts entries have the name, and pass questions for the type on.
@@ -105,7 +106,7 @@ func (a *Answer) answer(v *View, q Question, z *Zone, s *services.State) {
 	a.Question, a.Zone, a.TTL, a.AliasTTL, a.Stale = q, z, v.TTL, v.TTL, v.Snapshot
 	a.view, a.state, a.owner, a.lower = v, s, q.Name, q.Lower
 	if !q.ours() {
-		a.Outcome = NotOurs
+		a.Outcome, a.why = NotOurs, OtherClass
 		return
 	}
 	a.decide()
@@ -132,12 +133,13 @@ func (a *Answer) Target() string { return a.owner }
 func (a *Answer) decide() {
 	switch {
 	case a.Zone != nil && a.transfer():
-		a.Outcome = Refused
+		a.Outcome, a.why = Refused, IsTransfer
 		return
 	case a.fromHosts():
+		a.why = FromHosts
 		return
 	case a.Zone == nil:
-		a.Outcome = NotOurs
+		a.Outcome, a.why = NotOurs, OutsideZones
 		return
 	}
 	a.Stale = max(a.state.Snapshot(), a.view.Snapshot)
@@ -153,16 +155,21 @@ func (a *Answer) noData() {
 // does (RFC 8020).
 func (a *Answer) nameError() {
 	switch {
-	case a.view.aboveZone(a.lower) || a.aboveHosts():
+	case a.view.aboveZone(a.lower):
+		a.why = AboveZone
+		a.noData()
+	case a.aboveHosts():
+		a.why = AboveHosts
 		a.noData()
 	case a.view.FallsThrough(a.lower):
-		a.Outcome = NotOurs
+		a.Outcome, a.why = NotOurs, FellThrough
 	case a.passedOn:
+		a.why = HostsLackType
 		a.noData()
 	case !a.known():
-		a.Rcode, a.Denied, a.NotReady = dns.RcodeServerFailure, true, true
+		a.Rcode, a.Denied, a.NotReady, a.why = dns.RcodeServerFailure, true, true, NothingRead
 	default:
-		a.Rcode, a.Denied = dns.RcodeNameError, true
+		a.Rcode, a.Denied, a.why = dns.RcodeNameError, true, NoName
 	}
 }
 
@@ -183,7 +190,7 @@ func (a *Answer) alias() bool {
 	}
 	a.owner, a.lower = target, ToLower(target)
 	if len(a.Aliases) == MaxAliases || a.lower == a.Question.Lower || slices.Contains(a.Aliases, target) {
-		a.Aliases, a.Rcode, a.Denied = nil, dns.RcodeServerFailure, true
+		a.Aliases, a.Rcode, a.Denied, a.why = nil, dns.RcodeServerFailure, true, AliasLoop
 		return false
 	}
 	a.Aliases = append(a.Aliases, target)

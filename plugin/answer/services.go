@@ -14,26 +14,31 @@ func (a *Answer) fromServices() {
 	base := a.Zone.Below(a.lower)
 	switch base {
 	case "":
+		a.why = IsApex
 		a.apex()
 		return
 	case "dns-version":
+		a.why = OfZone
 		if a.noData(); a.Type == dns.TypeTXT {
 			a.Kind, a.TTL, a.Denied = Version, VersionTTL, false
 		}
 		return
 	case "ns.dns": // the name server that the SOA record gives
-		a.source = fromSelf
+		a.source, a.why = fromSelf, OfZone
 		a.addresses()
 		return
 	case "dns": // exists because ns.dns does (RFC 8020, section 2)
+		a.why = OfZone
 		a.noData()
 		return
 	}
 	if a.Zone.Reverse && (base == "svc" || base == "pod") { // as in stock
+		a.why = OfZone
 		a.noData()
 		return
 	}
 	if strings.HasSuffix(a.lower, ".arpa.") && a.reverse() {
+		a.why = IsReverse
 		return
 	}
 	if a.Zone.Reverse {
@@ -43,6 +48,7 @@ func (a *Answer) fromServices() {
 
 	n := services.ParseName(base, a.Zone.Grammar)
 	a.match = a.state.Lookup(&n, &a.view.Options)
+	a.why = OfObject
 	switch a.match.Outcome {
 	case services.NameError:
 		a.nameError()

@@ -62,6 +62,7 @@ const (
 // Match is what a State knows of a name: where the records are, not the records.
 type Match struct {
 	Outcome Outcome
+	Why     Why
 	service Service
 	owner   *owner // of OfEndpoints
 	own     endpointLabel
@@ -75,49 +76,52 @@ type Match struct {
 func (s *State) Lookup(n *Name, o *Options) Match {
 	switch {
 	case n.Kind == Unknown:
-		return Match{}
+		return Match{Why: NotDefined}
 	case n.Namespace == "":
-		return Match{Outcome: NoData}
+		return Match{Outcome: NoData, Why: StandsAbove}
 	case !s.exposed(n.Namespace, o):
-		return Match{}
+		return Match{Why: s.hidden(n.Namespace)}
 	case n.Kind == Pods:
 		return s.lookupPod(n, o)
 	case n.Service == "":
-		return Match{Outcome: NoData}
+		return Match{Outcome: NoData, Why: StandsAbove}
 	}
 	own := s.ownersOf(n.imported).find(nameKey(n.owner))
 	if own == nil || own.service.IsZero() {
-		return Match{}
+		return Match{Why: NoService}
 	}
 	m := Match{service: own.service, port: n.Port, protocol: n.Protocol}
 	kind := own.service.kind()
 	switch {
 	case o.IgnoreEmptyService && kind == clusterIP && (o.NoEndpoints || own.unready()):
-		return Match{}
+		return Match{Why: EmptyHidden}
 	case n.Zone != "" && kind != headless:
-		return Match{}
+		return Match{Why: NotHeadless}
 	case kind == externalName:
-		if n.Endpoint != "" || n.Port != "" || n.Protocol != "" || own.service.ExternalName() == "" {
-			return Match{}
+		if own.service.ExternalName() == "" {
+			return Match{Why: BadAlias}
+		}
+		if n.Endpoint != "" || n.Port != "" || n.Protocol != "" {
+			return Match{Why: BelowAlias}
 		}
 		m.Outcome = Alias
 		return m
 	case kind == headless || n.Endpoint != "":
 		if o.NoEndpoints {
 			if kind == clusterIP && own.namesProtocol(n.Endpoint) {
-				return Match{Outcome: NoData}
+				return Match{Outcome: NoData, Why: StandsAbove}
 			}
-			return Match{}
+			return Match{Why: EndpointsHidden}
 		}
 		if kind == headless && n.aboveZonal {
-			return Match{Outcome: NoData}
+			return Match{Outcome: NoData, Why: StandsAbove}
 		}
 		return m.endpoints(own, n)
 	case own.service.ports().has(n.Port, n.Protocol):
 		m.Outcome = OfService
 		return m
 	}
-	return Match{}
+	return Match{Why: NoPort}
 }
 
 // exposed reports whether the namespace exists and is one that the options serve.
@@ -142,12 +146,12 @@ func (m Match) endpoints(own *owner, n *Name) Match {
 		if m.zone = ""; n.Prefer && m.members() {
 			return m
 		}
-		return Match{Outcome: NoData} // the name is there whichever zones are, as in stock
+		return Match{Outcome: NoData, Why: NoZone} // the name is there whichever zones are, as in stock
 	}
 	if own.standsAbove(n) {
-		return Match{Outcome: NoData}
+		return Match{Outcome: NoData, Why: StandsAbove}
 	}
-	return Match{}
+	return Match{Why: m.lacking(own)}
 }
 
 // members reports whether there is one.
@@ -207,14 +211,14 @@ func (o *owner) namesProtocol(label string) bool {
 
 func (s *State) lookupPod(n *Name, o *Options) Match {
 	if o.Pods == PodsDisabled {
-		return Match{}
+		return Match{Why: PodsHidden}
 	}
 	if n.Service == "" {
-		return Match{Outcome: NoData}
+		return Match{Outcome: NoData, Why: StandsAbove}
 	}
 	a, ok := parsePodLabel(n.Service)
 	if !ok {
-		return Match{}
+		return Match{Why: NoPodAddress}
 	}
 	m := Match{Outcome: OfPod, pod: a}
 	if o.Pods == PodsInsecure {
@@ -224,7 +228,7 @@ func (s *State) lookupPod(n *Name, o *Options) Match {
 	if h != nil && isPodLabel(n.Service, a) && podIn(h, n.Namespace) {
 		return m
 	}
-	return Match{}
+	return Match{Why: NoPod}
 }
 
 // podIn reports whether one of the Pods is in the namespace.

@@ -1,0 +1,59 @@
+package answer
+
+import (
+	"github.com/kubehosts/kubehosts/plugin/hosts"
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+// Why says which step of finding an Answer settled it, for whoever has to explain it.
+type Why uint8
+
+// The steps. Where there are aliases it is the step that settled the last target.
+const (
+	OtherClass    Why = iota // the question is of another class than IN
+	IsTransfer               // it asks for a zone
+	OutsideZones             // the name is in no zone, and no hosts entry has it
+	FromHosts                // a hosts entry has the name or the address: see Held
+	IsApex                   // it is the name of the zone
+	OfZone                   // every zone has the name: dns-version, ns.dns, and svc or pod in a reverse zone
+	IsReverse                // it is a reverse name of an address that an object has, or above one
+	OfObject                 // an object has the name, or a name below it: see Match
+	AboveZone                // nothing has the name, and a zone below it is served
+	AboveHosts               // nothing has the name, and a hosts entry below it is served
+	FellThrough              // nothing has the name, and fallthrough passes it on
+	HostsLackType            // hosts entries have the name and passed the question on, and nothing else has it
+	NothingRead              // nothing that is known has the name, and objects are yet to be read
+	NoName                   // nothing has the name: see Match
+	AliasLoop                // the aliases lead back, or are too many
+)
+
+// Why returns the step that settled the Answer.
+func (a *Answer) Why() Why { return a.why }
+
+// Match returns what the index found for the last name that was looked up in it: the question's, or the last target.
+func (a *Answer) Match() *services.Match { return &a.match }
+
+// State returns what the index held when the Answer was made, nil for a name outside of all zones.
+func (a *Answer) State() *services.State { return a.state }
+
+// Held yields the hosts tables that have the name of the records, or its address for PTR records, each with the index of its
+// Layer in the View. It looks them up again, so a table that changed meanwhile counts as it is now.
+func (a *Answer) Held(yield func(layer int, t *hosts.Table) bool) {
+	h, _ := a.view.hold(a.lower)
+	for i := range a.view.Hosts {
+		l := &a.view.Hosts[i]
+		for _, t := range l.Tables.All() {
+			_, has := h.lookup(t)
+			has = has && h.tables > 0
+			if !has && a.address.IsValid() && !l.NoReverse {
+				has = t.Names(a.address).Len() > 0
+			}
+			if has && !yield(i, t) {
+				return
+			}
+		}
+	}
+}
+
+// OfWildcard reports whether the hosts entry that has the name is a wildcard.
+func (a *Answer) OfWildcard() bool { return a.held.wildcard }
