@@ -5,14 +5,16 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"net/netip"
+
+	"github.com/kubehosts/kubehosts/plugin/persistent"
 )
 
 // addressSet is a set of addresses in order. It is what tells that a name exists above reverse names, which the tries can't,
 // and costs little beside them: an IPv4 address is a bit in the block of its /24, of which all private networks
 // have no more than 70,000, and an IPv6 address takes some 23 bytes.
 type addressSet struct {
-	v4 ordered[block4]
-	v6 ordered[addr6]
+	v4 persistent.Ordered[block4]
+	v6 persistent.Ordered[addr6]
 }
 
 // block4 are the addresses of a /24.
@@ -44,7 +46,7 @@ func byAddr6(a addr6) func(addr6) int {
 
 // block returns the block of the network net, empty if it is not in the set.
 func (s *addressSet) block(net uint32) block4 {
-	if b, ok := s.v4.from(byNet(net)); ok && b.net == net {
+	if b, ok := s.v4.From(byNet(net)); ok && b.net == net {
 		return b
 	}
 	return block4{net: net}
@@ -52,38 +54,38 @@ func (s *addressSet) block(net uint32) block4 {
 
 func (s *addressSet) add(batch uint64, a netip.Addr) {
 	if !a.Is4() {
-		s.v6.set(batch, split6(a), byAddr6(split6(a)))
+		s.v6.Set(batch, split6(a), byAddr6(split6(a)))
 		return
 	}
 	net, octet := split4(a)
-	if b := s.v4.own(batch, byNet(net)); b != nil {
+	if b := s.v4.Own(batch, byNet(net)); b != nil {
 		b.bits[octet/64] |= 1 << (octet % 64)
 		return
 	}
 	b := block4{net: net}
 	b.bits[octet/64] = 1 << (octet % 64)
-	s.v4.set(batch, b, byNet(net))
+	s.v4.Set(batch, b, byNet(net))
 }
 
 func (s *addressSet) del(batch uint64, a netip.Addr) {
 	if !a.Is4() {
-		s.v6.del(batch, byAddr6(split6(a)))
+		s.v6.Delete(batch, byAddr6(split6(a)))
 		return
 	}
 	net, octet := split4(a)
-	b := s.v4.own(batch, byNet(net))
+	b := s.v4.Own(batch, byNet(net))
 	if b == nil {
 		return
 	}
 	if b.bits[octet/64] &^= 1 << (octet % 64); b.bits == [4]uint64{} {
-		s.v4.del(batch, byNet(net))
+		s.v4.Delete(batch, byNet(net))
 	}
 }
 
 // next returns the first address of the family of a that is not before a. It allocates nothing.
 func (s *addressSet) next(a netip.Addr) (netip.Addr, bool) {
 	if !a.Is4() {
-		found, ok := s.v6.from(byAddr6(split6(a)))
+		found, ok := s.v6.From(byAddr6(split6(a)))
 		var ip [16]byte
 		binary.BigEndian.PutUint64(ip[:8], found.hi)
 		binary.BigEndian.PutUint64(ip[8:], found.lo)
@@ -93,7 +95,7 @@ func (s *addressSet) next(a netip.Addr) (netip.Addr, bool) {
 	b := s.block(net)
 	if octet = b.next(octet); octet < 0 {
 		var ok bool
-		if b, ok = s.v4.from(byNet(net + 1)); !ok {
+		if b, ok = s.v4.From(byNet(net + 1)); !ok {
 			return netip.Addr{}, false
 		}
 		octet = b.next(0)

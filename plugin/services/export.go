@@ -10,7 +10,7 @@ import (
 
 // Namespaces yields the namespaces.
 func (s *State) Namespaces(yield func(string) bool) {
-	for name := range s.namespaces.all {
+	for name := range s.namespaces.All {
 		if !yield(string(name)) {
 			return
 		}
@@ -21,13 +21,13 @@ func (s *State) Namespaces(yield func(string) bool) {
 // Service is none. The caller must not change the list.
 func (s *State) Owners(imported bool) iter.Seq2[Service, []Slice] {
 	return func(yield func(Service, []Slice) bool) {
-		s.ownersOf(imported).all(func(_ nameKey, o *owner) bool { return yield(o.service, o.slices()) })
+		s.ownersOf(imported).All(func(_ nameKey, o *owner) bool { return yield(o.service, o.slices()) })
 	}
 }
 
 // Pods yields the Pods that have an address.
 func (s *State) Pods(yield func(*Pod) bool) {
-	for a, h := range s.pods.all {
+	for a, h := range s.pods.All {
 		for p := range h.all {
 			if p.firstAddr().As16() == a && !yield(p) { // one that has several addresses stands under each
 				return

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/kubehosts/kubehosts/plugin/persistent"
 )
 
 // Index holds the current State. Make one with NewIndex.
@@ -32,15 +34,15 @@ type Index struct {
 
 // State is what an Index held at one moment. It is safe for any number of readers.
 type State struct {
-	namespaces trie[nameKey, struct{}]
-	owners     trie[nameKey, owner]
-	imports    trie[nameKey, owner] // ServiceImports and their slices, whose addresses are not indexed
-	clusterIPs trie[key16, holders[Service]]
-	slices     trie[sliceID, Slice] // imported ones too
-	endpoints4 trie[key4, sliceID]
-	endpoints6 trie[key16, sliceID]
-	shared     trie[key16, sharers] // of addresses that several slices have
-	pods       trie[key16, holders[*Pod]]
+	namespaces persistent.Trie[nameKey, struct{}]
+	owners     persistent.Trie[nameKey, owner]
+	imports    persistent.Trie[nameKey, owner] // ServiceImports and their slices, whose addresses are not indexed
+	clusterIPs persistent.Trie[key16, holders[Service]]
+	slices     persistent.Trie[sliceID, Slice] // imported ones too
+	endpoints4 persistent.Trie[key4, sliceID]
+	endpoints6 persistent.Trie[key16, sliceID]
+	shared     persistent.Trie[key16, sharers] // of addresses that several slices have
+	pods       persistent.Trie[key16, holders[*Pod]]
 	// All keys of clusterIPs, and of endpoints4 and endpoints6, in order.
 	serviceAddrs, endpointAddrs addressSet
 	modified                    uint32
@@ -53,6 +55,16 @@ type State struct {
 // sliceID stands for a slice where an address is kept: half the size of a pointer, and nothing for the collector to follow. With
 // a million endpoints, a collection takes half the time that it took with pointers to Slices that were structs. No slice has 0.
 type sliceID uint32
+
+// Hash spreads the numbers, which are given out from 1 on and by nobody else: an odd factor does it well enough.
+func (k sliceID) Hash() uint64 { return uint64(k) * 0x9e3779b97f4a7c15 }
+
+// The keys of the tries.
+type (
+	nameKey = persistent.NameKey
+	key4    = persistent.Key4
+	key16   = persistent.Key16
+)
 
 // severalSlices stands for those that State.shared has.
 const severalSlices = ^sliceID(0)
@@ -102,7 +114,7 @@ func SerialBefore(a, b uint32) bool { return int32(a-b) < 0 } // #nosec G115 -- 
 type Tx struct {
 	ix       *Index
 	state    *State
-	owners   *trie[nameKey, owner]
+	owners   *persistent.Trie[nameKey, owner]
 	slices   map[string]sliceID
 	imported bool
 	changed  *bool
@@ -118,19 +130,19 @@ func (tx *Tx) Imported() *Tx {
 
 // SetNamespace adds a namespace.
 func (tx *Tx) SetNamespace(name string) {
-	if tx.state.namespaces.find(nameKey(name)) != nil {
+	if tx.state.namespaces.Find(nameKey(name)) != nil {
 		return
 	}
-	tx.state.namespaces.set(tx.ix.batch, nameKey(name), struct{}{})
+	tx.state.namespaces.Set(tx.ix.batch, nameKey(name), struct{}{})
 	*tx.changed = true
 }
 
 // DeleteNamespace takes a namespace out.
 func (tx *Tx) DeleteNamespace(name string) {
-	if tx.state.namespaces.find(nameKey(name)) == nil {
+	if tx.state.namespaces.Find(nameKey(name)) == nil {
 		return
 	}
-	tx.state.namespaces.del(tx.ix.batch, nameKey(name))
+	tx.state.namespaces.Delete(tx.ix.batch, nameKey(name))
 	*tx.changed = true
 }
 
@@ -141,7 +153,7 @@ func (tx *Tx) ReplaceNamespaces(names []string) {
 		keep[name] = struct{}{}
 	}
 	var gone []string
-	for name := range tx.state.namespaces.all {
+	for name := range tx.state.namespaces.All {
 		if _, ok := keep[string(name)]; !ok {
 			gone = append(gone, string(name))
 		}
@@ -160,14 +172,14 @@ func (tx *Tx) SetService(s *Service) {
 		return
 	}
 	key := nameKey(s.Owner())
-	old := tx.owners.get(key)
+	old := tx.owners.Get(key)
 	if old.service == *s {
 		return
 	}
 	tx.unindexService(old.service)
 	*tx.changed = true
 	old.service = *s
-	tx.owners.set(tx.ix.batch, key, old)
+	tx.owners.Set(tx.ix.batch, key, old)
 	if !tx.imported {
 		for a := range s.Addrs().All {
 			if addHolder(tx.ix.batch, &tx.state.clusterIPs, a, *s, byOwner(*s)) {
@@ -183,7 +195,7 @@ func (tx *Tx) DeleteService(namespace, name string) {
 }
 
 func (tx *Tx) deleteService(key nameKey) {
-	old := tx.owners.get(key)
+	old := tx.owners.Get(key)
 	if old.service.IsZero() {
 		return
 	}
@@ -207,10 +219,10 @@ func (tx *Tx) unindexService(s Service) {
 // putOwner stores o in place of what stands under key, or takes that out if nothing is left of it.
 func (tx *Tx) putOwner(key nameKey, o owner) {
 	if o.service.IsZero() && o.empty() {
-		tx.owners.del(tx.ix.batch, key)
+		tx.owners.Delete(tx.ix.batch, key)
 		return
 	}
-	tx.owners.set(tx.ix.batch, o.key(), o)
+	tx.owners.Set(tx.ix.batch, o.key(), o)
 }
 
 // ReplaceServices makes all the Services there are. It skips those that are nil.
@@ -222,7 +234,7 @@ func (tx *Tx) ReplaceServices(all []*Service) {
 		}
 	}
 	var gone []nameKey
-	for name, o := range tx.owners.all {
+	for name, o := range tx.owners.All {
 		if _, ok := keep[string(name)]; !ok && !o.service.IsZero() {
 			gone = append(gone, name)
 		}
@@ -241,7 +253,7 @@ func (tx *Tx) SetSlice(s *Slice) {
 		return
 	}
 	id := tx.slices[s.key()]
-	old := tx.state.slices.get(id)
+	old := tx.state.slices.Get(id)
 	switch {
 	case old == *s:
 		return
@@ -250,7 +262,7 @@ func (tx *Tx) SetSlice(s *Slice) {
 	default:
 		tx.unindexSlice(id, old)
 	}
-	tx.state.slices.set(tx.ix.batch, id, *s)
+	tx.state.slices.Set(tx.ix.batch, id, *s)
 	tx.indexSlice(id, *s)
 	tx.slices[s.key()] = id
 	*tx.changed = true
@@ -271,7 +283,7 @@ func (ix *Index) newID() sliceID {
 func (ix *Index) KnownSlice(s *Slice) *Slice {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
-	if old := ix.State().slices.get(ix.slices[s.key()]); old == *s {
+	if old := ix.State().slices.Get(ix.slices[s.key()]); old == *s {
 		*s = old
 	}
 	return s
@@ -293,8 +305,8 @@ func (tx *Tx) deleteSlice(key string) {
 	if id == 0 {
 		return
 	}
-	tx.unindexSlice(id, tx.state.slices.get(id))
-	tx.state.slices.del(tx.ix.batch, id)
+	tx.unindexSlice(id, tx.state.slices.Get(id))
+	tx.state.slices.Delete(tx.ix.batch, id)
 	delete(tx.slices, key)
 	tx.ix.free = append(tx.ix.free, id)
 	*tx.changed = true
@@ -326,7 +338,7 @@ func (tx *Tx) indexSlice(id sliceID, s Slice) {
 			repeated += tx.addAddr(addrs.at(from), id, s, from, to)
 		}
 	}
-	old := tx.owners.get(nameKey(s.Owner()))
+	old := tx.owners.Get(nameKey(s.Owner()))
 	tx.putOwner(nameKey(s.Owner()), old.with(tx.ix.batch, s, repeated))
 }
 
@@ -338,7 +350,7 @@ func (tx *Tx) unindexSlice(id sliceID, s Slice) {
 			repeated += tx.delAddr(addrs.at(from), id, s, from, to)
 		}
 	}
-	old := tx.owners.get(nameKey(s.Owner()))
+	old := tx.owners.Get(nameKey(s.Owner()))
 	tx.putOwner(nameKey(s.Owner()), old.without(tx.ix.batch, s, repeated))
 }
 
@@ -397,28 +409,28 @@ func (tx *Tx) ReplacePods(all []*Pod) {
 }
 
 // addHolder adds v, which compare tells the place of, to the holders of the address a. It reports whether it is the first.
-func addHolder[T any](batch uint64, t *trie[key16, holders[T]], a netip.Addr, v T, compare func(T) int) (first bool) {
-	h := t.find(a.As16())
+func addHolder[T any](batch uint64, t *persistent.Trie[key16, holders[T]], a netip.Addr, v T, compare func(T) int) (first bool) {
+	h := t.Find(a.As16())
 	if h == nil {
-		t.set(batch, a.As16(), holders[T]{one: v})
+		t.Set(batch, a.As16(), holders[T]{one: v})
 		return true
 	}
-	t.set(batch, a.As16(), h.with(batch, v, compare))
+	t.Set(batch, a.As16(), h.with(batch, v, compare))
 	return false
 }
 
 // delHolder takes the one out for which compare returns 0. It reports whether it was the last.
-func delHolder[T any](batch uint64, t *trie[key16, holders[T]], a netip.Addr, compare func(T) int) (last bool) {
-	h := t.find(a.As16())
+func delHolder[T any](batch uint64, t *persistent.Trie[key16, holders[T]], a netip.Addr, compare func(T) int) (last bool) {
+	h := t.Find(a.As16())
 	if h == nil {
 		return false
 	}
 	left, empty := h.without(batch, compare)
 	if empty {
-		t.del(batch, a.As16())
+		t.Delete(batch, a.As16())
 		return true
 	}
-	t.set(batch, a.As16(), left)
+	t.Set(batch, a.As16(), left)
 	return false
 }
 
@@ -438,13 +450,13 @@ func (s *State) Service(namespace, name string) Service {
 
 // ServiceOf returns the Service that stands under the two labels owner, "name.namespace", or none.
 func (s *State) ServiceOf(owner string) Service {
-	return s.owners.get(nameKey(owner)).service
+	return s.owners.Get(nameKey(owner)).service
 }
 
 // Served returns the Services that the options serve, or the imported ones, sorted by name and namespace.
 func (s *State) Served(o *Options, imported bool) []Service {
 	var all []Service
-	for _, own := range s.ownersOf(imported).all {
+	for _, own := range s.ownersOf(imported).All {
 		if svc := own.service; !svc.IsZero() && s.exposed(svc.Namespace(), o) {
 			all = append(all, svc)
 		}
@@ -453,7 +465,7 @@ func (s *State) Served(o *Options, imported bool) []Service {
 	return all
 }
 
-func (s *State) ownersOf(imported bool) *trie[nameKey, owner] {
+func (s *State) ownersOf(imported bool) *persistent.Trie[nameKey, owner] {
 	if imported {
 		return &s.imports
 	}
@@ -463,7 +475,7 @@ func (s *State) ownersOf(imported bool) *trie[nameKey, owner] {
 // SlicesOf returns the EndpointSlices, or the imported ones, of the Service that stands under the two labels owner. The
 // caller must not change the list.
 func (s *State) SlicesOf(owner string, imported bool) []Slice {
-	if o := s.ownersOf(imported).find(nameKey(owner)); o != nil {
+	if o := s.ownersOf(imported).Find(nameKey(owner)); o != nil {
 		return o.slices()
 	}
 	return nil
@@ -477,19 +489,19 @@ func (s *State) SlicesWith(a netip.Addr) iter.Seq[Slice] {
 		case 0:
 		case severalSlices:
 			for e := range s.sharersOf(a).each {
-				sl := s.slices.get(e.id)
+				sl := s.slices.Get(e.id)
 				if from, _ := (sorted{sl.Addrs()}).find(a); from == int(e.at) && !yield(sl) { // once for each slice
 					return
 				}
 			}
 		default:
-			yield(s.slices.get(id))
+			yield(s.slices.Get(id))
 		}
 	}
 }
 
 func (s *State) sharersOf(a netip.Addr) *sharers {
-	if h := s.shared.find(a.As16()); h != nil {
+	if h := s.shared.Find(a.As16()); h != nil {
 		return h
 	}
 	return new(sharers)
@@ -498,7 +510,7 @@ func (s *State) sharersOf(a netip.Addr) *sharers {
 // PodWith returns the Pod that has the address a, nil if there is none or more than one: pods on the host's network share
 // its address, and an answer about any of them would be a guess. It allocates nothing.
 func (s *State) PodWith(a netip.Addr) *Pod {
-	if h := s.pods.find(a.As16()); h != nil {
+	if h := s.pods.Find(a.As16()); h != nil {
 		return h.one // nil if there are several
 	}
 	return nil

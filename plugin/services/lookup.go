@@ -86,7 +86,7 @@ func (s *State) Lookup(n *Name, o *Options) Match {
 	case n.Service == "":
 		return Match{Outcome: NoData, Why: StandsAbove}
 	}
-	own := s.ownersOf(n.imported).find(nameKey(n.owner))
+	own := s.ownersOf(n.imported).Find(nameKey(n.owner))
 	if own == nil || own.service.IsZero() {
 		return Match{Why: NoService}
 	}
@@ -126,7 +126,7 @@ func (s *State) Lookup(n *Name, o *Options) Match {
 
 // exposed reports whether the namespace exists and is one that the options serve.
 func (s *State) exposed(name string, o *Options) bool {
-	return s.namespaces.find(nameKey(name)) != nil && o.serves(name)
+	return s.namespaces.Find(nameKey(name)) != nil && o.serves(name)
 }
 
 // endpoints narrows m to those endpoints of own that the name asks for.
@@ -224,7 +224,7 @@ func (s *State) lookupPod(n *Name, o *Options) Match {
 	if o.Pods == PodsInsecure {
 		return m
 	}
-	h := s.pods.find(a.As16())
+	h := s.pods.Find(a.As16())
 	if h != nil && isPodLabel(n.Service, a) && podIn(h, n.Namespace) {
 		return m
 	}
@@ -233,7 +233,7 @@ func (s *State) lookupPod(n *Name, o *Options) Match {
 
 // podIn reports whether one of the Pods is in the namespace.
 func podIn(h *holders[*Pod], namespace string) bool {
-	p, ok := h.more.from(func(p *Pod) int { return p.compare(namespace, "") })
+	p, ok := h.more.From(func(p *Pod) int { return p.compare(namespace, "") })
 	if !ok {
 		p = h.one
 	}

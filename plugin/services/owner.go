@@ -3,6 +3,8 @@ package services
 import (
 	"slices"
 	"strings"
+
+	"github.com/kubehosts/kubehosts/plugin/persistent"
 )
 
 // owner is what stands under one "service.namespace": the Service, and the slices that name it.
@@ -14,7 +16,7 @@ type owner struct {
 
 // sliceSet are several slices of one owner, in the order of their names.
 type sliceSet struct {
-	all      ordered[Slice]
+	all      persistent.Ordered[Slice]
 	n4, n6   int // addresses
 	named    int // slices that have names of endpoints
 	doubled  int // slices in which an address or a name stands more than once
@@ -45,7 +47,7 @@ func (o *owner) first() []Slice {
 	if o.several == nil {
 		return o.one[:min(1, len(o.one[0].packed))]
 	}
-	return o.several.all.first()
+	return o.several.all.First()
 }
 
 func (o *owner) after(run []Slice) []Slice {
@@ -56,7 +58,7 @@ func (o *owner) after(run []Slice) []Slice {
 }
 
 func (set *sliceSet) after(last Slice) []Slice {
-	return set.all.tail(func(s Slice) int {
+	return set.all.Tail(func(s Slice) int {
 		if strings.Compare(s.key(), last.key()) <= 0 {
 			return -1
 		}
@@ -67,7 +69,7 @@ func (set *sliceSet) after(last Slice) []Slice {
 // slices returns all. The caller must not change them.
 func (o *owner) slices() []Slice {
 	all := o.first()
-	if o.several == nil || o.several.all.root.below == nil { // nearly always
+	if o.several == nil || o.several.all.OnePage() { // nearly always
 		return all
 	}
 	all = slices.Clone(all)
@@ -114,10 +116,10 @@ func (o *owner) with(batch uint64, s Slice, repeated int) owner {
 	if o.several != nil {
 		*next = *o.several
 	} else {
-		next.all.set(batch, o.one[0], byKey(o.one[0]))
+		next.all.Set(batch, o.one[0], byKey(o.one[0]))
 		next.count(o.one[0], 1, 0)
 	}
-	next.all.set(batch, s, byKey(s))
+	next.all.Set(batch, s, byKey(s))
 	next.count(s, 1, repeated)
 	return owner{service: o.service, several: next}
 }
@@ -128,9 +130,9 @@ func (o *owner) without(batch uint64, s Slice, repeated int) owner {
 		return owner{service: o.service}
 	}
 	next := *o.several
-	next.all.del(batch, byKey(s))
+	next.all.Delete(batch, byKey(s))
 	next.count(s, -1, repeated)
-	if left, ok := next.all.only(); ok {
+	if left, ok := next.all.Only(); ok {
 		return owner{service: o.service, one: [1]Slice{left}}
 	}
 	return owner{service: o.service, several: &next}
@@ -147,41 +149,41 @@ func (o *owner) key() nameKey {
 // holders are the objects that have an address, nearly always one.
 type holders[T any] struct {
 	one  T
-	more ordered[T] // all of them, where there are several
+	more persistent.Ordered[T] // all of them, where there are several
 }
 
 // all yields them in their order.
 func (h *holders[T]) all(yield func(T) bool) {
-	if h.more.root == nil {
+	if h.more.Empty() {
 		yield(h.one)
 		return
 	}
-	h.more.all(yield)
+	h.more.All(yield)
 }
 
 // with returns h with v, which compare tells the place of.
 func (h *holders[T]) with(batch uint64, v T, compare func(T) int) holders[T] {
 	next := *h
 	switch {
-	case h.more.root != nil:
+	case !h.more.Empty():
 	case compare(h.one) == 0:
 		return holders[T]{one: v}
 	default:
-		next.more.set(batch, h.one, compare)
+		next.more.Set(batch, h.one, compare)
 	}
-	next.more.set(batch, v, compare)
+	next.more.Set(batch, v, compare)
 	next.one = *new(T)
 	return next
 }
 
 // without returns h without the one for which compare returns 0. empty reports whether that was all.
 func (h *holders[T]) without(batch uint64, compare func(T) int) (next holders[T], empty bool) {
-	if h.more.root == nil {
+	if h.more.Empty() {
 		return *h, compare(h.one) == 0
 	}
 	next = *h
-	next.more.del(batch, compare)
-	if left, ok := next.more.only(); ok {
+	next.more.Delete(batch, compare)
+	if left, ok := next.more.Only(); ok {
 		return holders[T]{one: left}, false
 	}
 	return next, false

@@ -102,7 +102,7 @@ func PointerTo(s Service) Pointer { return Pointer{owner: s.Owner()} }
 // OnlyService returns the Service whose name is all that Pointers yields, if that is easily seen: nearly every address that is
 // asked for is the cluster IP of one Service. Else it returns the zero Service.
 func (s *State) OnlyService(a netip.Addr, o *Options) Service {
-	if h := s.clusterIPs.find(a.As16()); h != nil && h.more.root == nil && len(o.Namespaces) == 0 {
+	if h := s.clusterIPs.Find(a.As16()); h != nil && h.more.Empty() && len(o.Namespaces) == 0 {
 		return h.one
 	}
 	return Service{}
@@ -116,7 +116,7 @@ func (s *State) OnlyService(a netip.Addr, o *Options) Service {
 // are not looked at. It allocates nothing, unless endpoints with a hostname and such as are named after their pod share the
 // address.
 func (s *State) Pointers(a netip.Addr, o *Options, yield func(Pointer) bool) {
-	h := s.clusterIPs.find(a.As16())
+	h := s.clusterIPs.Find(a.As16())
 	look := pointers{state: s, options: o, addr: a.Unmap(), looked: maxLooked, left: MaxRecords}
 	look.all(h, yield)
 }
@@ -158,12 +158,12 @@ func (p *pointers) endpoints(yield func(sl Slice, at int) bool) {
 	case 0:
 	case severalSlices:
 		for e := range p.state.sharersOf(p.addr).each {
-			if !yield(p.state.slices.get(e.id), int(e.at)) {
+			if !yield(p.state.slices.Get(e.id), int(e.at)) {
 				return
 			}
 		}
 	default:
-		sl := p.state.slices.get(id)
+		sl := p.state.slices.Get(id)
 		from, to := sorted{sl.Addrs()}.find(p.addr)
 		for at := from; at < to && yield(sl, at); at++ {
 		}
@@ -252,7 +252,7 @@ func (s *State) pointed(a netip.Addr, o *Options, looked *int) (found bool) {
 		return true
 	}
 	look := pointers{state: s, options: o, addr: a, looked: *looked, left: 1}
-	look.all(s.clusterIPs.find(a.As16()), func(Pointer) bool {
+	look.all(s.clusterIPs.Find(a.As16()), func(Pointer) bool {
 		found = true
 		return false
 	})

@@ -445,8 +445,8 @@ func TestAnyOrderSameAnswers(t *testing.T) {
 // held is how many entries each part of s has.
 func held(s *State) [12]int {
 	return [...]int{
-		s.namespaces.n, s.owners.n, s.clusterIPs.n, s.slices.n, s.endpoints4.n, s.endpoints6.n, s.shared.n, s.pods.n,
-		len(inOrder(&s.serviceAddrs.v4)), len(inOrder(&s.serviceAddrs.v6)), len(inOrder(&s.endpointAddrs.v4)), len(inOrder(&s.endpointAddrs.v6)),
+		s.namespaces.Len(), s.owners.Len(), s.clusterIPs.Len(), s.slices.Len(), s.endpoints4.Len(), s.endpoints6.Len(), s.shared.Len(), s.pods.Len(),
+		len(slices.Collect(s.serviceAddrs.v4.All)), len(slices.Collect(s.serviceAddrs.v6.All)), len(slices.Collect(s.endpointAddrs.v4.All)), len(slices.Collect(s.endpointAddrs.v6.All)),
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"net/netip"
 	"strings"
+
+	"github.com/kubehosts/kubehosts/plugin/persistent"
 )
 
 // sharer is an endpoint that has an address which several slices have: the slice, and the place of the address in it.
@@ -15,13 +17,13 @@ type sharer struct {
 // sharers are the endpoints that have one address, in the order in which PTR records name them.
 type sharers struct {
 	two [2]sharer // nearly always
-	all ordered[sharer]
+	all persistent.Ordered[sharer]
 }
 
 // each yields them in order.
 func (h *sharers) each(yield func(sharer) bool) {
-	if h.all.root != nil {
-		h.all.all(yield)
+	if !h.all.Empty() {
+		h.all.All(yield)
 		return
 	}
 	for _, e := range h.two {
@@ -40,7 +42,7 @@ type place struct {
 }
 
 func (s *State) placeOf(e sharer) place {
-	sl := s.slices.get(e.id)
+	sl := s.slices.Get(e.id)
 	name, rank := sl.names().at(int(e.at))
 	return place{rank, sl.Owner(), name, e}
 }
@@ -59,7 +61,7 @@ func (h *sharers) with(batch uint64, s *State, e sharer) sharers {
 	compare := s.placeOf(e).compare(s)
 	next := *h
 	switch {
-	case next.all.root != nil:
+	case !next.all.Empty():
 	case next.two[0].id == 0:
 		next.two[0] = e
 		return next
@@ -69,10 +71,10 @@ func (h *sharers) with(batch uint64, s *State, e sharer) sharers {
 		}
 		return next
 	default:
-		next.all.root = &page[sharer]{batch: batch, elems: append(make([]sharer, 0, 4), next.two[:]...)}
+		next.all = persistent.OrderedOf(batch, append(make([]sharer, 0, 4), next.two[:]...)...)
 		next.two = [2]sharer{}
 	}
-	next.all.set(batch, e, compare)
+	next.all.Set(batch, e, compare)
 	return next
 }
 
@@ -80,10 +82,10 @@ func (h *sharers) with(batch uint64, s *State, e sharer) sharers {
 func (h *sharers) without(batch uint64, s *State, e sharer) sharers {
 	next := *h
 	switch {
-	case next.all.root != nil:
-		next.all.del(batch, s.placeOf(e).compare(s))
-		if root := next.all.root; root.below == nil && len(root.elems) == len(next.two) {
-			next = sharers{two: [2]sharer(root.elems)}
+	case !next.all.Empty():
+		next.all.Delete(batch, s.placeOf(e).compare(s))
+		if few := next.all.First(); next.all.OnePage() && len(few) == len(next.two) {
+			next = sharers{two: [2]sharer(few)}
 		}
 	case next.two[0] == e:
 		next.two = [2]sharer{next.two[1]}
@@ -95,7 +97,7 @@ func (h *sharers) without(batch uint64, s *State, e sharer) sharers {
 
 // only returns the one slice that has the address, 0 if there are several.
 func (h *sharers) only() sliceID {
-	if h.all.root == nil && (h.two[1].id == 0 || h.two[0].id == h.two[1].id) {
+	if h.all.Empty() && (h.two[1].id == 0 || h.two[0].id == h.two[1].id) {
 		return h.two[0].id
 	}
 	return 0
@@ -103,16 +105,16 @@ func (h *sharers) only() sliceID {
 
 // has reports whether one of them is an endpoint of the Service that stands under owner.
 func (h *sharers) has(s *State, owner string) bool {
-	if h.all.root == nil {
+	if h.all.Empty() {
 		for _, e := range h.two {
-			if sl := s.slices.get(e.id); !sl.IsZero() && sl.Owner() == owner {
+			if sl := s.slices.Get(e.id); !sl.IsZero() && sl.Owner() == owner {
 				return true
 			}
 		}
 		return false
 	}
 	for rank := hostname; rank <= derived; rank++ {
-		first, ok := h.all.from(place{rank: rank, owner: owner}.compare(s))
+		first, ok := h.all.From(place{rank: rank, owner: owner}.compare(s))
 		if !ok {
 			return false
 		}
@@ -133,9 +135,9 @@ func (tx *Tx) addAddr(a netip.Addr, id sliceID, s Slice, from, to int) (repeated
 		tx.state.endpointAddrs.add(tx.ix.batch, a)
 		return 0
 	case severalSlices:
-		h = tx.state.shared.get(a.As16())
+		h = tx.state.shared.Get(a.As16())
 	default:
-		h = tx.share(h, a, held, tx.state.slices.get(held))
+		h = tx.share(h, a, held, tx.state.slices.Get(held))
 		tx.setID(a, severalSlices)
 	}
 	if h.has(tx.state, s.Owner()) {
@@ -144,7 +146,7 @@ func (tx *Tx) addAddr(a netip.Addr, id sliceID, s Slice, from, to int) (repeated
 	for at := from; at < to; at++ {
 		h = h.with(tx.ix.batch, tx.state, sharer{id, uint32(at)}) // #nosec G115 -- no slice has so many
 	}
-	tx.state.shared.set(tx.ix.batch, a.As16(), h)
+	tx.state.shared.Set(tx.ix.batch, a.As16(), h)
 	return repeated
 }
 
@@ -163,20 +165,20 @@ func (tx *Tx) delAddr(a netip.Addr, id sliceID, s Slice, from, to int) (repeated
 		tx.delID(a)
 		return 0
 	}
-	h := tx.state.shared.get(a.As16())
+	h := tx.state.shared.Get(a.As16())
 	for at := from; at < to; at++ {
 		h = h.without(tx.ix.batch, tx.state, sharer{id, uint32(at)}) // #nosec G115 -- no slice has so many
 	}
 	switch {
 	case h == sharers{}: // one slice had it, many times
-		tx.state.shared.del(tx.ix.batch, a.As16())
+		tx.state.shared.Delete(tx.ix.batch, a.As16())
 		tx.delID(a)
 		return 0
 	case h.only() != 0:
-		tx.state.shared.del(tx.ix.batch, a.As16())
+		tx.state.shared.Delete(tx.ix.batch, a.As16())
 		tx.setID(a, h.only())
 	default:
-		tx.state.shared.set(tx.ix.batch, a.As16(), h)
+		tx.state.shared.Set(tx.ix.batch, a.As16(), h)
 	}
 	if h.has(tx.state, s.Owner()) {
 		return 1
@@ -187,18 +189,18 @@ func (tx *Tx) delAddr(a netip.Addr, id sliceID, s Slice, from, to int) (repeated
 // setID makes id what the address a leads to.
 func (tx *Tx) setID(a netip.Addr, id sliceID) {
 	if a.Is4() {
-		tx.state.endpoints4.set(tx.ix.batch, a.As4(), id)
+		tx.state.endpoints4.Set(tx.ix.batch, a.As4(), id)
 	} else {
-		tx.state.endpoints6.set(tx.ix.batch, a.As16(), id)
+		tx.state.endpoints6.Set(tx.ix.batch, a.As16(), id)
 	}
 }
 
 // delID takes the address a out.
 func (tx *Tx) delID(a netip.Addr) {
 	if a.Is4() {
-		tx.state.endpoints4.del(tx.ix.batch, a.As4())
+		tx.state.endpoints4.Delete(tx.ix.batch, a.As4())
 	} else {
-		tx.state.endpoints6.del(tx.ix.batch, a.As16())
+		tx.state.endpoints6.Delete(tx.ix.batch, a.As16())
 	}
 	tx.state.endpointAddrs.del(tx.ix.batch, a)
 }
@@ -206,7 +208,7 @@ func (tx *Tx) delID(a netip.Addr) {
 // idOf returns the slice that has the address a, severalSlices, or 0.
 func (s *State) idOf(a netip.Addr) sliceID {
 	if a.Is4() {
-		return s.endpoints4.get(a.As4())
+		return s.endpoints4.Get(a.As4())
 	}
-	return s.endpoints6.get(a.As16())
+	return s.endpoints6.Get(a.As16())
 }

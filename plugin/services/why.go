@@ -34,7 +34,7 @@ func (s *State) hidden(name string) Why {
 }
 
 // HasNamespace reports whether there is a namespace of that name.
-func (s *State) HasNamespace(name string) bool { return s.namespaces.find(nameKey(name)) != nil }
+func (s *State) HasNamespace(name string) bool { return s.namespaces.Find(nameKey(name)) != nil }
 
 // lacking returns why none of the endpoints of own is a member.
 func (m *Match) lacking(own *owner) Why {

@@ -14,7 +14,7 @@ import (
 // their own or share addresses, for the labels of one Service.
 func (s *State) OwnerNames(o *Options, imported bool, yield func(string) bool) {
 	for _, svc := range s.Served(o, imported) {
-		own := s.ownersOf(imported).find(nameKey(svc.Owner()))
+		own := s.ownersOf(imported).Find(nameKey(svc.Owner()))
 		if !own.names(o, yield) {
 			return
 		}

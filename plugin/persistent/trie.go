@@ -1,4 +1,9 @@
-package services
+// Package persistent has the collections that an index is made of: a writer changes them a batch at a time, and every reader
+// that took a copy before goes on seeing all of what was there at that moment. Taking a copy is an assignment. Readers take
+// no lock and look-ups allocate nothing.
+//
+// All changes between two moments that readers see are made under one batch number, and no number is used twice.
+package persistent
 
 import (
 	"bytes"
@@ -6,45 +11,47 @@ import (
 	"slices"
 )
 
-// A trie is a map that costs its writer little to change and its readers nothing to keep: a hash trie whose published
-// branches and leaves are never written again. A change copies the few on the path to it, so every reader that took the root
-// before goes on seeing all of what was there at that moment. A reader takes no lock.
+// A Trie is a map that costs its writer little to change and its readers nothing to keep: a hash trie whose published
+// branches and leaves are never written again. A change copies the few on the path to it.
 //
-// A batch of changes is made under one batch number. A branch or a leaf that carries the number was made in the batch and no
-// reader has seen it, so it is changed in place: that makes loading a million entries cheap.
-type trie[K hashable, V any] struct {
+// A branch or a leaf that carries the number of the batch was made in the batch and no reader has seen it, so it is changed
+// in place: that makes loading a million entries cheap. The zero Trie is empty.
+type Trie[K Hashable, V any] struct {
 	root *branch[K, V] // nil if there is nothing
 	n    int
 }
 
-// hashable is a key of a trie.
-type hashable interface {
+// Hashable is a key of a Trie. Its hash must be spread over all 64 bits.
+type Hashable interface {
 	comparable
-	hash() uint64
+	Hash() uint64
 }
 
 // entry is what a trie holds. The key is compared as it stands here: asked of the value, through an interface, it was a
 // tenth of the time of a PTR.
-type entry[K hashable, V any] struct {
+type entry[K Hashable, V any] struct {
 	key   K
 	value V
 }
 
+// Keys that outside text or addresses make.
 type (
-	nameKey string
-	key4    [4]byte
-	key16   [16]byte
+	NameKey string
+	Key4    [4]byte
+	Key16   [16]byte
 )
 
 // The seed is drawn at start, so that nobody can prepare names or addresses that all fall on one leaf.
 var seed = maphash.MakeSeed()
 
-func (k nameKey) hash() uint64 { return maphash.String(seed, string(k)) }
-func (k key4) hash() uint64    { return maphash.Bytes(seed, k[:]) }
-func (k key16) hash() uint64   { return maphash.Bytes(seed, k[:]) }
+// Hash implements Hashable.
+func (k NameKey) Hash() uint64 { return maphash.String(seed, string(k)) }
 
-// Numbers are given out from 1 on, by nobody else: an odd factor spreads them well enough.
-func (k sliceID) hash() uint64 { return uint64(k) * 0x9e3779b97f4a7c15 }
+// Hash implements Hashable.
+func (k Key4) Hash() uint64 { return maphash.Bytes(seed, k[:]) }
+
+// Hash implements Hashable.
+func (k Key16) Hash() uint64 { return maphash.Bytes(seed, k[:]) }
 
 // Each level of the trie spends fanBits of the hash, the lowest first, up to maxDepth; the uppermost byte is for the tags.
 const (
@@ -55,7 +62,7 @@ const (
 )
 
 // branch leads on to a leaf or a branch for each value of its bits of the hash.
-type branch[K hashable, V any] struct {
+type branch[K Hashable, V any] struct {
 	batch  uint64
 	more   []entry[K, V] // that their leaves have no room for: at the last level alone, for keys of one hash
 	leaves [fan]*leaf[K, V]
@@ -66,7 +73,7 @@ type branch[K hashable, V any] struct {
 // leaves, and those well filled, for any number of entries. What is read of it first is one line of the CPU's cache, and the
 // entries stand right behind: with 100,000 Services much of an answer's time goes into fetching lines. One of addresses has no
 // pointers for the collector to follow.
-type leaf[K hashable, V any] struct {
+type leaf[K Hashable, V any] struct {
 	batch   uint64
 	bits    uint8           // how many
 	n       uint8           // how many entries there are
@@ -79,12 +86,12 @@ func tagOf(hash uint64) uint8 { return uint8(hash >> 56) } // #nosec G115 -- eig
 // bitsAt is what a branch at that depth goes by.
 func bitsAt(hash uint64, depth int) int { return int(hash >> (fanBits * depth) % fan) } // #nosec G115 -- less than fan
 
-// find returns the value of the key k, which the caller must not change, or nil.
-func (t *trie[K, V]) find(k K) *V {
+// Find returns the value of the key k, which the caller must not change, or nil.
+func (t *Trie[K, V]) Find(k K) *V {
 	if t.root == nil {
 		return nil
 	}
-	hash := k.hash()
+	hash := k.Hash()
 	b := t.root
 	for h := hash; ; h >>= fanBits {
 		if l := b.leaves[h%fan]; l != nil {
@@ -100,28 +107,28 @@ func (t *trie[K, V]) find(k K) *V {
 	}
 }
 
-// get returns the value of the key k, or the zero value.
-func (t *trie[K, V]) get(k K) (v V) {
-	if found := t.find(k); found != nil {
+// Get returns the value of the key k, or the zero value.
+func (t *Trie[K, V]) Get(k K) (v V) {
+	if found := t.Find(k); found != nil {
 		return *found
 	}
 	return v
 }
 
-// set puts the value v in for the key k, in place of the one there is.
-func (t *trie[K, V]) set(batch uint64, k K, v V) {
+// Set puts the value v in for the key k, in place of the one there is.
+func (t *Trie[K, V]) Set(batch uint64, k K, v V) {
 	if t.root == nil {
 		t.root = branchOf(batch, &leaf[K, V]{batch: batch})
 	}
 	t.root = t.root.writable(batch)
-	if t.root.set(batch, k.hash(), 0, entry[K, V]{k, v}) {
+	if t.root.set(batch, k.Hash(), 0, entry[K, V]{k, v}) {
 		t.n++
 	}
 }
 
-// del takes the entry with the key k out, if it is there.
-func (t *trie[K, V]) del(batch uint64, k K) {
-	if t.find(k) == nil {
+// Delete takes the entry with the key k out, if it is there.
+func (t *Trie[K, V]) Delete(batch uint64, k K) {
+	if t.Find(k) == nil {
 		return
 	}
 	if t.n--; t.n == 0 {
@@ -129,18 +136,21 @@ func (t *trie[K, V]) del(batch uint64, k K) {
 		return
 	}
 	t.root = t.root.writable(batch)
-	t.root.del(batch, k.hash(), 0, k)
+	t.root.del(batch, k.Hash(), 0, k)
 }
 
-// all calls yield with every key and its value, which it must not change, in no order, until it returns false.
-func (t *trie[K, V]) all(yield func(K, *V) bool) {
+// Len returns the number of entries.
+func (t *Trie[K, V]) Len() int { return t.n }
+
+// All calls yield with every key and its value, which it must not change, in no order, until it returns false.
+func (t *Trie[K, V]) All(yield func(K, *V) bool) {
 	if t.root != nil {
 		t.root.all(yield)
 	}
 }
 
 // branchOf returns a branch with l for all values.
-func branchOf[K hashable, V any](batch uint64, l *leaf[K, V]) *branch[K, V] {
+func branchOf[K Hashable, V any](batch uint64, l *leaf[K, V]) *branch[K, V] {
 	b := &branch[K, V]{batch: batch}
 	l.bits = 0
 	b.put(0, l)
@@ -205,7 +215,7 @@ func (b *branch[K, V]) set(batch, hash uint64, depth int, e entry[K, V]) (added 
 func (b *branch[K, V]) split(n int, l *leaf[K, V], depth int) {
 	two := [2]*leaf[K, V]{{batch: l.batch, bits: l.bits + 1}, {batch: l.batch, bits: l.bits + 1}}
 	for at, e := range l.entries[:l.n] {
-		two[bitsAt(e.key.hash(), depth)>>l.bits%2].add(e, l.tags[at])
+		two[bitsAt(e.key.Hash(), depth)>>l.bits%2].add(e, l.tags[at])
 	}
 	n &^= 1 << l.bits
 	b.put(n, two[0])
@@ -268,7 +278,7 @@ func (b *branch[K, V]) all(yield func(K, *V) bool) bool {
 	return all(b.more, yield)
 }
 
-func all[K hashable, V any](entries []entry[K, V], yield func(K, *V) bool) bool {
+func all[K Hashable, V any](entries []entry[K, V], yield func(K, *V) bool) bool {
 	for at := range entries {
 		if e := &entries[at]; !yield(e.key, &e.value) {
 			return false

@@ -1,4 +1,4 @@
-package services
+package persistent
 
 import (
 	"fmt"
@@ -9,15 +9,15 @@ import (
 // clashing is a key whose hashes are all alike, so that every node on the way down is walked.
 type clashing string
 
-func (clashing) hash() uint64 { return 7 }
+func (clashing) Hash() uint64 { return 7 }
 
 func TestTrieAgainstMap(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	var tr trie[nameKey, int]
+	var tr Trie[NameKey, int]
 	want := map[string]int{}
 
 	type moment struct {
-		tr   trie[nameKey, int]
+		tr   Trie[NameKey, int]
 		want map[string]int
 	}
 	var moments []moment
@@ -25,12 +25,12 @@ func TestTrieAgainstMap(t *testing.T) {
 		for range rnd.IntN(100) {
 			name := fmt.Sprint(rnd.IntN(3000))
 			if rnd.IntN(3) == 0 {
-				tr.del(batch, nameKey(name))
+				tr.Delete(batch, NameKey(name))
 				delete(want, name)
 				continue
 			}
 			n := rnd.Int()
-			tr.set(batch, nameKey(name), n)
+			tr.Set(batch, NameKey(name), n)
 			want[name] = n
 		}
 		if batch%20 == 0 {
@@ -47,48 +47,48 @@ func TestTrieAgainstMap(t *testing.T) {
 			t.Fatalf("moment %d: %d entries counted, want %d", i, m.tr.n, len(m.want))
 		}
 		got := map[string]int{}
-		for name, n := range m.tr.all {
+		for name, n := range m.tr.All {
 			got[string(name)] = *n
 		}
 		if len(got) != len(m.want) {
 			t.Fatalf("moment %d: %d entries yielded, want %d", i, len(got), len(m.want))
 		}
 		for name, n := range m.want {
-			if v := m.tr.find(nameKey(name)); v == nil || *v != n || got[name] != n {
-				t.Fatalf("moment %d: %s is %v, want %d", i, name, m.tr.get(nameKey(name)), n)
+			if v := m.tr.Find(NameKey(name)); v == nil || *v != n || got[name] != n {
+				t.Fatalf("moment %d: %s is %v, want %d", i, name, m.tr.Get(NameKey(name)), n)
 			}
 		}
 	}
 }
 
 func TestTrieAllHashesAlike(t *testing.T) {
-	var tr trie[clashing, int]
+	var tr Trie[clashing, int]
 	for i := range 50 {
-		tr.set(uint64(i), clashing(fmt.Sprint(i)), i)
+		tr.Set(uint64(i), clashing(fmt.Sprint(i)), i)
 	}
 	published := tr
 	for i := 0; i < 50; i += 2 {
-		tr.del(100, clashing(fmt.Sprint(i)))
+		tr.Delete(100, clashing(fmt.Sprint(i)))
 	}
-	tr.set(101, "7", 700)
+	tr.Set(101, "7", 700)
 	for i := range 50 {
 		want := i
 		if i == 7 {
 			want = 700
 		}
-		v := tr.find(clashing(fmt.Sprint(i)))
+		v := tr.Find(clashing(fmt.Sprint(i)))
 		if (v != nil) != (i%2 == 1) || v != nil && *v != want {
 			t.Errorf("%d is %v", i, v)
 		}
 	}
 	for i := range 50 {
-		tr.del(102, clashing(fmt.Sprint(i)))
+		tr.Delete(102, clashing(fmt.Sprint(i)))
 	}
 	if tr.n != 0 || tr.root != nil {
 		t.Errorf("%d entries left, root %v", tr.n, tr.root)
 	}
 	for i := range 50 {
-		if v := published.find(clashing(fmt.Sprint(i))); v == nil || *v != i {
+		if v := published.Find(clashing(fmt.Sprint(i))); v == nil || *v != i {
 			t.Errorf("of what was published, %d is %v", i, v)
 		}
 	}
@@ -96,30 +96,30 @@ func TestTrieAllHashesAlike(t *testing.T) {
 
 // Leaves that lost most of what was in them are one again, and an entry more or less is no reason to change that.
 func TestTrieJoins(t *testing.T) {
-	var tr trie[nameKey, int]
-	name := func(i int) nameKey { return nameKey(fmt.Sprint(i)) }
+	var tr Trie[NameKey, int]
+	name := func(i int) NameKey { return NameKey(fmt.Sprint(i)) }
 	one := func() bool { l := tr.root.leaves[0]; return l != nil && l.bits == 0 }
 	const most = 20 * leafMost
 	for i := range most {
-		tr.set(1, name(i), i)
+		tr.Set(1, name(i), i)
 	}
 	if one() {
 		t.Fatalf("%d entries in a leaf", tr.n)
 	}
 	for i := leafMost / 2; i < most; i++ {
-		tr.del(uint64(i), name(i))
+		tr.Delete(uint64(i), name(i))
 	}
 	if !one() || tr.root.leaves[0].n != leafMost/2 {
 		t.Errorf("%d entries, and more than a leaf", tr.n)
 	}
 	for i := range leafMost {
-		tr.set(1e6, name(i), -i)
+		tr.Set(1e6, name(i), -i)
 	}
 	if !one() {
 		t.Errorf("a leaf has no room for %d entries", leafMost)
 	}
 	for i := range leafMost {
-		if v := tr.find(name(i)); v == nil || *v != -i {
+		if v := tr.Find(name(i)); v == nil || *v != -i {
 			t.Errorf("%d is %v", i, v)
 		}
 	}
@@ -127,14 +127,14 @@ func TestTrieJoins(t *testing.T) {
 
 // Leaves are well filled, whatever the number of entries is: the collector looks at each.
 func TestTrieFills(t *testing.T) {
-	var tr trie[key4, int]
+	var tr Trie[Key4, int]
 	for i := range 100_000 {
-		tr.set(1, key4{byte(i >> 16), byte(i >> 8), byte(i)}, i)
+		tr.Set(1, Key4{byte(i >> 16), byte(i >> 8), byte(i)}, i)
 		if i < 1000 || i%1000 != 0 {
 			continue
 		}
 		leaves, entries := 0, 0
-		tr.root.each(func(l *leaf[key4, int]) { leaves++; entries += int(l.n) })
+		tr.root.each(func(l *leaf[Key4, int]) { leaves++; entries += int(l.n) })
 		if entries != tr.n || leaves > tr.n/(leafMost/2) {
 			t.Fatalf("%d entries: %d in %d leaves", tr.n, entries, leaves)
 		}

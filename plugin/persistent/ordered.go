@@ -1,18 +1,19 @@
-package services
+package persistent
 
 import "slices"
 
-// An ordered is a sorted set that is as cheap to publish as a trie: a B-tree whose published pages are never written
+// An Ordered is a sorted set that is as cheap to publish as a Trie: a B-tree whose published pages are never written
 // again. A change copies the pages on the path to it, at most a few of pageMost elements each, so that it costs the same
 // whether the set has a hundred elements or a million. A page that carries the number of the current batch was not
 // published yet and is changed in place.
 //
-// The order comes with each change, because some elements are only comparable with the help of a State.
-type ordered[E any] struct {
+// The order comes with each change, because some elements are only comparable with the help of what they stand in. The zero
+// Ordered is empty.
+type Ordered[E any] struct {
 	root *page[E] // nil if the set is empty
 }
 
-// page is a part of an ordered.
+// page is a part of an Ordered.
 type page[E any] struct {
 	batch uint64
 	elems []E        // at the lowest level; above it, what was set as the first element of each page in below
@@ -24,9 +25,23 @@ const (
 	pageLeast = pageMost / 4 // smaller ones are joined with a neighbour
 )
 
-// set adds e, in place of the element that is equal to it. compare tells the order of an element in the set and of e:
+// OrderedOf returns the set of elems, which stand in order and are at most a page of 64. The batch may change it.
+func OrderedOf[E any](batch uint64, elems ...E) Ordered[E] {
+	if len(elems) == 0 {
+		return Ordered[E]{}
+	}
+	return Ordered[E]{&page[E]{batch: batch, elems: elems}}
+}
+
+// Empty reports whether the set has no element.
+func (o *Ordered[E]) Empty() bool { return o.root == nil }
+
+// OnePage reports whether First returns all elements.
+func (o *Ordered[E]) OnePage() bool { return o.root == nil || o.root.below == nil }
+
+// Set adds e, in place of the element that is equal to it. compare tells the order of an element in the set and of e:
 // less than 0 if the former comes first, 0 if they are equal.
-func (o *ordered[E]) set(batch uint64, e E, compare func(E) int) {
+func (o *Ordered[E]) Set(batch uint64, e E, compare func(E) int) {
 	if o.root == nil {
 		o.root = &page[E]{batch: batch, elems: []E{e}}
 		return
@@ -38,12 +53,12 @@ func (o *ordered[E]) set(batch uint64, e E, compare func(E) int) {
 	o.root = root
 }
 
-// del takes the element out for which compare returns 0. It reports whether there was one.
-func (o *ordered[E]) del(batch uint64, compare func(E) int) bool {
+// Delete takes the element out for which compare returns 0. It reports whether there was one.
+func (o *Ordered[E]) Delete(batch uint64, compare func(E) int) bool {
 	if o.root == nil {
 		return false
 	}
-	if e, ok := o.from(compare); !ok || compare(e) != 0 {
+	if e, ok := o.From(compare); !ok || compare(e) != 0 {
 		return false
 	}
 	root := o.root.writable(batch)
@@ -57,9 +72,9 @@ func (o *ordered[E]) del(batch uint64, compare func(E) int) bool {
 	return true
 }
 
-// own returns the element for which compare returns 0, nil if there is none. The batch may change in it what the order does
+// Own returns the element for which compare returns 0, nil if there is none. The batch may change in it what the order does
 // not depend on, before anything else in the set changes.
-func (o *ordered[E]) own(batch uint64, compare func(E) int) *E {
+func (o *Ordered[E]) Own(batch uint64, compare func(E) int) *E {
 	if o.root == nil {
 		return nil
 	}
@@ -77,17 +92,17 @@ func (o *ordered[E]) own(batch uint64, compare func(E) int) *E {
 	return nil
 }
 
-// from returns the first element for which compare is not less than 0.
-func (o *ordered[E]) from(compare func(E) int) (e E, ok bool) {
-	if found := o.tail(compare); len(found) > 0 {
+// From returns the first element for which compare is not less than 0.
+func (o *Ordered[E]) From(compare func(E) int) (e E, ok bool) {
+	if found := o.Tail(compare); len(found) > 0 {
 		return found[0], true
 	}
 	return e, false
 }
 
-// tail returns some elements from the first on for which compare is not less than 0, none if there is no such element. The
+// Tail returns some elements from the first on for which compare is not less than 0, none if there is no such element. The
 // caller must not change them.
-func (o *ordered[E]) tail(compare func(E) int) []E {
+func (o *Ordered[E]) Tail(compare func(E) int) []E {
 	if o.root == nil {
 		return nil
 	}
@@ -106,25 +121,25 @@ func (o *ordered[E]) tail(compare func(E) int) []E {
 	return behind.first()
 }
 
-// first returns some elements from the first on.
-func (o *ordered[E]) first() []E {
+// First returns some elements from the first on.
+func (o *Ordered[E]) First() []E {
 	if o.root == nil {
 		return nil
 	}
 	return o.root.first()
 }
 
-// only returns the element of a set that has no other.
-func (o *ordered[E]) only() (e E, ok bool) {
+// Only returns the element of a set that has no other.
+func (o *Ordered[E]) Only() (e E, ok bool) {
 	if o.root != nil && o.root.below == nil && len(o.root.elems) == 1 {
 		return o.root.elems[0], true
 	}
 	return e, false
 }
 
-// all yields the elements in order.
-func (o *ordered[E]) all(yield func(E) bool) {
-	for elems := range o.pages {
+// All yields the elements in order.
+func (o *Ordered[E]) All(yield func(E) bool) {
+	for elems := range o.Pages {
 		for _, e := range elems {
 			if !yield(e) {
 				return
@@ -133,8 +148,8 @@ func (o *ordered[E]) all(yield func(E) bool) {
 	}
 }
 
-// pages yields the elements in order, a page at a time. The caller must not change it.
-func (o *ordered[E]) pages(yield func([]E) bool) {
+// Pages yields the elements in order, a page at a time. The caller must not change it.
+func (o *Ordered[E]) Pages(yield func([]E) bool) {
 	if o.root != nil {
 		o.root.pages(yield)
 	}

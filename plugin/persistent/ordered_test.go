@@ -1,4 +1,4 @@
-package services
+package persistent
 
 import (
 	"cmp"
@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-func inOrder[E any](o *ordered[E]) (all []E) {
-	for e := range o.all {
+func inOrder[E any](o *Ordered[E]) (all []E) {
+	for e := range o.All {
 		all = append(all, e)
 	}
 	return all
@@ -24,10 +24,10 @@ func at(key int) func(number) int { return func(n number) int { return cmp.Compa
 func TestOrderedAgainstMap(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for _, most := range []int{10, 200, 20_000} {
-		var o ordered[number]
+		var o Ordered[number]
 		want := map[int]int{}
 		type moment struct {
-			o    ordered[number]
+			o    Ordered[number]
 			want map[int]int
 		}
 		var moments []moment
@@ -37,17 +37,17 @@ func TestOrderedAgainstMap(t *testing.T) {
 				key := rnd.IntN(most)
 				if rnd.IntN(4) > 0 != grows {
 					_, there := want[key]
-					if o.del(batch, at(key)) != there {
+					if o.Delete(batch, at(key)) != there {
 						t.Fatalf("deleted %d: %v", key, !there)
 					}
 					delete(want, key)
 					continue
 				}
 				n := number{key, rnd.Int()}
-				if found := o.own(batch, at(key)); found != nil {
+				if found := o.Own(batch, at(key)); found != nil {
 					found.value = n.value
 				} else {
-					o.set(batch, n, at(key))
+					o.Set(batch, n, at(key))
 				}
 				want[key] = n.value
 			}
@@ -71,7 +71,7 @@ func TestOrderedAgainstMap(t *testing.T) {
 			for range 50 {
 				from := rnd.IntN(most+2) - 1
 				j, _ := slices.BinarySearch(keys, from)
-				n, ok := m.o.from(at(from))
+				n, ok := m.o.From(at(from))
 				if ok != (j < len(keys)) || ok && n.key != keys[j] {
 					t.Fatalf("moment %d: %v from %d on", i, n, from)
 				}
@@ -101,17 +101,17 @@ func checkPages(t *testing.T, p *page[number], root bool) {
 
 // Several elements may be equal to what is looked for: the first of them is found, wherever it stands.
 func TestOrderedRange(t *testing.T) {
-	var o ordered[number]
+	var o Ordered[number]
 	for key := range 5000 {
-		o.set(1, number{key: key}, at(key))
+		o.Set(1, number{key: key}, at(key))
 	}
 	for tens := range 500 {
-		n, ok := o.from(func(n number) int { return cmp.Compare(n.key/10, tens) })
+		n, ok := o.From(func(n number) int { return cmp.Compare(n.key/10, tens) })
 		if !ok || n.key != 10*tens {
 			t.Fatalf("from %d on: %v", 10*tens, n)
 		}
 	}
-	if n, ok := o.from(at(5000)); ok {
+	if n, ok := o.From(at(5000)); ok {
 		t.Errorf("behind the last there is %v", n)
 	}
 }
@@ -126,12 +126,12 @@ func TestOrderedFills(t *testing.T) {
 		"random":     func(int) int { return rnd.Int() },
 		"inwards":    func(i int) int { return (n - i) * (1 - i%2*2) },
 	} {
-		var o ordered[number]
+		var o Ordered[number]
 		for i := range n {
-			o.set(1, number{key: keys(i)}, at(keys(i)))
+			o.Set(1, number{key: keys(i)}, at(keys(i)))
 		}
 		pages := 0
-		for range o.pages {
+		for range o.Pages {
 			pages++
 		}
 		if most := n/pageLeast + 1; pages > most {
@@ -150,16 +150,16 @@ func TestOrderedFills(t *testing.T) {
 func TestOrderedEmpties(t *testing.T) {
 	for _, n := range []int{1, 2, pageMost, pageMost + 1, 10_000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			var o ordered[number]
+			var o Ordered[number]
 			for key := range n {
-				o.set(1, number{key: key}, at(key))
+				o.Set(1, number{key: key}, at(key))
 			}
 			for i := range n {
 				key := i * 7919 % n // 7919 is prime to all n
-				if only, ok := o.only(); ok != (i == n-1) || ok && only.key != key {
+				if only, ok := o.Only(); ok != (i == n-1) || ok && only.key != key {
 					t.Fatalf("only %v, with %d left", only, n-i)
 				}
-				if !o.del(uint64(i), at(key)) {
+				if !o.Delete(uint64(i), at(key)) {
 					t.Fatalf("%d is not there", key)
 				}
 				checkPages(t, o.root, true)
