@@ -218,6 +218,7 @@ func askAll(t testing.TB, addr string) (stop func() (asked, lost, wrong int64)) 
 				switch {
 				case err != nil:
 					lost.Add(1)
+					t.Logf("lost: %v", err)
 				case !bytes.Contains(got, want):
 					wrong.Add(1)
 				}

@@ -37,6 +37,7 @@ const (
 	probeSize = 16        // octets: the nonce, the place, and a number that tells probes of one place apart
 
 	probeWait = 50 * time.Millisecond // for a probe to arrive; over loopback that takes microseconds
+	maxWaits  = 10                    // of this length, while the socket's reader has packets to read
 	attempts  = 3                     // to find the place; sockets may be opened and closed meanwhile
 	checks    = 4                     // probes of a check, each from another port, so that a hash would part them
 )
@@ -235,16 +236,30 @@ func (s *steering) isProbe(packet []byte) bool {
 	return true
 }
 
-// next waits for a probe.
+// next waits for a probe. A machine that has much to do may read it late: while packets wait in the socket's buffer it may be
+// among them.
 func (s *steering) next() (place uint32, ok bool) {
-	timeout := time.NewTimer(probeWait)
-	defer timeout.Stop()
-	select {
-	case place = <-s.arrived:
-		return place, true
-	case <-timeout.C:
-		return 0, false
+	for range maxWaits {
+		select {
+		case place = <-s.arrived:
+			return place, true
+		case <-time.After(probeWait):
+		}
+		if !s.unread() {
+			break
+		}
 	}
+	return 0, false
+}
+
+// unread reports whether packets wait in the socket's buffer.
+func (s *steering) unread() (yes bool) {
+	s.control(func(fd int) error {
+		n, err := unix.IoctlGetInt(fd, unix.SIOCINQ)
+		yes = err == nil && n > 0
+		return err
+	})
+	return yes
 }
 
 // forget drops probes that arrived late.
