@@ -302,7 +302,21 @@ func TestConfigMapEdits(t *testing.T) {
 // resource, all of it granted. It returns the number of requests.
 func (f follower) checkRequests(t *testing.T, resources ...string) int {
 	t.Helper()
-	return checkRequests(t, api(t).Audit(t, f.who), resources...)
+	return checkRequests(t, watching(t, f.who, resources...), resources...)
+}
+
+// watching returns what was asked of the API server once all resources are watched.
+func watching(t *testing.T, who cluster.Account, resources ...string) (all []cluster.Request) {
+	t.Helper()
+	cluster.Eventually(t, bound, func() (bool, string) {
+		all = api(t).Audit(t, who)
+		watched := map[string]bool{}
+		for _, r := range all {
+			watched[r.Resource] = watched[r.Resource] || r.Verb == "watch"
+		}
+		return !slices.ContainsFunc(resources, func(r string) bool { return !watched[r] }), fmt.Sprintf("watches of %q: %v", resources, all)
+	})
+	return all
 }
 
 func checkRequests(t *testing.T, all []cluster.Request, resources ...string) int {

@@ -45,8 +45,9 @@ func TestRequests(t *testing.T) {
 			proxy.Start(t)
 			cluster.Run(t, coredns(t), fmt.Sprintf(".:PORT {\nbind 127.0.0.1\nready READY\nkubehosts %s {\nkubeconfig %s\n%s\n}\n}\n",
 				tt.zones, cluster.Kubeconfig(t, proxy.URL, who.Token), tt.options))
-			all := api(t).Audit(t, who)
-			checkRequests(t, all, slices.Collect(maps.Keys(tt.want))...)
+			resources := slices.Collect(maps.Keys(tt.want))
+			all := watching(t, who, resources...)
+			checkRequests(t, all, resources...)
 			for _, r := range all {
 				selector := r.Query.Get("labelSelector")
 				if r.Resource == "configmaps" {

@@ -185,7 +185,7 @@ func (f *follower) listAgain(ctx context.Context) (list []any, version string, e
 	r := f.reflectorOf(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o meta.ListOptions) (runtime.Object, error) {
 			o.ResourceVersion = "" // the latest
-			return lw.ListWithContextFunc(ctx, o)
+			return f.listPlain(ctx, o)
 		},
 		WatchFuncWithContext: lw.WatchFuncWithContext,
 	}, l)

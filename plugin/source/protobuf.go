@@ -69,10 +69,13 @@ func (d keptDecoder) decodeKept(data []byte) (runtime.Object, *schema.GroupVersi
 	return nil, nil
 }
 
+// protobufPrefix is what an object or a list of an API server in protobuf begins with.
+const protobufPrefix = "k8s\x00"
+
 // unwrap takes a Service or an EndpointSlice out of its envelope: a prefix, and the message runtime.Unknown of
 // k8s.io/apimachinery. Of anything else it returns no kind.
 func unwrap(data []byte) (kind schema.GroupVersionKind, raw []byte) {
-	data, ok := bytes.CutPrefix(data, []byte("k8s\x00"))
+	data, ok := bytes.CutPrefix(data, []byte(protobufPrefix))
 	if !ok {
 		return kind, nil
 	}

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,11 +20,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	api "k8s.io/api/core/v1"
+	discovery "k8s.io/api/discovery/v1"
+	utilruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// apiServer speaks as much of the Kubernetes API as a reflector needs, in JSON.
+// apiServer speaks as much of the Kubernetes API as a reflector needs: plain lists in protobuf for who accepts it, all else in JSON.
 type apiServer struct {
 	*httptest.Server
 
@@ -42,6 +48,18 @@ type apiServer struct {
 	short    bool                         // ends each watch at once
 	gone     bool                         // answers the next watch with 410
 	deaf     bool                         // tells watches nothing
+	json     bool                         // has no protobuf
+
+	// sends a plain list of Services, in its place; nil for none
+	plain func(w http.ResponseWriter, r *http.Request, list []byte)
+	past  []past // what a watch is told that begins from an older resourceVersion
+}
+
+// past is an event that happened.
+type past struct {
+	version  int
+	resource string
+	event    string
 }
 
 type object map[string]any
@@ -108,14 +126,31 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	version := strconv.Itoa(a.version)
 	if q.Get("watch") == "" {
+		inJSON, plain := a.json, a.plain
 		a.mu.Unlock()
 		kind := kinds[resource]
-		_ = json.NewEncoder(w).Encode(object{
+		list, _ := json.Marshal(object{
 			"apiVersion": kind[0], "kind": kind[1] + "List", "metadata": object{"resourceVersion": version}, "items": items,
 		})
+		if !inJSON && strings.HasPrefix(r.Header.Get("Accept"), "application/vnd.kubernetes.protobuf") {
+			w.Header().Set("Content-Type", "application/vnd.kubernetes.protobuf")
+			list = toProtobuf(list)
+		}
+		if plain != nil && resource == "services" && !strings.HasPrefix(q.Get("fieldSelector"), "metadata.name=") {
+			plain(w, r, list)
+			return
+		}
+		_, _ = w.Write(list)
 		return
 	}
 	events := make(chan string, 100)
+	if from, err := strconv.Atoi(q.Get("resourceVersion")); err == nil && !stream {
+		for _, p := range a.past {
+			if p.resource == resource && p.version > from {
+				events <- p.event
+			}
+		}
+	}
 	if stream {
 		for _, o := range items {
 			events <- event("ADDED", o)
@@ -151,7 +186,25 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-var reasons = map[int]string{401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 410: "Expired", 422: "Invalid", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable"}
+// toProtobuf encodes a list that is given in JSON.
+func toProtobuf(list []byte) []byte {
+	o, err := utilruntime.Decode(scheme.Codecs.UniversalDeserializer(), list)
+	if err != nil {
+		panic(err)
+	}
+	return encodeProtobuf(o)
+}
+
+func encodeProtobuf(o utilruntime.Object) []byte {
+	var b bytes.Buffer
+	versions := schema.GroupVersions{api.SchemeGroupVersion, discovery.SchemeGroupVersion}
+	if err := scheme.Codecs.EncoderForVersion(protobufInfo.Serializer, versions).Encode(o, &b); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+var reasons = map[int]string{401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 410: "Expired", 422: "Invalid", 429: "TooManyRequests", 500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout"}
 
 func event(kind string, o object) string {
 	b, _ := json.Marshal(object{"type": kind, "object": o})
@@ -180,7 +233,7 @@ func (a *apiServer) put(resource, namespace, name string, metadata, spec object)
 		kind = "MODIFIED"
 	}
 	a.objects[resource][namespace+"/"+name] = o
-	a.tell(resource, event(kind, o))
+	a.happened(resource, event(kind, o))
 }
 
 func (a *apiServer) remove(resource, namespace, name string) {
@@ -190,7 +243,15 @@ func (a *apiServer) remove(resource, namespace, name string) {
 	o := a.objects[resource][namespace+"/"+name]
 	o["metadata"].(object)["resourceVersion"] = strconv.Itoa(a.version)
 	delete(a.objects[resource], namespace+"/"+name)
-	a.tell(resource, event("DELETED", o))
+	a.happened(resource, event("DELETED", o))
+}
+
+// happened tells all watches of an event, and remembers it for those that begin later.
+func (a *apiServer) happened(resource, e string) {
+	if !a.deaf {
+		a.past = append(a.past, past{a.version, resource, e})
+	}
+	a.tell(resource, e)
 }
 
 func (a *apiServer) tell(resource, e string) {
@@ -225,6 +286,12 @@ func (a *apiServer) page(resource string, on bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.pages[resource] = on
+}
+
+// wasAsked waits for the requests that are wanted, as asked returns them.
+func (a *apiServer) wasAsked(t *testing.T, want string) {
+	t.Helper()
+	eventually(t, "the requests "+want, func() bool { return a.asked() == want })
 }
 
 // asked returns the requests so far.
@@ -293,10 +360,11 @@ func TestWatch(t *testing.T) {
 	if ip := ipOf(o, "web"); ip != "10.0.0.1" || slicesOf(o, "10.1.0.1") != 1 || !o.Index().State().Synced(&services.Options{NoEndpoints: true}, false) {
 		t.Errorf("after the list, web has %q", ip)
 	}
-	if got, want := a.asked(), "map[watch endpointslices:1 watch namespaces:1 watch services:1]"; got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
-	}
+	a.wasAsked(t, "map[list endpointslices:1 list namespaces:1 list services:1 watch endpointslices:1 watch namespaces:1 watch services:1]")
 	a.mu.Lock()
+	if q := a.queries["list services"]; !strings.Contains(q, "resourceVersion=0") {
+		t.Errorf("listed with %s, and a server has that at hand only for resourceVersion 0", q)
+	}
 	if ua := a.header.Get("User-Agent"); !strings.HasPrefix(ua, "kubehosts") {
 		t.Errorf("User-Agent %q", ua)
 	}
@@ -358,19 +426,14 @@ func TestSharing(t *testing.T) {
 	if o.Index() != same.Index() {
 		t.Error("two indexes for one Selection")
 	}
-	want := "map[watch endpointslices:1 watch namespaces:1 watch services:1]"
-	if got := a.asked(); got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
-	}
+	a.wasAsked(t, "map[list endpointslices:1 list namespaces:1 list services:1 watch endpointslices:1 watch namespaces:1 watch services:1]")
 
 	verified := listed(t, s, Selection{Endpoints: true, Pods: true})
 	if verified.Index() != o.Index() || pods(verified) != 1 {
 		t.Errorf("%d pods", pods(verified))
 	}
-	want = "map[watch endpointslices:1 watch namespaces:1 watch pods:1 watch services:1]"
-	if got := a.asked(); got != want {
-		t.Errorf("with pods\ngot  %s\nwant %s", got, want)
-	}
+	want := "map[list endpointslices:1 list namespaces:1 list pods:1 list services:1 watch endpointslices:1 watch namespaces:1 watch pods:1 watch services:1]"
+	a.wasAsked(t, want)
 	a.mu.Lock()
 	if q := a.queries["watch pods"]; !strings.Contains(q, "status.phase%21%3DSucceeded") {
 		t.Errorf("pods are asked for with %s", q)
@@ -434,28 +497,53 @@ func TestCloseFirst(t *testing.T) {
 	eventually(t, "all goroutines end", func() bool { return runtime.NumGoroutine() <= before })
 }
 
-func TestListWhereNoStream(t *testing.T) {
-	a := newAPIServer(t)
-	a.noStream = true
-	a.putService("web", "10.0.0.1")
-	a.put("pods", "default", "gone", object{"deletionTimestamp": "2020-01-01T00:00:00Z"}, nil)
-	o := listed(t, a.open(t), Selection{Pods: true})
-	if ip := ipOf(o, "web"); ip != "10.0.0.1" {
-		t.Errorf("web has %q", ip)
+// What is listed again is a stream where the server has them, and a plain list where it has not.
+func TestListAgain(t *testing.T) {
+	for _, noStream := range []bool{false, true} {
+		t.Run(fmt.Sprintf("no streams %v", noStream), func(t *testing.T) {
+			a := newAPIServer(t)
+			a.noStream = noStream
+			a.putService("web", "10.0.0.1")
+			a.put("pods", "default", "gone", object{"deletionTimestamp": "2020-01-01T00:00:00Z"}, nil)
+			o := listed(t, a.open(t), Selection{Pods: true})
+			if ip := ipOf(o, "web"); ip != "10.0.0.1" {
+				t.Errorf("web has %q", ip)
+			}
+			eventually(t, "the watch", func() bool { return a.watches("services") })
+			a.silently(func() { a.putService("web", "10.0.0.2") })
+			a.mu.Lock()
+			a.gone = true
+			a.mu.Unlock()
+			a.cut()
+			eventually(t, "the next list", func() bool { return ipOf(o, "web") == "10.0.0.2" })
+			streams, plain := 0, 0
+			for _, q := range a.since(0, "services") {
+				switch {
+				case strings.Contains(q, "sendInitialEvents"):
+					streams++
+				case !strings.Contains(q, "watch=true") && !strings.Contains(q, "limit=1"):
+					plain++
+				}
+			}
+			if again := plain - 1; streams != 1 || again > 0 != noStream {
+				t.Errorf("%d streams, and %d plain lists after the first: %q", streams, again, a.since(0, "services"))
+			}
+			eventually(t, "the watch", func() bool { return a.watches("services") })
+			a.putService("web", "10.0.0.3")
+			eventually(t, "a change", func() bool { return ipOf(o, "web") == "10.0.0.3" })
+		})
 	}
-	eventually(t, "the watch", func() bool { return strings.Contains(a.asked(), "watch services:2") })
-	a.putService("web", "10.0.0.2")
-	eventually(t, "a change", func() bool { return ipOf(o, "web") == "10.0.0.2" })
 }
 
 func TestSelectorsArePushed(t *testing.T) {
 	a := newAPIServer(t)
 	listed(t, a.open(t), Selection{Labels: "a=b", NamespaceLabels: "c in (d,e)", Endpoints: true})
+	eventually(t, "a watch", func() bool { return a.watches("services") })
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for verb, want := range map[string]string{
-		"watch services": "labelSelector=a%3Db", "watch endpointslices": "labelSelector=a%3Db",
-		"watch namespaces": "labelSelector=c+in+%28d%2Ce%29",
+		"list services": "labelSelector=a%3Db", "list endpointslices": "labelSelector=a%3Db",
+		"list namespaces": "labelSelector=c+in+%28d%2Ce%29", "watch services": "labelSelector=a%3Db",
 	} {
 		if q := a.queries[verb]; !strings.Contains(q, want) {
 			t.Errorf("%s with %s, want %s", verb, q, want)
@@ -718,12 +806,13 @@ func TestProgrammingDuration(t *testing.T) {
 func TestRequestMetrics(t *testing.T) {
 	a := newAPIServer(t)
 	host := strings.TrimPrefix(a.URL, "http://")
+	counted := func() float64 { return value(requests.WithLabelValues("200", "GET", host)) }
+	timed := func() uint64 { return samples(t, requestDuration.WithLabelValues("GET", host)) }
+	before, beforeTimed := counted(), timed() // an earlier test's server may have had the port
 	listed(t, a.open(t), Selection{})
-	if n := value(requests.WithLabelValues("200", "GET", host)); n != 2 {
-		t.Errorf("%v requests counted", n)
-	}
-	if n := samples(t, requestDuration.WithLabelValues("GET", host)); n != 2 {
-		t.Errorf("%d requests timed", n)
+	eventually(t, "two lists and two watches", func() bool { return counted() >= before+4 })
+	if n, timed := counted()-before, timed()-beforeTimed; n != 4 || timed != 4 {
+		t.Errorf("%v requests counted and %d timed", n, timed)
 	}
 }
 

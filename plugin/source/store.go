@@ -19,6 +19,7 @@ import (
 // table is how objects of the type O, kept as *R, go into an index.
 type table[O any, R any] struct {
 	kind    string
+	decode  func([]byte) *O // an object in protobuf, as far as it can be kept; nil for what it can't understand; nil if all is decoded
 	pack    func(*O) (*R, verdict)
 	set     func(*services.Tx, *R)
 	remove  func(*services.Tx, objectName)
@@ -152,20 +153,36 @@ func (s *store[O, R]) Delete(obj any) error {
 	return nil
 }
 
-// Replace implements cache.ReflectorStore.
+// Replace implements cache.ReflectorStore. What is to be ignored stays as it was, as it does when the watch brings it.
 func (s *store[O, R]) Replace(list []any, _ string) error {
 	records := make([]*R, 0, len(list))
 	passed := make(map[objectName]struct{})
+	var ignored map[objectName]struct{}
 	for _, obj := range list {
 		p, err := s.packAny(obj)
 		if err != nil {
 			return err
 		}
-		if p.record == nil {
-			passed[p.name] = struct{}{}
+		if p.record != nil {
+			records = append(records, p.record)
 			continue
 		}
-		records = append(records, p.record)
+		passed[p.name] = struct{}{}
+		if p.verdict == ignore {
+			if ignored == nil {
+				ignored = make(map[objectName]struct{})
+			}
+			ignored[p.name] = struct{}{}
+		}
+	}
+	if ignored != nil {
+		s.kept(s.group.ix.State(), func(name objectName, r *R) bool {
+			if _, ok := ignored[name]; ok {
+				records = append(records, r)
+				delete(passed, name)
+			}
+			return true
+		})
 	}
 
 	if s.replaceAll(records, passed) {
@@ -245,6 +262,7 @@ var (
 	}
 	serviceTable = table[api.Service, services.Service]{
 		kind:    kindService,
+		decode:  decodeService,
 		pack:    toService,
 		kept:    keptServices(false),
 		equal:   func(a, b *services.Service) bool { return *a == *b },
@@ -335,6 +353,7 @@ func importedSliceTable(kept sliceParts) table[discovery.EndpointSlice, services
 func sliceTable(kept sliceParts) table[discovery.EndpointSlice, services.Slice] {
 	return table[discovery.EndpointSlice, services.Slice]{
 		kind:    kindSlice,
+		decode:  func(raw []byte) *discovery.EndpointSlice { return decodeSlice(raw, kept) },
 		pack:    toSlice(kept),
 		kept:    keptSlices(false),
 		equal:   func(a, b *services.Slice) bool { return *a == *b },

@@ -53,11 +53,12 @@ type auditable interface {
 	differing(list []any) ([]objectName, error)
 }
 
-// follower keeps a store up to date with the objects that a watched names. It lists them by a stream where the server can
-// (KEP-3157), so that it never holds a whole list, and watches from there.
+// follower keeps a store up to date with the objects that a watched names. It lists them and watches from there. It never holds a
+// whole list where the server has protobuf.
 //
-// A reflector of client-go does the work, with the follower as its store. The follower adds three things:
+// A reflector of client-go does the work, with the follower as its store. The follower adds four things:
 //
+//   - The first list is a plain one, and later ones are streams where the server has them: see list.go.
 //   - It logs why a server that replies gives no objects, once, and logs the end of that: see health.go.
 //   - It lists everything again when the server is in an older state than what was read, as after a restore of its etcd: see
 //     rewind.go.
@@ -72,6 +73,7 @@ type follower struct {
 	mu       sync.Mutex
 	restart  context.CancelFunc // ends the current attempt, so that the next one lists everything from scratch
 	streams  bool               // the current list is a stream
+	unlisted int                // plain lists in a row that the server replied to and did not give
 	begun    int                // streams that the server granted in the current attempt
 	version  string             // the highest resourceVersion read; "" before the first
 	last     change             // the last change that the watch brought since the list
@@ -192,10 +194,11 @@ func (f *follower) list(ctx context.Context, o meta.ListOptions) (runtime.Object
 	}
 	f.mu.Unlock()
 	collector.list(f.store)
-	list, err := f.lister().ListWithContextFunc(ctx, o)
+	list, err := f.listPlain(ctx, o)
 	if err != nil {
 		collector.listed(f.store)
 	}
+	f.notePlain(err)
 	return list, err
 }
 
@@ -206,6 +209,9 @@ var errRewound = errors.New("the API server is in an older state than what was r
 func (f *follower) watch(ctx context.Context, o meta.ListOptions) (watch.Interface, error) {
 	stream := o.SendInitialEvents != nil && *o.SendInitialEvents
 	if stream {
+		if f.plainFirst() {
+			return nil, errPlain
+		}
 		if !f.mayStream(ctx) {
 			f.trouble.saw(errCut)
 			return nil, errCut // a plain list follows

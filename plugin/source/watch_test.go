@@ -121,6 +121,7 @@ func TestTroubleOfOneResource(t *testing.T) {
 	a := newAPIServer(t)
 	a.putService("web", "10.0.0.1")
 	o := listed(t, a.open(t), Selection{})
+	eventually(t, "the watches", func() bool { return a.watches("services") && a.watches("namespaces") })
 	a.answer("services", http.StatusServiceUnavailable)
 	a.cut()
 	l.once(t, "gives no services", "what was read before is still served")
@@ -259,7 +260,7 @@ func TestRefused(t *testing.T) {
 func (a *apiServer) restore(version int, name, ip string, of int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.version = version
+	a.version, a.past = version, nil
 	a.objects["services"]["default/"+name] = object{
 		"apiVersion": "v1", "kind": "Service", "spec": object{"clusterIP": ip},
 		"metadata": object{"namespace": "default", "name": name, "resourceVersion": strconv.Itoa(of)},
@@ -398,6 +399,7 @@ func TestSilentWatch(t *testing.T) {
 		return ""
 	}
 	eventually(t, "the list", func() bool { return ip() == "10.0.0.1" })
+	eventually(t, "the watch", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.watching })
 	asked := len(a.since(0, "services"))
 	f.look(ctx)
 	if n := len(a.since(0, "services")); n != asked {
@@ -564,9 +566,7 @@ func TestSchedule(t *testing.T) {
 // A panic over one object costs that object.
 func TestPanicOverOneObject(t *testing.T) {
 	l := captureLog(t)
-	named.mu.Lock()
-	clear(named.all) // which other tests may have filled
-	named.mu.Unlock()
+	forgetNamed()
 	before := value(vars.Panic)
 	of := serviceTable
 	of.pack = func(svc *api.Service) (*services.Service, verdict) {
