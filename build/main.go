@@ -2,12 +2,14 @@
 package main
 
 import (
+	"os"
 	"slices"
 
 	"github.com/coredns/coredns/core/dnsserver"
 	_ "github.com/coredns/coredns/core/plugin" // every stock plugin
 	"github.com/coredns/coredns/coremain"
 
+	"github.com/kubehosts/kubehosts/build/check"
 	"github.com/kubehosts/kubehosts/build/version"
 	_ "github.com/kubehosts/kubehosts/plugin"
 )
@@ -19,6 +21,9 @@ func init() {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "check" {
+		os.Exit(check.Main(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	version.Announce()
 	coremain.Run()
 }

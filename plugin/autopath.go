@@ -46,36 +46,43 @@ func searchOf(path string) []string {
 	return rc.Search
 }
 
-// leftBehind finds, in the server block of c, plugins that look for the stock plugin kubernetes where kubehosts has taken its
-// place: they find none, do nothing, and do not tell. It looks at the whole Corefile, for a plugin is handed its own part alone.
-func leftBehind(c *caddy.Controller) []string {
-	all := caddy.Instances()
-	if len(all) == 0 {
+// leftBehind returns what LeftBehind finds in the server block of c, for the log. It looks at the whole Corefile, for a plugin is
+// handed its own part alone.
+func leftBehind(c *caddy.Controller) (all []string) {
+	instances := caddy.Instances()
+	if len(instances) == 0 {
 		return nil
 	}
-	corefile := all[len(all)-1].Caddyfile() // of the instance that starts
+	corefile := instances[len(instances)-1].Caddyfile() // of the instance that starts
 	blocks, err := caddyfile.Parse(corefile.Path(), bytes.NewReader(corefile.Body()), nil)
 	if err != nil || c.ServerBlockIndex >= len(blocks) {
 		return nil // an imported file has changed since the server has read it
 	}
-	return warningsOf(corefile.Path(), blocks[c.ServerBlockIndex])
+	for _, r := range LeftBehind(blocks[c.ServerBlockIndex]) {
+		all = append(all, fmt.Sprintf("%s:%d - %s", cmp.Or(r.At.File, corefile.Path()), r.At.Line, r.Text))
+	}
+	return all
 }
 
-// warningsOf is leftBehind for a server block of kubehosts, in the Corefile path.
-func warningsOf(path string, b caddyfile.ServerBlock) (all []string) {
+// Remark is something in a Corefile that works, but hardly as it was meant.
+type Remark struct {
+	At   caddyfile.Token
+	Text string
+}
+
+// LeftBehind finds, in a server block of kubehosts, plugins that look for the stock plugin kubernetes where kubehosts has taken
+// its place: they find none, do nothing, and do not tell.
+func LeftBehind(b caddyfile.ServerBlock) (all []Remark) {
 	if _, stock := b.Tokens["kubernetes"]; stock {
 		return nil
 	}
-	warn := func(t caddyfile.Token, what string) {
-		all = append(all, fmt.Sprintf("%s:%d - %s", cmp.Or(t.File, path), t.Line, what))
-	}
 	for _, t := range b.Tokens["autopath"] {
 		if t.Text == "@kubernetes" {
-			warn(t, "autopath @kubernetes completes no names, as this server block has no plugin kubernetes: write autopath @"+pluginName)
+			all = append(all, Remark{t, "autopath @kubernetes completes no names, as this server block has no plugin kubernetes: write autopath @" + pluginName})
 		}
 	}
 	if tokens := b.Tokens["k8s_external"]; len(tokens) > 0 {
-		warn(tokens[0], "k8s_external answers nothing, as this server block has no plugin kubernetes: give it a server block of its own, with that plugin")
+		all = append(all, Remark{tokens[0], "k8s_external answers nothing, as this server block has no plugin kubernetes: give it a server block of its own, with that plugin"})
 	}
 	return all
 }

@@ -6,11 +6,13 @@
 package main
 
 import (
+	"os"
 	"slices"
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/coremain"
 
+	"github.com/kubehosts/kubehosts/build/check"
 	"github.com/kubehosts/kubehosts/build/version"
 	_ "github.com/kubehosts/kubehosts/plugin"
 
@@ -59,6 +61,9 @@ func init() {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "check" {
+		os.Exit(check.Main(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+	}
 	version.Announce()
 	coremain.Run()
 }

@@ -149,3 +149,21 @@ func (s set) hasParentOf(zone string) bool {
 	}
 	return s["."]
 }
+
+// FixedIn returns the first option in which c differs from base, of those that a server block has for as long as it runs: where
+// data comes from, startup_timeout, audit and wire. It is "" if there is none.
+func (c *Config) FixedIn(base *Config) string {
+	for _, name := range fixedOptions {
+		ours, theirs := c.sources[name], base.sources[name]
+		if !slices.Equal(ours.args, theirs.args) {
+			return name
+		}
+	}
+	switch {
+	case c.StartupTimeout != base.StartupTimeout:
+		return "startup_timeout"
+	case c.Audit != base.Audit:
+		return "audit"
+	}
+	return ""
+}

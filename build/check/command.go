@@ -1,0 +1,211 @@
+package check
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+
+	"github.com/kubehosts/kubehosts/build/corefile"
+)
+
+// Exit codes of Main.
+const (
+	exitGood  = 0
+	exitWrong = 1
+	exitUsage = 2
+)
+
+const usage = `usage: coredns check [-conf FILE|-] [-base FILE] [-json] [-strict]
+
+Judges a Corefile without starting it. FILE is a Corefile or a ConfigMap as 'kubectl get -o yaml' prints it; - is the standard
+input. It prints a line for each finding, and exits with 0 if the Corefile is good, 1 if it is wrong, 2 if it was called wrong.
+
+`
+
+// Main is the command `coredns check`. It returns the exit code.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	log.SetOutput(io.Discard) // what setups log is for the one who starts a server
+	clog.SetOutput(io.Discard)
+
+	flags := flag.NewFlagSet("check", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	conf := flags.String("conf", "Corefile", "the Corefile or ConfigMap to judge; - for the standard input")
+	base := flags.String("base", "", "a Corefile or ConfigMap that a process was started with: tell what a live edit would do to it")
+	asJSON := flags.Bool("json", false, "print each finding as a JSON object with file, line, level and text")
+	strict := flags.Bool("strict", false, "exit with 1 on warnings, too")
+	flags.Usage = func() {
+		fmt.Fprint(stderr, usage)
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		return exitUsage
+	}
+	if flags.NArg() > 0 || *conf == "-" && *base == "-" {
+		flags.Usage()
+		return exitUsage
+	}
+	all, err := files(*conf, *base, stdin)
+	if err != nil {
+		fmt.Fprintln(stderr, "coredns check:", err)
+		return exitUsage
+	}
+	for _, f := range all {
+		write(stdout, f, *asJSON)
+	}
+	if IsWrong(all) || *strict && slices.ContainsFunc(all, func(f Finding) bool { return f.Level == Warning }) {
+		return exitWrong
+	}
+	return exitGood
+}
+
+func write(w io.Writer, f Finding, asJSON bool) {
+	line := f.String()
+	if asJSON {
+		b, _ := json.Marshal(f) // of strings and an int
+		line = string(b)
+	}
+	fmt.Fprintln(w, line)
+}
+
+// files judges the file conf and, unless base is "", the edit that it is of base. The error is that a file can't be read.
+func files(conf, base string, stdin io.Reader) ([]Finding, error) {
+	edited, err := read(conf, stdin)
+	if err != nil {
+		return nil, err
+	}
+	units, wrong := unitsOf(edited)
+	all := wrong
+	for _, u := range units {
+		all = append(all, Corefile(u.text, u.there)...)
+	}
+	if base == "" || IsWrong(all) {
+		return all, nil
+	}
+	first, err := read(base, stdin)
+	if err != nil {
+		return nil, err
+	}
+	bases, wrong := unitsOf(first)
+	switch all = append(all, wrong...); {
+	case IsWrong(wrong):
+	case len(units) != 1 || len(bases) != 1:
+		all = append(all, at(corefile.Position{File: first.Name, Line: 1}, Wrong, "-base needs one Corefile on either side"))
+	default:
+		all = append(all, Edit(bases[0].text, units[0].text)...)
+	}
+	return all, nil
+}
+
+// read reads a file, or stdin for -.
+func read(file string, stdin io.Reader) (corefile.Source, error) {
+	if file != "-" {
+		return corefile.File(file)
+	}
+	body, err := corefile.ReadAll(stdin)
+	if err != nil {
+		return corefile.Source{}, fmt.Errorf("standard input: %w", err)
+	}
+	dir, err := os.Getwd()
+	return corefile.Source{Name: "stdin", Text: string(body), Dir: dir}, err
+}
+
+// unit is a Corefile to judge.
+type unit struct {
+	text  *corefile.Text
+	there map[string]corefile.Source // keys of the ConfigMap that it is out of
+}
+
+// unitsOf returns what is to be judged in a file: the file itself if it is a Corefile, else the Corefiles in its ConfigMaps. In a
+// ConfigMap that is there to be imported from, each key is one.
+func unitsOf(s corefile.Source) (units []unit, wrong []Finding) {
+	if !corefile.IsManifest(s.Text) {
+		text, err := corefile.Read(s, corefile.Files)
+		if err != nil {
+			return nil, []Finding{found(err, s.Name)}
+		}
+		return []unit{{text: text}}, nil
+	}
+	all, err := corefile.Manifest(s.Name, s.Text)
+	if err != nil {
+		return nil, []Finding{found(err, s.Name)}
+	}
+	for i := range all {
+		u, w := unitsIn(&all[i], all, s)
+		units, wrong = append(units, u...), append(wrong, w...)
+	}
+	if len(units) == 0 && len(wrong) == 0 {
+		wrong = []Finding{at(corefile.Position{File: s.Name, Line: 1}, Wrong, "no ConfigMap in it has a key Corefile")}
+	}
+	return units, wrong
+}
+
+// unitsIn returns what is to be judged in m, one of all the ConfigMaps of a file.
+func unitsIn(m *corefile.ConfigMap, all []corefile.ConfigMap, of corefile.Source) (units []unit, wrong []Finding) {
+	imports := mapImporter(m, all)
+	add := func(s corefile.Source) {
+		s.Dir = of.Dir
+		text, err := corefile.Read(s, imports)
+		if err != nil {
+			wrong = append(wrong, found(err, s.Name))
+			return
+		}
+		units = append(units, unit{text, m.Keys})
+	}
+	if s, ok := m.Keys["Corefile"]; ok {
+		add(s)
+		return units, wrong
+	}
+	for _, key := range slices.Sorted(maps.Keys(m.Keys)) {
+		s := m.Keys[key]
+		switch {
+		case len(all) > 1: // what imports it is judged
+		case strings.HasSuffix(key, ".server"):
+			add(s)
+		case strings.HasSuffix(key, ".override"):
+			imports = only(s)
+			add(corefile.Source{Name: s.Name, First: s.First, OneLine: true, Text: "override.invalid {\nimport override\n}\n"})
+		}
+	}
+	return units, wrong
+}
+
+// only is the importer of one source, and of files.
+func only(s corefile.Source) corefile.Importer {
+	return func(pattern string, from *corefile.Source) ([]corefile.Source, error) {
+		if pattern == "override" {
+			return []corefile.Source{s}, nil
+		}
+		return corefile.Files(pattern, from)
+	}
+}
+
+// mapImporter resolves the imports of a ConfigMap: keys of its own, which are mounted beside the Corefile; the keys of another
+// ConfigMap of the same file that is called as the folder, or ends with its name, as coredns-custom for custom; else files here.
+func mapImporter(m *corefile.ConfigMap, all []corefile.ConfigMap) corefile.Importer {
+	return func(pattern string, from *corefile.Source) ([]corefile.Source, error) {
+		dir := path.Dir(pattern)
+		for i := range all {
+			other, folder := &all[i], path.Base(dir)
+			if other.Name == m.Name || other.Name != folder && !strings.HasSuffix(other.Name, "-"+folder) {
+				continue
+			}
+			found, _, err := corefile.Mounted(pattern, dir, other.Keys)
+			return found, err
+		}
+		if dir == "." || path.IsAbs(pattern) {
+			if found, _, err := corefile.Mounted(pattern, dir, m.Keys); err == nil && len(found) > 0 {
+				return found, nil
+			}
+		}
+		return corefile.Files(pattern, from)
+	}
+}

@@ -1,0 +1,311 @@
+package check
+
+import (
+	"cmp"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/coredns/caddy/caddyfile"
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/pkg/dnsutil"
+	"github.com/coredns/coredns/plugin/pkg/parse"
+	"github.com/coredns/coredns/plugin/pkg/transport"
+
+	"github.com/kubehosts/kubehosts/build/corefile"
+	kubehosts "github.com/kubehosts/kubehosts/plugin"
+	"github.com/kubehosts/kubehosts/plugin/stanza"
+)
+
+// habits finds what is likely to hurt in one server block, though CoreDNS takes it.
+func habits(b *corefile.Block, there map[string]corefile.Source) []Finding {
+	all := slices.Concat(cached(b), loops(b), forwards(b), leftBehind(b))
+	return append(all, hostsFiles(b, there)...)
+}
+
+// configOf returns the kubehosts stanza of a server block, nil if it has none that is right: its setup says so then.
+func configOf(b *corefile.Block) *stanza.Config {
+	if b.Directives[stanza.Name] == nil {
+		return nil
+	}
+	c, err := b.Stanza()
+	if err != nil {
+		return nil
+	}
+	return c
+}
+
+// cached finds a cache that keeps answers of zones that kubehosts serves live. PTR records are left out: their zones have names of
+// others as well, and stock Corefiles cache them.
+func cached(b *corefile.Block) (all []Finding) {
+	c := configOf(b)
+	if c == nil {
+		return nil
+	}
+	for _, words := range b.Stanzas("cache") {
+		of := cacheOf(words)
+		if len(of.zones) == 0 {
+			of.zones = zonesOf(b)
+		}
+		kept := slices.DeleteFunc(slices.Clone(c.Zones), func(z string) bool { return dnsutil.IsReverse("."+z) > 0 || !of.keeps(z) })
+		if len(kept) > 0 {
+			zones := clip(strings.Join(kept, " "))
+			all = append(all, at(words[0].At, Warning,
+				"cache stands before zones that are live: what it holds hides an edit, and a Service that changes; write 'disable success %s' and 'disable denial %s' in it", zones, zones))
+		}
+		if len(c.Hosts) > 0 && len(c.Zones) == 0 && slices.ContainsFunc(of.zones, func(z string) bool { return !of.spares(z) }) {
+			all = append(all, at(words[0].At, Warning,
+				"cache stands before hosts entries that are live: what it holds hides an edit of them; write 'disable success ZONE' and 'disable denial ZONE' in it for their zones, or give them a low ttl"))
+		}
+	}
+	return all
+}
+
+// cache is which zones a stanza of cache is for.
+type cache struct{ zones, noSuccess, noDenial []string }
+
+func cacheOf(words []corefile.Word) (c cache) {
+	for i, line := range corefile.Lines(words) {
+		args := textsOf(line)
+		switch {
+		case i == 0:
+			args = slices.DeleteFunc(args[1:], func(a string) bool { return a == "{" })
+			if len(args) > 0 {
+				if _, err := strconv.Atoi(args[0]); err == nil {
+					args = args[1:]
+				}
+			}
+			c.zones = normalized(args)
+		case args[0] == "disable" && len(args) > 1:
+			zones := normalized(args[2:])
+			if len(zones) == 0 {
+				zones = []string{"."}
+			}
+			switch args[1] {
+			case "success":
+				c.noSuccess = zones
+			case "denial":
+				c.noDenial = zones
+			}
+		}
+	}
+	return c
+}
+
+// keeps reports whether answers of the zone are cached.
+func (c cache) keeps(zone string) bool {
+	return plugin.Zones(c.zones).Matches(zone) != "" && !c.spares(zone)
+}
+
+// spares reports whether all caching is disabled for the zone.
+func (c cache) spares(zone string) bool {
+	return plugin.Zones(c.noSuccess).Matches(zone) != "" && plugin.Zones(c.noDenial).Matches(zone) != ""
+}
+
+func textsOf(words []corefile.Word) []string {
+	texts := make([]string, len(words))
+	for i, w := range words {
+		texts[i] = w.Text
+	}
+	return texts
+}
+
+func normalized(zones []string) (all []string) {
+	for _, z := range zones {
+		all = append(all, plugin.Host(z).NormalizeExact()...)
+	}
+	return all
+}
+
+// loops finds forward of all names without loop.
+func loops(b *corefile.Block) []Finding {
+	if b.Directives["loop"] != nil || !slices.Contains(zonesOf(b), ".") {
+		return nil
+	}
+	for _, words := range b.Stanzas("forward") {
+		if len(words) > 1 && slices.Contains(normalized([]string{words[1].Text}), ".") {
+			return []Finding{at(words[0].At, Warning, "forward without loop: if an upstream leads back here, questions go round until memory is used up; add a line 'loop'")}
+		}
+	}
+	return nil
+}
+
+// forwards finds a second forward of one zone, which no question reaches.
+func forwards(b *corefile.Block) (all []Finding) {
+	first := map[string][]corefile.Word{}
+	for _, words := range b.Stanzas("forward") {
+		if len(words) < 2 {
+			continue
+		}
+		for _, zone := range normalized([]string{words[1].Text}) {
+			before, second := first[zone]
+			if !second || passesOn(before) {
+				first[zone] = words
+				continue
+			}
+			all = append(all, at(words[0].At, Warning, "a second forward of %s: the first, %s, answers everything; is one of them imported by mistake?", zone, before[0].At))
+		}
+	}
+	return all
+}
+
+// passesOn reports whether a forward hands questions to the next.
+func passesOn(words []corefile.Word) bool {
+	return slices.ContainsFunc(words, func(w corefile.Word) bool {
+		return w.NewLine && (w.Text == "next" || w.Text == "next_on_nodata" || w.Text == "except")
+	})
+}
+
+// leftBehind finds plugins that look for the stock plugin kubernetes beside kubehosts.
+func leftBehind(b *corefile.Block) (all []Finding) {
+	if b.Directives[stanza.Name] == nil {
+		return nil
+	}
+	tokens := map[string][]caddyfile.Token{}
+	for name, words := range b.Directives {
+		tokens[name] = corefile.Tokens(words)
+	}
+	for _, r := range kubehosts.LeftBehind(caddyfile.ServerBlock{Keys: b.Keys, Tokens: tokens}) {
+		all = append(all, at(corefile.Position{File: r.At.File, Line: r.At.Line}, Warning, "%s", r.Text))
+	}
+	return all
+}
+
+// hostsFiles finds hosts files that are not there.
+func hostsFiles(b *corefile.Block, there map[string]corefile.Source) (all []Finding) {
+	root := ""
+	if words := b.Directives["root"]; len(words) > 1 {
+		root = words[1].Text
+	}
+	look := func(path string, w corefile.Word) {
+		if !filepath.IsAbs(path) && root != "" {
+			path = filepath.Join(root, path)
+		}
+		if _, mounted := there[filepath.Base(path)]; mounted {
+			return
+		}
+		if matches, err := filepath.Glob(path); err == nil && len(matches) == 0 {
+			all = append(all, at(w.At, Warning, "hosts file '%s' is not there; it is served when it appears", clip(path)))
+		}
+	}
+	for _, words := range b.Stanzas("hosts") {
+		if line := corefile.Lines(words)[0]; len(line) > 1 && line[1].Text != "{" {
+			if _, err := os.Stat(line[1].Text); err != nil { // it is no pattern
+				look(escaped(line[1].Text), line[1])
+			}
+		}
+	}
+	for _, line := range corefile.Lines(b.Directives[stanza.Name]) {
+		if line[0].Text != "hosts" {
+			continue
+		}
+		for _, w := range line[1:] {
+			if w.Text != "{" && !looksLikeZone(w.Text) {
+				look(w.Text, w)
+			}
+		}
+	}
+	return all
+}
+
+// escaped makes a path a pattern that matches it alone.
+func escaped(path string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
+}
+
+// looksLikeZone reports whether the argument of a hosts option is a zone, which the stanza's own parser refuses if there is no such
+// file.
+func looksLikeZone(arg string) bool {
+	_, _, err := net.ParseCIDR(arg)
+	return err == nil
+}
+
+// zonesOf returns the zones of a server block's keys.
+func zonesOf(b *corefile.Block) []string {
+	var all []string
+	for _, l := range listenersOf(b) {
+		all = append(all, l.zone)
+	}
+	return all
+}
+
+// listener is what one key of a server block stands for.
+type listener struct{ transport, zone, port string }
+
+func listenersOf(b *corefile.Block) (all []listener) {
+	for _, key := range b.Keys {
+		trans, rest := parse.Transport(key)
+		hosts, port, err := plugin.SplitHostPort(rest)
+		if err != nil {
+			continue
+		}
+		for _, h := range hosts {
+			all = append(all, listener{trans, plugin.Name(h).Normalize(), cmp.Or(port, defaultPort(trans))})
+		}
+	}
+	return all
+}
+
+func defaultPort(trans string) string {
+	switch trans {
+	case transport.TLS:
+		return transport.TLSPort
+	case transport.QUIC:
+		return transport.QUICPort
+	case transport.GRPC:
+		return transport.GRPCPort
+	case transport.HTTPS, transport.HTTPS3:
+		return transport.HTTPSPort
+	}
+	return dnsserver.Port
+}
+
+// binds finds ports that one server block has on some addresses, and another on all: the more specific socket gets the packets, and
+// the questions that it gets see its server blocks alone.
+func binds(blocks []corefile.Block) (all []Finding) {
+	bound, open := map[string]*corefile.Block{}, map[string]*corefile.Block{}
+	var ports []string
+	for i := range blocks {
+		b := &blocks[i]
+		of := open
+		if b.Directives["bind"] != nil {
+			of = bound
+		}
+		for _, l := range listenersOf(b) {
+			port := l.transport + "://:" + l.port
+			if bound[port] == nil && open[port] == nil {
+				ports = append(ports, port)
+			}
+			if of[port] == nil {
+				of[port] = b
+			}
+		}
+	}
+	for _, port := range ports {
+		if b, o := bound[port], open[port]; b != nil && o != nil {
+			words := b.Directives["bind"]
+			all = append(all, at(words[0].At, Warning, "bind %s on port %s, which the server block of %s has on all addresses: a question to that address does not find the zones of %s",
+				clip(strings.Join(textsOf(corefile.Lines(words)[0][1:]), " ")), port[strings.LastIndexByte(port, ':')+1:], o.At, clip(strings.Join(o.Keys, " "))))
+		}
+	}
+	return all
+}
+
+// clip makes a text out of a Corefile fit for a line of output.
+func clip(s string) string {
+	const most = 1 << 10
+	if len(s) > most {
+		s = s[:most] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s)
+}

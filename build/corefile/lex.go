@@ -1,0 +1,117 @@
+// Package corefile reads a Corefile whole: out of a file or out of a ConfigMap, with what it imports in it, so that each line is known
+// by where it came from.
+package corefile
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// token is a word of a Corefile, as caddyfile's lexer finds it, and where it is written.
+type token struct {
+	text       string
+	start, end int // offsets of its first byte and of the byte behind its last, quotes included
+	line       int // of start
+	lastLine   int // of end
+}
+
+// byteOrderMark at the beginning of a text is not part of the first word.
+const byteOrderMark = "\uFEFF"
+
+// lex returns the words of a text. open is the offset of a quotation mark that has no second, -1 if there is none.
+//
+// caddyfile's own lexer does not return where a word stands. FuzzLex compares the two.
+func lex(text string) (all []token, open int) {
+	i, line := 0, 1
+	if strings.HasPrefix(text, byteOrderMark) {
+		i = len(byteOrderMark)
+	}
+	for {
+		i, line = skip(text, i, line)
+		if i == len(text) {
+			return all, -1
+		}
+		t, unended := token{start: i, line: line}, false
+		if text[i] == '"' {
+			t.text, t.end, unended = quoted(text, i)
+		} else {
+			t.text, t.end = bare(text, i)
+		}
+		t.lastLine = line + strings.Count(text[t.start:t.end], "\n")
+		i, line = t.end, t.lastLine
+		if !unended || t.text != "" { // caddyfile drops it otherwise
+			all = append(all, t)
+		}
+		if unended {
+			return all, t.start
+		}
+	}
+}
+
+// skip returns the offset and line of the first byte of a word at or behind i, len(text) if there is none.
+func skip(text string, i, line int) (int, int) {
+	comment := false
+	for i < len(text) {
+		r, n := utf8.DecodeRuneInString(text[i:])
+		switch {
+		case r == '\n':
+			line++
+			comment = false
+		case comment || unicode.IsSpace(r):
+		case r == '#':
+			comment = true
+		default:
+			return i, line
+		}
+		i += n
+	}
+	return i, line
+}
+
+// bare reads a word without quotation marks. caddyfile leaves carriage returns out, and takes a # in it for a comment: the
+// word goes on behind the comment unless that ends with a space.
+func bare(text string, i int) (word string, end int) {
+	var b strings.Builder
+	comment := false
+	for i < len(text) {
+		r, n := utf8.DecodeRuneInString(text[i:])
+		switch {
+		case r == '\r':
+		case r == '\n', unicode.IsSpace(r):
+			return b.String(), i
+		case comment:
+		case r == '#':
+			comment = true
+		default:
+			b.WriteRune(r)
+		}
+		i += n
+	}
+	return b.String(), i
+}
+
+// quoted reads a word in quotation marks. open reports that the second is missing. A backslash is for quotation marks alone.
+func quoted(text string, i int) (word string, end int, open bool) {
+	var b strings.Builder
+	escaped := false
+	for i++; i < len(text); {
+		r, n := utf8.DecodeRuneInString(text[i:])
+		i += n
+		switch {
+		case escaped:
+			if r != '"' {
+				b.WriteByte('\\')
+			}
+			b.WriteRune(r)
+			escaped = false
+		case r == '\\':
+			escaped = true
+		case r == '"':
+			return b.String(), i, false
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String(), i, true
+}
