@@ -1,0 +1,76 @@
+package external
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The annotations, by the prefixes that external-dns has today and had before, and the one of k8s_gateway. Where an object has
+// several for one thing, the first one counts.
+var (
+	hostnameKeys = []string{"external-dns.kubernetes.io/hostname", "external-dns.alpha.kubernetes.io/hostname", "coredns.io/hostname"}
+	internalKeys = []string{"external-dns.kubernetes.io/internal-hostname", "external-dns.alpha.kubernetes.io/internal-hostname"}
+	targetKeys   = []string{"external-dns.kubernetes.io/target", "external-dns.alpha.kubernetes.io/target"}
+	ttlKeys      = []string{"external-dns.kubernetes.io/ttl", "external-dns.alpha.kubernetes.io/ttl"}
+)
+
+// Annotation reports whether the annotation key is one that this package reads.
+func Annotation(key string) bool {
+	if !strings.HasPrefix(key, "external-dns.") && !strings.HasPrefix(key, "coredns.io/") {
+		return false
+	}
+	for _, keys := range [][]string{hostnameKeys, internalKeys, targetKeys, ttlKeys} {
+		for _, k := range keys {
+			if k == key {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// annotated returns the value of the first of keys that the object has.
+func (m *Meta) annotated(keys []string) string {
+	for _, key := range keys {
+		if v, ok := m.Annotations[key]; ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// list returns the words of an annotation's value that a comma parts, without blanks.
+func list(value string) []string {
+	var words []string
+	for word := range strings.SplitSeq(value, ",") {
+		if word = strings.TrimSpace(word); word != "" && len(words) < maxNames {
+			words = append(words, word)
+		}
+	}
+	return words
+}
+
+// ttl returns the TTL that an annotation gives, in seconds or as a Go duration, and whether there is one. A TTL that is none
+// (RFC 2181, section 8) is left out.
+func (m *Meta) ttl() (seconds uint32, ok bool) {
+	value := strings.TrimSpace(m.annotated(ttlKeys))
+	if value == "" {
+		return 0, false
+	}
+	if n, err := strconv.ParseInt(value, 10, 32); err == nil {
+		return validTTL(n)
+	}
+	d, err := time.ParseDuration(value)
+	if err != nil {
+		return 0, false
+	}
+	return validTTL(int64(d / time.Second))
+}
+
+func validTTL(n int64) (seconds uint32, ok bool) {
+	if n < 0 || n > 1<<31-1 {
+		return 0, false
+	}
+	return uint32(n), true
+}

@@ -1,0 +1,165 @@
+// Package external is the index of the names that a cluster's objects have for clients outside of it: objects in, answers
+// out. The objects are Ingresses, Services, Gateways, ListenerSets and routes of the Gateway API, external-dns' DNSEndpoints,
+// and Nodes.
+//
+// An Index has one State at a time, which never changes. Update makes the next one, which shares with the last whatever did
+// not change, and publishes it at once. A query takes the State once and asks only that, so it sees one consistent moment,
+// waits for nobody, and holds nobody up.
+//
+// An object claims names. The State has the claims of all objects, and a Selection filters them while a query is answered: it
+// is what one external option admits. So any number of options, in any number of server blocks, share one Index.
+//
+// All names are in lower case, in presentation form, and fully qualified: they end in a dot. Names of objects that no DNS
+// message can hold (RFC 1035, section 2.3.4), and hostnames that are none by RFC 1123, claim nothing.
+//
+// # Who has a name
+//
+// Of several objects that claim one name, the oldest has it: by creationTimestamp, then by namespace, then by name. All whose
+// addresses are the same agree with it and lose nothing. An object without an address claims nothing yet.
+//
+// A name that an object claims as it stands comes before any wildcard, whoever has it. The wildcard of an Ingress matches one
+// label (networking.k8s.io/v1), any other any number of labels (Gateway API; RFC 4592), and none the name that it stands
+// below. The wildcard with the most labels comes first.
+//
+// # Bounds
+//
+// Of one object, what is kept is bounded by the constants in bounds.go. A look-up compares no more wildcards than the name has
+// labels, looks at no more than maxClaims claims of one name, and at no more than maxBelow claims below a name.
+package external
+
+import "strings"
+
+// Source is a kind of objects that claim names, as the option from has it. Sources form a set.
+type Source uint8
+
+// The sources, in the order of the stanza's.
+const (
+	FromIngress Source = 1 << iota
+	FromService
+	FromGateway // Gateways, ListenerSets and routes
+	FromDNSEndpoint
+	FromNode
+)
+
+// Kind is the kind of an object.
+type Kind uint8
+
+// The kinds. The routes stand together.
+const (
+	KindIngress Kind = iota
+	KindService
+	KindGateway
+	KindListenerSet
+	KindHTTPRoute
+	KindGRPCRoute
+	KindTLSRoute
+	KindTCPRoute
+	KindUDPRoute
+	KindDNSEndpoint
+	KindNode
+	KindNamespace // claims nothing; Gateways select routes by its labels
+
+	kinds = iota
+)
+
+var kindNames = [kinds]string{
+	"Ingress", "Service", "Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "DNSEndpoint", "Node", "Namespace",
+}
+
+// String returns the kind as objects have it.
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return "unknown"
+}
+
+func (k Kind) route() bool { return k >= KindHTTPRoute && k <= KindUDPRoute }
+
+// source returns the source that objects of the kind belong to, 0 for Namespaces.
+func (k Kind) source() Source {
+	switch k {
+	case KindIngress:
+		return FromIngress
+	case KindService:
+		return FromService
+	case KindDNSEndpoint:
+		return FromDNSEndpoint
+	case KindNode:
+		return FromNode
+	case KindNamespace:
+		return 0
+	}
+	return FromGateway
+}
+
+// Kinds is a set of kinds.
+type Kinds uint16
+
+// AllKinds are all there are.
+const AllKinds Kinds = 1<<kinds - 1
+
+// KindsOf returns the set of all.
+func KindsOf(all ...Kind) (set Kinds) {
+	for _, k := range all {
+		set |= 1 << k
+	}
+	return set
+}
+
+// Has reports whether k is in the set.
+func (s Kinds) Has(k Kind) bool { return s&(1<<k) != 0 }
+
+// Kinds returns the kinds of objects whose names are those of the sources, and the Namespaces that decide about them.
+func (s Source) Kinds() (set Kinds) {
+	for k := range Kind(kinds) {
+		if s&k.source() != 0 {
+			set |= 1 << k
+		}
+	}
+	if s&FromGateway != 0 {
+		set |= 1 << KindNamespace
+	}
+	return set
+}
+
+// Names is a set of names of objects.
+type Names map[string]struct{}
+
+// NamesOf returns the set of all, nil for none.
+func NamesOf(all ...string) Names {
+	if len(all) == 0 {
+		return nil
+	}
+	names := make(Names, len(all))
+	for _, name := range all {
+		names[name] = struct{}{}
+	}
+	return names
+}
+
+// has reports whether name is in the set, or the set is nil, which stands for all.
+func (n Names) has(name string) bool {
+	if n == nil {
+		return true
+	}
+	_, ok := n[name]
+	return ok
+}
+
+// Ref names an object.
+type Ref struct {
+	Kind            Kind
+	Namespace, Name string
+}
+
+// String returns the reference as logs have it: "Ingress shop/web".
+func (r Ref) String() string {
+	if r.Namespace == "" {
+		return r.Kind.String() + " " + r.Name
+	}
+	return r.Kind.String() + " " + r.Namespace + "/" + r.Name
+}
+
+// trimDot takes the final dot off a name.
+func trimDot(name string) string { return strings.TrimSuffix(name, ".") }

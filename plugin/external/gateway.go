@@ -1,0 +1,321 @@
+package external
+
+import "slices"
+
+// What the Gateway API says of Gateways, ListenerSets and routes, as far as names depend on it.
+
+const gatewayGroup = "gateway.networking.k8s.io"
+
+// NewGateway packs spec. It returns nil if no API server has a Gateway of that name.
+func NewGateway(spec GatewaySpec) *Object {
+	p := begin(KindGateway, &spec.Meta)
+	if p == nil {
+		return nil
+	}
+	p.text(spec.Class)
+	target := list(spec.annotated(targetKeys))
+	p.bool(len(target) > 0)
+	if len(target) > 0 {
+		p.addresses(addressesOf(target))
+	} else {
+		p.addresses(spec.addresses())
+	}
+	p.from(spec.AllowedListeners)
+	p.listeners(spec.Listeners)
+	return p.object()
+}
+
+// addresses returns the addresses of the types that the Gateway API defines.
+func (spec *GatewaySpec) addresses() (all addresses) {
+	for _, a := range spec.Addresses {
+		if a.Type == "" || a.Type == "IPAddress" || a.Type == "Hostname" {
+			all.add(a.Value)
+		}
+	}
+	all.sort()
+	return all
+}
+
+// gateway is the packed form of a Gateway, taken apart.
+type gateway struct {
+	class      string
+	overridden bool // places are what an annotation says
+	places     places
+	shape      string // which listeners there are and what they allow: routes are resolved anew where it changes
+}
+
+func gatewayOf(packed string) (g gateway) {
+	r := bodyOf(packed)
+	g.class, g.overridden, g.places = r.text(), r.bool(), r.places()
+	g.shape = packed[r.at:]
+	return g
+}
+
+// listening returns what the shape says.
+func (g *gateway) listening() (From, []listener) {
+	r := reader{g.shape, 0}
+	return r.from(), r.listeners()
+}
+
+// Gateway returns what NewGateway makes an equal Object of.
+func (o *Object) Gateway() GatewaySpec {
+	g := gatewayOf(o.packed)
+	spec := GatewaySpec{Meta: o.meta(), Class: g.class}
+	if g.overridden {
+		spec.annotate(targetKeys, join(g.places.texts()))
+	} else {
+		for _, text := range g.places.texts() {
+			spec.Addresses = append(spec.Addresses, Address{Value: text})
+		}
+	}
+	var all []listener
+	spec.AllowedListeners, all = g.listening()
+	spec.Listeners = specs(all, 0)
+	return spec
+}
+
+// NewListenerSet packs spec. It returns nil if its parent is no Gateway, or if no API server has a ListenerSet of that name.
+func NewListenerSet(spec ListenerSetSpec) *Object {
+	p := begin(KindListenerSet, &spec.Meta)
+	kind, ok := spec.Parent.kind()
+	if p == nil || !ok || kind != KindGateway {
+		return nil
+	}
+	p.parent(&parentRef{ref: Ref{KindGateway, spec.Parent.namespace(spec.Namespace), spec.Parent.Name}})
+	p.bool(accepted(spec.Conditions, spec.Generation) == present)
+	target := list(spec.annotated(targetKeys))
+	p.addresses(addressesOf(target))
+	all := slices.Clone(spec.Listeners)
+	for i := range all {
+		if accepted(all[i].Conditions, spec.Generation) != present { // each of them has to be, unlike those of a Gateway
+			all[i].Protocol = ""
+		}
+	}
+	p.listeners(all)
+	return p.object()
+}
+
+// listenerSet is the packed form of a ListenerSet, taken apart.
+type listenerSet struct {
+	parent   Ref
+	accepted bool
+	places   places // what an annotation says, in place of the addresses of the Gateway
+	at       reader // of the listeners
+}
+
+func listenerSetOf(packed string) (l listenerSet) {
+	l.at = bodyOf(packed)
+	l.parent = l.at.parent().ref
+	l.accepted, l.places = l.at.bool(), l.at.places()
+	return l
+}
+
+// ListenerSet returns what NewListenerSet makes an equal Object of.
+func (o *Object) ListenerSet() ListenerSetSpec {
+	l := listenerSetOf(o.packed)
+	spec := ListenerSetSpec{Meta: o.meta(), Parent: ParentRef{Namespace: l.parent.Namespace, Name: l.parent.Name}}
+	spec.Generation = 1
+	spec.annotate(targetKeys, join(l.places.texts()))
+	if l.accepted {
+		spec.Conditions = []Condition{{"Accepted", "True", spec.Generation}}
+	}
+	spec.Listeners = specs(l.at.listeners(), spec.Generation)
+	return spec
+}
+
+// listener is a listener of a Gateway or a ListenerSet.
+type listener struct {
+	name, hostname string
+	protocol       protocol
+	port           int32
+	routes         From
+	kinds          Kinds // which routes attach to it, by its protocol and by allowedRoutes.kinds
+}
+
+type protocol uint8
+
+const (
+	protocolNone protocol = iota // one that no route attaches to, or the listener is rejected
+	protocolHTTP
+	protocolHTTPS
+	protocolTLS // that terminates
+	protocolPassthrough
+	protocolTCP
+	protocolUDP
+)
+
+// routes are the kinds of routes that attach to a listener of the protocol.
+func (p protocol) routes() Kinds {
+	switch p {
+	case protocolHTTP, protocolHTTPS:
+		return KindsOf(KindHTTPRoute, KindGRPCRoute)
+	case protocolTLS:
+		return KindsOf(KindTLSRoute, KindTCPRoute)
+	case protocolPassthrough:
+		return KindsOf(KindTLSRoute)
+	case protocolTCP:
+		return KindsOf(KindTCPRoute)
+	case protocolUDP:
+		return KindsOf(KindUDPRoute)
+	}
+	return 0
+}
+
+// named reports whether a hostname tells listeners of the protocol apart.
+func (p protocol) named() bool { return p >= protocolHTTP && p <= protocolPassthrough }
+
+var protocols = [...]struct{ protocol, mode string }{
+	protocolNone: {}, protocolHTTP: {protocol: "HTTP"}, protocolHTTPS: {protocol: "HTTPS"}, protocolTLS: {"TLS", "Terminate"},
+	protocolPassthrough: {"TLS", "Passthrough"}, protocolTCP: {protocol: "TCP"}, protocolUDP: {protocol: "UDP"},
+}
+
+func (l *Listener) protocol() protocol {
+	if rejected(l.Conditions) {
+		return protocolNone
+	}
+	switch l.Protocol {
+	case "HTTP":
+		return protocolHTTP
+	case "HTTPS":
+		return protocolHTTPS
+	case "TLS":
+		if l.TLSMode == "Passthrough" {
+			return protocolPassthrough
+		}
+		return protocolTLS
+	case "TCP":
+		return protocolTCP
+	case "UDP":
+		return protocolUDP
+	}
+	return protocolNone
+}
+
+// rejected reports whether the controller says that the listener is not served, because of its own or for a conflict with
+// another one.
+func rejected(conditions []Condition) bool {
+	for _, c := range conditions {
+		if c.Type == "Accepted" && c.Status == "False" || c.Type == "Conflicted" && c.Status == "True" {
+			return true
+		}
+	}
+	return false
+}
+
+// allowed returns the kinds of routes that attach to a listener.
+func (l *Listener) allowed(p protocol) Kinds {
+	if len(l.Kinds) == 0 {
+		return p.routes()
+	}
+	var set Kinds
+	for _, k := range l.Kinds {
+		if k.Group != nil && *k.Group != gatewayGroup {
+			continue
+		}
+		for kind := KindHTTPRoute; kind <= KindUDPRoute; kind++ {
+			if k.Kind == kind.String() {
+				set |= 1 << kind
+			}
+		}
+	}
+	return set & p.routes()
+}
+
+// listeners writes those listeners that a route may attach to.
+func (p *packer) listeners(all []Listener) {
+	kept := make([]listener, 0, len(all))
+	for i := range all[:min(len(all), maxListeners)] {
+		l := listener{name: all[i].Name, protocol: all[i].protocol(), port: all[i].Port, routes: all[i].Routes}
+		l.kinds = all[i].allowed(l.protocol)
+		ok := l.kinds != 0
+		if all[i].Hostname != "" && l.protocol.named() && ok {
+			l.hostname, ok = hostname(all[i].Hostname)
+		}
+		if ok {
+			kept = append(kept, l)
+		}
+	}
+	p.len(len(kept))
+	for _, l := range kept {
+		p.text(l.name)
+		p.text(l.hostname)
+		p.byte(byte(l.protocol))
+		p.uint(uint64(uint16(l.port))) // #nosec G115 -- a port
+		p.from(l.routes)
+		p.uint(uint64(l.kinds))
+	}
+}
+
+func (r *reader) listeners() []listener {
+	all := make([]listener, 0, 8)
+	for range r.len() {
+		all = append(all, listener{
+			name: r.text(), hostname: r.text(), protocol: protocol(r.byte()), port: int32(r.uint()), routes: r.from(), kinds: Kinds(r.uint()), // #nosec G115 -- as written
+		})
+	}
+	return all
+}
+
+// specs returns what listeners were made of.
+func specs(all []listener, generation int64) []Listener {
+	var specs []Listener
+	for _, l := range all {
+		spec := Listener{Name: l.name, Hostname: l.hostname, Port: l.port, Routes: l.routes}
+		spec.Protocol, spec.TLSMode = protocols[l.protocol].protocol, protocols[l.protocol].mode
+		if l.kinds != l.protocol.routes() {
+			for kind := KindHTTPRoute; kind <= KindUDPRoute; kind++ {
+				if l.kinds.Has(kind) {
+					spec.Kinds = append(spec.Kinds, GroupKind{Kind: kind.String()})
+				}
+			}
+		}
+		if generation > 0 {
+			spec.Conditions = []Condition{{"Accepted", "True", generation}}
+		}
+		specs = append(specs, spec)
+	}
+	return specs
+}
+
+// acceptance says whether a controller accepted an object.
+type acceptance uint8
+
+const (
+	notAccepted acceptance = iota
+	earlier                // an earlier generation of it
+	present                // as it is
+)
+
+func accepted(conditions []Condition, generation int64) acceptance {
+	for _, c := range conditions {
+		switch {
+		case c.Type != "Accepted" || c.Status != "True":
+		case c.Generation == generation:
+			return present
+		default:
+			return earlier
+		}
+	}
+	return notAccepted
+}
+
+// kind returns the kind that the reference is to, a Gateway or a ListenerSet.
+func (p *ParentRef) kind() (Kind, bool) {
+	if p.Group != nil && *p.Group != gatewayGroup {
+		return 0, false
+	}
+	switch p.Kind {
+	case "", "Gateway":
+		return KindGateway, true
+	case "ListenerSet":
+		return KindListenerSet, true
+	}
+	return 0, false
+}
+
+func (p *ParentRef) namespace(own string) string {
+	if p.Namespace == "" {
+		return own
+	}
+	return p.Namespace
+}

@@ -1,0 +1,241 @@
+package external
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/kubehosts/kubehosts/plugin/persistent"
+)
+
+// Index holds the current State. Make one with NewIndex.
+type Index struct {
+	state atomic.Pointer[State]
+
+	mu    sync.Mutex // held by the one writer
+	batch uint64
+	last  objectID   // the highest that was given out
+	free  []objectID // of those, what no object has
+
+	watching sync.Mutex // held while watchers are told of a change
+	watchers map[*Conflicts]struct{}
+}
+
+// State is what an Index held at one moment. It is safe for any number of readers.
+type State struct {
+	objects   persistent.Array[string]         // packed
+	keys      persistent.Ordered[objectID]     // all, by kind, namespace and name
+	slots     persistent.Trie[nameHash, claim] // by name: the claim, or severalClaims
+	several   persistent.Trie[nameHash, uint32]
+	claims    persistent.Ordered[claim]         // all, by name and then by age
+	below     persistent.Trie[nameHash, uint32] // how many names stand below one
+	children  persistent.Ordered[child]         // what refers to a Gateway or a ListenerSet, by that
+	balancers persistent.Ordered[balancer]      // addresses of load balancers, by address
+	counts    [kinds]int                        // objects
+	modified  uint32
+	written   uint32 // when the snapshot was written that restored came from, 0 for none
+	version   uint64
+	listed    Kinds // of which all objects were seen
+	restored  Kinds // of which the objects come from a snapshot until they are listed
+}
+
+// objectID stands for an object. No object has 0.
+type objectID uint32
+
+// claim is what an object claims: a name, whose entry stands at that place of the packed form.
+type claim struct {
+	id objectID
+	at uint32
+}
+
+// severalClaims stands in slots for claims that State.claims has, because they are of one name or have one hash.
+const severalClaims = ^objectID(0)
+
+// nameHash is the hash of a name. Names that are not of one sort have hashes of their own.
+type nameHash uint32
+
+// Hash implements persistent.Hashable: an odd factor brings the bits up to the highest ones.
+func (h nameHash) Hash() uint64 { return uint64(h) * 0x9e3779b97f4a7c15 }
+
+// The sorts of names.
+const (
+	plain    nameHash = 0
+	wild     nameHash = 0x5bd1e995 // of the name that a wildcard stands below
+	direct   nameHash = 0x1b873593 // "name.namespace" of a Service, below any zone
+	nodeName nameHash = 0xcc9e2d51 // of a Node, below any zone
+)
+
+// The seed is drawn at start, so that nobody can prepare names that all have one hash.
+var seed = maphash.MakeSeed()
+
+func hashOf(name string) nameHash { return nameHash(maphash.String(seed, name)) } // #nosec G115 -- half of it will do
+
+// NewIndex returns an empty Index, not synced.
+func NewIndex() *Index {
+	ix := &Index{watchers: make(map[*Conflicts]struct{})}
+	ix.state.Store(new(State))
+	return ix
+}
+
+// State returns the current State.
+func (ix *Index) State() *State { return ix.state.Load() }
+
+// Update calls change with a Tx and publishes what it did as one step. Then it tells those who watch. It is safe for
+// concurrent use. If change panics nothing is published.
+func (ix *Index) Update(change func(*Tx)) {
+	s, touched := ix.update(change)
+	defer ix.watching.Unlock()
+	for c := range ix.watchers {
+		c.changed(s, touched)
+	}
+}
+
+// update returns with watching locked, so that who watches is told of changes in their order.
+func (ix *Index) update(change func(*Tx)) (*State, *touched) {
+	ix.mu.Lock()
+	defer ix.mu.Unlock()
+
+	ix.batch++
+	next := *ix.state.Load()
+	tx := &Tx{ix: ix, state: &next, batch: ix.batch, last: ix.last, free: ix.free, dirty: newDirty()}
+	change(tx)
+	tx.settle()
+	if tx.changed {
+		next.modified = serial(time.Now(), next.modified)
+		next.version = versions.Add(1)
+	}
+	ix.last, ix.free = tx.last, append(tx.free, tx.freed...)
+	ix.watching.Lock()
+	ix.state.Store(&next)
+	return &next, &tx.touched
+}
+
+// serial returns the SOA serial of zones that change now: the Unix time, but that it never falls (RFC 1982, section 3.2).
+func serial(now time.Time, last uint32) uint32 {
+	serial := uint32(now.Unix())             // #nosec G115 -- an SOA serial wraps
+	if last != 0 && int32(serial-last) < 0 { // #nosec G115 -- the comparison wraps
+		return last + 1
+	}
+	return serial
+}
+
+// versions counts the changes of all Indexes.
+var versions atomic.Uint64
+
+// Version is another one after each change, and for no two Indexes the same but for 0, before the first.
+func (s *State) Version() uint64 { return s.version }
+
+// Modified returns the serial of the zones: the Unix time of the last change, in seconds, but that it never falls.
+func (s *State) Modified() uint32 { return s.modified }
+
+// Known returns o, in the storage of the object that ix has if it equals o. It returns nil for nil.
+func (ix *Index) Known(o *Object) *Object {
+	if o == nil {
+		return nil
+	}
+	s := ix.State()
+	if old := s.objects.At(uint32(s.find(o.Ref()))); old != "" && rawOf(old) == o.packed {
+		o.packed = rawOf(old)
+	}
+	return o
+}
+
+// Len returns how many objects of the kind there are.
+func (s *State) Len(kind Kind) int { return s.counts[kind] }
+
+// Objects returns an iterator over the objects of the kind, by namespace and name.
+func (s *State) Objects(kind Kind) func(yield func(*Object) bool) {
+	return func(yield func(*Object) bool) {
+		for _, packed := range s.from(Ref{Kind: kind}) {
+			if kindOf(packed) != kind || !yield(&Object{rawOf(packed)}) {
+				return
+			}
+		}
+	}
+}
+
+// Object returns the object that ref names, nil if there is none.
+func (s *State) Object(ref Ref) *Object {
+	if packed := s.objects.At(uint32(s.find(ref))); packed != "" {
+		return &Object{rawOf(packed)}
+	}
+	return nil
+}
+
+// at returns the packed form of an object.
+func (s *State) at(id objectID) string { return s.objects.At(uint32(id)) }
+
+// byKey returns what keys is ordered by.
+func (s *State) byKey(ref Ref) func(objectID) int {
+	return func(id objectID) int { return compareKeys(s.at(id), ref) }
+}
+
+// find returns the object that ref names, 0 if there is none.
+func (s *State) find(ref Ref) objectID {
+	if id, ok := s.keys.From(s.byKey(ref)); ok && compareKeys(s.at(id), ref) == 0 {
+		return id
+	}
+	return 0
+}
+
+// from returns an iterator over all objects from ref on, by kind, namespace and name.
+func (s *State) from(ref Ref) func(yield func(objectID, string) bool) {
+	return func(yield func(objectID, string) bool) {
+		run := s.keys.Tail(s.byKey(ref))
+		for len(run) > 0 {
+			for _, id := range run {
+				if !yield(id, s.at(id)) {
+					return
+				}
+			}
+			run = s.keys.Tail(behind(s.byKey(refOf(s.at(run[len(run)-1])))))
+		}
+	}
+}
+
+// behind returns an order by which Ordered.Tail begins behind the element that compare returns 0 for.
+func behind[E any](compare func(E) int) func(E) int {
+	return func(e E) int {
+		if compare(e) <= 0 {
+			return -1
+		}
+		return 1
+	}
+}
+
+// SetListed notes that all objects of these kinds were set. It ends what a snapshot stood in for.
+func (tx *Tx) SetListed(kinds Kinds) {
+	tx.state.listed |= kinds
+	tx.setRestored(tx.state.restored &^ kinds)
+}
+
+// SetUnlisted notes that nobody keeps the objects of these kinds up to date any more, until SetListed.
+func (tx *Tx) SetUnlisted(kinds Kinds) {
+	tx.state.listed &^= kinds
+	tx.setRestored(tx.state.restored &^ kinds)
+}
+
+// SetSnapshot notes that the objects of these kinds come from a snapshot, written at that Unix time in seconds. It stands in
+// for each kind until SetListed.
+func (tx *Tx) SetSnapshot(written uint32, kinds Kinds) {
+	tx.state.written = max(1, written)
+	tx.setRestored(tx.state.restored | kinds)
+}
+
+func (tx *Tx) setRestored(kinds Kinds) {
+	if tx.state.restored = kinds; kinds == 0 {
+		tx.state.written = 0
+	}
+}
+
+// Synced reports whether all of these kinds were listed.
+func (s *State) Synced(kinds Kinds) bool { return s.listed&kinds == kinds }
+
+// Restored reports whether all of these kinds were listed or come from a snapshot. Until then a name that the State lacks may
+// exist.
+func (s *State) Restored(kinds Kinds) bool { return (s.listed|s.restored)&kinds == kinds }
+
+// Snapshot returns the Unix time, in seconds, at which the snapshot was written that some of the objects still come from:
+// 0 if none do.
+func (s *State) Snapshot() uint32 { return s.written }

@@ -1,0 +1,332 @@
+package external
+
+import "strings"
+
+// Selection is what one external option admits.
+type Selection struct {
+	Zones      []string // whose names are asked for, fully qualified
+	Cuts       []string // zones below Zones that another option serves: names in them are not of this one
+	Sources    Source
+	Classes    Names // of Ingresses, and of the Gateways that routes attach to; nil for all
+	Namespaces Names // of the objects that claim names, be it by a route in one namespace and a Gateway in another; nil for all
+}
+
+// Outcome says what a Match is.
+type Outcome uint8
+
+// The outcomes of a look-up.
+const (
+	NameError Outcome = iota // no such name: NXDOMAIN
+	NoData                   // the name has no records, but names stand below it
+	Found                    // it has those of Addrs, Hosts, Ports, Texts, Mails and Servers
+	Internal                 // it is an alias for the cluster IPs of a Service, or for the endpoints of one that is headless
+	Headless                 // it is a headless Service, or below one: the index of Services has its endpoints
+)
+
+// Match is what a State knows of a name under a Selection.
+type Match struct {
+	Outcome Outcome
+
+	state  *State
+	sel    *Selection
+	packed string // the object whose name it is
+	at     uint32 // of the entry in it; 0 where the object does not claim the name
+	name   string // the name as the entry has it, but for the wildcard
+	wild   bool
+
+	port, protocol string // of _PORT._PROTO.SERVICE.NAMESPACE.ZONE
+	service        string // the part of the name that is SERVICE.NAMESPACE.ZONE
+}
+
+// Lookup finds name, which is zone or stands below it, under sel. Both are in lower case, in presentation form and fully
+// qualified. It allocates nothing.
+func (s *State) Lookup(zone, name string, sel *Selection) (m Match) {
+	m.state, m.sel = s, sel
+	asked, name, zone := name, trimDot(name), trimDot(zone)
+	found := m.claimed(name, plain, sel.Sources)
+	exists := false
+	if name != zone && zone != "" {
+		base := name[:len(name)-len(zone)-1]
+		exists = m.direct(base, asked, found)
+	}
+	if m.Outcome != NameError || m.wildcard(name, zone) {
+		return m
+	}
+	if exists || s.anyBelow(name, sel) {
+		m.Outcome = NoData
+	}
+	return m
+}
+
+// claimed fills m in with the first claim of the name that is admitted.
+func (m *Match) claimed(name string, sort nameHash, sources Source) bool {
+	s := m.state
+	slot := s.slots.Find(hashOf(name) ^ sort)
+	if slot == nil {
+		return false
+	}
+	c, ok := *slot, true
+	if c.id == severalClaims {
+		c, ok = s.winner(name, sort == wild, m.sel, sources)
+	} else {
+		ok = s.admits(s.at(c.id), c.at, m.sel, sources) && claims(claimed(s.at(c.id), c.at), name, sort == wild)
+	}
+	if ok {
+		m.packed, m.at, m.name, m.wild = s.at(c.id), c.at, name, sort == wild
+		m.Outcome = Found
+		if kindOf(m.packed) == KindService && int(c.at) >= serviceOf(m.packed).internal {
+			m.Outcome = Internal
+		}
+	}
+	return ok
+}
+
+// claims reports whether what an entry claims is the name, or the wildcard below it.
+func claims(entry, name string, wild bool) bool {
+	if wild {
+		below, ok := wildcard(entry)
+		return ok && below == name
+	}
+	return entry == name
+}
+
+// compareEntry returns the order of what an entry claims and the name, or the wildcard below it.
+func compareEntry(entry, name string, wild bool) int {
+	if !wild || !within(entry, name) {
+		return compareNames(entry, name)
+	}
+	if entry == name {
+		return -1
+	}
+	rest, label := cutLast(entry[:len(entry)-len(name)-1])
+	if order := strings.Compare(label, "*"); order != 0 {
+		return order
+	}
+	return len(rest)
+}
+
+// winner returns the first claim of the name that is admitted, of the maxClaims oldest.
+func (s *State) winner(name string, wild bool, sel *Selection, sources Source) (claim, bool) {
+	left := maxClaims
+	run := s.claims.Tail(func(c claim) int { return compareEntry(claimed(s.at(c.id), c.at), name, wild) })
+	for len(run) > 0 {
+		for _, c := range run {
+			packed := s.at(c.id)
+			if left == 0 || !claims(claimed(packed, c.at), name, wild) {
+				return claim{}, false
+			}
+			if s.admits(packed, c.at, sel, sources) {
+				return c, true
+			}
+			left--
+		}
+		run = s.after(run)
+	}
+	return claim{}, false
+}
+
+// after returns claims that stand behind some.
+func (s *State) after(run []claim) []claim {
+	last := run[len(run)-1]
+	packed := s.at(last.id)
+	return s.claims.Tail(behind(s.byClaim(claimed(packed, last.at), packed)))
+}
+
+// admits reports whether sel admits the claim of an object, if it is of one of the sources.
+func (s *State) admits(packed string, at uint32, sel *Selection, sources Source) bool {
+	kind := kindOf(packed)
+	if sel.Sources&sources&kind.source() == 0 {
+		return false
+	}
+	if sel.Namespaces != nil && !sel.Namespaces.has(namespaceOf(packed)) {
+		return false
+	}
+	switch {
+	case kind == KindIngress:
+		r := bodyOf(packed)
+		return sel.Classes.has(r.text())
+	case kind.route():
+		g := groupsOf(packed)
+		name := ""
+		if g.groups > 1 {
+			name = claimed(packed, at)
+		}
+		for g.next() {
+			if (name == "" || g.has(name)) && !s.held(&g, sel).empty() {
+				return true
+			}
+		}
+		return false
+	}
+	return true
+}
+
+// has reports whether the group has the name. It goes past the name.
+func (g *groupReader) has(name string) bool {
+	for g.names > 0 {
+		if g.name() == name {
+			return true
+		}
+	}
+	return false
+}
+
+// held returns where the names of a group lead, none if sel does not admit the class of the Gateway.
+func (s *State) held(g *groupReader, sel *Selection) places {
+	gw := gatewayOf(s.at(g.gateway))
+	switch {
+	case !sel.Classes.has(gw.class):
+		return ""
+	case g.holder == g.gateway:
+		return gw.places
+	}
+	return listenerSetOf(s.at(g.holder)).places
+}
+
+// direct looks base, the name without the zone, up among those that Services and Nodes have without claiming them. Where
+// another object claimed the name, the older one has it. exists tells that such names stand below it.
+func (m *Match) direct(base, asked string, found bool) (exists bool) {
+	s := m.state
+	if m.sel.Sources&FromNode != 0 {
+		if c := s.slots.Find(hashOf(base) ^ nodeName); c != nil {
+			if packed := s.one(c, Ref{Kind: KindNode, Name: base}); packed != "" {
+				m.take(packed, found)
+			}
+		}
+		exists = s.below.Find(hashOf(base)^nodeName) != nil
+	}
+	if m.sel.Sources&FromService == 0 {
+		return exists
+	}
+	rest, namespace := cutLast(base)
+	if !m.sel.Namespaces.has(namespace) {
+		return exists
+	}
+	if rest == "" {
+		return exists || s.below.Find(hashOf(base)^direct) != nil
+	}
+	rest, name := cutLast(rest)
+	service := base
+	if rest != "" {
+		service = base[len(rest)+1:]
+	}
+	c := s.slots.Find(hashOf(service) ^ direct)
+	if c == nil {
+		return exists
+	}
+	packed := s.one(c, Ref{KindService, namespace, name})
+	if packed == "" {
+		return exists
+	}
+	if rest != "" {
+		asked = asked[len(rest)+1:]
+	}
+	return m.ofService(packed, rest, asked, found) || exists
+}
+
+// one returns the packed form of the object that c stands for, if it is the one that ref names, and "" if not.
+func (s *State) one(c *claim, ref Ref) string {
+	id := c.id
+	if id == severalClaims {
+		id = s.find(ref)
+	}
+	if packed := s.at(id); packed != "" && compareKeys(packed, ref) == 0 {
+		return packed
+	}
+	return ""
+}
+
+// take makes the object the one that has the name, unless the one that claims it is older.
+func (m *Match) take(packed string, found bool) bool {
+	if found && compareAge(m.packed, packed) < 0 {
+		return false
+	}
+	m.packed, m.at, m.wild, m.Outcome = packed, 0, false, Found
+	return true
+}
+
+// ofService looks up rest, the labels that stand before those of the Service.
+func (m *Match) ofService(packed, rest, asked string, found bool) (exists bool) {
+	s := serviceOf(packed)
+	if s.outside.empty() { // a headless one
+		if strings.Count(rest, ".") < 2 && m.take(packed, found) {
+			m.Outcome = Headless
+		}
+		return false
+	}
+	port, protocol := "", ""
+	switch strings.Count(rest, ".") {
+	case 0:
+		if rest != "" {
+			protocol, ok := strings.CutPrefix(rest, "_")
+			return ok && s.hasPort("", protocol)
+		}
+	case 1:
+		port, protocol, _ = strings.Cut(rest, ".")
+		port, protocol = strings.TrimPrefix(port, "_"), strings.TrimPrefix(protocol, "_")
+		if port == "" || protocol == "" || !s.hasPort(port, protocol) {
+			return false
+		}
+	default:
+		return false
+	}
+	if m.take(packed, found) {
+		m.port, m.protocol, m.service = port, protocol, asked
+	}
+	return false
+}
+
+// hasPort reports whether the Service has a port of that name and protocol; an empty name is any.
+func (s *service) hasPort(name, protocol string) bool {
+	_, _, r := s.inside()
+	for range r.len() {
+		if p := r.port(); p.matches(name, protocol) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Port) matches(name, protocol string) bool {
+	return (name == "" || p.Name == name) && (protocol == "" || p.Protocol == protocol)
+}
+
+// wildcard looks for the wildcard with the most labels that matches the name and that an object has which is admitted.
+func (m *Match) wildcard(name, zone string) bool {
+	sources := m.sel.Sources
+	for below := name; below != zone && below != ""; sources &^= FromIngress {
+		if below = parent(below); m.claimed(below, wild, sources) {
+			return true
+		}
+	}
+	return false
+}
+
+// anyBelow reports whether a claim that is admitted stands below the name: whether one of the first maxBelow is, or there
+// are more.
+func (s *State) anyBelow(name string, sel *Selection) bool {
+	if s.below.Find(hashOf(name)) == nil {
+		return false
+	}
+	left := maxBelow
+	run := s.claims.Tail(func(c claim) int {
+		if compareNames(claimed(s.at(c.id), c.at), name) <= 0 {
+			return -1
+		}
+		return 1
+	})
+	for len(run) > 0 {
+		for _, c := range run {
+			packed := s.at(c.id)
+			switch entry := claimed(packed, c.at); {
+			case !within(entry, name):
+				return false
+			case left == 0 || s.admits(packed, c.at, sel, sel.Sources):
+				return true
+			}
+			left--
+		}
+		run = s.after(run)
+	}
+	return false
+}

@@ -1,0 +1,220 @@
+package external
+
+import "net/netip"
+
+// Object returns the object that has the name. It is for a Match that is neither a NameError nor NoData.
+func (m *Match) Object() Ref { return refOf(m.packed) }
+
+// Wildcard returns the name that the wildcard stands below which matches the name, without a final dot, and "" if none does.
+func (m *Match) Wildcard() string {
+	if m.wild {
+		return m.name
+	}
+	return ""
+}
+
+// TTL returns the TTL in seconds that the object gives to records of the type, if it gives one.
+func (m *Match) TTL(typ RecordType) (seconds uint32, ok bool) {
+	if kindOf(m.packed) != KindDNSEndpoint {
+		return ttlOf(m.packed)
+	}
+	ttl, _ := recordsAt(m.packed, int(m.at))
+	for _, t := range types {
+		if n := ttl.uint(); t == typ && n > 0 {
+			return uint32(n - 1), true // #nosec G115 -- a TTL
+		}
+	}
+	return ttlOf(m.packed)
+}
+
+// places yields where the name leads, more than once where a route leads to several Gateways.
+func (m *Match) places(yield func(places) bool) bool {
+	switch kind := kindOf(m.packed); {
+	case kind == KindIngress:
+		r := bodyOf(m.packed)
+		r.text()
+		return yield(r.places())
+	case kind == KindService:
+		return yield(serviceOf(m.packed).outside)
+	case kind == KindDNSEndpoint:
+		_, r := recordsAt(m.packed, int(m.at))
+		return yield(r.places())
+	case kind == KindNode:
+		r := bodyOf(m.packed)
+		return yield(r.places())
+	}
+	return m.routed(yield)
+}
+
+func (m *Match) routed(yield func(places) bool) bool {
+	g := groupsOf(m.packed)
+	several := g.groups > 1
+	name := ""
+	if several {
+		name = claimed(m.packed, m.at)
+	}
+	for g.next() {
+		if several && !g.has(name) {
+			continue
+		}
+		if p := m.state.held(&g, m.sel); !p.empty() && !yield(p) {
+			return false
+		}
+	}
+	return true
+}
+
+// several reports whether places yields more than once.
+func (m *Match) several() bool {
+	n := 0
+	m.places(func(places) bool { n++; return n < 2 })
+	return n > 1
+}
+
+// Addrs yields the addresses of a Match that is Found, IPv4 before IPv6 of each load balancer, each once.
+func (m *Match) Addrs(yield func(netip.Addr) bool) {
+	if m.Outcome != Found {
+		return
+	}
+	several := m.several()
+	n := 0
+	m.places(func(p places) bool {
+		n++
+		return p.addrs(func(a netip.Addr) bool { return several && m.earlier(n, a) || yield(a) })
+	})
+}
+
+// earlier reports whether one of the first n-1 places has the address.
+func (m *Match) earlier(n int, a netip.Addr) (found bool) {
+	m.places(func(p places) bool {
+		if n--; n == 0 {
+			return false
+		}
+		p.addrs(func(b netip.Addr) bool { found = a == b; return !found })
+		return !found
+	})
+	return found
+}
+
+// Hosts yields the hostnames of load balancers of a Match that is Found, fully qualified, or the one that a DNSEndpoint has a
+// CNAME record for. One may come more than once where a route leads to several Gateways.
+func (m *Match) Hosts(yield func(string) bool) {
+	if m.Outcome == Found {
+		m.places(func(p places) bool { return p.hosts(yield) })
+	}
+}
+
+// Texts yields the TXT records of a Match that is Found.
+func (m *Match) Texts(yield func(string) bool) {
+	if r, ok := m.records(0); ok {
+		r.each(yield)
+	}
+}
+
+// Servers yields the SRV records that a DNSEndpoint has for a Match that is Found.
+func (m *Match) Servers(yield func(Server) bool) {
+	if r, ok := m.records(1); ok {
+		r.each(func(s string) bool { return yield(serverOf(s)) })
+	}
+}
+
+// Mails yields the MX records of a Match that is Found.
+func (m *Match) Mails(yield func(Mail) bool) {
+	if r, ok := m.records(2); ok {
+		r.each(func(s string) bool { return yield(mailOf(s)) })
+	}
+}
+
+// records returns a reader of the n-th list of records that a DNSEndpoint has besides addresses.
+func (m *Match) records(n int) (r reader, ok bool) {
+	if m.Outcome != Found || kindOf(m.packed) != KindDNSEndpoint {
+		return r, false
+	}
+	_, r = recordsAt(m.packed, int(m.at))
+	r.places()
+	for range n {
+		r.each(func(string) bool { return true })
+	}
+	return r, true
+}
+
+func (r *reader) each(yield func(string) bool) {
+	for range r.len() {
+		if !yield(r.text()) {
+			return
+		}
+	}
+}
+
+// Ports yields the ports of a Service, as SRV records have them, of a Match that is Found: all of SERVICE.NAMESPACE.ZONE, and
+// those of that name and protocol of _PORT._PROTO.SERVICE.NAMESPACE.ZONE. target is SERVICE.NAMESPACE.ZONE.
+func (m *Match) Ports(yield func(port uint16, target string) bool) {
+	if m.Outcome != Found || m.service == "" {
+		return
+	}
+	s := serviceOf(m.packed)
+	_, _, r := s.inside()
+	for range r.len() {
+		if p := r.port(); p.matches(m.port, m.protocol) && !yield(uint16(p.Number), m.service) { // #nosec G115 -- a port
+			return
+		}
+	}
+}
+
+// Service returns the Service that a Match is an alias for, or the headless one that it is of. headless says that the index
+// of Services has its addresses, not ClusterIPs.
+func (m *Match) Service() (namespace, name string, headless bool) {
+	if m.Outcome != Internal && m.Outcome != Headless {
+		return "", "", false
+	}
+	return namespaceOf(m.packed), nameOf(m.packed), serviceOf(m.packed).headless
+}
+
+// ClusterIPs yields the cluster IPs of the Service that a Match is an alias for.
+func (m *Match) ClusterIPs(yield func(netip.Addr) bool) {
+	if m.Outcome == Internal {
+		clusterIPs(m.packed).addrs(yield)
+	}
+}
+
+func clusterIPs(packed string) places {
+	s := serviceOf(packed)
+	_, p, _ := s.inside()
+	return p
+}
+
+// maxInside is how many Services one name may lead to from inside.
+const maxInside = 16
+
+// Inside yields the cluster IPs of the Services whose load balancers a Match leads to that is Found, by their addresses or
+// their hostnames. It yields nothing where no Service is behind what the name leads to. Of several Services that share an
+// address, the one counts that has port 443, else 80, else the oldest. It allocates nothing.
+func (m *Match) Inside(yield func(netip.Addr) bool) {
+	if m.Outcome != Found {
+		return
+	}
+	var seen [maxInside]objectID
+	n := 0
+	behind := func(id objectID) bool {
+		for _, other := range seen[:n] {
+			if other == id {
+				return true
+			}
+		}
+		if n == maxInside {
+			return false
+		}
+		seen[n] = id
+		n++
+		return clusterIPs(m.state.at(id)).addrs(yield)
+	}
+	m.places(func(p places) bool {
+		return p.addrs(func(a netip.Addr) bool {
+			id := m.state.balancer(addressOf(a))
+			return id == 0 || behind(id)
+		}) && p.hosts(func(host string) bool {
+			id := m.state.balancer(address{host: host})
+			return id == 0 || behind(id)
+		})
+	})
+}

@@ -1,0 +1,110 @@
+package external
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// hostname returns host in lower case and without a final dot, and whether it is a hostname that an object may claim: labels
+// of letters, digits and hyphens (RFC 1123, section 2.1), with underscores (RFC 8552), of up to 253 octets (RFC 1035,
+// section 2.3.4), of which the first may be the wildcard "*", and not an address.
+func hostname(host string) (string, bool) {
+	host = trimDot(host)
+	if len(host) == 0 || len(host) > 253 {
+		return "", false
+	}
+	host = strings.ToLower(host)
+	rest := strings.TrimPrefix(host, "*.")
+	if !labels(rest) {
+		return "", false
+	}
+	if last := rest[len(rest)-1]; last >= '0' && last <= '9' {
+		if _, err := netip.ParseAddr(rest); err == nil {
+			return "", false
+		}
+	}
+	return host, true
+}
+
+// labels reports whether s is labels of letters, digits, hyphens and underscores with a dot between each two.
+func labels(s string) bool {
+	start := 0
+	for i := 0; i <= len(s); i++ {
+		if i < len(s) && s[i] != '.' {
+			if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+				return false
+			}
+			continue
+		}
+		if n := i - start; n == 0 || n > 63 {
+			return false
+		}
+		start = i + 1
+	}
+	return true
+}
+
+// wildcard returns the name that a wildcard stands below.
+func wildcard(name string) (below string, ok bool) { return strings.CutPrefix(name, "*.") }
+
+// parent returns name without its first label, "" for a name of one label.
+func parent(name string) string {
+	if dot := strings.IndexByte(name, '.'); dot >= 0 {
+		return name[dot+1:]
+	}
+	return ""
+}
+
+// within reports whether name is zone or stands below it.
+func within(name, zone string) bool {
+	n := len(name) - len(zone)
+	return zone == "" || n == 0 && name == zone || n > 0 && name[n-1] == '.' && name[n:] == zone
+}
+
+// compareNames returns the order of a and b: that of RFC 4034, section 6.1, by their labels from the last to the first. What
+// stands below a name so stands right behind it.
+func compareNames(a, b string) int {
+	for {
+		var la, lb string
+		a, la = cutLast(a)
+		b, lb = cutLast(b)
+		if c := strings.Compare(la, lb); c != 0 {
+			return c
+		}
+		switch {
+		case a == "" && b == "":
+			return 0
+		case a == "":
+			return -1
+		case b == "":
+			return 1
+		}
+	}
+}
+
+func cutLast(name string) (rest, label string) {
+	if dot := strings.LastIndexByte(name, '.'); dot >= 0 {
+		return name[:dot], name[dot+1:]
+	}
+	return "", name
+}
+
+// intersect returns what the hostnames of a listener and a route have in common, the more specific of the two (Gateway API,
+// HTTPRoute.spec.hostnames). "" stands for all hostnames.
+func intersect(listener, route string) (string, bool) {
+	switch {
+	case listener == "" || listener == route:
+		return route, true
+	case route == "" || covers(route, listener):
+		return listener, true
+	case covers(listener, route):
+		return route, true
+	}
+	return "", false
+}
+
+// covers reports whether wild is a wildcard that matches all that name stands for, by the rules of the Gateway API.
+func covers(wild, name string) bool {
+	below, ok := wildcard(wild)
+	return ok && len(name) > len(below) && within(name, below)
+}

@@ -1,0 +1,320 @@
+package external
+
+import (
+	"cmp"
+	"strconv"
+	"strings"
+)
+
+// Object is the packed form of an object: what answers need of it. It never changes.
+type Object struct{ packed string }
+
+// The head of the packed form of any object.
+const (
+	atKind      = 0
+	atNamespace = 1 // length
+	atName      = 2 // length
+	atCreated   = 3 // Unix seconds, five octets
+	atLength    = 8 // of all that comes from the object itself, three octets; an Index writes what it made of it behind
+	headLen     = 11
+)
+
+// begin begins to pack an object. It returns nil if no API server lets an object be called so.
+func begin(kind Kind, m *Meta) *packer {
+	namespaced := kind != KindNode && kind != KindNamespace
+	if len(m.Name) == 0 || len(m.Name) > 253 || len(m.Namespace) > 63 || namespaced && m.Namespace == "" || strings.Contains(m.Namespace, "/") {
+		return nil
+	}
+	created := uint64(max(0, min(m.Created, 1<<40-1)))
+	p := make(packer, headLen, 192)
+	p[atKind], p[atNamespace], p[atName] = byte(kind), byte(len(m.Namespace)), byte(len(m.Name))
+	for i := range 5 {
+		p[atCreated+i] = byte(created >> (8 * (4 - i))) // #nosec G115 -- one octet of it
+	}
+	p.raw(m.Namespace)
+	p.raw(m.Name)
+	if ttl, ok := m.ttl(); ok {
+		p.uint(uint64(ttl) + 1)
+	} else {
+		p.uint(0)
+	}
+	return &p
+}
+
+// object ends packing.
+func (p *packer) object() *Object {
+	n := len(*p)
+	if n > maxPacked {
+		return nil
+	}
+	b := *p
+	b[atLength], b[atLength+1], b[atLength+2] = byte(n>>16), byte(n>>8), byte(n)
+	return &Object{string(b)}
+}
+
+// The parts of the head of a packed object.
+func kindOf(packed string) Kind { return Kind(packed[atKind]) }
+
+func namespaceOf(packed string) string {
+	return packed[headLen : headLen+int(packed[atNamespace])]
+}
+
+func nameOf(packed string) string {
+	start := headLen + int(packed[atNamespace])
+	return packed[start : start+int(packed[atName])]
+}
+
+func createdOf(packed string) string { return packed[atCreated : atCreated+5] }
+
+func lengthOf(packed string) int {
+	return int(packed[atLength])<<16 | int(packed[atLength+1])<<8 | int(packed[atLength+2])
+}
+
+// rawOf returns what comes from the object itself.
+func rawOf(packed string) string { return packed[:lengthOf(packed)] }
+
+// bodyOf returns a reader of what stands behind the head and the TTL.
+func bodyOf(packed string) reader {
+	r := reader{packed, headLen + int(packed[atNamespace]) + int(packed[atName])}
+	r.uint()
+	return r
+}
+
+func ttlOf(packed string) (seconds uint32, ok bool) {
+	r := reader{packed, headLen + int(packed[atNamespace]) + int(packed[atName])}
+	n := r.uint()
+	return uint32(n - 1), n > 0 // #nosec G115 -- a TTL
+}
+
+func refOf(packed string) Ref { return Ref{kindOf(packed), namespaceOf(packed), nameOf(packed)} }
+
+// compareKeys returns the order of two objects by kind, namespace and name.
+func compareKeys(packed string, ref Ref) int {
+	return cmp.Or(cmp.Compare(kindOf(packed), ref.Kind), strings.Compare(namespaceOf(packed), ref.Namespace), strings.Compare(nameOf(packed), ref.Name))
+}
+
+// compareAge returns the order of two objects by creationTimestamp, namespace, name and kind: the first one has a name that
+// both claim.
+func compareAge(a, b string) int {
+	return cmp.Or(strings.Compare(createdOf(a), createdOf(b)), strings.Compare(namespaceOf(a), namespaceOf(b)),
+		strings.Compare(nameOf(a), nameOf(b)), cmp.Compare(kindOf(a), kindOf(b)))
+}
+
+// Kind returns the kind of the object.
+func (o *Object) Kind() Kind { return kindOf(o.packed) }
+
+// Namespace returns the namespace of the object, "" for a Node or a Namespace.
+func (o *Object) Namespace() string { return namespaceOf(o.packed) }
+
+// Name returns the name of the object.
+func (o *Object) Name() string { return nameOf(o.packed) }
+
+// Ref returns the reference to the object.
+func (o *Object) Ref() Ref { return refOf(o.packed) }
+
+// Equal reports whether nothing that is kept of o and p differs.
+func (o *Object) Equal(p *Object) bool { return o.packed == p.packed }
+
+// meta returns the Meta of the packed form of an object that has the TTL by an annotation.
+func (o *Object) meta() Meta {
+	m := Meta{Namespace: o.Namespace(), Name: o.Name()}
+	for _, b := range []byte(createdOf(o.packed)) {
+		m.Created = m.Created<<8 | int64(b)
+	}
+	if ttl, ok := ttlOf(o.packed); ok {
+		m.annotate(ttlKeys, utoa(ttl))
+	}
+	return m
+}
+
+// annotate adds an annotation, if its value is not empty.
+func (m *Meta) annotate(keys []string, value string) {
+	if value == "" {
+		return
+	}
+	if m.Annotations == nil {
+		m.Annotations = make(map[string]string)
+	}
+	m.Annotations[keys[0]] = value
+}
+
+// hostnames writes those of hosts that are hostnames, each once, up to most.
+func (p *packer) hostnames(most int, hosts ...[]string) {
+	var names []string
+	seen := make(map[string]struct{})
+	for _, all := range hosts {
+		for _, host := range all {
+			name, ok := hostname(host)
+			if _, again := seen[name]; !ok || again || len(names) == most {
+				continue
+			}
+			seen[name] = struct{}{}
+			names = append(names, name)
+		}
+	}
+	p.texts(names)
+}
+
+// NewIngress packs spec. It returns nil if no API server has an Ingress of that name.
+func NewIngress(spec IngressSpec) *Object {
+	p := begin(KindIngress, &spec.Meta)
+	if p == nil {
+		return nil
+	}
+	p.text(spec.Class)
+	p.addresses(spec.targets(spec.Addresses))
+	p.hostnames(maxNames, spec.Hosts, list(spec.annotated(hostnameKeys)))
+	return p.object()
+}
+
+// targets returns the addresses, or what an annotation puts in their place.
+func (m *Meta) targets(all []string) addresses {
+	if target := list(m.annotated(targetKeys)); len(target) > 0 {
+		return addressesOf(target)
+	}
+	return addressesOf(all)
+}
+
+// Ingress returns what NewIngress makes an equal Object of.
+func (o *Object) Ingress() IngressSpec {
+	r := bodyOf(o.packed)
+	return IngressSpec{Meta: o.meta(), Class: r.text(), Addresses: r.places().texts(), Hosts: r.texts()}
+}
+
+// NewService packs spec. It returns nil if the Service has no name for clients outside, and none by an annotation.
+func NewService(spec ServiceSpec) *Object {
+	p := begin(KindService, &spec.Meta)
+	if p == nil {
+		return nil
+	}
+	hosts, internal := list(spec.annotated(hostnameKeys)), list(spec.annotated(internalKeys))
+	target := list(spec.annotated(targetKeys))
+	var balanced addresses
+	if spec.LoadBalancer {
+		balanced = addressesOf(spec.Addresses)
+	}
+	outside := addressesOf(target)
+	if len(target) == 0 {
+		outside = balanced.with(spec.ExternalIPs)
+	}
+	if outside.empty() && balanced.empty() && len(internal) == 0 && !spec.Headless {
+		return nil
+	}
+	p.bool(spec.Headless)
+	p.bool(len(target) > 0)
+	hole := len(*p)
+	p.raw("\x00\x00\x00")
+	p.addresses(outside)
+	p.hostnames(maxNames, hosts)
+	(*p)[hole], (*p)[hole+1], (*p)[hole+2] = byte(len(*p)>>16), byte(len(*p)>>8), byte(len(*p))
+	p.hostnames(maxNames, internal)
+	p.addresses(balanced)
+	clusterIPs := addressesOf(spec.ClusterIPs)
+	clusterIPs.hosts = nil // "None" is a hostname
+	p.addresses(clusterIPs)
+	p.ports(spec.Ports)
+	return p.object()
+}
+
+// service is the packed form of a Service, taken apart.
+type service struct {
+	headless   bool
+	overridden bool   // outside is what an annotation says
+	internal   int    // where the names begin that an annotation gives it inside
+	outside    places // where clients outside get to
+	at         reader // of what stands behind
+}
+
+func serviceOf(packed string) (s service) {
+	s.at = bodyOf(packed)
+	s.headless, s.overridden = s.at.bool(), s.at.bool()
+	s.internal = int(s.at.byte())<<16 | int(s.at.byte())<<8 | int(s.at.byte())
+	s.outside = s.at.places()
+	return s
+}
+
+// inside returns the addresses of the load balancer, the cluster IPs and the ports.
+func (s *service) inside() (balanced, clusterIPs places, ports reader) {
+	r := reader{s.at.s, s.internal}
+	for range r.len() {
+		r.at += r.len()
+	}
+	return r.places(), r.places(), r
+}
+
+// Service returns what NewService makes an equal Object of.
+func (o *Object) Service() ServiceSpec {
+	s := serviceOf(o.packed)
+	spec := ServiceSpec{Meta: o.meta(), Headless: s.headless}
+	spec.annotate(hostnameKeys, join(s.at.texts()))
+	spec.annotate(internalKeys, join(s.at.texts()))
+	balanced, clusterIPs, ports := s.inside()
+	spec.LoadBalancer, spec.Addresses = !balanced.empty(), balanced.texts()
+	if s.overridden {
+		spec.annotate(targetKeys, join(s.outside.texts()))
+	} else {
+		spec.ExternalIPs = s.outside.texts()
+	}
+	spec.ClusterIPs = clusterIPs.texts()
+	for range ports.len() {
+		spec.Ports = append(spec.Ports, ports.port())
+	}
+	return spec
+}
+
+// ports writes ports, of which a query can ask for the name and the protocol. Those without a number are left out.
+func (p *packer) ports(all []Port) {
+	kept := make([]Port, 0, len(all))
+	for _, port := range all {
+		if port.Number > 0 && port.Number <= 65535 && len(port.Name) <= 62 && len(port.Protocol) <= 62 && len(kept) < maxPorts {
+			kept = append(kept, port)
+		}
+	}
+	p.len(len(kept))
+	for _, port := range kept {
+		p.text(strings.ToLower(port.Protocol))
+		p.text(strings.ToLower(port.Name))
+		p.byte(byte(port.Number >> 8))
+		p.byte(byte(port.Number))
+	}
+}
+
+func (r *reader) port() Port {
+	return Port{Protocol: r.text(), Name: r.text(), Number: int32(r.byte())<<8 | int32(r.byte())}
+}
+
+// NewNode packs spec. It returns nil if the name of the Node is no hostname.
+func NewNode(spec NodeSpec) *Object {
+	p := begin(KindNode, &spec.Meta)
+	if name, ok := hostname(spec.Name); p == nil || !ok || name != spec.Name {
+		return nil
+	}
+	p.addresses(spec.targets(spec.InternalIPs))
+	return p.object()
+}
+
+// Node returns what NewNode makes an equal Object of.
+func (o *Object) Node() NodeSpec {
+	r := bodyOf(o.packed)
+	return NodeSpec{o.meta(), r.places().texts()}
+}
+
+// NewNamespace packs spec. It returns nil if the Namespace has no name.
+func NewNamespace(spec NamespaceSpec) *Object {
+	p := begin(KindNamespace, &Meta{Name: spec.Name})
+	if p == nil {
+		return nil
+	}
+	p.labels(spec.Labels)
+	return p.object()
+}
+
+// NamespaceSpec returns what NewNamespace makes an equal Object of.
+func (o *Object) NamespaceSpec() NamespaceSpec {
+	r := bodyOf(o.packed)
+	return NamespaceSpec{o.Name(), r.labels()}
+}
+
+func utoa(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
+
+func join(words []string) string { return strings.Join(words, ",") }

@@ -1,0 +1,332 @@
+package external
+
+import "slices"
+
+// dirty is what a Tx has to look at again before it ends.
+type dirty struct {
+	parents    map[Ref]struct{}      // Gateways and ListenerSets: the routes that refer to them
+	moved      map[Ref]struct{}      // Gateways that have other addresses or another class, and the same listeners
+	namespaces map[string]struct{}   // that have other labels
+	routes     map[objectID]struct{} // that changed
+}
+
+func newDirty() dirty {
+	return dirty{make(map[Ref]struct{}), make(map[Ref]struct{}), make(map[string]struct{}), make(map[objectID]struct{})}
+}
+
+// mark notes what depends on an object that changed from old to next, "" for none.
+func (tx *Tx) mark(old, next string) {
+	packed := next
+	if packed == "" {
+		packed = old
+	}
+	ref := refOf(packed)
+	switch {
+	case ref.Kind == KindNamespace:
+		tx.dirty.namespaces[ref.Name] = struct{}{}
+	case ref.Kind == KindListenerSet:
+		tx.dirty.parents[ref] = struct{}{}
+	case ref.Kind != KindGateway:
+	case old != "" && next != "" && gatewayOf(old).shape == gatewayOf(next).shape:
+		tx.dirty.moved[ref] = struct{}{}
+	default:
+		tx.dirty.parents[ref] = struct{}{}
+	}
+}
+
+// settle resolves the routes anew that depend on what changed. Its work is in proportion to their number: to that of the
+// routes of a Gateway or a ListenerSet whose listeners changed, and of a namespace whose labels changed. A Gateway that has
+// other addresses costs its routes nothing, but that who watches looks at their names.
+func (tx *Tx) settle() {
+	s, d := tx.state, &tx.dirty
+	for ns := range d.namespaces {
+		for kind := KindListenerSet; kind <= KindUDPRoute; kind++ {
+			for id, packed := range s.from(Ref{Kind: kind, Namespace: ns}) {
+				if kindOf(packed) != kind || namespaceOf(packed) != ns {
+					break
+				}
+				tx.again(id, packed)
+			}
+		}
+	}
+	for kind := KindGateway; kind <= KindListenerSet; kind++ { // a Gateway leads to ListenerSets
+		for ref := range d.parents {
+			if ref.Kind != kind {
+				continue
+			}
+			for id, packed := range s.childrenOf(ref) {
+				tx.again(id, packed)
+			}
+		}
+	}
+	r := resolver{tx: tx, gateways: make(map[objectID]listening), sets: make(map[objectID]listening), labels: make(map[string]map[string]string)}
+	for id := range d.routes {
+		if s.at(id) != "" {
+			r.resolve(id)
+		}
+	}
+	if len(tx.ix.watchers) > 0 {
+		tx.touchMoved()
+	}
+}
+
+// again notes that a route, or the routes of a ListenerSet, are to be resolved.
+func (tx *Tx) again(id objectID, packed string) {
+	if kindOf(packed) == KindListenerSet {
+		tx.dirty.parents[refOf(packed)] = struct{}{}
+	} else {
+		tx.dirty.routes[id] = struct{}{}
+	}
+}
+
+// touchMoved touches the names that lead to Gateways which moved.
+func (tx *Tx) touchMoved() {
+	var names func(ref Ref)
+	names = func(ref Ref) {
+		for _, packed := range tx.state.childrenOf(ref) {
+			if kindOf(packed) == KindListenerSet {
+				names(refOf(packed))
+				continue
+			}
+			for name := range claimsOf(packed) {
+				tx.touch(name)
+			}
+		}
+	}
+	for ref := range tx.dirty.moved {
+		names(ref)
+	}
+}
+
+// resolver finds the names of routes. It takes each Gateway, ListenerSet and Namespace apart once.
+type resolver struct {
+	tx             *Tx
+	gateways, sets map[objectID]listening
+	labels         map[string]map[string]string
+}
+
+// listening are the listeners that a parent of routes has.
+type listening struct {
+	holder, gateway objectID // 0 if there are none
+	namespace       string
+	sets            From // a Gateway: from where ListenerSets are allowed
+	listeners       []listener
+}
+
+// labelsOf returns a function that returns the labels of a namespace, nil if there is no such namespace.
+func (r *resolver) labelsOf(namespace string) func() map[string]string {
+	return func() map[string]string {
+		labels, ok := r.labels[namespace]
+		if !ok {
+			if packed := r.tx.state.at(r.tx.state.find(Ref{Kind: KindNamespace, Name: namespace})); packed != "" {
+				body := bodyOf(packed)
+				if labels = body.labels(); labels == nil {
+					labels = map[string]string{}
+				}
+			}
+			r.labels[namespace] = labels
+		}
+		return labels
+	}
+}
+
+// parent returns the listeners of what ref names.
+func (r *resolver) parent(ref Ref) listening {
+	id := r.tx.state.find(ref)
+	switch {
+	case id == 0:
+		return listening{}
+	case ref.Kind == KindGateway:
+		return r.gateway(id)
+	}
+	return r.set(id)
+}
+
+func (r *resolver) gateway(id objectID) listening {
+	l, ok := r.gateways[id]
+	if !ok {
+		packed := r.tx.state.at(id)
+		g := gatewayOf(packed)
+		l = listening{holder: id, gateway: id, namespace: namespaceOf(packed)}
+		l.sets, l.listeners = g.listening()
+		r.gateways[id] = l
+	}
+	return l
+}
+
+// set returns the listeners of a ListenerSet: none if its Gateway is not there or does not allow it, or if it was not
+// accepted (Gateway API, ListenerSet).
+func (r *resolver) set(id objectID) listening {
+	l, ok := r.sets[id]
+	if ok {
+		return l
+	}
+	defer func() { r.sets[id] = l }()
+	packed := r.tx.state.at(id)
+	set := listenerSetOf(packed)
+	parent := r.parent(set.parent)
+	namespace := namespaceOf(packed)
+	if !set.accepted || parent.gateway == 0 || !parent.sets.allows("None", parent.namespace, namespace, r.labelsOf(namespace)) {
+		return l
+	}
+	l = listening{holder: parent.gateway, gateway: parent.gateway, namespace: namespace, listeners: set.at.listeners()}
+	if !set.places.empty() {
+		l.holder = id
+	}
+	return l
+}
+
+// resolve finds the names of a route anew.
+func (r *resolver) resolve(id objectID) {
+	packed := r.tx.state.at(id)
+	raw := rawOf(packed)
+	res := resolved{carried: carriedOf(packed)}
+	r.find(routeOf(raw), &res)
+	next := res.with(raw)
+	if next == packed {
+		return
+	}
+	r.tx.changed = true
+	r.tx.unindex(id)
+	r.tx.state.objects.Set(r.tx.batch, uint32(id), next)
+	r.tx.index(id)
+}
+
+// find fills in the groups.
+func (r *resolver) find(rt route, res *resolved) {
+	parents, hosts := rt.all()
+	owns := hosts.owns()
+	carried := res.carried
+	names := names{res: res, seen: make(map[seenName]struct{})}
+	for _, p := range parents {
+		open, own := rt.open, owns
+		if p.earlier {
+			open, own = carried[0].pick(owns)
+			carried = carried[1:]
+		}
+		parent := r.parent(p.ref)
+		if parent.gateway == 0 {
+			continue
+		}
+		for i := range parent.listeners {
+			if l := &parent.listeners[i]; r.attaches(&rt, &p, l, parent.namespace) {
+				names.add(&parent, l, open, own)
+			}
+		}
+	}
+}
+
+// attaches reports whether the route attaches to the listener, but for its hostnames.
+func (r *resolver) attaches(rt *route, p *parentRef, l *listener, namespace string) bool {
+	own := namespaceOf(rt.packed)
+	return (p.section == "" || p.section == l.name) && (p.port == 0 || p.port == l.port) && l.kinds.Has(kindOf(rt.packed)) &&
+		l.routes.allows("Same", namespace, own, r.labelsOf(own))
+}
+
+// names collects the names of a route.
+type names struct {
+	res  *resolved
+	seen map[seenName]struct{}
+}
+
+type seenName struct {
+	group int
+	name  string
+}
+
+// add adds those that a listener and the route have in common.
+func (n *names) add(parent *listening, l *listener, open bool, owns []own) {
+	g := slices.IndexFunc(n.res.groups, func(g group) bool { return g.holder == parent.holder && g.gateway == parent.gateway })
+	if g < 0 {
+		g = len(n.res.groups)
+		n.res.groups = append(n.res.groups, group{holder: parent.holder, gateway: parent.gateway})
+	}
+	for _, o := range owns {
+		name, ok := intersect(l.hostname, o.name)
+		switch {
+		case !ok:
+		case name == o.name:
+			n.put(g, o)
+		default:
+			n.put(g, own{name: name})
+		}
+	}
+	if open && l.hostname != "" {
+		n.put(g, own{name: l.hostname})
+	}
+}
+
+func (n *names) put(g int, o own) {
+	key := seenName{g, o.name}
+	if _, again := n.seen[key]; again || len(n.seen) >= maxNames {
+		return
+	}
+	n.seen[key] = struct{}{}
+	n.res.groups[g].names = append(n.res.groups[g].names, o)
+}
+
+// carriedOf returns what a route carried over from an earlier generation.
+func carriedOf(packed string) []carried {
+	r := reader{packed, lengthOf(packed)}
+	if r.at == len(packed) {
+		return nil
+	}
+	return r.carried()
+}
+
+// pick returns what counts of a route that was accepted when it was an earlier one.
+func (c *carried) pick(owns []own) (open bool, some []own) {
+	for _, o := range owns {
+		if _, ok := slices.BinarySearch(c.at, o.at); ok {
+			some = append(some, o)
+		}
+	}
+	return c.open, some
+}
+
+// carry returns the packed form next of a route with what counts, of what stood in the one before it, for those parents that
+// accepted an earlier generation. old is "" if there was none.
+func carry(old, next string) string {
+	rt := routeOf(next)
+	parents, r := rt.all()
+	owns := r.owns()
+	var res resolved
+	for i := range parents {
+		if parents[i].earlier {
+			res.carried = append(res.carried, carryOver(old, &parents[i], rt.open, owns))
+		}
+	}
+	return res.with(next)
+}
+
+func carryOver(old string, p *parentRef, open bool, owns []own) (c carried) {
+	if old == "" {
+		return c
+	}
+	before := routeOf(old)
+	parents, r := before.all()
+	counted := r.owns()
+	rest := carriedOf(old)
+	for i := range parents {
+		o, counts, opens := &parents[i], counted, before.open
+		if o.earlier {
+			opens, counts = rest[0].pick(counted)
+			rest = rest[1:]
+		}
+		if o.ref != p.ref || o.section != p.section || o.port != p.port {
+			continue
+		}
+		c.open = open && opens
+		named := make(map[string]struct{}, len(counts))
+		for _, own := range counts {
+			named[own.name] = struct{}{}
+		}
+		for _, own := range owns {
+			if _, ok := named[own.name]; ok {
+				c.at = append(c.at, own.at)
+			}
+		}
+		return c
+	}
+	return c
+}

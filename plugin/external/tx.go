@@ -1,0 +1,431 @@
+package external
+
+import (
+	"cmp"
+	"strings"
+)
+
+// Tx is a change to an Index that is being made. It is only good inside Update. Setting an object that equals what is there
+// does nothing, and nor does setting nil.
+type Tx struct {
+	ix      *Index
+	state   *State
+	batch   uint64
+	last    objectID
+	free    []objectID
+	freed   []objectID // by this Tx; a route may still refer to them
+	dirty   dirty
+	touched touched
+	changed bool
+}
+
+// touched is what a Tx changed, as far as it may have changed who has a name. It is kept where somebody watches.
+type touched struct {
+	names  []string // that were claimed, or are
+	direct []string // names below any zone that Services and Nodes have without claiming them
+}
+
+// child is an object that refers to a Gateway or a ListenerSet, and where in its packed form the reference stands.
+type child struct {
+	id objectID
+	at uint32
+}
+
+// balancer is an address of the load balancer of a Service: its place in the packed form, and whether it is a hostname.
+type balancer struct {
+	id objectID
+	at uint32 // in the uppermost two bits: 0 for an IPv4 address, 1 for an IPv6 address, 2 for a hostname
+}
+
+// Set adds o, in place of the object of its kind and name if there is one.
+func (tx *Tx) Set(o *Object) {
+	if o == nil {
+		return
+	}
+	s, ref := tx.state, o.Ref()
+	id := s.find(ref)
+	old := s.at(id)
+	if old != "" && rawOf(old) == o.packed {
+		return
+	}
+	tx.changed = true
+	next := o.packed
+	if ref.Kind.route() {
+		next = carry(old, next)
+	}
+	if old == "" {
+		id = tx.newID()
+		s.objects.Set(tx.batch, uint32(id), next)
+		s.keys.Set(tx.batch, id, s.byKey(ref))
+		s.counts[ref.Kind]++
+	} else {
+		tx.unlink(id)
+		tx.unindex(id)
+		s.objects.Set(tx.batch, uint32(id), next)
+	}
+	tx.link(id)
+	tx.index(id)
+	tx.mark(old, next)
+	if ref.Kind.route() {
+		tx.dirty.routes[id] = struct{}{}
+	}
+}
+
+// Delete takes the object of that kind and name out.
+func (tx *Tx) Delete(kind Kind, namespace, name string) {
+	tx.delete(tx.state.find(Ref{kind, namespace, name}))
+}
+
+func (tx *Tx) delete(id objectID) {
+	s := tx.state
+	old := s.at(id)
+	if old == "" {
+		return
+	}
+	tx.changed = true
+	tx.unlink(id)
+	tx.unindex(id)
+	tx.mark(old, "")
+	s.keys.Delete(tx.batch, s.byKey(refOf(old)))
+	s.objects.Set(tx.batch, uint32(id), "")
+	s.counts[kindOf(old)]--
+	tx.freed = append(tx.freed, id)
+}
+
+// Replace makes all the objects of the kind there are. It skips those that are nil.
+func (tx *Tx) Replace(kind Kind, all []*Object) {
+	keep := make(map[Ref]struct{}, len(all))
+	for _, o := range all {
+		if o != nil {
+			keep[o.Ref()] = struct{}{}
+		}
+	}
+	var gone []objectID
+	for id, packed := range tx.state.from(Ref{Kind: kind}) {
+		if kindOf(packed) != kind {
+			break
+		}
+		if _, ok := keep[refOf(packed)]; !ok {
+			gone = append(gone, id)
+		}
+	}
+	for _, id := range gone {
+		tx.delete(id)
+	}
+	for _, o := range all {
+		tx.Set(o)
+	}
+}
+
+// newID returns a number that no object has.
+func (tx *Tx) newID() objectID {
+	if n := len(tx.free); n > 0 {
+		id := tx.free[n-1]
+		tx.free = tx.free[:n-1]
+		return id
+	}
+	tx.last++
+	return tx.last
+}
+
+// index adds what the object claims.
+func (tx *Tx) index(id objectID) {
+	packed := tx.state.at(id)
+	if name, sort, ok := directName(packed); ok {
+		tx.addSlot(hashOf(name)^sort, claim{id: id})
+		tx.addBelow(name, sort)
+		tx.touchDirect(name)
+	}
+	for name, at := range claimsOf(packed) {
+		tx.addClaim(name, claim{id, at}, packed)
+	}
+}
+
+// unindex takes out what the object claims.
+func (tx *Tx) unindex(id objectID) {
+	packed := tx.state.at(id)
+	if name, sort, ok := directName(packed); ok {
+		tx.delSlot(hashOf(name)^sort, "")
+		tx.delBelow(name, sort)
+		tx.touchDirect(name)
+	}
+	for name := range claimsOf(packed) {
+		tx.delClaim(name, packed)
+	}
+}
+
+// directName returns the name below any zone that the object has without claiming it.
+func directName(packed string) (name string, sort nameHash, ok bool) {
+	switch kindOf(packed) {
+	case KindService:
+		if s := serviceOf(packed); !s.headless && s.outside.empty() {
+			return "", 0, false
+		}
+		return nameOf(packed) + "." + namespaceOf(packed), direct, true
+	case KindNode:
+		r := bodyOf(packed)
+		return nameOf(packed), nodeName, !r.places().empty()
+	}
+	return "", 0, false
+}
+
+// claimsOf yields the names that the object claims, each once, and where their entries stand.
+func claimsOf(packed string) func(yield func(string, uint32) bool) {
+	return func(yield func(string, uint32) bool) {
+		switch kind := kindOf(packed); {
+		case kind == KindIngress:
+			r := bodyOf(packed)
+			r.text()
+			if !r.places().empty() {
+				r.names(yield)
+			}
+		case kind == KindService:
+			s := serviceOf(packed)
+			if s.outside.empty() || s.at.names(yield) {
+				internal := reader{packed, s.internal}
+				internal.names(yield)
+			}
+		case kind == KindDNSEndpoint:
+			r := bodyOf(packed)
+			for range r.len() {
+				at := r.at
+				if !yield(r.text(), uint32(at)) { // #nosec G115 -- within maxPacked
+					return
+				}
+				r.text()
+			}
+		case kind.route():
+			routeNames(packed, yield)
+		}
+	}
+}
+
+// names yields names and where they stand.
+func (r *reader) names(yield func(string, uint32) bool) bool {
+	for range r.len() {
+		at := r.at
+		if !yield(r.text(), uint32(at)) { // #nosec G115 -- within maxPacked
+			return false
+		}
+	}
+	return true
+}
+
+func routeNames(packed string, yield func(string, uint32) bool) {
+	g := groupsOf(packed)
+	var seen map[string]struct{}
+	if g.groups > 1 {
+		seen = make(map[string]struct{})
+	}
+	for g.next() {
+		for g.names > 0 {
+			at := g.r.at
+			name := g.name()
+			if _, again := seen[name]; again {
+				continue
+			}
+			if seen != nil {
+				seen[name] = struct{}{}
+			}
+			if !yield(name, uint32(at)) { // #nosec G115 -- within maxPacked
+				return
+			}
+		}
+	}
+}
+
+// claimed returns the name that the entry at a place of the packed form of an object claims.
+func claimed(packed string, at uint32) string {
+	r := reader{packed, int(at)}
+	if kindOf(packed).route() {
+		return r.own()
+	}
+	return r.text()
+}
+
+// hashClaim returns the hash under which a claimed name stands in slots.
+func hashClaim(name string) nameHash {
+	if below, ok := wildcard(name); ok {
+		return hashOf(below) ^ wild
+	}
+	return hashOf(name)
+}
+
+// byClaim returns what claims is ordered by.
+func (s *State) byClaim(name, packed string) func(claim) int {
+	return func(c claim) int {
+		other := s.at(c.id)
+		if order := compareNames(claimed(other, c.at), name); order != 0 {
+			return order
+		}
+		return compareAge(other, packed)
+	}
+}
+
+func (tx *Tx) addClaim(name string, c claim, packed string) {
+	s := tx.state
+	tx.addSlot(hashClaim(name), c)
+	s.claims.Set(tx.batch, c, s.byClaim(name, packed))
+	tx.addBelow(name, plain)
+	tx.touch(name)
+}
+
+func (tx *Tx) delClaim(name string, packed string) {
+	s := tx.state
+	s.claims.Delete(tx.batch, s.byClaim(name, packed))
+	tx.delSlot(hashClaim(name), name)
+	tx.delBelow(name, plain)
+	tx.touch(name)
+}
+
+// addBelow counts a name for all that it stands below.
+func (tx *Tx) addBelow(name string, sort nameHash) {
+	below := &tx.state.below
+	for above := parent(name); above != ""; above = parent(above) {
+		h := hashOf(above) ^ sort
+		below.Set(tx.batch, h, below.Get(h)+1)
+	}
+}
+
+// delBelow undoes addBelow.
+func (tx *Tx) delBelow(name string, sort nameHash) {
+	below := &tx.state.below
+	for above := parent(name); above != ""; above = parent(above) {
+		h := hashOf(above) ^ sort
+		if n := below.Get(h); n > 1 {
+			below.Set(tx.batch, h, n-1)
+		} else {
+			below.Delete(tx.batch, h)
+		}
+	}
+}
+
+func (tx *Tx) addSlot(h nameHash, c claim) {
+	s := tx.state
+	switch there := s.slots.Find(h); {
+	case there == nil:
+		s.slots.Set(tx.batch, h, c)
+	case there.id == severalClaims:
+		s.several.Set(tx.batch, h, s.several.Get(h)+1)
+	default:
+		s.slots.Set(tx.batch, h, claim{id: severalClaims})
+		s.several.Set(tx.batch, h, 2)
+	}
+}
+
+// delSlot takes out one of those that stand under h. If one is left that claims name, and it is found, it stands there alone
+// again; one that has nothing but the hash in common is looked for by its name.
+func (tx *Tx) delSlot(h nameHash, name string) {
+	s := tx.state
+	n := s.several.Get(h)
+	if n <= 1 {
+		s.slots.Delete(tx.batch, h)
+		s.several.Delete(tx.batch, h)
+		return
+	}
+	if left, ok := s.firstClaim(name); n == 2 && ok {
+		s.slots.Set(tx.batch, h, left)
+		s.several.Delete(tx.batch, h)
+		return
+	}
+	s.several.Set(tx.batch, h, n-1)
+}
+
+// firstClaim returns the first claim of a name.
+func (s *State) firstClaim(name string) (claim, bool) {
+	if name == "" {
+		return claim{}, false
+	}
+	c, ok := s.claims.From(func(c claim) int { return compareNames(claimed(s.at(c.id), c.at), name) })
+	return c, ok && claimed(s.at(c.id), c.at) == name
+}
+
+func (tx *Tx) touch(name string) {
+	if len(tx.ix.watchers) > 0 {
+		tx.touched.names = append(tx.touched.names, name)
+	}
+}
+
+func (tx *Tx) touchDirect(name string) {
+	if len(tx.ix.watchers) > 0 {
+		tx.touched.direct = append(tx.touched.direct, name)
+	}
+}
+
+// link adds what the object refers to, and the addresses of its load balancer.
+func (tx *Tx) link(id objectID) {
+	s := tx.state
+	packed := s.at(id)
+	for c := range childrenOf(id, packed) {
+		s.children.Set(tx.batch, c, s.byParent(refAt(packed, c.at), id))
+	}
+	for b := range balancersOf(id, packed) {
+		s.balancers.Set(tx.batch, b, s.byBalancer(b.address(packed), packed))
+	}
+}
+
+// unlink undoes link.
+func (tx *Tx) unlink(id objectID) {
+	s := tx.state
+	packed := s.at(id)
+	for c := range childrenOf(id, packed) {
+		s.children.Delete(tx.batch, s.byParent(refAt(packed, c.at), id))
+	}
+	for b := range balancersOf(id, packed) {
+		s.balancers.Delete(tx.batch, s.byBalancer(b.address(packed), packed))
+	}
+}
+
+// childrenOf yields the references of an object.
+func childrenOf(id objectID, packed string) func(yield func(child) bool) {
+	return func(yield func(child) bool) {
+		switch kind := kindOf(packed); {
+		case kind == KindListenerSet:
+			r := bodyOf(packed)
+			yield(child{id, uint32(r.at)}) // #nosec G115 -- within maxPacked
+		case kind.route():
+			rt := routeOf(packed)
+			r := rt.parents
+			for range rt.n {
+				at := r.at
+				r.parent()
+				if !yield(child{id, uint32(at)}) { // #nosec G115 -- within maxPacked
+					return
+				}
+			}
+		}
+	}
+}
+
+// refAt returns the reference at a place of the packed form of an object.
+func refAt(packed string, at uint32) Ref {
+	r := reader{packed, int(at)}
+	return r.parent().ref
+}
+
+// byParent returns what children is ordered by: one that refers to an object twice stands there once.
+func (s *State) byParent(parent Ref, id objectID) func(child) int {
+	return func(c child) int {
+		return cmp.Or(compareRefs(refAt(s.at(c.id), c.at), parent), cmp.Compare(c.id, id))
+	}
+}
+
+// childrenOf yields the objects that refer to parent, and their packed forms.
+func (s *State) childrenOf(parent Ref) func(yield func(objectID, string) bool) {
+	return func(yield func(objectID, string) bool) {
+		run := s.children.Tail(s.byParent(parent, 0))
+		for len(run) > 0 {
+			for _, c := range run {
+				packed := s.at(c.id)
+				if refAt(packed, c.at) != parent || !yield(c.id, packed) {
+					return
+				}
+			}
+			run = s.children.Tail(behind(s.byParent(parent, run[len(run)-1].id)))
+		}
+	}
+}
+
+func compareRefs(a, b Ref) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
+}

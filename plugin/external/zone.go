@@ -1,0 +1,107 @@
+package external
+
+import "strings"
+
+// Names returns an iterator over the names of zone that have records under sel, fully qualified: first those that objects
+// claim, in the order of RFC 4034, section 6.1, wildcards as they stand in a zone (*.x), and then those that Services and
+// Nodes have without claiming them. Of a headless Service that is the Service alone, and not its endpoints. No name comes
+// twice. Lookup has its records; a wildcard it takes like any name.
+func (s *State) Names(zone string, sel *Selection) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		zone := trimDot(zone)
+		if s.claimedIn(zone, sel, yield) && s.nodesIn(zone, sel, yield) {
+			s.servicesIn(zone, sel, yield)
+		}
+	}
+}
+
+func (s *State) claimedIn(zone string, sel *Selection, yield func(string) bool) bool {
+	last := ""
+	run := s.claims.Tail(func(c claim) int { return compareNames(claimed(s.at(c.id), c.at), zone) })
+	for len(run) > 0 {
+		for _, c := range run {
+			packed := s.at(c.id)
+			name := claimed(packed, c.at)
+			if !within(name, zone) {
+				return true
+			}
+			if name == last || sel.cut(name) || !s.admits(packed, c.at, sel, sel.Sources) {
+				continue
+			}
+			if last = name; !yield(name + ".") {
+				return false
+			}
+		}
+		run = s.after(run)
+	}
+	return true
+}
+
+func (s *State) nodesIn(zone string, sel *Selection, yield func(string) bool) bool {
+	if sel.Sources&FromNode == 0 {
+		return true
+	}
+	for _, packed := range s.from(Ref{Kind: KindNode}) {
+		if kindOf(packed) != KindNode {
+			break
+		}
+		if _, _, ok := directName(packed); ok && !s.yieldDirect(nameOf(packed)+"."+zone, sel, yield) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *State) servicesIn(zone string, sel *Selection, yield func(string) bool) {
+	if sel.Sources&FromService == 0 {
+		return
+	}
+	for _, packed := range s.from(Ref{Kind: KindService}) {
+		if kindOf(packed) != KindService {
+			return
+		}
+		name, _, ok := directName(packed)
+		if !ok || !sel.Namespaces.has(namespaceOf(packed)) {
+			continue
+		}
+		name += "." + zone
+		if !s.yieldDirect(name, sel, yield) {
+			return
+		}
+		svc := serviceOf(packed)
+		if svc.outside.empty() {
+			continue
+		}
+		seen := make(map[string]struct{})
+		_, _, r := svc.inside()
+		for range r.len() {
+			p := r.port()
+			srv := "_" + p.Name + "._" + p.Protocol
+			if _, again := seen[srv]; again || p.Name == "" || p.Protocol == "" || strings.Contains(p.Name, ".") {
+				continue
+			}
+			seen[srv] = struct{}{}
+			if !s.yieldDirect(srv+"."+name, sel, yield) {
+				return
+			}
+		}
+	}
+}
+
+// yieldDirect yields a name that is not claimed as well.
+func (s *State) yieldDirect(name string, sel *Selection, yield func(string) bool) bool {
+	if _, ok := s.winner(name, false, sel, sel.Sources); ok || len(name) > 253 || sel.cut(name) {
+		return true
+	}
+	return yield(name + ".")
+}
+
+// cut reports whether the name, which has no final dot, is one of another option.
+func (sel *Selection) cut(name string) bool {
+	for _, zone := range sel.Cuts {
+		if within(name, trimDot(zone)) {
+			return true
+		}
+	}
+	return false
+}
