@@ -59,25 +59,33 @@ func Parse(r io.Reader, o Options) (*Table, error) {
 
 func parse(r io.Reader, o Options, max limits) (*Table, error) {
 	p := parser{origins: normalizeAll(o.Origins), line: 1, b: newBuilder(o, max)}
+	if err := p.read(r, max); err != nil {
+		return nil, err
+	}
+	return p.table(), nil
+}
+
+// read takes all of a file.
+func (p *parser) read(r io.Reader, max limits) error {
 	in := bufio.NewReaderSize(r, readSize)
 	if mark, _ := in.Peek(2); string(mark) == "\xff\xfe" || string(mark) == "\xfe\xff" {
-		return nil, errUTF16
+		return errUTF16
 	}
 	for size := 0; ; {
 		chunk, err := in.ReadSlice('\n')
 		if size += len(chunk); size > max.size {
-			return nil, fmt.Errorf("line %d: %w", p.line, errTooLong)
+			return fmt.Errorf("line %d: %w", p.line, errTooLong)
 		}
 		// A full buffer is all that leaves a line unfinished.
 		if perr := p.feed(chunk, err != bufio.ErrBufferFull); perr != nil {
-			return nil, perr
+			return perr
 		}
 		switch err {
 		case nil, bufio.ErrBufferFull:
 		case io.EOF:
-			return p.table(), nil
+			return nil
 		default:
-			return nil, fmt.Errorf("line %d: %w", p.line, err)
+			return fmt.Errorf("line %d: %w", p.line, err)
 		}
 	}
 }
@@ -109,6 +117,9 @@ type parser struct {
 
 	addrBuf [16]byte
 	nameBuf []byte
+
+	// Of Find: called with each name and its address in place of building a table.
+	seen func(name, addr []byte)
 
 	problems, warnings faults
 }
@@ -317,6 +328,10 @@ func (p *parser) add(field, name []byte, pointer bool) (added bool, err error) {
 			return false, nil
 		}
 		name = name[1:]
+	}
+	if p.seen != nil {
+		p.seen(name, p.addr)
+		return true, nil
 	}
 	if bytes.IndexByte(name, '*') >= 0 && pointer {
 		p.warn(`%s has a "*" that is not its whole first label, and so is no wildcard; served as it is written`, quote(field))

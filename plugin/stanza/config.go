@@ -23,13 +23,14 @@ const Name = "kubehosts"
 
 // Defaults of the options, as in the stock kubernetes and hosts plugins.
 const (
-	DefaultTTL            = 5               // seconds, records of Services, endpoints and pods
-	DefaultStartupTimeout = 5 * time.Second // how long a start waits for the first list of the API server
-	DefaultAudit          = 6 * time.Hour   // how often everything is listed again and compared
-	DefaultHostsTTL       = 3600            // seconds, records out of hosts lines
-	DefaultHostsReload    = 5 * time.Second // how often a hosts file is looked at
-	DefaultHostsFile      = "/etc/hosts"    // FILE of a hosts option with neither FILE nor inline line
-	DefaultConfigMapKey   = "Corefile"      // KEY of a configmap option without one
+	DefaultTTL            = 5                // seconds, records of Services, endpoints and pods
+	DefaultStartupTimeout = 5 * time.Second  // how long a start waits for the first list of the API server
+	DefaultAudit          = 6 * time.Hour    // how often everything is listed again and compared
+	DefaultHostsTTL       = 3600             // seconds, records out of hosts lines
+	DefaultHostsReload    = 5 * time.Second  // how often a hosts file is looked at
+	DefaultHostsFile      = "/etc/hosts"     // FILE of a hosts option with neither FILE nor inline line
+	DefaultConfigMapKey   = "Corefile"       // KEY of a configmap option without one
+	DefaultStatus         = "127.0.0.1:8182" // ADDRESS of a status option without one
 )
 
 // What one stanza may hold, in the Corefile and in a ConfigMap alike: whoever writes it, this bounds what it costs to read
@@ -62,7 +63,7 @@ type Config struct {
 	Zones        []string
 	ZonesWritten bool // the stanza itself named Zones
 	// HostsOnly: the stanza would serve Services in the zones of its server block, but has hosts options, names no zones,
-	// and has no option besides hosts, configmap and wire.
+	// and has no option besides hosts, configmap, status and wire.
 	HostsOnly bool
 
 	ConfigMap *ConfigMapRef // the ConfigMap that is followed; nil: none
@@ -81,6 +82,7 @@ type Config struct {
 	StartupTimeout time.Duration // never negative
 	Audit          time.Duration // how often what the API server has is compared with what is kept; 0: never
 	WireOff        bool          // questions over UDP all go CoreDNS's way
+	Status         string        // the address that the status page listens on; "": there is none
 
 	// Namespaces are those that are served, each once, in the order written; nil: all. They and NamespaceLabels
 	// exclude each other.

@@ -35,6 +35,7 @@ type corefile struct {
 	imports  int
 	imported snippetSize
 	blocks   []serverBlock
+	verbatim bool // the stanzas keep references to environment variables as they are written
 }
 
 // snippet is a named piece of a Corefile.
@@ -54,8 +55,8 @@ type serverBlock struct {
 	stanza []caddyfile.Token
 }
 
-// readCorefile finds the server blocks of a text.
-func readCorefile(name, text string) ([]serverBlock, error) {
+// readCorefile finds the server blocks of a text. With verbatim, environment variables in the stanzas are not replaced.
+func readCorefile(name, text string, verbatim bool) ([]serverBlock, error) {
 	top := caddyfile.Token{File: name, Line: 1}
 	if len(text) > maxText {
 		return nil, errAt(top, "the text is longer than %d bytes", maxText)
@@ -65,6 +66,7 @@ func readCorefile(name, text string) ([]serverBlock, error) {
 		text:     caddyfile.NewDispenser(name, strings.NewReader(text)),
 		snippets: map[string]snippet{},
 		env:      environment{left: maxEnvironment},
+		verbatim: verbatim,
 	}
 	if _, ok := f.peek(); !ok {
 		return nil, errAt(top, "the text is empty: expecting a Corefile or a %s stanza", Name)
@@ -319,7 +321,7 @@ func (f *corefile) readDirective(b *serverBlock, t caddyfile.Token) error {
 			}
 			continue
 		}
-		if ours || view {
+		if view || ours && !f.verbatim {
 			if t, err = f.expand(t); err != nil {
 				return err
 			}

@@ -108,6 +108,7 @@ func render(c *Config) (text string, ok bool) {
 	}
 	option(true, "startup_timeout", c.StartupTimeout.String())
 	option(true, "audit", c.Audit.String())
+	option(c.Status != "", "status", c.Status)
 	option(len(c.Namespaces) > 0, append([]string{"namespaces"}, c.Namespaces...)...)
 	option(c.NamespaceLabels != "", append([]string{"namespace_labels"}, strings.Fields(c.NamespaceLabels)...)...)
 	option(c.Labels != "", append([]string{"labels"}, strings.Fields(c.Labels)...)...)

@@ -54,6 +54,9 @@ func (h *Hosts) ErrorAt(line int, format string, args ...any) error {
 	return errAt(t, format, args...)
 }
 
+// At returns where a line of the text that the option stands in is: "Corefile:12".
+func (h *Hosts) At(line int) string { return fmt.Sprintf("%s:%d", h.at.File, line) }
+
 func (h *Hosts) option(o statement) error {
 	switch o.name() {
 	case "ttl":

@@ -3,6 +3,8 @@ package stanza
 import (
 	"fmt"
 	"math"
+	"net"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -29,6 +31,7 @@ var options = map[string]func(*draft, statement) error{
 	"audit":                  (*draft).setAudit,
 	"noservices":             (*draft).setNoServices,
 	"wire":                   (*draft).setWire,
+	"status":                 (*draft).setStatus,
 	"namespaces":             (*draft).addNamespaces,
 	"namespace_labels":       (*draft).setNamespaceLabels,
 	"labels":                 (*draft).setLabels,
@@ -261,6 +264,30 @@ func (d *draft) setWire(o statement) error {
 	}
 	d.WireOff = arg == "off"
 	d.source(o)
+	return nil
+}
+
+// setStatus takes an address to listen on for the status page.
+func (d *draft) setStatus(o statement) error {
+	d.Status = DefaultStatus
+	if len(o.words) == 1 {
+		return nil
+	}
+	arg, err := o.one()
+	if err != nil {
+		return err
+	}
+	host, port, err := net.SplitHostPort(arg)
+	if err != nil {
+		return o.errf("status '%s' is no address to listen on, such as 127.0.0.1:8182 or :8182", arg)
+	}
+	if _, err := netip.ParseAddr(host); err != nil && host != "" && host != "localhost" {
+		return o.errf("status '%s': '%s' is no IP address", arg, host)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return o.errf("status '%s': '%s' is no port", arg, port)
+	}
+	d.Status = arg
 	return nil
 }
 

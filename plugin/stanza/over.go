@@ -12,8 +12,8 @@ import (
 
 // Over returns what serves when c came from the ConfigMap and base from the Corefile. Neither is changed.
 //
-//   - Where data comes from (configmap, manifests, snapshot, kubeconfig, endpoint, tls, apiserver_*), startup_timeout, audit and
-//     wire are base's. c may leave the data-source options and wire out or repeat them word for word.
+//   - Where data comes from (configmap, manifests, snapshot, kubeconfig, endpoint, tls, apiserver_*), startup_timeout, audit,
+//     status and wire are base's. c may leave the data-source options and wire out or repeat them word for word.
 //   - A hosts FILE of c must be one of base's. FILEs that c repeats have the ttl, no_reverse and reload of c's option;
 //     the others stay as base has them, after c's. Inline lines are c's alone.
 //   - Each zone of c must be one of base's or below one. A bare stanza that names no zones keeps base's, unless it says
@@ -54,7 +54,7 @@ func (c *Config) Over(base *Config) (*Config, error) {
 	r.Kubeconfig, r.Context = base.Kubeconfig, base.Context
 	r.Endpoints, r.TLS = base.Endpoints, base.TLS
 	r.APIQPS, r.APIBurst, r.APIMaxInflight = base.APIQPS, base.APIBurst, base.APIMaxInflight
-	r.StartupTimeout, r.Audit, r.WireOff = base.StartupTimeout, base.Audit, base.WireOff
+	r.StartupTimeout, r.Audit, r.WireOff, r.Status = base.StartupTimeout, base.Audit, base.WireOff, base.Status
 	r.sources = base.sources
 	return &r, nil
 }

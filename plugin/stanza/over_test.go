@@ -14,6 +14,7 @@ const baseStanza = `kubehosts cluster.local 10.0.0.0/8 {
 	tls c k ca
 	apiserver_qps 5
 	startup_timeout 9s
+	status :9
 	audit 9h
 	hosts /a /b {
 		10.0.0.1 base
@@ -49,7 +50,7 @@ func shape(hosts []Hosts) string {
 
 func TestOverKeepsTheSources(t *testing.T) {
 	for _, text := range []string{
-		"kubehosts {\npods insecure\nstartup_timeout 1s\naudit 1h\n}",
+		"kubehosts {\npods insecure\nstartup_timeout 1s\naudit 1h\nstatus :80\n}",
 		"kubehosts {\npods insecure\nconfigmap kube-system/coredns\nendpoint https://a\ntls c k ca\napiserver_qps 5\n}",
 	} {
 		r, err := overText(t, text)
@@ -59,7 +60,7 @@ func TestOverKeepsTheSources(t *testing.T) {
 		if r.Pods != Insecure {
 			t.Error("pods of the ConfigMap are lost")
 		}
-		if r.ConfigMap == nil || r.Endpoint() != "https://a" || r.TLS.CA != "ca" || r.APIQPS != 5 || r.StartupTimeout != 9*time.Second || r.Audit != 9*time.Hour {
+		if r.ConfigMap == nil || r.Endpoint() != "https://a" || r.TLS.CA != "ca" || r.APIQPS != 5 || r.StartupTimeout != 9*time.Second || r.Audit != 9*time.Hour || r.Status != ":9" {
 			t.Errorf("%+v is not what the Corefile says", r)
 		}
 		if !slices.Equal(r.Zones, []string{"cluster.local.", "10.in-addr.arpa."}) || !r.ZonesWritten {
@@ -223,6 +224,7 @@ func TestHash(t *testing.T) {
 		{"hosts {\n10.0.0.1  x\n}", "\nhosts {\n10.0.0.1 x\nttl 3600\n}"},
 		{"endpoint x y", "endpoint x"},
 		{"", "wire on"},
+		{"", "status :80"}, // which serves nothing of what the hash is about
 	} {
 		if hash(same[0]) != hash(same[1]) {
 			t.Errorf("%q and %q differ", same[0], same[1])

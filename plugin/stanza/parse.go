@@ -32,7 +32,7 @@ type draft struct {
 	noServicesAt *caddyfile.Token // noservices
 	ofServices   *caddyfile.Token // an option that says how Services are served, and nothing else
 	ofObjects    *caddyfile.Token // one that says the same of external zones
-	other        *caddyfile.Token // any but hosts, configmap and wire
+	other        *caddyfile.Token // any but hosts, configmap, status and wire
 
 	zones, paths, files, lines, claimants int // read so far; see the limits
 
@@ -120,7 +120,7 @@ func (d *draft) note(o statement) {
 		}
 	}
 	switch o.name() {
-	case "hosts", "configmap", "wire":
+	case "hosts", "configmap", "status", "wire":
 		return
 	case "noservices":
 		first(&d.noServicesAt)

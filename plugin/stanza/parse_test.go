@@ -156,6 +156,7 @@ func TestParseZonesOfServerBlock(t *testing.T) {
 		{"{\nhosts corp.hosts {\nttl 60\nfallthrough\n}\nhosts {\n10.0.0.1 a\n}\n}", nil, true},
 		{"{\nhosts\nconfigmap kube-system/corp\n}", nil, true},
 		{"{\nwire off\nhosts\n}", nil, true},
+		{"{\nstatus\nhosts\n}", nil, true},
 		{"{ configmap kube-system/corp }", corp, false},
 		{"{\nhosts\nttl 5\n}", corp, false},
 		{"{\nhosts\nfallthrough\n}", corp, false},
@@ -262,6 +263,12 @@ func TestParseErrors(t *testing.T) {
 		{"startup_timeout 5", "failed to parse startup_timeout: 5, time: missing unit"},
 		{"wire", "Wrong argument count"},
 		{"wire maybe", "wire 'maybe' is neither on nor off"},
+		{"status :1 :2", "Wrong argument count"},
+		{"status 8182", "status '8182' is no address to listen on"},
+		{"status coredns.example:8182", "'coredns.example' is no IP address"},
+		{"status :0", "'0' is no port"},
+		{"status :http", "'http' is no port"},
+		{"status :65536", "'65536' is no port"},
 		{"ignore", "Wrong argument count"},
 		{"apiserver_qps nan", "not a finite number"},
 		{"apiserver_qps +inf", "not a finite number"},
@@ -349,5 +356,16 @@ func TestKeyOfConfigMap(t *testing.T) {
 	c := mustParse(t, "kubehosts a {\nconfigmap coredns\n}")
 	if want := (ConfigMapRef{"", "coredns", "Corefile"}); *c.ConfigMap != want {
 		t.Errorf("ConfigMap %+v, want %+v", *c.ConfigMap, want)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	for text, want := range map[string]string{
+		"kubehosts": "", "kubehosts { status }": "127.0.0.1:8182", "kubehosts { status :80 }": ":80",
+		"kubehosts { status [::1]:8182 }": "[::1]:8182", "kubehosts { status localhost:8182 }": "localhost:8182",
+	} {
+		if got := mustParse(t, text, "dns://cluster.local.:53").Status; got != want {
+			t.Errorf("%s: status %q, want %q", text, got, want)
+		}
 	}
 }

@@ -24,7 +24,7 @@ import (
 // stanzas is none of this stanza's business, as long as braces balance and imports have an argument. A text may be
 // 1 MiB long, as a ConfigMap may.
 func ParseText(name, text string, keys []string, view string) (*Config, error) {
-	blocks, err := readCorefile(name, text)
+	blocks, err := readCorefile(name, text, false)
 	if err != nil {
 		return nil, err
 	}
