@@ -2,14 +2,13 @@
 package main
 
 import (
-	"os"
 	"slices"
 
 	"github.com/coredns/coredns/core/dnsserver"
 	_ "github.com/coredns/coredns/core/plugin" // every stock plugin
 	"github.com/coredns/coredns/coremain"
 
-	"github.com/kubehosts/kubehosts/build/check"
+	"github.com/kubehosts/kubehosts/build/command"
 	"github.com/kubehosts/kubehosts/build/version"
 	_ "github.com/kubehosts/kubehosts/plugin"
 )
@@ -21,9 +20,7 @@ func init() {
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "check" {
-		os.Exit(check.Main(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
-	}
+	command.Run()
 	version.Announce()
 	coremain.Run()
 }

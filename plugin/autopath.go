@@ -27,12 +27,7 @@ func (k *Kubehosts) AutoPath(state request.Request) []string {
 	if pod == nil {
 		return nil
 	}
-	search := []string{
-		pod.Namespace() + answer.Under(".svc.", z.Name),
-		answer.Under("svc.", z.Name),
-		z.Name,
-	}
-	search = append(search, k.search...)
+	search := append(answer.SearchList(pod.Namespace(), z.Name), k.search...)
 	return append(search, "") // the end mark that autopath wants
 }
 

@@ -6,13 +6,12 @@
 package main
 
 import (
-	"os"
 	"slices"
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/coremain"
 
-	"github.com/kubehosts/kubehosts/build/check"
+	"github.com/kubehosts/kubehosts/build/command"
 	"github.com/kubehosts/kubehosts/build/version"
 	_ "github.com/kubehosts/kubehosts/plugin"
 
@@ -61,9 +60,7 @@ func init() {
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "check" {
-		os.Exit(check.Main(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
-	}
+	command.Run()
 	version.Announce()
 	coremain.Run()
 }

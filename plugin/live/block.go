@@ -31,6 +31,8 @@ type ServerBlock struct {
 	// Corefile stands for the Corefile that was read: the same value for all its server blocks, and another one after a
 	// reload. It must be comparable.
 	Corefile any
+	// Offline asks no API server: objects come from manifests or the snapshot, which is not written.
+	Offline bool
 }
 
 // Block keeps the View of one server block current. It is safe for concurrent use once Start has returned.
@@ -48,6 +50,7 @@ type Block struct {
 
 	serving atomic.Pointer[serving]
 	edit    atomic.Pointer[edit]      // the newest state of the ConfigMap; nil until something is known of it
+	edits   atomic.Pointer[[]Edit]    // the last ones, the newest first; never changed
 	good    atomic.Pointer[lastGood]  // the last good text of the ConfigMap; nil if there is none
 	settled atomic.Bool               // the ConfigMap was heard of, and waiting for it any longer would not help
 	stale   atomic.Pointer[time.Time] // since when answers come out of the snapshot; nil if they do not
@@ -55,6 +58,7 @@ type Block struct {
 	mu       sync.Mutex // held by whoever changes what is served; it guards what follows
 	waiting  *waiting   // the stanza whose objects are yet to be listed; nil if there is none
 	unfollow func()
+	atStop   []func()
 	stopped  bool
 }
 
@@ -90,7 +94,7 @@ func (b *Block) Start(view string, local []netip.Addr) error {
 	if err := b.begin(before); err != nil {
 		return err
 	}
-	if b.base.ConfigMap == nil {
+	if b.base.ConfigMap == nil || b.Offline && len(b.base.Manifests) == 0 {
 		return nil
 	}
 	unfollow := b.source.ConfigMap(b.namespace(), b.base.ConfigMap.Name, b.follow)
@@ -109,8 +113,11 @@ func (b *Block) Stop() {
 	}
 	b.stopped = true
 	b.giveUpWaiting()
-	unfollow := b.unfollow
+	unfollow, atStop := b.unfollow, b.atStop
 	b.mu.Unlock()
+	for _, f := range atStop {
+		f()
+	}
 
 	if unfollow != nil {
 		unfollow()
@@ -125,6 +132,20 @@ func (b *Block) Stop() {
 		b.source.Close()
 	}
 	blocks.remove(b)
+}
+
+// AtStop has f called when b is stopped, which is when its server block is gone, or a reload that brought it has failed. It is
+// called at once if b is stopped already.
+func (b *Block) AtStop(f func()) {
+	b.mu.Lock()
+	stopped := b.stopped
+	if !stopped {
+		b.atStop = append(b.atStop, f)
+	}
+	b.mu.Unlock()
+	if stopped {
+		f()
+	}
 }
 
 // Name returns what logs, Events and metrics call the server block: its first key, and its view if it has one. It is "" before
@@ -167,6 +188,7 @@ func (b *Block) spec() source.Spec {
 		Burst:       c.APIBurst,
 		MaxInflight: c.APIMaxInflight,
 		Audit:       c.Audit,
+		Offline:     b.Offline,
 	}
 }
 

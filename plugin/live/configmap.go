@@ -136,6 +136,7 @@ func (b *Block) wait(w *waiting) {
 func (b *Block) expect(e source.ConfigMapEvent) {
 	if known := b.edit.Load(); !known.of(e) || known.refused == "" {
 		b.setEdit(e, "")
+		b.record(e, "", "waits for its objects to be listed")
 	}
 }
 
@@ -204,6 +205,7 @@ func (b *Block) replace(e source.ConfigMapEvent, next *serving, newest bool) {
 	if newest {
 		b.setEdit(e, "")
 	}
+	b.record(e, next.hash, "applied")
 	b.put(next, fromConfigMap)
 	log.Infof("Stanza %s of %s applied to %s in place of %s", next.hash, b.configMapName(), b.name, before)
 	b.report(e, source.Report{Note: fmt.Sprintf("Stanza %s applied to %s", next.hash, b.name)})
@@ -215,6 +217,9 @@ func (b *Block) accept(e source.ConfigMapEvent) {
 		now := b.serving.Load()
 		log.Infof("%s is good again; it has stanza %s, which serves %s already", b.configMapName(), now.hash, b.name)
 		b.report(e, source.Report{Note: fmt.Sprintf("Stanza %s applied to %s", now.hash, b.name)})
+	}
+	if known := b.edit.Load(); !known.of(e) || known.refused != "" {
+		b.record(e, b.serving.Load().hash, "serves already")
 	}
 	b.setEdit(e, "")
 	b.remember(e)
@@ -245,6 +250,7 @@ func (b *Block) refuse(e source.ConfigMapEvent, err error) {
 		log.Errorf("Stanza of %s not changed, the last good one (%s) goes on serving: %s", b.name, b.serving.Load().hash, why)
 	}
 	b.setEdit(e, why)
+	b.record(e, "", "refused: "+why)
 	stanzaRejected.WithLabelValues(b.name).Inc()
 	b.report(e, source.Report{Refused: true, Note: fmt.Sprintf("Stanza of %s not changed, the last good one goes on serving: %s", b.name, why)})
 }

@@ -42,32 +42,39 @@ func (b *Block) CheckFiles() error {
 
 // layersOf returns the layers of c's hosts options, in their order: one for each FILE, and one for the inline lines of an
 // option. What several options have is one layer, with the lowest of their TTLs.
-func (b *Block) layersOf(c *stanza.Config, files map[string]*tableUse) ([]answer.Layer, error) {
+func (b *Block) layersOf(c *stanza.Config, files map[string]*tableUse) (*layers, error) {
 	l := layers{known: make(map[string]int)}
 	for i := range c.Hosts {
 		h := &c.Hosts[i]
 		for _, path := range b.paths(h.Files) {
-			_ = l.add("file "+path, h, func() (*answer.Tables, error) { return &files[path].of.tables, nil })
+			_ = l.add(layerOrigin{file: path}, "file "+path, h, func() (*answer.Tables, error) { return &files[path].of.tables, nil })
 		}
 		if len(h.Inline) == 0 {
 			continue
 		}
 		text := inlineText(h)
-		if err := l.add("lines "+text, h, func() (*answer.Tables, error) { return inlineTables(h, text, b.origins()) }); err != nil {
+		if err := l.add(layerOrigin{inline: h}, "lines "+text, h, func() (*answer.Tables, error) { return inlineTables(h, text, b.origins()) }); err != nil {
 			return nil, err
 		}
 	}
-	return l.all, nil
+	return &l, nil
 }
 
 // layers are the layers of a stanza as they are made.
 type layers struct {
-	all   []answer.Layer
-	known map[string]int // the place in all of a FILE, or of inline lines
+	all     []answer.Layer
+	origins []layerOrigin  // of all
+	known   map[string]int // the place in all of a FILE, or of inline lines
+}
+
+// layerOrigin is where the entries of a layer stand: in the files behind a FILE, or in the lines of an option.
+type layerOrigin struct {
+	file   string
+	inline *stanza.Hosts
 }
 
 // add adds what is called name, with the options of h. open is called if it is new.
-func (l *layers) add(name string, h *stanza.Hosts, open func() (*answer.Tables, error)) error {
+func (l *layers) add(of layerOrigin, name string, h *stanza.Hosts, open func() (*answer.Tables, error)) error {
 	if i, known := l.known[name]; known {
 		layer := &l.all[i]
 		layer.TTL = min(layer.TTL, h.TTL)
@@ -80,6 +87,7 @@ func (l *layers) add(name string, h *stanza.Hosts, open func() (*answer.Tables, 
 		return err
 	}
 	l.known[name] = len(l.all)
+	l.origins = append(l.origins, of)
 	l.all = append(l.all, answer.Layer{Tables: tables, TTL: h.TTL, NoReverse: h.NoReverse, PassOn: h.FallthroughUnsupported})
 	return nil
 }

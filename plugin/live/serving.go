@@ -29,6 +29,7 @@ type serving struct {
 	selection source.Selection
 	objects   *source.Objects      // nil where no Services are served
 	hosts     map[string]*tableUse // by FILE
+	layers    []layerOrigin        // of view.Hosts
 }
 
 // selectionOf says which objects a stanza serves.
@@ -62,7 +63,8 @@ func (b *Block) prepare(c *stanza.Config, from *source.Snapshot) (*serving, erro
 	if next.objects != nil {
 		index = next.objects.Index()
 	}
-	next.view = newView(c, index, layers, b.local)
+	next.layers = layers.origins
+	next.view = newView(c, index, layers.all, b.local)
 	return next, nil
 }
 

@@ -32,6 +32,7 @@ type snapshotFile struct {
 	users  []*Block                    // the newest last; guarded by snapshots.mu
 	next   time.Time                   // the earliest time for another write; the writer's own
 	failed string                      // what was last said of writing, so that it is not said again; "" if it went well; the writer's own
+	why    atomic.Pointer[string]      // failed, for others to read; nil if it went well
 }
 
 // writtenFile is what a snapshot file holds.
@@ -107,6 +108,10 @@ func (b *Block) claimSnapshot() error {
 	path := b.paths([]string{b.base.Snapshot})[0]
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
+	}
+	if b.Offline {
+		b.snapshot = &snapshotFile{path: path, cancel: func() {}}
+		return nil
 	}
 	f, err := snapshots.claim(path, b)
 	if err != nil {
@@ -208,12 +213,15 @@ func (f *snapshotFile) write(b *Block, c *source.Capture) {
 		if f.failed != err.Error() {
 			log.Errorf("Snapshot not written, the one before stays if there is one: %s; trying on", source.Printable(err.Error()))
 		}
-		f.failed = err.Error()
+		why := err.Error()
+		f.failed = why
+		f.why.Store(&why)
 		return
 	}
 	if f.failed != "" {
 		log.Infof("Snapshot %s is written again", source.Printable(f.path))
 		f.failed = ""
+		f.why.Store(nil)
 	}
 	c.Forget()
 	f.last.Store(&writtenFile{c, time.Now(), size})

@@ -268,6 +268,7 @@ func firstSerial(before []*Block, sn *source.Snapshot, next *serving) (serial ui
 func (b *Block) takeOver(old *Block, next *serving) {
 	if b.sameConfigMap(old) {
 		b.edit.Store(old.edit.Load())
+		b.edits.Store(old.edits.Load())
 	}
 	last := old.serving.Load()
 	if last == nil {

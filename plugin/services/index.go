@@ -453,6 +453,11 @@ func (s *State) ServiceOf(owner string) Service {
 	return s.owners.Get(nameKey(owner)).service
 }
 
+// Owned is ServiceOf, or, if imported, the ServiceImport that stands under owner.
+func (s *State) Owned(owner string, imported bool) Service {
+	return s.ownersOf(imported).Get(nameKey(owner)).service
+}
+
 // Served returns the Services that the options serve, or the imported ones, sorted by name and namespace.
 func (s *State) Served(o *Options, imported bool) []Service {
 	var all []Service

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -160,3 +161,22 @@ func (in *input) Read(b []byte) (int, error) {
 func tooLarge(size, most int64) error {
 	return fmt.Errorf("it has %d bytes or more, and files of up to %d MiB are read", size, most>>20)
 }
+
+// Reread reads the file path once more, most bytes of it at most, for somebody who looks for something in it. It gives up after
+// 2 s, or when ctx ends. The error may be one of f.
+func Reread(ctx context.Context, path string, most int64, f func(io.Reader) error) error {
+	ctx, cancel := context.WithTimeout(ctx, factsTime)
+	defer cancel()
+	err, waited := begin("reading "+Printable(path)+" again", func(beat, rest func()) error {
+		file, _, err := open("", path)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		return f(&input{file: file, most: most, beat: beat, rest: rest})
+	}).wait(ctx, stuck)
+	return cmp.Or(waited, err)
+}
+
+// At returns a line of a file as errors and explanations have it: "corp.hosts:12".
+func At(path string, line int) string { return fmt.Sprintf("%s:%d", Printable(path), line) }

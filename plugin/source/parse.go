@@ -3,6 +3,7 @@ package source
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	api "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"github.com/kubehosts/kubehosts/plugin/services"
@@ -34,11 +36,15 @@ type manifest struct {
 
 	service   *services.ServiceSpec // of a ServiceImport too
 	addresses bool                  // the Service is to have a cluster IP, and the file gives none
-	slice     *services.SliceSpec   // with zones, and the hostnames alone
-	slicePods *services.SliceSpec   // with pod names too; the same as slice when that makes no difference
-	pod       *services.PodSpec
-	mirrored  []*manifest // EndpointSlices that say what this Endpoints object says
-	configMap *ConfigMapEvent
+	// Of a Service and of an EndpointSlice, for Facts.
+	serviceType api.ServiceType
+	selector    string
+	unready     Unready
+	slice       *services.SliceSpec // with zones, and the hostnames alone
+	slicePods   *services.SliceSpec // with pod names too; the same as slice when that makes no difference
+	pod         *services.PodSpec
+	mirrored    []*manifest // EndpointSlices that say what this Endpoints object says
+	configMap   *ConfigMapEvent
 }
 
 // at says where the object stands.
@@ -621,6 +627,10 @@ func (m *manifest) ofService(o *api.Service) {
 	}
 	spec := serviceSpec(o)
 	m.service = &spec
+	m.serviceType = cmp.Or(o.Spec.Type, api.ServiceTypeClusterIP)
+	if len(o.Spec.Selector) > 0 {
+		m.selector = labels.FormatLabels(o.Spec.Selector)
+	}
 	m.addresses = !spec.External && o.Spec.ClusterIP == "" && len(o.Spec.ClusterIPs) == 0
 }
 
@@ -633,6 +643,7 @@ func (m *manifest) ofSlice(o *discovery.EndpointSlice) {
 			o.Ports[i].Protocol = &tcp
 		}
 	}
+	m.unready = unreadyOf(o)
 	m.slice = sliceSpec(o, sliceParts{zones: true})
 	m.slicePods = m.slice
 	if slices.ContainsFunc(o.Endpoints, func(ep discovery.Endpoint) bool { return ep.TargetRef != nil }) {

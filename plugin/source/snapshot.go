@@ -146,7 +146,7 @@ func (s *Source) ReadSnapshot(path string) (*Snapshot, error) {
 	case r.err != nil:
 		return nil, r.err
 	}
-	if server := s.server(); r.sn.head.Server != server {
+	if server := s.server(); !s.spec.Offline && r.sn.head.Server != server {
 		return nil, fmt.Errorf("%s is of another API server, %s; this one is %s", Printable(path), Printable(r.sn.head.Server), server)
 	}
 	return r.sn, nil
@@ -166,8 +166,11 @@ func readSnapshot(path string, beat, rest func()) (*Snapshot, error) {
 	return parseSnapshot(path, &input{file: f, most: maxSnapshot, beat: beat, rest: rest})
 }
 
-// server is the URL of the API server.
+// server is the URL of the API server, "" if none is asked.
 func (s *Source) server() string {
+	if s.clients == nil {
+		return ""
+	}
 	return strings.TrimSuffix(s.clients.all.CoreV1().RESTClient().Get().URL().String(), "/api/v1")
 }
 

@@ -27,6 +27,8 @@ type Spec struct {
 	Burst       int     // most requests ahead of that rate; 0 for the default
 	MaxInflight int     // most requests without a reply at one time; 0 for no limit. A watch counts until it is accepted
 
+	Offline bool // no API server is asked: without Manifests, there are the objects of a snapshot or none
+
 	Audit time.Duration // in each such period everything is listed once and compared with what is kept; 0 for never
 }
 
@@ -36,8 +38,8 @@ type Source struct {
 	spec Spec
 	refs int // guarded by sources.mu
 
-	clients   *clients   // nil when there are manifests
-	manifests *manifests // nil when there are clients
+	clients   *clients   // nil when there are manifests, or the Spec is Offline
+	manifests *manifests // nil when there are clients, or the Spec is Offline
 
 	mu         sync.Mutex
 	groups     map[groupKey]*group
@@ -80,9 +82,10 @@ func Open(spec Spec) (*Source, error) {
 		configMaps: make(map[objectName]*configMap),
 	}
 	var err error
-	if spec.Manifests != "" {
+	switch {
+	case spec.Manifests != "":
 		s.manifests, err = openManifests(s, strings.Split(spec.Manifests, "\n"))
-	} else {
+	case !spec.Offline:
 		s.clients, err = newClients(spec)
 	}
 	if err != nil {

@@ -2,12 +2,14 @@ package stanza
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"unicode"
 
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/parse"
+	"github.com/coredns/coredns/plugin/pkg/transport"
 )
 
 // address is one zone of a server block's key. port is "" where the key has none.
@@ -37,6 +39,24 @@ func addressesOf(key string) ([]address, error) {
 		as[i] = address{trans, zone, port}
 	}
 	return as, nil
+}
+
+// ServerKeys returns the keys of a server block as CoreDNS writes them, dns://example.org.:53, one for each zone, and the zones.
+// A key without a port has the one of its transport, 53 for plain DNS.
+func ServerKeys(written []string) (keys, zones []string, err error) {
+	for _, k := range written {
+		as, err := addressesOf(k)
+		if err != nil {
+			return nil, nil, fmt.Errorf("'%s' is no zone: %w", clip(k, 255), err)
+		}
+		for _, a := range as {
+			if a.port == "" {
+				a.port = transportPort(a.transport, transport.Port)
+			}
+			keys, zones = append(keys, a.transport+"://"+a.zone+":"+a.port), append(zones, a.zone)
+		}
+	}
+	return keys, zones, nil
 }
 
 // zonesOf reads a list of zones. Unlike plugin.OriginsFromArgsOrServerBlock it does not drop what is no domain name.

@@ -1,0 +1,202 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	api "k8s.io/api/core/v1"
+	discovery "k8s.io/api/discovery/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// Bounds of one look at a Service that somebody asks about.
+const (
+	factsTime   = 2 * time.Second
+	factsSlices = 100 // EndpointSlices, which have 100 endpoints each by default
+	maxUnready  = 10  // endpoints that are named
+)
+
+// Facts are what is known of a Service beyond what answers are made of. They are looked up when somebody asks for them, and
+// not kept.
+type Facts struct {
+	Found    bool
+	Origin   string // which state of the object this is: "resourceVersion 48213", or "shop.yaml:12"; "" if it is not known
+	Type     string // ClusterIP, NodePort, LoadBalancer, ExternalName; "" if it is not known
+	Selector string // of its pods, as kubectl takes it; "" for none
+	LeftOut  string // the option and the selector that leave the Service or its namespace out; "" if nothing does
+	Unready  Unready
+	Missing  string // why some of this is not known; "" if all is
+}
+
+// Unready are the endpoints of a Service that are not ready.
+type Unready struct {
+	Known bool // it was looked up
+	Total int
+	First []UnreadyEndpoint // ten at most
+}
+
+// UnreadyEndpoint is an endpoint that is not ready.
+type UnreadyEndpoint struct {
+	Addr        string
+	Pod         string // "" if it is none
+	Hostname    string
+	Terminating bool
+}
+
+// Facts looks up the Service of that name as o selects it. Where objects come from an API server it asks that, once for the
+// Service, and further only if the account may list what is of use: the namespace, and the EndpointSlices if unready. That
+// takes 2 s at most. Out of manifests it asks nobody. What can't be found out is Missing.
+func (o *Objects) Facts(ctx context.Context, namespace, name string, unready bool) Facts {
+	g := o.group
+	switch s := g.source; {
+	case s.manifests != nil:
+		return g.factsOfManifests(objectName{namespace, name})
+	case s.clients == nil:
+		return Facts{Missing: "no API server is asked"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, factsTime)
+	defer cancel()
+	return g.factsOfAPI(ctx, namespace, name, unready)
+}
+
+// leftOut returns which of the selectors leaves out a Service with these labels, in a namespace with those.
+func (g *group) leftOut(service, namespace labels.Set, namespaced bool) string {
+	switch {
+	case !g.objects.Matches(service):
+		return "labels " + g.objects.String()
+	case namespaced && !g.namespace.Matches(namespace):
+		return "namespace_labels " + g.namespace.String()
+	}
+	return ""
+}
+
+func (g *group) factsOfManifests(name objectName) (f Facts) {
+	m := g.source.manifests
+	m.mu.Lock()
+	v := m.view
+	m.mu.Unlock()
+	var of labels.Set
+	o := v.objects[kindService][name]
+	if o != nil {
+		f.Found, f.Origin, f.Selector, of = true, o.at(), o.selector, o.labels
+		f.Type = string(o.serviceType)
+	}
+	var in labels.Set
+	ns := v.objects[kindNamespace][objectName{"", name.namespace}]
+	if ns != nil {
+		in = ns.labels
+	}
+	if f.Found {
+		f.LeftOut = g.leftOut(of, in, !g.namespace.Empty())
+	}
+	f.Unready.Known = true
+	for _, sl := range v.objects[kindSlice] {
+		if sl.name.namespace == name.namespace && sl.labels[discovery.LabelServiceName] == name.name {
+			f.Unready.add(sl.unready)
+		}
+	}
+	f.Unready.sort()
+	return f
+}
+
+func (g *group) factsOfAPI(ctx context.Context, namespace, name string, unready bool) (f Facts) {
+	c := g.source.clients.all
+	missing := func(what string, err error) {
+		if f.Missing == "" {
+			f.Missing = fmt.Sprintf("%s can't be asked for: %s", what, Printable(err.Error()))
+		}
+	}
+	list, err := c.CoreV1().Services(namespace).List(ctx, onlyNamed(name))
+	if err != nil {
+		missing("the Service", err)
+		return f
+	}
+	var svc *api.Service
+	if len(list.Items) > 0 {
+		svc = &list.Items[0]
+		f.Found, f.Origin, f.Type = true, "resourceVersion "+svc.ResourceVersion, string(svc.Spec.Type)
+		f.Selector = labels.FormatLabels(svc.Spec.Selector)
+		if len(svc.Spec.Selector) == 0 {
+			f.Selector = ""
+		}
+		f.LeftOut = g.leftOut(svc.Labels, nil, false)
+	}
+	if svc != nil && f.LeftOut == "" && !g.namespace.Empty() {
+		all, err := c.CoreV1().Namespaces().List(ctx, onlyNamed(namespace))
+		switch {
+		case err != nil:
+			missing("the namespace", err)
+		case len(all.Items) > 0:
+			f.LeftOut = g.leftOut(svc.Labels, all.Items[0].Labels, true)
+		}
+	}
+	if !unready || svc == nil {
+		return f
+	}
+	all, err := c.DiscoveryV1().EndpointSlices(namespace).List(ctx, meta.ListOptions{
+		LabelSelector: labels.Set{discovery.LabelServiceName: name}.String(), Limit: factsSlices,
+	})
+	if err != nil {
+		missing("the EndpointSlices", err)
+		return f
+	}
+	f.Unready.Known = true
+	for i := range all.Items {
+		f.Unready.add(unreadyOf(&all.Items[i]))
+	}
+	f.Unready.sort()
+	return f
+}
+
+// onlyNamed selects the one object of that name, which takes no permission but list.
+func onlyNamed(name string) meta.ListOptions {
+	return meta.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String(), Limit: 1}
+}
+
+// add adds what o has.
+func (u *Unready) add(o Unready) {
+	u.Total += o.Total
+	u.First = append(u.First, o.First[:min(len(o.First), maxUnready-len(u.First))]...)
+}
+
+func (u *Unready) sort() {
+	slices.SortFunc(u.First, func(a, b UnreadyEndpoint) int { return strings.Compare(a.Pod+" "+a.Addr, b.Pod+" "+b.Addr) })
+}
+
+// unreadyOf returns the endpoints of es that are not ready.
+func unreadyOf(es *discovery.EndpointSlice) (u Unready) {
+	for i := range es.Endpoints {
+		ep := &es.Endpoints[i]
+		if ep.Conditions.Ready == nil || *ep.Conditions.Ready {
+			continue
+		}
+		if u.Total++; len(u.First) == maxUnready {
+			continue
+		}
+		e := UnreadyEndpoint{Terminating: ep.Conditions.Terminating != nil && *ep.Conditions.Terminating}
+		if len(ep.Addresses) > 0 {
+			e.Addr = ep.Addresses[0]
+		}
+		if ep.TargetRef != nil && ep.TargetRef.Kind == kindPod {
+			e.Pod = ep.TargetRef.Name
+		}
+		if ep.Hostname != nil {
+			e.Hostname = *ep.Hostname
+		}
+		u.First = append(u.First, e)
+	}
+	return u
+}
+
+// Counts returns how many objects of each kind are held.
+func (o *Objects) Counts() map[string]int {
+	o.group.mu.Lock()
+	defer o.group.mu.Unlock()
+	return maps.Clone(o.group.counts)
+}

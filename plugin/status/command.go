@@ -1,0 +1,162 @@
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/kubehosts/kubehosts/plugin/stanza"
+)
+
+// What the command exits with.
+const (
+	exitAnswered = 0 // there are records
+	exitNone     = 1 // there are none
+	exitUsage    = 2 // the command is wrong, or there is nobody to ask
+)
+
+const usage = `Usage: coredns explain [FLAGS] NAME [TYPE]
+
+Explain says why the answer to a question for NAME and TYPE, A by default, is what it is, and which object or line made it. An
+address in the place of NAME stands for its reverse name. It exits with 0 if there is an answer, 1 if there is none, and 2 if
+nobody could be asked.
+
+`
+
+// Command is the command "explain" with its arguments. It returns the exit code.
+func Command(args []string, out, errs io.Writer) int {
+	flags := flag.NewFlagSet("explain", flag.ContinueOnError)
+	flags.SetOutput(errs)
+	conf := flags.String("conf", "", "Corefile to answer from, offline: out of the manifests, hosts files and snapshots that it names")
+	server := flags.String("server", "http://"+stanza.DefaultStatus, "`URL` of the status page of a running process")
+	client := flags.String("client", "", "address of the pod that asks")
+	asJSON := flags.Bool("json", false, "print JSON")
+	flags.Usage = func() {
+		fmt.Fprint(errs, usage)
+		flags.PrintDefaults()
+	}
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return exitAnswered
+	case err != nil:
+		return exitUsage
+	}
+	words := flags.Args()
+	if len(words) == 0 || len(words) > 2 {
+		flags.Usage()
+		return exitUsage
+	}
+	qtype := ""
+	if len(words) == 2 {
+		qtype = words[1]
+	}
+	q, err := NewQuery(words[0], qtype, *client)
+	var r *Result
+	switch {
+	case err != nil:
+	case *conf != "":
+		r, err = explainFile(*conf, q, errs)
+	default:
+		r, err = explainServer(*server, words[0], qtype, *client)
+	}
+	if err != nil {
+		fmt.Fprintln(errs, "explain:", err)
+		return exitUsage
+	}
+	if err := r.write(out, *asJSON); err != nil {
+		fmt.Fprintln(errs, "explain:", err)
+		return exitUsage
+	}
+	if r.Answered {
+		return exitAnswered
+	}
+	return exitNone
+}
+
+func (r *Result) write(out io.Writer, asJSON bool) error {
+	if !asJSON {
+		return r.WriteText(out)
+	}
+	e := json.NewEncoder(out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(r)
+}
+
+// explainFile explains what a server with the Corefile would answer.
+func explainFile(path string, q Query, errs io.Writer) (*Result, error) {
+	text, err := os.ReadFile(path) // #nosec G304 -- the user names it
+	if err != nil {
+		return nil, err
+	}
+	log.SetFlags(0)
+	log.SetOutput(troubleOnly{errs})
+	s, closeAll, err := Offline(path, text)
+	if err != nil {
+		return nil, err
+	}
+	defer closeAll()
+	return s.Explain(context.Background(), q), nil
+}
+
+// troubleOnly passes the warnings and errors of a log on.
+type troubleOnly struct{ w io.Writer }
+
+func (t troubleOnly) Write(line []byte) (int, error) {
+	if text := string(line); strings.Contains(text, "[WARNING]") || strings.Contains(text, "[ERROR]") {
+		return t.w.Write(line)
+	}
+	return len(line), nil
+}
+
+// The bounds of asking a running process.
+const (
+	askTime  = 15 * time.Second
+	maxReply = 8 << 20 // bytes
+)
+
+// explainServer has a running process explain what it answers.
+func explainServer(server, name, qtype, client string) (*Result, error) {
+	base, err := url.Parse(strings.TrimSuffix(server, "/"))
+	if err != nil || base.Host == "" {
+		return nil, fmt.Errorf("server %q is no URL, such as http://%s", server, stanza.DefaultStatus)
+	}
+	u := base.JoinPath("explain.json")
+	u.RawQuery = url.Values{"name": {name}, "type": {qtype}, "client": {client}}.Encode()
+	hc := http.Client{Timeout: askTime}
+	resp, err := hc.Get(u.String())
+	if err != nil {
+		return nil, fmt.Errorf("no status page at %s: %w; does the stanza have the option status? Without one, explain -conf answers from a Corefile", server, reasonOf(err))
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", server, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s replies %s: %.300s", server, resp.Status, strings.TrimSpace(string(body)))
+	}
+	r := new(Result)
+	if err := json.Unmarshal(body, r); err != nil {
+		return nil, fmt.Errorf("%s is no status page of kubehosts: %w", server, err)
+	}
+	return r, nil
+}
+
+// reasonOf is err without the URL.
+func reasonOf(err error) error {
+	var of *url.Error
+	if errors.As(err, &of) {
+		return of.Err
+	}
+	return err
+}

@@ -1,0 +1,100 @@
+package status
+
+import (
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"github.com/kubehosts/kubehosts/plugin/answer"
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+// sayHosts says whether hosts entries have the name, on which lines, and what they hide.
+func (e *explanation) sayHosts() {
+	view := e.now.View
+	if len(view.Hosts) == 0 {
+		return
+	}
+	entry := e.answer.Lower
+	if e.answer.OfWildcard() {
+		entry = wildcardOf(entry)
+	}
+	address, reverse := services.ParseReverse(e.answer.Lower)
+	want := func(name string, ip netip.Addr) bool {
+		return name == entry || reverse && ip == address && name[0] != '*'
+	}
+	var places []string
+	tables := 0
+	for layer, t := range e.answer.Held {
+		tables++
+		for _, place := range e.now.Places(e.ctx, layer, t, want) {
+			places = append(places, short(place))
+		}
+	}
+	if tables == 0 {
+		e.say("hosts", "not held: %s", e.held())
+		return
+	}
+	what := "held"
+	if e.answer.OfWildcard() {
+		what = "held by " + entry
+	}
+	if e.answer.Why() == answer.HostsLackType {
+		what += ", and passed on, as they hold no " + e.Type
+	}
+	e.say("hosts", "%s: %s", what, listed(slices.Compact(places), 5))
+	if e.answer.Why() == answer.FromHosts {
+		e.sayShadowed()
+	}
+}
+
+// short returns a path as it is from the working directory, if it is below that.
+func short(path string) string {
+	dir, err := os.Getwd()
+	if rel, ok := strings.CutPrefix(path, strings.TrimSuffix(dir, "/")+"/"); err == nil && ok {
+		return rel
+	}
+	return path
+}
+
+// wildcardOf returns the wildcard that covers a name.
+func wildcardOf(name string) string {
+	next, end := dns.NextLabel(name, 0)
+	if end {
+		return name
+	}
+	return "*." + name[next:]
+}
+
+// held says how many files and lines there are.
+func (e *explanation) held() string {
+	var all []string
+	if n := len(e.now.Files()); n > 0 {
+		all = append(all, count(n, "file"))
+	}
+	if n := e.now.Lines(); n > 0 {
+		all = append(all, count(n, "inline line"))
+	}
+	if len(all) == 0 {
+		return "there are none"
+	}
+	return strings.Join(all, ", ")
+}
+
+// sayShadowed says what would answer if it were not for the hosts entries.
+func (e *explanation) sayShadowed() {
+	bare := *e.now.View
+	bare.Hosts = nil
+	a := bare.Answer(e.answer.Question)
+	if a.Outcome != answer.Ours && a.Outcome != answer.Follow || a.Why() != answer.OfObject && a.Why() != answer.IsReverse {
+		return
+	}
+	if svc, ok := serviceOf(&a, a.Lower); ok {
+		e.say("", "they hide Service %s", objectName(svc))
+		return
+	}
+	e.say("", "they hide what the cluster has under this name")
+}
