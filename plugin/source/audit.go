@@ -181,13 +181,12 @@ func (f *follower) listAgain(ctx context.Context) (list []any, version string, e
 	ctx, cancel := context.WithTimeout(ctx, auditList)
 	defer cancel()
 	l := &listing{transform: f.Transformer(), done: cancel}
-	lw := f.lister()
 	r := f.reflectorOf(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o meta.ListOptions) (runtime.Object, error) {
 			o.ResourceVersion = "" // the latest
 			return f.listPlain(ctx, o)
 		},
-		WatchFuncWithContext: lw.WatchFuncWithContext,
+		WatchFuncWithContext: f.stream,
 	}, l)
 	collector.list(l)
 	defer collector.listed(l)

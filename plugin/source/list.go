@@ -93,7 +93,7 @@ func (f *follower) items() itemStore {
 // listPlain asks for a plain list, and packs its objects as they come in where it can.
 func (f *follower) listPlain(ctx context.Context, o meta.ListOptions) (runtime.Object, error) {
 	if f.items() == nil {
-		return f.lister().ListWithContextFunc(ctx, o)
+		return f.request(o).Do(ctx).Get()
 	}
 	limited, cancel := context.WithTimeout(ctx, longestList)
 	defer cancel()
@@ -105,8 +105,7 @@ func (f *follower) listPlain(ctx context.Context, o meta.ListOptions) (runtime.O
 }
 
 func (f *follower) listItems(ctx context.Context, o meta.ListOptions) (runtime.Object, error) {
-	f.selects(&o)
-	body, err := f.client.Get().Namespace(f.namespace).Resource(f.resource).VersionedParams(&o, meta.ParameterCodec).Stream(ctx)
+	body, err := f.request(o).Stream(ctx)
 	if err != nil {
 		return nil, err
 	}

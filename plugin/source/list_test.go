@@ -3,12 +3,10 @@ package source
 import (
 	"bufio"
 	"bytes"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"reflect"
 	"slices"
 	"strconv"
@@ -483,25 +481,16 @@ func TestListThatStalls(t *testing.T) {
 	}
 }
 
-// An API server that has TLS, as nearly all have, is asked for nothing compressed.
-func TestNotCompressed(t *testing.T) {
+// Plain lists are asked for with gzip, and watches without.
+func TestCompression(t *testing.T) {
 	a := newAPIServer(t)
 	a.putService("web", "10.0.0.1")
-	srv := httptest.NewTLSServer(a)
-	t.Cleanup(func() {
-		a.cut()
-		srv.Close()
-	})
-	ca := t.TempDir() + "/ca.crt"
-	write(t, ca, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})))
-	s, err := Open(Spec{Endpoint: srv.URL, CAFile: ca})
-	must(t, err)
-	t.Cleanup(s.Close)
-	listed(t, s, Selection{})
+	listed(t, a.open(t), Selection{})
+	eventually(t, "the watch", func() bool { return a.watches("services") })
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if got := a.header.Get("Accept-Encoding"); strings.Contains(got, "gzip") {
-		t.Errorf("Accept-Encoding %q", got)
+	if list, watch := a.encodings["list services"], a.encodings["watch services"]; list != "gzip" || watch != "identity" {
+		t.Errorf("lists are asked for in %q, and watches in %q", list, watch)
 	}
 }
 

@@ -33,22 +33,23 @@ import (
 type apiServer struct {
 	*httptest.Server
 
-	mu       sync.Mutex
-	version  int
-	objects  map[string]map[string]object // by resource and namespace/name
-	streams  map[chan string]string       // the open watches, and their resource
-	seen     map[string]int               // requests by "list resource" or "watch resource"
-	queries  map[string]string            // the last query of each
-	log      []string                     // all requests, VERB RESOURCE?QUERY
-	header   http.Header                  // of the last request
-	accepts  map[string]string            // the encodings that the last of each asked for
-	status   map[string]int               // what requests for a resource are answered with, "" for all; 0 for as they should be
-	noStream bool                         // does not know of streamed lists
-	pages    map[string]bool              // resources in whose place a page of HTML is sent
-	short    bool                         // ends each watch at once
-	gone     bool                         // answers the next watch with 410
-	deaf     bool                         // tells watches nothing
-	json     bool                         // has no protobuf
+	mu        sync.Mutex
+	version   int
+	objects   map[string]map[string]object // by resource and namespace/name
+	streams   map[chan string]string       // the open watches, and their resource
+	seen      map[string]int               // requests by "list resource" or "watch resource"
+	queries   map[string]string            // the last query of each
+	log       []string                     // all requests, VERB RESOURCE?QUERY
+	header    http.Header                  // of the last request
+	accepts   map[string]string            // the media types that the last of each asked for
+	encodings map[string]string            // and the compression
+	status    map[string]int               // what requests for a resource are answered with, "" for all; 0 for as they should be
+	noStream  bool                         // does not know of streamed lists
+	pages     map[string]bool              // resources in whose place a page of HTML is sent
+	short     bool                         // ends each watch at once
+	gone      bool                         // answers the next watch with 410
+	deaf      bool                         // tells watches nothing
+	json      bool                         // has no protobuf
 
 	// sends a plain list of Services, in its place; nil for none
 	plain func(w http.ResponseWriter, r *http.Request, list []byte)
@@ -73,7 +74,7 @@ func newAPIServer(t *testing.T) *apiServer {
 	a := &apiServer{
 		objects: make(map[string]map[string]object), streams: make(map[chan string]string),
 		seen: make(map[string]int), queries: make(map[string]string), status: make(map[string]int),
-		accepts: make(map[string]string), pages: make(map[string]bool),
+		accepts: make(map[string]string), encodings: make(map[string]string), pages: make(map[string]bool),
 	}
 	a.Server = httptest.NewServer(a)
 	t.Cleanup(func() {
@@ -97,7 +98,7 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.queries[verb] = r.URL.RawQuery
 	a.log = append(a.log, verb+"?"+r.URL.RawQuery)
 	a.header = r.Header
-	a.accepts[verb] = r.Header.Get("Accept")
+	a.accepts[verb], a.encodings[verb] = r.Header.Get("Accept"), r.Header.Get("Accept-Encoding")
 	status := a.status[""] + a.status[resource]
 	if stream && a.noStream {
 		status = http.StatusUnprocessableEntity

@@ -180,9 +180,18 @@ func (f *follower) reflectorOf(lw *cache.ListWatch, store cache.ReflectorStore) 
 	)
 }
 
-// lister returns what sends lists and watches.
-func (f *follower) lister() *cache.ListWatch {
-	return cache.NewFilteredListWatchFromClient(f.client, f.resource, f.namespace, f.selects)
+// request makes a request for what f names.
+func (f *follower) request(o meta.ListOptions) *rest.Request {
+	f.selects(&o)
+	return f.client.Get().Namespace(f.namespace).Resource(f.resource).VersionedParams(&o, meta.ParameterCodec)
+}
+
+// stream sends a request for a watch. An API server would compress it event by event, which takes it as long as all else: with
+// 8,000 Services and 80,000 endpoints the streamed lists take it 0.28 s of CPU time without, and 0.58 s with. A plain list, which
+// is compressed as a whole, takes it as long either way.
+func (f *follower) stream(ctx context.Context, o meta.ListOptions) (watch.Interface, error) {
+	o.Watch = true
+	return f.request(o).SetHeader("Accept-Encoding", "identity").Watch(ctx)
 }
 
 // list asks for a list that is no stream.
@@ -226,7 +235,7 @@ func (f *follower) watch(ctx context.Context, o meta.ListOptions) (watch.Interfa
 	f.streams = stream
 	f.mu.Unlock()
 
-	w, err := f.lister().WatchFuncWithContext(ctx, o)
+	w, err := f.stream(ctx, o)
 	if err != nil {
 		collector.listed(f.store)
 		if apierrors.IsTooManyRequests(err) { // the reflector tries again, silently
