@@ -22,6 +22,7 @@ func TestBench(t *testing.T) {
 	t.Run("Scale", scale)
 	t.Run("Hosts", hostsFiles)
 	t.Run("Start", start)
+	t.Run("StartReal", startReal)
 	t.Run("Change", change)
 	t.Run("UnderChange", underChange)
 }
