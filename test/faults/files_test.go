@@ -23,6 +23,7 @@ const filesCorefile = `.:PORT {
 	errors
 	ready READY
 	prometheus METRICS
+	pprof 127.0.0.1:OTHER
 	kubehosts cluster.local in-addr.arpa {
 		manifests FILES/manifests
 		configmap kube-system/coredns

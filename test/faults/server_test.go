@@ -16,6 +16,7 @@ const corefile = `.:PORT {
 	errors
 	ready READY
 	prometheus METRICS
+	pprof 127.0.0.1:OTHER
 	kubehosts cluster.local in-addr.arpa {
 		kubeconfig KUBECONFIG
 		OPTIONS
@@ -31,6 +32,7 @@ const stockCorefile = `.:PORT {
 	errors
 	ready READY
 	prometheus METRICS
+	pprof 127.0.0.1:OTHER
 	hosts {
 		192.0.2.1 live.example.org
 		fallthrough
