@@ -102,7 +102,7 @@ func (c *Conflicts) changed(s *State, t *touched) {
 			}
 		}
 		for _, name := range t.direct {
-			look(name + "." + zone)
+			look(inZone(name, zone))
 		}
 	}
 	if len(lost)+len(settled) > 0 {
@@ -119,7 +119,7 @@ func (s *State) losers(name string, sel *Selection) (all []Conflict) {
 	winner := claims[0]
 	has := winner.answer()
 	for i := range claims[1:] {
-		if m := &claims[i+1]; m.answer() != has {
+		if m := &claims[i+1]; m.Object() != winner.Object() && m.answer() != has {
 			all = append(all, Conflict{name + ".", m.Object(), winner.Object()})
 		}
 	}
@@ -149,10 +149,13 @@ func (s *State) claimsTo(name string, sel *Selection) (all []Match) {
 	}
 	for _, zone := range sel.Zones {
 		m := Match{state: s, sel: sel}
-		if base, ok := strings.CutSuffix(name, "."+trimDot(zone)); ok && len(all) < maxClaims {
-			if m.direct(base, name+".", false); m.Outcome != NameError {
-				at, _ := slices.BinarySearchFunc(all, &m, func(a Match, b *Match) int { return compareAge(a.packed, b.packed) })
-				all = slices.Insert(all, at, m)
+		zone = trimDot(zone)
+		if within(name, zone) && name != zone && len(all) < maxClaims {
+			if m.direct(strings.TrimSuffix(name[:len(name)-len(zone)], "."), name+".", false); m.Outcome != NameError {
+				at, same := slices.BinarySearchFunc(all, &m, func(a Match, b *Match) int { return compareAge(a.packed, b.packed) })
+				if !same {
+					all = slices.Insert(all, at, m)
+				}
 			}
 		}
 	}
@@ -173,9 +176,13 @@ func (m *Match) answer() string {
 		p.addresses(all)
 		b.Write(p)
 		for n := range 3 {
-			if r, ok := m.records(n); ok {
-				p = p[:0]
-				p.texts(r.texts())
+			r, ok := m.records(n)
+			if !ok {
+				break
+			}
+			if more := r.texts(); len(more) > 0 {
+				p = packer{byte(n)}
+				p.texts(more)
 				b.Write(p)
 			}
 		}

@@ -159,3 +159,402 @@ func TestLookup(t *testing.T) {
 		t.Errorf("names\n%q, want\n%q", got, want)
 	}
 }
+
+func TestMostSpecificWildcardAndExactNames(t *testing.T) {
+	gw := NewGateway(GatewaySpec{Meta: named("gw"), Addresses: []Address{{"IPAddress", "192.0.2.20"}}, Listeners: []Listener{{Name: "web", Protocol: "HTTP", Port: 80}}})
+	route := func(name string, created int64, hosts ...string) *Object {
+		parent := ParentRef{Name: "gw"}
+		m := named(name)
+		m.Created = created
+		return NewRoute(RouteSpec{Meta: m, Kind: KindHTTPRoute, Hostnames: hosts, Parents: []ParentRef{parent}, Status: []ParentStatus{{parent, []Condition{{"Accepted", "True", 0}}}}})
+	}
+	ingress := func(name string, created int64, address string, hosts ...string) *Object {
+		m := named(name)
+		m.Created = created
+		return NewIngress(IngressSpec{Meta: m, Hosts: hosts, Addresses: []string{address}})
+	}
+	s := indexOf(gw, route("wide", 1, "*.example.org"), ingress("exact", 9, "192.0.2.1", "a.example.org", "x.y.example.org"), ingress("wild", 0, "192.0.2.2", "*.example.org", "*.y.example.org"),
+		route("narrow", 8, "*.z.example.org", "b.example.org")).State()
+	for name, want := range map[string]string{
+		"a.example.org.":     "192.0.2.1",                     // an exact name, though its object is the youngest
+		"b.example.org.":     "192.0.2.20",                    // likewise, of a route before the wildcard of an Ingress
+		"c.example.org.":     "192.0.2.2 by *.example.org",    // the older of two wildcards that match one label
+		"c.d.example.org.":   "192.0.2.20 by *.example.org",   // which the Ingress's does not
+		"c.y.example.org.":   "192.0.2.2 by *.y.example.org",  // the wildcard with more labels
+		"c.d.y.example.org.": "192.0.2.20 by *.example.org",   // one that matches but one label is none here
+		"y.example.org.":     "192.0.2.2 by *.example.org",    // names stand below it, but no object claims it
+		"x.y.example.org.":   "192.0.2.1",                     // exact
+		"q.x.y.example.org.": "192.0.2.20 by *.example.org",   // what an exact name stands above is open to wildcards
+		"c.z.example.org.":   "192.0.2.20 by *.z.example.org", // the younger, more specific one
+		"z.example.org.":     "192.0.2.2 by *.example.org",    // a wildcard does not match what it stands below
+		"example.org.":       "NODATA",
+	} {
+		if got := answerTo(s, name, &everything); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
+// An edit of a route does not take its names away until the Gateway has accepted it, but adds none before.
+func TestAcceptedGenerations(t *testing.T) {
+	gw := NewGateway(GatewaySpec{Meta: named("gw"), Addresses: []Address{{"IPAddress", "192.0.2.20"}}, Listeners: []Listener{{Name: "web", Protocol: "HTTP", Port: 80, Hostname: "*.example.org"}}})
+	route := func(generation, accepted int64, status string, hosts ...string) *Object {
+		parent := ParentRef{Name: "gw"}
+		m := named("rt")
+		m.Generation = generation
+		return NewRoute(RouteSpec{Meta: m, Kind: KindHTTPRoute, Hostnames: hosts, Parents: []ParentRef{parent}, Status: []ParentStatus{{parent, []Condition{{"Accepted", status, accepted}}}}})
+	}
+	ix := indexOf(gw)
+	for i, step := range []struct {
+		route *Object
+		want  string
+	}{
+		{route(1, 0, "True", "a.example.org"), ""}, // of what was accepted nothing is known
+		{route(1, 1, "True", "a.example.org"), "a.example.org"},
+		{route(2, 1, "True", "a.example.org"), "a.example.org"},
+		{route(3, 1, "True", "a.example.org", "b.example.org"), "a.example.org"},
+		{route(4, 1, "True", "b.example.org"), ""},
+		{route(4, 1, "True", "b.example.org", "a.example.org"), ""}, // it was gone
+		{route(4, 4, "True", "b.example.org", "a.example.org"), "a.example.org b.example.org"},
+		{route(5, 4, "True"), ""},
+		{route(5, 5, "True"), "*.example.org"},
+		{route(6, 5, "True"), "*.example.org"},
+		{route(7, 5, "True", "c.example.org"), ""},
+		{route(7, 7, "True", "c.example.org"), "c.example.org"},
+		{route(8, 7, "False", "c.example.org"), ""},
+		{route(8, 8, "False", "c.example.org"), ""},
+		{route(8, 8, "Unknown", "c.example.org"), ""},
+	} {
+		ix.Update(func(tx *Tx) {
+			if step.route == nil {
+				tx.Delete(KindHTTPRoute, "shop", "rt")
+			}
+			tx.Set(step.route)
+		})
+		got := namesOf(ix.State())[Ref{KindHTTPRoute, "shop", "rt"}]
+		if slices.Sort(got); strings.Join(got, " ") != step.want {
+			t.Errorf("step %d: %q, want %q", i, got, step.want)
+		}
+	}
+}
+
+func TestInside(t *testing.T) {
+	service := func(name, clusterIP string, created int64, port int32, balanced ...string) *Object {
+		m := named(name)
+		m.Created = created
+		return NewService(ServiceSpec{Meta: m, LoadBalancer: true, Addresses: balanced, ClusterIPs: []string{clusterIP}, Ports: []Port{{"p", "TCP", port}}})
+	}
+	ix := indexOf(
+		NewIngress(IngressSpec{Meta: named("by-address"), Hosts: []string{"address.example.org"}, Addresses: []string{"192.0.2.1", "2001:db8::1"}}),
+		NewIngress(IngressSpec{Meta: named("by-host"), Hosts: []string{"host.example.org"}, Addresses: []string{"LB.example.net"}}),
+		NewIngress(IngressSpec{Meta: named("elsewhere"), Hosts: []string{"elsewhere.example.org"}, Addresses: []string{"192.0.2.99"}}),
+		NewIngress(IngressSpec{Meta: named("claimed"), Hosts: []string{"claimed.example.org"}, Addresses: []string{"192.0.2.66"}}),
+		service("controller", "10.96.0.1", 5, 80, "192.0.2.1", "2001:db8::1"),
+		service("older", "10.96.0.2", 1, 53, "192.0.2.1"),
+		service("cloud", "10.96.0.3", 1, 443, "lb.example.net"),
+		NewService(ServiceSpec{Meta: named("not-balanced"), ExternalIPs: []string{"192.0.2.66"}, ClusterIPs: []string{"10.96.0.66"}}),
+		NewService(ServiceSpec{Meta: named("headless"), Headless: true, LoadBalancer: true, Addresses: []string{"192.0.2.99"}, ClusterIPs: []string{"None"}}),
+	)
+	inside := func(name string) (all []string) {
+		m := ix.State().Lookup(zone, name, &everything)
+		for a := range m.Inside {
+			all = append(all, a.String())
+		}
+		return all
+	}
+	for name, want := range map[string]string{
+		"address.example.org.":   "10.96.0.1", // by two addresses, and before the older one that is not of the web
+		"host.example.org.":      "10.96.0.3",
+		"elsewhere.example.org.": "",
+		"claimed.example.org.":   "", // whoever may write a Service may write its externalIPs
+		"none.example.org.":      "",
+	} {
+		if got := strings.Join(inside(name), " "); got != want {
+			t.Errorf("%s leads to %q, want %q", name, got, want)
+		}
+	}
+	ix.Update(func(tx *Tx) { tx.Delete(KindService, "shop", "controller") })
+	if got := inside("address.example.org."); !slices.Equal(got, []string{"10.96.0.2"}) {
+		t.Errorf("without the controller's Service it leads to %q", got)
+	}
+	ix.Update(func(tx *Tx) { tx.Set(service("older", "10.96.0.2", 1, 53, "192.0.2.5")) })
+	if got := inside("address.example.org."); got != nil {
+		t.Errorf("without a Service it leads to %q", got)
+	}
+}
+
+func TestConflicts(t *testing.T) {
+	ingress := func(name string, created int64, address string) *Object {
+		m := named(name)
+		m.Created = created
+		return NewIngress(IngressSpec{Meta: m, Hosts: []string{"www.example.org", name + ".example.net", "www.team.example.org"}, Addresses: []string{address}})
+	}
+	ix := indexOf(ingress("b", 2, "192.0.2.1"), ingress("c", 1, "192.0.2.2"))
+	var log []string
+	sel := everything
+	sel.Cuts = []string{"team.example.org."}
+	c := ix.Watch(&sel, func(lost, settled []Conflict) {
+		for _, l := range lost {
+			log = append(log, fmt.Sprint("lost ", l))
+		}
+		for _, l := range settled {
+			log = append(log, fmt.Sprint("settled ", l))
+		}
+	})
+	check := func(what string, n int, want ...string) {
+		t.Helper()
+		if slices.Sort(log); !slices.Equal(log, want) || c.Len() != n || len(c.All()) != n {
+			t.Errorf("%s: %q and %d, want %q and %d", what, log, c.Len(), want, n)
+		}
+		log = nil
+	}
+	check("at first", 1, "lost {www.example.org. Ingress shop/b Ingress shop/c}")
+	ix.Update(func(tx *Tx) { tx.Set(ingress("a", 1, "192.0.2.2")) })
+	check("an older one with the same address", 1, "lost {www.example.org. Ingress shop/b Ingress shop/a}", "settled {www.example.org. Ingress shop/b Ingress shop/c}")
+	ix.Update(func(tx *Tx) { tx.Set(ingress("b", 2, "192.0.2.2")) })
+	check("one address for all", 0, "settled {www.example.org. Ingress shop/b Ingress shop/a}")
+	ix.Update(func(tx *Tx) { tx.Set(ingress("d", 3, "192.0.2.4")) })
+	check("another one", 1, "lost {www.example.org. Ingress shop/d Ingress shop/a}")
+	ix.Update(func(tx *Tx) { tx.Set(ingress("d", 3, "192.0.2.4")) })
+	check("nothing new", 1)
+	c.Stop()
+	ix.Update(func(tx *Tx) { tx.Delete(KindIngress, "shop", "d") })
+	check("stopped", 1)
+}
+
+func TestListed(t *testing.T) {
+	ix := NewIndex()
+	kinds := FromGateway.Kinds()
+	if want := KindsOf(KindGateway, KindListenerSet, KindHTTPRoute, KindGRPCRoute, KindTLSRoute, KindTCPRoute, KindUDPRoute, KindNamespace); kinds != want {
+		t.Errorf("Gateway API: kinds %b, want %b", kinds, want)
+	}
+	if got, want := (FromIngress | FromNode).Kinds(), KindsOf(KindIngress, KindNode); got != want {
+		t.Errorf("Ingresses and Nodes: kinds %b, want %b", got, want)
+	}
+	check := func(what string, synced, restored bool, snapshot uint32) {
+		t.Helper()
+		if s := ix.State(); s.Synced(kinds) != synced || s.Restored(kinds) != restored || s.Snapshot() != snapshot {
+			t.Errorf("%s: synced %v, restored %v, snapshot %d", what, s.Synced(kinds), s.Restored(kinds), s.Snapshot())
+		}
+	}
+	check("empty", false, false, 0)
+	ix.Update(func(tx *Tx) { tx.SetSnapshot(77, kinds) })
+	check("from a snapshot", false, true, 77)
+	ix.Update(func(tx *Tx) { tx.SetListed(kinds &^ KindsOf(KindGateway)) })
+	check("all but one listed", false, true, 77)
+	ix.Update(func(tx *Tx) { tx.SetListed(KindsOf(KindGateway)) })
+	check("listed", true, true, 0)
+	ix.Update(func(tx *Tx) { tx.SetUnlisted(KindsOf(KindHTTPRoute)) })
+	check("one unlisted", false, false, 0)
+}
+
+func TestVersionAndSerial(t *testing.T) {
+	ix := NewIndex()
+	if ix.State().Version() != 0 || ix.State().Modified() != 0 {
+		t.Error("an empty index has a version or a serial")
+	}
+	web := IngressSpec{Meta: named("web"), Hosts: []string{"www.example.org"}, Addresses: []string{"192.0.2.1"}}
+	ix.Update(func(tx *Tx) { tx.Set(NewIngress(web)) })
+	first := ix.State()
+	if first.Version() == 0 || first.Modified() == 0 {
+		t.Error("after a change it has no version or no serial")
+	}
+	ix.Update(func(tx *Tx) {
+		tx.Set(NewIngress(web))
+		tx.Set(nil)
+		tx.Delete(KindIngress, "shop", "none")
+		tx.Replace(KindIngress, []*Object{nil, NewIngress(web)})
+	})
+	if ix.State().Version() != first.Version() {
+		t.Error("the version changed with nothing else")
+	}
+	ix.Update(func(tx *Tx) { tx.Replace(KindIngress, nil) })
+	if ix.State().Version() == first.Version() || ix.State().Len(KindIngress) != 0 || first.Len(KindIngress) != 1 {
+		t.Error("it is still there")
+	}
+}
+
+// No change is published of an Update that panics, and the next one works.
+func TestUpdateThatPanics(t *testing.T) {
+	ix := indexOf(NewIngress(IngressSpec{Meta: named("web"), Hosts: []string{"www.example.org"}, Addresses: []string{"192.0.2.1"}}))
+	before := ix.State()
+	func() {
+		defer func() { _ = recover() }()
+		ix.Update(func(tx *Tx) {
+			tx.Delete(KindIngress, "shop", "web")
+			panic("no")
+		})
+	}()
+	if ix.State() != before {
+		t.Error("it published something")
+	}
+	ix.Update(func(tx *Tx) {
+		tx.Set(NewIngress(IngressSpec{Meta: named("api"), Hosts: []string{"api.example.org"}, Addresses: []string{"192.0.2.1"}}))
+	})
+	for _, name := range []string{"www.example.org.", "api.example.org."} {
+		if got := answerTo(ix.State(), name, &everything); got != "192.0.2.1" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// What is beyond the bounds is left out, and answered for all the same.
+func TestBounds(t *testing.T) {
+	ix := NewIndex()
+	ix.Update(func(tx *Tx) {
+		for i := range maxClaims + 1 {
+			m := Meta{Namespace: "other", Name: fmt.Sprintf("w%04d", i), Created: 1}
+			tx.Set(NewIngress(IngressSpec{Meta: m, Hosts: []string{"www.example.org", fmt.Sprintf("h%04d.below.example.org", i)}, Addresses: []string{"192.0.2.1"}}))
+		}
+		m := Meta{Namespace: "shop", Name: "web", Created: 2}
+		tx.Set(NewIngress(IngressSpec{Meta: m, Hosts: []string{"www.example.org"}, Addresses: []string{"192.0.2.2"}}))
+	})
+	sel := everything
+	sel.Namespaces = NamesOf("shop")
+	for name, want := range map[string]string{"www.example.org.": "NXDOMAIN", "below.example.org.": "NODATA"} {
+		if got := answerTo(ix.State(), name, &sel); got != want {
+			t.Errorf("beyond the bound, %s: %s, want %s", name, got, want)
+		}
+	}
+	ix.Update(func(tx *Tx) {
+		tx.Delete(KindIngress, "other", "w0000")
+		tx.Delete(KindIngress, "other", "w0001")
+	})
+	for name, want := range map[string]string{"www.example.org.": "192.0.2.2", "below.example.org.": "NXDOMAIN"} {
+		if got := answerTo(ix.State(), name, &sel); got != want {
+			t.Errorf("within the bound, %s: %s, want %s", name, got, want)
+		}
+	}
+
+	var hosts, addresses []string
+	for i := range 3000 {
+		hosts = append(hosts, fmt.Sprintf("h%d.example.org", i))
+		addresses = append(addresses, fmt.Sprintf("10.0.%d.%d", i/256, i%256), fmt.Sprintf("lb%d.example.org", i))
+	}
+	parent := ParentRef{Name: "gw"}
+	route := NewRoute(RouteSpec{Meta: named("rt"), Kind: KindTLSRoute, Hostnames: hosts, Parents: []ParentRef{parent}, Status: []ParentStatus{{parent, []Condition{{"Accepted", "True", 0}}}}})
+	if n := len(route.Route().Hostnames); n != maxHostnames {
+		t.Errorf("a route has %d hostnames", n)
+	}
+	ingress := NewIngress(IngressSpec{Meta: named("web"), Hosts: hosts, Addresses: addresses}).Ingress()
+	if len(ingress.Hosts) != 3000 || len(ingress.Addresses) != 2*maxAddresses {
+		t.Errorf("an Ingress has %d hosts and %d addresses", len(ingress.Hosts), len(ingress.Addresses))
+	}
+	for what, o := range map[string]*Object{
+		"no name":             NewIngress(IngressSpec{Meta: Meta{Namespace: "shop"}}),
+		"no namespace":        NewIngress(IngressSpec{Meta: Meta{Name: "web"}}),
+		"a long name":         NewIngress(IngressSpec{Meta: Meta{Namespace: "shop", Name: strings.Repeat("x", 254)}}),
+		"a large object":      NewNamespace(NamespaceSpec{"shop", map[string]string{"x": strings.Repeat("x", maxPacked)}}),
+		"a route of no kind":  NewRoute(RouteSpec{Meta: named("rt"), Kind: KindGateway}),
+		"a Node with a space": NewNode(NodeSpec{Meta: Meta{Name: "no de"}}),
+	} {
+		if o != nil {
+			t.Errorf("%s: it is kept", what)
+		}
+	}
+}
+
+func TestAnnotations(t *testing.T) {
+	for _, c := range []struct {
+		key, value string
+		want       string
+	}{
+		{"external-dns.kubernetes.io/ttl", "30", "30 true"}, {"external-dns.alpha.kubernetes.io/ttl", "10m", "600 true"}, {"external-dns.kubernetes.io/ttl", "1.5s", "1 true"},
+		{"external-dns.kubernetes.io/ttl", "-1", "0 false"}, {"external-dns.kubernetes.io/ttl", "9999999999", "0 false"}, {"external-dns.kubernetes.io/ttl", "soon", "0 false"},
+		{"coredns.io/ttl", "30", "0 false"},
+	} {
+		o := NewIngress(IngressSpec{Meta: annotated("web", c.key, c.value), Hosts: []string{"www.example.org"}, Addresses: []string{"192.0.2.1"}})
+		m := indexOf(o).State().Lookup(zone, "www.example.org.", &everything)
+		ttl, ok := m.TTL(TypeA)
+		if got := fmt.Sprint(ttl, " ", ok); got != c.want {
+			t.Errorf("%s: %q: TTL %s, want %s", c.key, c.value, got, c.want)
+		}
+	}
+	for key, want := range map[string]bool{
+		"external-dns.kubernetes.io/hostname": true, "external-dns.alpha.kubernetes.io/internal-hostname": true, "coredns.io/hostname": true, "external-dns.kubernetes.io/target": true,
+		"external-dns.kubernetes.io/controller": false, "kubernetes.io/hostname": false, "coredns.io/target": false,
+	} {
+		if Annotation(key) != want {
+			t.Errorf("%s: %v", key, !want)
+		}
+	}
+	m := named("web")
+	m.Annotations = map[string]string{"external-dns.kubernetes.io/hostname": "new.example.org", "external-dns.alpha.kubernetes.io/hostname": "old.example.org", "coredns.io/hostname": "own.example.org"}
+	if got := NewIngress(IngressSpec{Meta: m}).Ingress().Hosts; !slices.Equal(got, []string{"new.example.org"}) {
+		t.Errorf("of three annotations: %q", got)
+	}
+}
+
+func TestNamesOfAnObjectLoaded(t *testing.T) {
+	ix := NewIndex()
+	o := NewIngress(IngressSpec{Meta: named("web"), Hosts: []string{"www.example.org"}})
+	ix.Update(func(tx *Tx) { tx.Set(o) })
+	again := NewIngress(IngressSpec{Meta: named("web"), Hosts: []string{"www.example.org"}})
+	if got := ix.Known(again); got != again || !got.Equal(o) || ix.Known(nil) != nil {
+		t.Error("it is not known")
+	}
+	if got := ix.State().Object(o.Ref()); got == nil || !got.Equal(o) {
+		t.Error("it is not there")
+	}
+	if ix.State().Object(Ref{KindIngress, "shop", "none"}) != nil {
+		t.Error("what is not there is found")
+	}
+	if n := len(slices.Collect(ix.State().Objects(KindIngress))); n != 1 {
+		t.Errorf("%d Ingresses", n)
+	}
+}
+
+func TestLookupAllocatesNothing(t *testing.T) {
+	ix := loaded(200, 200)
+	ix.Update(func(tx *Tx) {
+		tx.Set(NewService(ServiceSpec{Meta: annotated("lb", "external-dns.kubernetes.io/internal-hostname", "in.example.org"), LoadBalancer: true, Addresses: []string{"192.0.2.1", "lb.example.net"}, ClusterIPs: []string{"10.96.0.1"}, Ports: []Port{{"http", "TCP", 80}}}))
+		tx.Set(NewDNSEndpoint(DNSEndpointSpec{Meta: named("mx"), Endpoints: []Endpoint{{"mx.example.org", "MX", 5, []string{"10 mail.example.org"}}, {"mx.example.org", "TXT", 5, []string{"text"}}, {"mx.example.org", "SRV", 5, []string{"1 2 3 srv.example.org"}}}}))
+		for i := range 3 {
+			tx.Set(NewIngress(IngressSpec{Meta: named(fmt.Sprint("same", i)), Hosts: []string{"same.example.org", "*.wild.example.org"}, Addresses: []string{"192.0.2.1", "lb.example.net"}}))
+		}
+		parents := []ParentRef{{Namespace: "gateways", Name: "gateway-1"}, {Namespace: "gateways", Name: "gateway-2"}}
+		spec := RouteSpec{Meta: named("two"), Kind: KindHTTPRoute, Hostnames: []string{"two.example.org"}, Parents: parents}
+		for _, p := range parents {
+			spec.Status = append(spec.Status, ParentStatus{p, []Condition{{"Accepted", "True", 0}}})
+		}
+		tx.Set(NewRoute(spec))
+	})
+	s := ix.State()
+	sel := everything
+	sel.Classes, sel.Namespaces = NamesOf("nginx", "traefik", ""), NamesOf("shop", "team-1", "team-2")
+	for _, name := range []string{"web-00001.team-1.example.org.", "route-00002.team-2.example.org.", "two.example.org.", "same.example.org.", "x.wild.example.org.", "wild.example.org.", "team-1.example.org.", "team-3.example.org.",
+		"none.example.org.", "lb.shop.example.org.", "_http._tcp.lb.shop.example.org.", "_tcp.lb.shop.example.org.", "in.example.org.", "mx.example.org.", "node.example.org.", "shop.example.org.", zone} {
+		for _, sel := range []*Selection{&everything, &sel} {
+			n := testing.AllocsPerRun(100, func() {
+				m := s.Lookup(zone, name, sel)
+				if m.Outcome == NameError || m.Outcome == NoData {
+					return
+				}
+				for range m.Addrs {
+				}
+				for range m.Hosts {
+				}
+				for range m.Texts {
+				}
+				for range m.Mails {
+				}
+				for range m.Servers {
+				}
+				for range m.ClusterIPs {
+				}
+				for range m.Inside {
+				}
+				m.Ports(func(uint16, string) bool { return true })
+				m.TTL(TypeMX)
+				m.Object()
+				m.Service()
+			})
+			if n != 0 {
+				t.Errorf("%s: %v allocations", name, n)
+			}
+		}
+	}
+	if got := answerTo(s, "two.example.org.", &everything); got != "192.0.2.11 192.0.2.12" {
+		t.Errorf("two Gateways: %s", got)
+	}
+}

@@ -13,13 +13,12 @@ func NewGateway(spec GatewaySpec) *Object {
 		return nil
 	}
 	p.text(spec.Class)
-	target := list(spec.annotated(targetKeys))
-	p.bool(len(target) > 0)
-	if len(target) > 0 {
-		p.addresses(addressesOf(target))
-	} else {
-		p.addresses(spec.addresses())
+	all, overridden := spec.target()
+	if !overridden {
+		all = spec.addresses()
 	}
+	p.bool(overridden)
+	p.addresses(all)
 	p.from(spec.AllowedListeners)
 	p.listeners(spec.Listeners)
 	return p.object()
@@ -83,8 +82,8 @@ func NewListenerSet(spec ListenerSetSpec) *Object {
 	}
 	p.parent(&parentRef{ref: Ref{KindGateway, spec.Parent.namespace(spec.Namespace), spec.Parent.Name}})
 	p.bool(accepted(spec.Conditions, spec.Generation) == present)
-	target := list(spec.annotated(targetKeys))
-	p.addresses(addressesOf(target))
+	target, _ := spec.target()
+	p.addresses(target)
 	all := slices.Clone(spec.Listeners)
 	for i := range all {
 		if accepted(all[i].Conditions, spec.Generation) != present { // each of them has to be, unlike those of a Gateway

@@ -39,14 +39,14 @@ type Match struct {
 }
 
 // Lookup finds name, which is zone or stands below it, under sel. Both are in lower case, in presentation form and fully
-// qualified. It allocates nothing.
+// qualified. The zone itself is never a NameError. It allocates nothing.
 func (s *State) Lookup(zone, name string, sel *Selection) (m Match) {
 	m.state, m.sel = s, sel
 	asked, name, zone := name, trimDot(name), trimDot(zone)
 	found := m.claimed(name, plain, sel.Sources)
-	exists := false
-	if name != zone && zone != "" {
-		base := name[:len(name)-len(zone)-1]
+	exists := name == zone
+	if !exists {
+		base := strings.TrimSuffix(name[:len(name)-len(zone)], ".")
 		exists = m.direct(base, asked, found)
 	}
 	if m.Outcome != NameError || m.wildcard(name, zone) {
@@ -238,7 +238,7 @@ func (s *State) one(c *claim, ref Ref) string {
 
 // take makes the object the one that has the name, unless the one that claims it is older.
 func (m *Match) take(packed string, found bool) bool {
-	if found && compareAge(m.packed, packed) < 0 {
+	if found && compareAge(m.packed, packed) <= 0 {
 		return false
 	}
 	m.packed, m.at, m.wild, m.Outcome = packed, 0, false, Found

@@ -44,6 +44,9 @@ func labels(s string) bool {
 	return true
 }
 
+// label reports whether s is one label of letters, digits, hyphens and underscores.
+func label(s string) bool { return labels(s) && !strings.Contains(s, ".") }
+
 // wildcard returns the name that a wildcard stands below.
 func wildcard(name string) (below string, ok bool) { return strings.CutPrefix(name, "*.") }
 

@@ -83,7 +83,10 @@ func bodyOf(packed string) reader {
 func ttlOf(packed string) (seconds uint32, ok bool) {
 	r := reader{packed, headLen + int(packed[atNamespace]) + int(packed[atName])}
 	n := r.uint()
-	return uint32(n - 1), n > 0 // #nosec G115 -- a TTL
+	if n == 0 {
+		return 0, false
+	}
+	return uint32(n - 1), true // #nosec G115 -- a TTL
 }
 
 func refOf(packed string) Ref { return Ref{kindOf(packed), namespaceOf(packed), nameOf(packed)} }
@@ -138,8 +141,8 @@ func (m *Meta) annotate(keys []string, value string) {
 	m.Annotations[keys[0]] = value
 }
 
-// hostnames writes those of hosts that are hostnames, each once, up to most.
-func (p *packer) hostnames(most int, hosts ...[]string) {
+// hostnames returns those of hosts that are hostnames, each once, up to most.
+func hostnames(most int, hosts ...[]string) []string {
 	var names []string
 	seen := make(map[string]struct{})
 	for _, all := range hosts {
@@ -152,7 +155,7 @@ func (p *packer) hostnames(most int, hosts ...[]string) {
 			names = append(names, name)
 		}
 	}
-	p.texts(names)
+	return names
 }
 
 // NewIngress packs spec. It returns nil if no API server has an Ingress of that name.
@@ -163,16 +166,22 @@ func NewIngress(spec IngressSpec) *Object {
 	}
 	p.text(spec.Class)
 	p.addresses(spec.targets(spec.Addresses))
-	p.hostnames(maxNames, spec.Hosts, list(spec.annotated(hostnameKeys)))
+	p.texts(hostnames(maxNames, spec.Hosts, list(spec.annotated(hostnameKeys))))
 	return p.object()
 }
 
-// targets returns the addresses, or what an annotation puts in their place.
-func (m *Meta) targets(all []string) addresses {
-	if target := list(m.annotated(targetKeys)); len(target) > 0 {
-		return addressesOf(target)
+// target returns the addresses that an annotation puts in the place of the object's own. Where it spells none, those stay.
+func (m *Meta) target() (a addresses, ok bool) {
+	a = addressesOf(list(m.annotated(targetKeys)))
+	return a, !a.empty()
+}
+
+// targets returns the addresses that texts spell, or what an annotation puts in their place.
+func (m *Meta) targets(texts []string) addresses {
+	if a, ok := m.target(); ok {
+		return a
 	}
-	return addressesOf(all)
+	return addressesOf(texts)
 }
 
 // Ingress returns what NewIngress makes an equal Object of.
@@ -187,27 +196,30 @@ func NewService(spec ServiceSpec) *Object {
 	if p == nil {
 		return nil
 	}
-	hosts, internal := list(spec.annotated(hostnameKeys)), list(spec.annotated(internalKeys))
-	target := list(spec.annotated(targetKeys))
+	hosts, internal := hostnames(maxNames, list(spec.annotated(hostnameKeys))), hostnames(maxNames, list(spec.annotated(internalKeys)))
 	var balanced addresses
 	if spec.LoadBalancer {
 		balanced = addressesOf(spec.Addresses)
 	}
-	outside := addressesOf(target)
-	if len(target) == 0 {
+	outside, overridden := spec.target()
+	if !overridden {
 		outside = balanced.with(spec.ExternalIPs)
 	}
 	if outside.empty() && balanced.empty() && len(internal) == 0 && !spec.Headless {
 		return nil
 	}
+	if outside.empty() {
+		hosts = nil
+	}
+	internal = hostnames(maxNames, hosts, internal)[len(hosts):]
 	p.bool(spec.Headless)
-	p.bool(len(target) > 0)
+	p.bool(overridden)
 	hole := len(*p)
 	p.raw("\x00\x00\x00")
 	p.addresses(outside)
-	p.hostnames(maxNames, hosts)
+	p.texts(hosts)
 	(*p)[hole], (*p)[hole+1], (*p)[hole+2] = byte(len(*p)>>16), byte(len(*p)>>8), byte(len(*p))
-	p.hostnames(maxNames, internal)
+	p.texts(internal)
 	p.addresses(balanced)
 	clusterIPs := addressesOf(spec.ClusterIPs)
 	clusterIPs.hosts = nil // "None" is a hostname
@@ -262,18 +274,22 @@ func (o *Object) Service() ServiceSpec {
 	return spec
 }
 
-// ports writes ports, of which a query can ask for the name and the protocol. Those without a number are left out.
+// ports writes ports. Those without a number or a protocol are left out, and so are names that no query can ask for.
 func (p *packer) ports(all []Port) {
 	kept := make([]Port, 0, len(all))
 	for _, port := range all {
-		if port.Number > 0 && port.Number <= 65535 && len(port.Name) <= 62 && len(port.Protocol) <= 62 && len(kept) < maxPorts {
+		port.Name, port.Protocol = strings.ToLower(port.Name), strings.ToLower(port.Protocol)
+		if !label("_" + port.Name) {
+			port.Name = ""
+		}
+		if port.Number > 0 && port.Number <= 65535 && port.Protocol != "" && label("_"+port.Protocol) && len(kept) < maxPorts {
 			kept = append(kept, port)
 		}
 	}
 	p.len(len(kept))
 	for _, port := range kept {
-		p.text(strings.ToLower(port.Protocol))
-		p.text(strings.ToLower(port.Name))
+		p.text(port.Protocol)
+		p.text(port.Name)
 		p.byte(byte(port.Number >> 8))
 		p.byte(byte(port.Number))
 	}

@@ -2,8 +2,8 @@ package external
 
 import "strings"
 
-// NewRoute packs spec. It returns nil if no Gateway and no ListenerSet accepted the route, or if no API server has one of that
-// name.
+// NewRoute packs spec. It returns nil if no Gateway and no ListenerSet accepted the route, if none of its hostnames is one, or if
+// no API server has a route of that name.
 //
 // A route counts for a parent whose status says Accepted for the present generation. Where it says so of an earlier one, the
 // hostnames count that the route had already when that generation was accepted, as far as the Index knows: a controller
@@ -14,15 +14,17 @@ func NewRoute(spec RouteSpec) *Object {
 	}
 	p := begin(spec.Kind, &spec.Meta)
 	parents := spec.accepted()
-	if p == nil || len(parents) == 0 {
+	hosts := hostnames(maxHostnames, spec.Hostnames, list(spec.annotated(hostnameKeys)))
+	open := len(spec.Hostnames) == 0
+	if p == nil || len(parents) == 0 || !open && len(hosts) == 0 {
 		return nil
 	}
-	p.bool(len(spec.Hostnames) == 0)
+	p.bool(open)
 	p.len(len(parents))
 	for i := range parents {
 		p.parent(&parents[i])
 	}
-	p.hostnames(maxHostnames, spec.Hostnames, list(spec.annotated(hostnameKeys)))
+	p.texts(hosts)
 	return p.object()
 }
 

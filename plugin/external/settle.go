@@ -5,7 +5,7 @@ import "slices"
 // dirty is what a Tx has to look at again before it ends.
 type dirty struct {
 	parents    map[Ref]struct{}      // Gateways and ListenerSets: the routes that refer to them
-	moved      map[Ref]struct{}      // Gateways that have other addresses or another class, and the same listeners
+	moved      map[Ref]struct{}      // Gateways and ListenerSets whose names may lead somewhere else
 	namespaces map[string]struct{}   // that have other labels
 	routes     map[objectID]struct{} // that changed
 }
@@ -21,16 +21,17 @@ func (tx *Tx) mark(old, next string) {
 		packed = old
 	}
 	ref := refOf(packed)
-	switch {
-	case ref.Kind == KindNamespace:
+	switch ref.Kind {
+	case KindNamespace:
 		tx.dirty.namespaces[ref.Name] = struct{}{}
-	case ref.Kind == KindListenerSet:
+	case KindListenerSet:
 		tx.dirty.parents[ref] = struct{}{}
-	case ref.Kind != KindGateway:
-	case old != "" && next != "" && gatewayOf(old).shape == gatewayOf(next).shape:
 		tx.dirty.moved[ref] = struct{}{}
-	default:
-		tx.dirty.parents[ref] = struct{}{}
+	case KindGateway:
+		tx.dirty.moved[ref] = struct{}{}
+		if old == "" || next == "" || gatewayOf(old).shape != gatewayOf(next).shape {
+			tx.dirty.parents[ref] = struct{}{}
+		}
 	}
 }
 
@@ -79,7 +80,7 @@ func (tx *Tx) again(id objectID, packed string) {
 	}
 }
 
-// touchMoved touches the names that lead to Gateways which moved.
+// touchMoved touches the names of the routes of those that moved.
 func (tx *Tx) touchMoved() {
 	var names func(ref Ref)
 	names = func(ref Ref) {

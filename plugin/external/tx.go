@@ -181,7 +181,7 @@ func claimsOf(packed string) func(yield func(string, uint32) bool) {
 			}
 		case kind == KindService:
 			s := serviceOf(packed)
-			if s.outside.empty() || s.at.names(yield) {
+			if s.at.names(yield) {
 				internal := reader{packed, s.internal}
 				internal.names(yield)
 			}

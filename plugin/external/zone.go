@@ -1,7 +1,5 @@
 package external
 
-import "strings"
-
 // Names returns an iterator over the names of zone that have records under sel, fully qualified: first those that objects
 // claim, in the order of RFC 4034, section 6.1, wildcards as they stand in a zone (*.x), and then those that Services and
 // Nodes have without claiming them. Of a headless Service that is the Service alone, and not its endpoints. No name comes
@@ -45,7 +43,7 @@ func (s *State) nodesIn(zone string, sel *Selection, yield func(string) bool) bo
 		if kindOf(packed) != KindNode {
 			break
 		}
-		if _, _, ok := directName(packed); ok && !s.yieldDirect(nameOf(packed)+"."+zone, sel, yield) {
+		if _, _, ok := directName(packed); ok && !s.yieldDirect(inZone(nameOf(packed), zone), sel, yield) {
 			return false
 		}
 	}
@@ -64,7 +62,7 @@ func (s *State) servicesIn(zone string, sel *Selection, yield func(string) bool)
 		if !ok || !sel.Namespaces.has(namespaceOf(packed)) {
 			continue
 		}
-		name += "." + zone
+		name = inZone(name, zone)
 		if !s.yieldDirect(name, sel, yield) {
 			return
 		}
@@ -77,7 +75,7 @@ func (s *State) servicesIn(zone string, sel *Selection, yield func(string) bool)
 		for range r.len() {
 			p := r.port()
 			srv := "_" + p.Name + "._" + p.Protocol
-			if _, again := seen[srv]; again || p.Name == "" || p.Protocol == "" || strings.Contains(p.Name, ".") {
+			if _, again := seen[srv]; again || p.Name == "" {
 				continue
 			}
 			seen[srv] = struct{}{}
@@ -94,6 +92,14 @@ func (s *State) yieldDirect(name string, sel *Selection, yield func(string) bool
 		return true
 	}
 	return yield(name + ".")
+}
+
+// inZone returns the name that base has in a zone. Neither name has a final dot.
+func inZone(base, zone string) string {
+	if zone == "" {
+		return base
+	}
+	return base + "." + zone
 }
 
 // cut reports whether the name, which has no final dot, is one of another option.

@@ -1,0 +1,164 @@
+package external
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Whatever an object says, packing it and looking its names up is safe, what comes out are names and values that fit messages,
+// and it is the same when it is packed again.
+func FuzzObjects(f *testing.F) {
+	f.Add("www.example.org", "192.0.2.1", "10 mail.example.org", "60", int64(1), uint8(0))
+	f.Add("*.example.org", "lb.example.net.", "1 2 3 srv.example.org", "10m", int64(-1), uint8(3))
+	f.Add("*.*.example.org", "fe80::1%eth0", "v=spf1 -all", "-1s", int64(1<<60), uint8(255))
+	f.Add("a..b,c.d , *", "::ffff:192.0.2.1", "0 0 0 .", "x", int64(0), uint8(77))
+	f.Fuzz(func(t *testing.T, host, address, rdata, ttl string, number int64, bits uint8) {
+		m := Meta{Namespace: "shop", Name: "fuzz", Created: number, Generation: number, Annotations: map[string]string{
+			"external-dns.kubernetes.io/hostname": host, "external-dns.kubernetes.io/internal-hostname": rdata, "external-dns.kubernetes.io/ttl": ttl,
+		}}
+		if bits&1 != 0 {
+			m.Annotations["external-dns.kubernetes.io/target"] = address
+		}
+		parent := ParentRef{Name: "fuzz", Section: pickWord(bits, host), Port: int32(bits >> 6)}
+		set := parent
+		set.Kind = "ListenerSet"
+		conditions := []Condition{{"Accepted", "True", number}}
+		from := From{Namespaces: "Selector", Selector: &Selector{Labels: map[string]string{host: address}, Expressions: []Expression{{host, "In", []string{rdata, address}}}}}
+		listeners := []Listener{{Name: host, Hostname: host, Protocol: "HTTP", Port: int32(bits >> 6), Routes: from, Conditions: conditions}, {Name: rdata, Hostname: address, Protocol: "TLS", TLSMode: ttl, Conditions: conditions}}
+		all := []*Object{
+			NewIngress(IngressSpec{Meta: m, Class: rdata, Hosts: strings.Fields(host), Addresses: strings.Fields(address)}),
+			NewService(ServiceSpec{Meta: m, LoadBalancer: bits&2 != 0, Headless: bits&4 != 0, Addresses: []string{address}, ExternalIPs: []string{rdata}, ClusterIPs: []string{address}, Ports: []Port{{host, rdata, int32(number)}}}),
+			NewGateway(GatewaySpec{Meta: m, Class: rdata, Addresses: []Address{{"", address}, {"Hostname", host}}, Listeners: listeners, AllowedListeners: from}),
+			NewListenerSet(ListenerSetSpec{Meta: m, Parent: ParentRef{Name: "fuzz"}, Listeners: listeners, Conditions: conditions}),
+			NewRoute(RouteSpec{Meta: m, Kind: KindHTTPRoute + Kind(bits%5), Hostnames: strings.Fields(host), Parents: []ParentRef{parent, set}, Status: []ParentStatus{{parent, conditions}, {set, conditions}}}),
+			NewDNSEndpoint(DNSEndpointSpec{Meta: m, Endpoints: []Endpoint{{host, "A", number, []string{address, rdata}}, {host, "SRV", number, []string{rdata}}, {host, "MX", 0, []string{rdata}}, {host, "TXT", number, []string{rdata}}, {host, "CNAME", 0, []string{address}}}}),
+			NewNode(NodeSpec{Meta: Meta{Name: host}, InternalIPs: []string{address}}),
+			NewNamespace(NamespaceSpec{Name: "shop", Labels: map[string]string{host: address}}),
+		}
+		ix := NewIndex()
+		c := ix.Watch(&everything, func([]Conflict, []Conflict) {})
+		defer c.Stop()
+		for _, o := range all {
+			ix.Update(func(tx *Tx) { tx.Set(o) })
+			if o == nil {
+				continue
+			}
+			if again := pack(unpack(o)); again == nil || !again.Equal(o) {
+				t.Fatalf("%s: %+v is something else when it is packed again", o.Ref(), unpack(o))
+			}
+		}
+		s := ix.State()
+		names := append(slices.Collect(s.Names(zone, &everything)), slices.Collect(s.Names(".", &everything))...)
+		for _, name := range names {
+			checkName(t, name)
+			m := s.Lookup(".", name, &everything)
+			if m.Outcome == NameError || m.Outcome == NoData {
+				m = s.Lookup(zone, name, &everything)
+			}
+			if m.Outcome == NameError || m.Outcome == NoData {
+				t.Fatalf("%s is yielded and not there", name)
+			}
+			for target := range m.Hosts {
+				checkName(t, target)
+			}
+			for server := range m.Servers {
+				checkName(t, server.Target)
+			}
+			for mail := range m.Mails {
+				checkName(t, mail.Host)
+			}
+			m.Ports(func(port uint16, target string) bool { checkName(t, target); return true })
+			if seconds, ok := m.TTL(TypeA); ok && seconds > 1<<31-1 {
+				t.Fatalf("a TTL of %d", seconds)
+			}
+			for a := range m.Addrs {
+				if !a.IsValid() || a.Zone() != "" || a.Is4In6() {
+					t.Fatalf("an address %v", a)
+				}
+			}
+		}
+		if host = strings.ToLower(host); host != "" {
+			s.Lookup(zone, host+"."+zone, &everything)
+		}
+		ix.Update(func(tx *Tx) {
+			for _, o := range all {
+				if o != nil {
+					tx.Delete(o.Kind(), o.Namespace(), o.Name())
+				}
+			}
+		})
+		checkEmpty(t, ix)
+	})
+}
+
+func pickWord(bits uint8, word string) string {
+	if bits&8 != 0 {
+		return word
+	}
+	return ""
+}
+
+// checkName checks that a message can hold the name (RFC 1035, section 2.3.4).
+func checkName(t *testing.T, name string) {
+	t.Helper()
+	if name == "." {
+		return
+	}
+	if len(name) > 254 || !strings.HasSuffix(name, ".") || name != strings.ToLower(name) {
+		t.Fatalf("a name %q", name)
+	}
+	for label := range strings.SplitSeq(strings.TrimSuffix(name, "."), ".") {
+		if label == "" || len(label) > 63 || strings.ContainsAny(label, " \\\"();@$\t\r\n") {
+			t.Fatalf("a label %q of %q", label, name)
+		}
+	}
+}
+
+// What two hostnames have in common matches what both match, whichever comes first.
+func FuzzIntersect(f *testing.F) {
+	f.Add("*.example.org", "a.b.example.org")
+	f.Add("*.a.b", "*.b")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		a, ok1 := hostname(a)
+		b, ok2 := hostname(b)
+		if !ok1 || !ok2 {
+			return
+		}
+		got, ok := intersect(a, b)
+		again, ok2 := intersect(b, a)
+		if got != again || ok != ok2 {
+			t.Fatalf("%q and %q: %q, and the other way round %q", a, b, got, again)
+		}
+		if want, wanted := common(a, b); got != want || ok != wanted {
+			t.Fatalf("%q and %q: %q %v, want %q %v", a, b, got, ok, want, wanted)
+		}
+	})
+}
+
+// Names are in order as their labels are, from the last to the first.
+func FuzzCompareNames(f *testing.F) {
+	f.Add("a.example.org", "example.org")
+	f.Add("*.b", "b")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		a, ok1 := hostname(a)
+		b, ok2 := hostname(b)
+		if !ok1 || !ok2 {
+			return
+		}
+		reversed := func(name string) []string {
+			labels := strings.Split(name, ".")
+			slices.Reverse(labels)
+			return labels
+		}
+		want := slices.Compare(reversed(a), reversed(b))
+		if got := compareNames(a, b); got != want {
+			t.Fatalf("%q and %q: %d, want %d", a, b, got, want)
+		}
+		if below, ok := wildcard(b); ok {
+			if got := compareEntry(a, below, true); got < 0 != (want < 0) || got > 0 != (want > 0) {
+				t.Fatalf("%q and the wildcard %q: %d, want %d", a, b, got, want)
+			}
+		}
+	})
+}

@@ -1,0 +1,143 @@
+package external
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+)
+
+// A kind of objects of which there may be many, and where n of them may cost more than n times what one costs.
+var many = []struct {
+	what   string
+	before func(n int) []*Object // what is there already
+	object func(i int) *Object
+}{
+	{"Ingresses of two hosts", nil, ingressNo},
+	{"Ingresses of one host", nil, func(i int) *Object {
+		return NewIngress(IngressSpec{Meta: named(fmt.Sprintf("w%05d", i)), Hosts: []string{"www.example.org"}, Addresses: []string{"192.0.2.1"}})
+	}},
+	{"Ingresses below one name", nil, func(i int) *Object {
+		return NewIngress(IngressSpec{Meta: named(fmt.Sprintf("w%05d", i)), Hosts: []string{fmt.Sprintf("a.b.c.w%05d.example.org", i)}, Addresses: []string{"192.0.2.1"}})
+	}},
+	{"HTTPRoutes of four Gateways", func(int) (all []*Object) {
+		for i := range 4 {
+			all = append(all, gatewayNo(i, "192.0.2.1"))
+		}
+		return all
+	}, routeNo},
+	{"Gateways of routes that are there", func(n int) (all []*Object) {
+		for i := range n {
+			all = append(all, routeOf1(i, i))
+		}
+		return all
+	}, func(i int) *Object { return gatewayNo(i, "192.0.2.1") }},
+	{"Services with one load balancer", nil, func(i int) *Object {
+		return NewService(ServiceSpec{Meta: annotated(fmt.Sprintf("s%05d", i), "coredns.io/hostname", "lb.example.org"), LoadBalancer: true, Addresses: []string{"192.0.2.1"}, ClusterIPs: []string{"10.96.0.1"}, Ports: []Port{{"http", "TCP", 80}}})
+	}},
+	{"Namespaces without routes", func(n int) (all []*Object) {
+		for i := range n {
+			all = append(all, routeNo(i))
+		}
+		return all
+	}, func(i int) *Object {
+		return NewNamespace(NamespaceSpec{fmt.Sprintf("ns%05d", i), map[string]string{"team": "a"}})
+	}},
+}
+
+func routeOf1(i, gateway int) *Object {
+	parent := ParentRef{Namespace: "gateways", Name: fmt.Sprintf("gateway-%d", gateway)}
+	return NewRoute(RouteSpec{
+		Meta: named(fmt.Sprintf("rt%05d", i)), Kind: KindHTTPRoute, Hostnames: []string{fmt.Sprintf("rt%05d.example.org", i)},
+		Parents: []ParentRef{parent}, Status: []ParentStatus{{parent, []Condition{{"Accepted", "True", 0}}}},
+	})
+}
+
+// allocated is how many bytes f allocates. It stands for the work that f does: what goes through a list as long as n for each
+// of n objects makes that list anew for each as well, because nothing that was published is changed.
+func allocated(f func()) float64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return float64(after.TotalAlloc - before.TotalAlloc)
+}
+
+// Twice as many objects are twice the work, or a little more, be they set and deleted at once or one by one. Were it the
+// square, it would be four times.
+func TestWorkGrowsWithTheNumber(t *testing.T) {
+	const n = 1500
+	for _, objects := range many {
+		t.Run(objects.what, func(t *testing.T) {
+			for _, batch := range []int{1, 2 * n} {
+				work := func(n int) (set, del float64) {
+					ix := NewIndex()
+					if objects.before != nil {
+						ix.Update(func(tx *Tx) {
+							for _, o := range objects.before(n) {
+								tx.Set(o)
+							}
+						})
+					}
+					all := make([]*Object, n)
+					for i := range all {
+						all[i] = objects.object(i)
+					}
+					each := func(do func(tx *Tx, o *Object)) func() {
+						return func() {
+							for from := 0; from < n; from += batch {
+								ix.Update(func(tx *Tx) {
+									for _, o := range all[from:min(n, from+batch)] {
+										do(tx, o)
+									}
+								})
+							}
+						}
+					}
+					set = allocated(each(func(tx *Tx, o *Object) { tx.Set(o) }))
+					del = allocated(each(func(tx *Tx, o *Object) { tx.Delete(o.Kind(), o.Namespace(), o.Name()) }))
+					return set, del
+				}
+				work(10)
+				set1, del1 := work(n)
+				set2, del2 := work(2 * n)
+				if set2 > 2.6*set1 || del2 > 2.6*del1 {
+					t.Errorf("%d at a time: to set %d takes %.0f KB, and twice as many %.1f times that; to delete them %.0f KB, and %.1f times that",
+						batch, n, set1/1e3, set2/set1, del1/1e3, del2/del1)
+				}
+				t.Logf("%d at a time: set %.0f B each, %.2f; delete %.0f B each, %.2f", batch, set2/(2*n), set2/set1, del2/(2*n), del2/del1)
+			}
+		})
+	}
+}
+
+// An edit of one route costs the same whether its Gateway has few routes or many, and so does another address of the Gateway.
+func TestOneChangeCostsTheSame(t *testing.T) {
+	cost := func(routes int) (route, address float64) {
+		ix := NewIndex()
+		ix.Update(func(tx *Tx) {
+			tx.Set(gatewayNo(0, "192.0.2.1"))
+			for i := range routes {
+				tx.Set(routeOf1(i, 0))
+			}
+		})
+		edited := NewRoute(RouteSpec{
+			Meta: named("rt00001"), Kind: KindHTTPRoute, Hostnames: []string{"edited.example.org"}, Parents: []ParentRef{{Namespace: "gateways", Name: "gateway-0"}},
+			Status: []ParentStatus{{ParentRef{Namespace: "gateways", Name: "gateway-0"}, []Condition{{"Accepted", "True", 0}}}},
+		})
+		route = allocated(func() { ix.Update(func(tx *Tx) { tx.Set(edited) }) })
+		moved := gatewayNo(0, "192.0.2.2")
+		address = allocated(func() { ix.Update(func(tx *Tx) { tx.Set(moved) }) })
+		s := ix.State()
+		if got := answerTo(s, "edited.example.org.", &everything); got != "192.0.2.2" {
+			t.Errorf("the edited route leads to %s", got)
+		}
+		return route, address
+	}
+	cost(10)
+	route1, address1 := cost(100)
+	route2, address2 := cost(5000)
+	if route2 > 3*route1 || address2 > 3*address1 {
+		t.Errorf("among 100 routes: %.0f B and %.0f B, among 5,000: %.0f B and %.0f B", route1, address1, route2, address2)
+	}
+	t.Logf("an edit of a route %.0f B, another address of its Gateway %.0f B", route2, address2)
+}
