@@ -77,16 +77,10 @@ func (c *Conflicts) changed(s *State, t *touched) {
 			return
 		}
 		next, last := s.losers(name, c.sel), c.lost[name]
-		for _, l := range next {
-			if !slices.Contains(last, l) {
-				lost = append(lost, l)
-			}
+		if len(next)+len(last) == 0 {
+			return
 		}
-		for _, l := range last {
-			if !slices.Contains(next, l) {
-				settled = append(settled, l)
-			}
-		}
+		lost, settled = append(lost, without(next, last)...), append(settled, without(last, next)...)
 		c.n += len(next) - len(last)
 		if len(next) > 0 {
 			c.lost[name] = next
@@ -110,24 +104,32 @@ func (c *Conflicts) changed(s *State, t *touched) {
 	}
 }
 
-// losers returns the objects that claim the name and whose addresses differ from those of the one that has it.
-func (s *State) losers(name string, sel *Selection) (all []Conflict) {
-	claims := s.claimsTo(name, sel)
-	if len(claims) < 2 {
-		return nil
+// without returns those of all that are not among others.
+func without(all, others []Conflict) (rest []Conflict) {
+	among := make(map[Conflict]struct{}, len(others))
+	for _, c := range others {
+		among[c] = struct{}{}
 	}
-	winner := claims[0]
-	has := winner.answer()
-	for i := range claims[1:] {
-		if m := &claims[i+1]; m.Object() != winner.Object() && m.answer() != has {
+	for _, c := range all {
+		if _, ok := among[c]; !ok {
+			rest = append(rest, c)
+		}
+	}
+	return rest
+}
+
+// losers returns the objects that claim the name and answer otherwise than the one that has it.
+func (s *State) losers(name string, sel *Selection) (all []Conflict) {
+	var winner Match
+	next := func(m *Match) {
+		switch {
+		case winner.Outcome == NameError:
+			winner = *m
+		case m.Object() != winner.Object() && !m.alike(&winner):
 			all = append(all, Conflict{name + ".", m.Object(), winner.Object()})
 		}
 	}
-	return all
-}
-
-// claimsTo returns the claims to a name that sel admits, the oldest first.
-func (s *State) claimsTo(name string, sel *Selection) (all []Match) {
+	direct := s.directly(name, sel)
 	left := maxClaims
 	run := s.claims.Tail(func(c claim) int { return compareNames(claimed(s.at(c.id), c.at), name) })
 	for ; len(run) > 0 && left > 0; run = s.after(run) {
@@ -138,54 +140,67 @@ func (s *State) claimsTo(name string, sel *Selection) (all []Match) {
 				break
 			}
 			left--
-			if s.admits(packed, c.at, sel, sel.Sources) {
-				m := Match{Outcome: Found, state: s, sel: sel, packed: packed, at: c.at}
-				if kindOf(packed) == KindService && int(c.at) >= serviceOf(packed).internal {
-					m.Outcome = Internal
-				}
-				all = append(all, m)
+			m := Match{state: s, sel: sel}
+			if !s.admits(packed, sel, sel.Sources) || !m.leads(packed, c.at) {
+				continue
 			}
+			if direct.Outcome != NameError && compareAge(direct.packed, packed) < 0 {
+				next(&direct)
+				direct.Outcome = NameError
+			}
+			next(&m)
 		}
 	}
-	for _, zone := range sel.Zones {
-		m := Match{state: s, sel: sel}
-		zone = trimDot(zone)
-		if within(name, zone) && name != zone && len(all) < maxClaims {
-			if m.direct(strings.TrimSuffix(name[:len(name)-len(zone)], "."), name+".", false); m.Outcome != NameError {
-				at, same := slices.BinarySearchFunc(all, &m, func(a Match, b *Match) int { return compareAge(a.packed, b.packed) })
-				if !same {
-					all = slices.Insert(all, at, m)
-				}
-			}
-		}
+	if direct.Outcome != NameError {
+		next(&direct)
 	}
 	return all
 }
 
-// answer returns what is the same for Matches that answer alike.
-func (m *Match) answer() string {
-	var b strings.Builder
-	switch m.Outcome {
-	case Internal, Headless:
-		b.WriteString(m.Object().String())
-	case Found:
-		var all addresses
-		m.places(func(p places) bool { all = all.with(p.texts()); return true })
-		all.sort()
-		var p packer
-		p.addresses(all)
-		b.Write(p)
-		for n := range 3 {
-			r, ok := m.records(n)
-			if !ok {
-				break
-			}
-			if more := r.texts(); len(more) > 0 {
-				p = packer{byte(n)}
-				p.texts(more)
-				b.Write(p)
-			}
+// directly returns what a Service or a Node has of the name without claiming it.
+func (s *State) directly(name string, sel *Selection) Match {
+	m := Match{state: s, sel: sel}
+	for _, zone := range sel.Zones {
+		zone = trimDot(zone)
+		if within(name, zone) && name != zone {
+			m.direct(strings.TrimSuffix(name[:len(name)-len(zone)], "."), name+".")
 		}
 	}
-	return b.String()
+	return m
+}
+
+// alike reports whether two Matches answer the same.
+func (m *Match) alike(o *Match) bool {
+	if m.plain() && o.plain() {
+		return m.to == o.to
+	}
+	return m.answer() == o.answer()
+}
+
+// plain reports whether the addresses of one load balancer are all that there is.
+func (m *Match) plain() bool {
+	return m.Outcome == Found && !m.several && kindOf(m.packed) != KindDNSEndpoint
+}
+
+// answer returns what is the same for Matches that answer the same.
+func (m *Match) answer() string {
+	if m.Outcome != Found {
+		return m.Object().String()
+	}
+	var all addresses
+	m.places(func(p places) bool { all = all.with(p.texts()); return true })
+	all.sort()
+	var p packer
+	p.addresses(all)
+	for n := range 3 {
+		r, ok := m.records(n)
+		if !ok {
+			break
+		}
+		if more := r.texts(); len(more) > 0 {
+			p.byte(byte(n))
+			p.texts(more)
+		}
+	}
+	return string(p)
 }

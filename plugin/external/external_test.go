@@ -558,3 +558,48 @@ func TestLookupAllocatesNothing(t *testing.T) {
 		t.Errorf("two Gateways: %s", got)
 	}
 }
+
+// Readers see one moment, whatever is written meanwhile: a Gateway and the ListenerSet beside it always have the same address.
+func TestReadersWhileWriting(t *testing.T) {
+	parent, set := ParentRef{Name: "gw"}, ParentRef{Kind: "ListenerSet", Name: "set"}
+	conditions := []Condition{{"Accepted", "True", 0}}
+	route := NewRoute(RouteSpec{Meta: named("rt"), Kind: KindHTTPRoute, Hostnames: []string{"rt.example.org"}, Parents: []ParentRef{parent, set}, Status: []ParentStatus{{parent, conditions}, {set, conditions}}})
+	write := func(ix *Index, i int) {
+		address := fmt.Sprintf("192.0.2.%d", i%250)
+		m := named("set")
+		m.Annotations = map[string]string{"external-dns.kubernetes.io/target": address}
+		listeners := []Listener{{Name: "web", Protocol: "HTTP", Port: 80, Conditions: conditions}}
+		ix.Update(func(tx *Tx) {
+			tx.Set(NewGateway(GatewaySpec{Meta: named("gw"), Addresses: []Address{{"IPAddress", address}}, Listeners: listeners, AllowedListeners: From{Namespaces: "Same"}}))
+			tx.Set(NewListenerSet(ListenerSetSpec{Meta: m, Parent: parent, Listeners: listeners, Conditions: conditions}))
+			if i%3 == 0 {
+				tx.Delete(KindHTTPRoute, "shop", "rt")
+			}
+			tx.Set(route)
+			tx.Set(ingressNo(i))
+		})
+	}
+	ix := NewIndex()
+	write(ix, 0)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 500 {
+			write(ix, i)
+		}
+	}()
+	reads := 0
+	for reading := true; reading || reads < 100; reads++ {
+		s := ix.State()
+		if got := answerTo(s, "rt.example.org.", &everything); strings.Contains(got, " ") || !strings.HasPrefix(got, "192.0.2.") {
+			t.Fatalf("a reader saw %s", got)
+		}
+		for range s.Names(zone, &everything) {
+		}
+		select {
+		case <-done:
+			reading = false
+		default:
+		}
+	}
+}

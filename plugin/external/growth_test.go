@@ -71,6 +71,7 @@ func TestWorkGrowsWithTheNumber(t *testing.T) {
 			for _, batch := range []int{1, 2 * n} {
 				work := func(n int) (set, del float64) {
 					ix := NewIndex()
+					defer ix.Watch(&everything, func([]Conflict, []Conflict) {}).Stop()
 					if objects.before != nil {
 						ix.Update(func(tx *Tx) {
 							for _, o := range objects.before(n) {

@@ -105,6 +105,7 @@ func (ix *Index) update(change func(*Tx)) (*State, *touched) {
 		next.modified = serial(time.Now(), next.modified)
 		next.version = versions.Add(1)
 	}
+	tx.touched.compact()
 	ix.last, ix.free = tx.last, append(tx.free, tx.freed...)
 	ix.watching.Lock()
 	ix.state.Store(&next)

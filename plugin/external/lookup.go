@@ -27,12 +27,14 @@ const (
 type Match struct {
 	Outcome Outcome
 
-	state  *State
-	sel    *Selection
-	packed string // the object whose name it is
-	at     uint32 // of the entry in it; 0 where the object does not claim the name
-	name   string // the name as the entry has it, but for the wildcard
-	wild   bool
+	state   *State
+	sel     *Selection
+	packed  string // the object whose name it is
+	at      uint32 // of the entry in it; 0 where the object does not claim the name
+	to      places // where it leads
+	several bool   // it leads to more Gateways than one
+	wild    bool   // a wildcard matched
+	below   string // what the wildcard stands below
 
 	port, protocol string // of _PORT._PROTO.SERVICE.NAMESPACE.ZONE
 	service        string // the part of the name that is SERVICE.NAMESPACE.ZONE
@@ -43,11 +45,11 @@ type Match struct {
 func (s *State) Lookup(zone, name string, sel *Selection) (m Match) {
 	m.state, m.sel = s, sel
 	asked, name, zone := name, trimDot(name), trimDot(zone)
-	found := m.claimed(name, plain, sel.Sources)
+	m.claimed(name, plain, sel.Sources)
 	exists := name == zone
 	if !exists {
 		base := strings.TrimSuffix(name[:len(name)-len(zone)], ".")
-		exists = m.direct(base, asked, found)
+		exists = m.direct(base, asked)
 	}
 	if m.Outcome != NameError || m.wildcard(name, zone) {
 		return m
@@ -65,20 +67,19 @@ func (m *Match) claimed(name string, sort nameHash, sources Source) bool {
 	if slot == nil {
 		return false
 	}
-	c, ok := *slot, true
+	c := *slot
 	if c.id == severalClaims {
-		c, ok = s.winner(name, sort == wild, m.sel, sources)
-	} else {
-		ok = s.admits(s.at(c.id), c.at, m.sel, sources) && claims(claimed(s.at(c.id), c.at), name, sort == wild)
-	}
-	if ok {
-		m.packed, m.at, m.name, m.wild = s.at(c.id), c.at, name, sort == wild
-		m.Outcome = Found
-		if kindOf(m.packed) == KindService && int(c.at) >= serviceOf(m.packed).internal {
-			m.Outcome = Internal
+		var ok bool
+		if c, ok = s.winner(name, sort == wild, m.sel, sources); !ok {
+			return false
 		}
 	}
-	return ok
+	packed := s.at(c.id)
+	if !claims(claimed(packed, c.at), name, sort == wild) || !s.admits(packed, m.sel, sources) || !m.leads(packed, c.at) {
+		return false
+	}
+	m.wild, m.below = sort == wild, name
+	return true
 }
 
 // claims reports whether what an entry claims is the name, or the wildcard below it.
@@ -115,7 +116,7 @@ func (s *State) winner(name string, wild bool, sel *Selection, sources Source) (
 			if left == 0 || !claims(claimed(packed, c.at), name, wild) {
 				return claim{}, false
 			}
-			if s.admits(packed, c.at, sel, sources) {
+			if s.admits(packed, sel, sources) && s.admitted(packed, c.at, sel) {
 				return c, true
 			}
 			left--
@@ -132,32 +133,59 @@ func (s *State) after(run []claim) []claim {
 	return s.claims.Tail(behind(s.byClaim(claimed(packed, last.at), packed)))
 }
 
-// admits reports whether sel admits the claim of an object, if it is of one of the sources.
-func (s *State) admits(packed string, at uint32, sel *Selection, sources Source) bool {
-	kind := kindOf(packed)
-	if sel.Sources&sources&kind.source() == 0 {
-		return false
-	}
-	if sel.Namespaces != nil && !sel.Namespaces.has(namespaceOf(packed)) {
-		return false
-	}
-	switch {
-	case kind == KindIngress:
+// admits reports whether sel admits the claims of an object, if it is of one of the sources, but for the class.
+func (s *State) admits(packed string, sel *Selection, sources Source) bool {
+	return sel.Sources&sources&kindOf(packed).source() != 0 && (sel.Namespaces == nil || sel.Namespaces.has(namespaceOf(packed)))
+}
+
+// admitted reports whether sel admits the claim of an object.
+func (s *State) admitted(packed string, at uint32, sel *Selection) bool {
+	m := Match{state: s, sel: sel}
+	return s.admits(packed, sel, sel.Sources) && m.leads(packed, at)
+}
+
+// leads fills in where the claim of an object leads. It reports false if the selection does not admit the class, or if it
+// leads nowhere yet.
+func (m *Match) leads(packed string, at uint32) bool {
+	to, several := places(""), false
+	outcome := Found
+	switch kindOf(packed) {
+	case KindIngress:
 		r := bodyOf(packed)
-		return sel.Classes.has(r.text())
-	case kind.route():
+		if !m.sel.Classes.has(r.text()) {
+			return false
+		}
+		to = r.places()
+	case KindService:
+		s := serviceOf(packed)
+		if to = s.outside; int(at) >= s.internal {
+			outcome = Internal
+		}
+	case KindDNSEndpoint:
+		_, r := recordsAt(packed, int(at))
+		to = r.places()
+	case KindNode:
+		r := bodyOf(packed)
+		to = r.places()
+	default:
 		g := groupsOf(packed)
 		name := ""
 		if g.groups > 1 {
 			name = claimed(packed, at)
 		}
 		for g.next() {
-			if (name == "" || g.has(name)) && !s.held(&g, sel).empty() {
-				return true
+			if name != "" && !g.has(name) {
+				continue
+			}
+			if p := m.state.held(&g, m.sel); !p.empty() {
+				to, several = p, to != ""
 			}
 		}
-		return false
+		if to == "" {
+			return false
+		}
 	}
+	m.Outcome, m.packed, m.at, m.to, m.several = outcome, packed, at, to, several
 	return true
 }
 
@@ -185,12 +213,12 @@ func (s *State) held(g *groupReader, sel *Selection) places {
 
 // direct looks base, the name without the zone, up among those that Services and Nodes have without claiming them. Where
 // another object claimed the name, the older one has it. exists tells that such names stand below it.
-func (m *Match) direct(base, asked string, found bool) (exists bool) {
+func (m *Match) direct(base, asked string) (exists bool) {
 	s := m.state
 	if m.sel.Sources&FromNode != 0 {
 		if c := s.slots.Find(hashOf(base) ^ nodeName); c != nil {
 			if packed := s.one(c, Ref{Kind: KindNode, Name: base}); packed != "" {
-				m.take(packed, found)
+				m.take(packed)
 			}
 		}
 		exists = s.below.Find(hashOf(base)^nodeName) != nil
@@ -221,7 +249,7 @@ func (m *Match) direct(base, asked string, found bool) (exists bool) {
 	if rest != "" {
 		asked = asked[len(rest)+1:]
 	}
-	return m.ofService(packed, rest, asked, found) || exists
+	return m.ofService(packed, rest, asked) || exists
 }
 
 // one returns the packed form of the object that c stands for, if it is the one that ref names, and "" if not.
@@ -236,20 +264,20 @@ func (s *State) one(c *claim, ref Ref) string {
 	return ""
 }
 
-// take makes the object the one that has the name, unless the one that claims it is older.
-func (m *Match) take(packed string, found bool) bool {
-	if found && compareAge(m.packed, packed) <= 0 {
+// take makes the object the one that has the name, unless one that has it already is older, or is the same by a claim.
+func (m *Match) take(packed string) bool {
+	if m.Outcome != NameError && compareAge(m.packed, packed) <= 0 {
 		return false
 	}
-	m.packed, m.at, m.wild, m.Outcome = packed, 0, false, Found
-	return true
+	m.wild = false
+	return m.leads(packed, 0)
 }
 
 // ofService looks up rest, the labels that stand before those of the Service.
-func (m *Match) ofService(packed, rest, asked string, found bool) (exists bool) {
+func (m *Match) ofService(packed, rest, asked string) (exists bool) {
 	s := serviceOf(packed)
 	if s.outside.empty() { // a headless one
-		if strings.Count(rest, ".") < 2 && m.take(packed, found) {
+		if strings.Count(rest, ".") < 2 && m.take(packed) {
 			m.Outcome = Headless
 		}
 		return false
@@ -270,7 +298,7 @@ func (m *Match) ofService(packed, rest, asked string, found bool) (exists bool) 
 	default:
 		return false
 	}
-	if m.take(packed, found) {
+	if m.take(packed) {
 		m.port, m.protocol, m.service = port, protocol, asked
 	}
 	return false
@@ -321,7 +349,7 @@ func (s *State) anyBelow(name string, sel *Selection) bool {
 			switch entry := claimed(packed, c.at); {
 			case !within(entry, name):
 				return false
-			case left == 0 || s.admits(packed, c.at, sel, sel.Sources):
+			case left == 0 || s.admitted(packed, c.at, sel):
 				return true
 			}
 			left--

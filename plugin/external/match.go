@@ -8,7 +8,7 @@ func (m *Match) Object() Ref { return refOf(m.packed) }
 // Wildcard returns the name that the wildcard stands below which matches the name, without a final dot, and "" if none does.
 func (m *Match) Wildcard() string {
 	if m.wild {
-		return m.name
+		return m.below
 	}
 	return ""
 }
@@ -29,32 +29,13 @@ func (m *Match) TTL(typ RecordType) (seconds uint32, ok bool) {
 
 // places yields where the name leads, more than once where a route leads to several Gateways.
 func (m *Match) places(yield func(places) bool) bool {
-	switch kind := kindOf(m.packed); {
-	case kind == KindIngress:
-		r := bodyOf(m.packed)
-		r.text()
-		return yield(r.places())
-	case kind == KindService:
-		return yield(serviceOf(m.packed).outside)
-	case kind == KindDNSEndpoint:
-		_, r := recordsAt(m.packed, int(m.at))
-		return yield(r.places())
-	case kind == KindNode:
-		r := bodyOf(m.packed)
-		return yield(r.places())
+	if !m.several {
+		return yield(m.to)
 	}
-	return m.routed(yield)
-}
-
-func (m *Match) routed(yield func(places) bool) bool {
 	g := groupsOf(m.packed)
-	several := g.groups > 1
-	name := ""
-	if several {
-		name = claimed(m.packed, m.at)
-	}
+	name := claimed(m.packed, m.at)
 	for g.next() {
-		if several && !g.has(name) {
+		if !g.has(name) {
 			continue
 		}
 		if p := m.state.held(&g, m.sel); !p.empty() && !yield(p) {
@@ -64,24 +45,19 @@ func (m *Match) routed(yield func(places) bool) bool {
 	return true
 }
 
-// several reports whether places yields more than once.
-func (m *Match) several() bool {
-	n := 0
-	m.places(func(places) bool { n++; return n < 2 })
-	return n > 1
-}
-
 // Addrs yields the addresses of a Match that is Found, IPv4 before IPv6 of each load balancer, each once.
 func (m *Match) Addrs(yield func(netip.Addr) bool) {
-	if m.Outcome != Found {
-		return
+	switch {
+	case m.Outcome != Found:
+	case !m.several:
+		m.to.addrs(yield)
+	default:
+		n := 0
+		m.places(func(p places) bool {
+			n++
+			return p.addrs(func(a netip.Addr) bool { return m.earlier(n, a) || yield(a) })
+		})
 	}
-	several := m.several()
-	n := 0
-	m.places(func(p places) bool {
-		n++
-		return p.addrs(func(a netip.Addr) bool { return several && m.earlier(n, a) || yield(a) })
-	})
 }
 
 // earlier reports whether one of the first n-1 places has the address.

@@ -2,6 +2,7 @@ package external
 
 import (
 	"cmp"
+	"encoding/binary"
 	"strconv"
 	"strings"
 )
@@ -9,14 +10,14 @@ import (
 // Object is the packed form of an object: what answers need of it. It never changes.
 type Object struct{ packed string }
 
-// The head of the packed form of any object.
+// The head of the packed form of any object. Behind it stand the namespace and the name; of a route the length, in three
+// octets, of all that comes from the object itself, which what an Index made of it stands behind; and the TTL.
 const (
 	atKind      = 0
 	atNamespace = 1 // length
 	atName      = 2 // length
-	atCreated   = 3 // Unix seconds, five octets
-	atLength    = 8 // of all that comes from the object itself, three octets; an Index writes what it made of it behind
-	headLen     = 11
+	atCreated   = 3 // Unix seconds, four octets
+	headLen     = 7
 )
 
 // begin begins to pack an object. It returns nil if no API server lets an object be called so.
@@ -25,14 +26,15 @@ func begin(kind Kind, m *Meta) *packer {
 	if len(m.Name) == 0 || len(m.Name) > 253 || len(m.Namespace) > 63 || namespaced && m.Namespace == "" || strings.Contains(m.Namespace, "/") {
 		return nil
 	}
-	created := uint64(max(0, min(m.Created, 1<<40-1)))
+	created := uint32(max(0, min(m.Created, 1<<32-1))) // #nosec G115 -- within bounds
 	p := make(packer, headLen, 192)
 	p[atKind], p[atNamespace], p[atName] = byte(kind), byte(len(m.Namespace)), byte(len(m.Name))
-	for i := range 5 {
-		p[atCreated+i] = byte(created >> (8 * (4 - i))) // #nosec G115 -- one octet of it
-	}
+	binary.BigEndian.PutUint32(p[atCreated:], created)
 	p.raw(m.Namespace)
 	p.raw(m.Name)
+	if kind.route() {
+		p.raw("\x00\x00\x00")
+	}
 	if ttl, ok := m.ttl(); ok {
 		p.uint(uint64(ttl) + 1)
 	} else {
@@ -47,9 +49,13 @@ func (p *packer) object() *Object {
 	if n > maxPacked {
 		return nil
 	}
-	b := *p
-	b[atLength], b[atLength+1], b[atLength+2] = byte(n>>16), byte(n>>8), byte(n)
-	return &Object{string(b)}
+	packed := string(*p)
+	if kindOf(packed).route() {
+		at := tailOf(packed)
+		(*p)[at-3], (*p)[at-2], (*p)[at-1] = byte(n>>16), byte(n>>8), byte(n)
+		packed = string(*p)
+	}
+	return &Object{packed}
 }
 
 // The parts of the head of a packed object.
@@ -64,24 +70,38 @@ func nameOf(packed string) string {
 	return packed[start : start+int(packed[atName])]
 }
 
-func createdOf(packed string) string { return packed[atCreated : atCreated+5] }
+func createdOf(packed string) string { return packed[atCreated:headLen] }
 
+// tailOf returns where the TTL stands.
+func tailOf(packed string) int {
+	at := headLen + int(packed[atNamespace]) + int(packed[atName])
+	if kindOf(packed).route() {
+		at += 3
+	}
+	return at
+}
+
+// lengthOf returns the length of what comes from the object itself.
 func lengthOf(packed string) int {
-	return int(packed[atLength])<<16 | int(packed[atLength+1])<<8 | int(packed[atLength+2])
+	if !kindOf(packed).route() {
+		return len(packed)
+	}
+	at := tailOf(packed)
+	return int(packed[at-3])<<16 | int(packed[at-2])<<8 | int(packed[at-1])
 }
 
 // rawOf returns what comes from the object itself.
 func rawOf(packed string) string { return packed[:lengthOf(packed)] }
 
-// bodyOf returns a reader of what stands behind the head and the TTL.
+// bodyOf returns a reader of what stands behind the TTL.
 func bodyOf(packed string) reader {
-	r := reader{packed, headLen + int(packed[atNamespace]) + int(packed[atName])}
+	r := reader{packed, tailOf(packed)}
 	r.uint()
 	return r
 }
 
 func ttlOf(packed string) (seconds uint32, ok bool) {
-	r := reader{packed, headLen + int(packed[atNamespace]) + int(packed[atName])}
+	r := reader{packed, tailOf(packed)}
 	n := r.uint()
 	if n == 0 {
 		return 0, false

@@ -1,7 +1,5 @@
 package external
 
-import "strings"
-
 // NewRoute packs spec. It returns nil if no Gateway and no ListenerSet accepted the route, if none of its hostnames is one, or if
 // no API server has a route of that name.
 //
@@ -65,9 +63,15 @@ func (p *ParentRef) same(o *ParentRef, namespace string) bool {
 	return ok1 && ok2 && k1 == k2 && p.namespace(namespace) == o.namespace(namespace) && p.Name == o.Name && p.Section == o.Section && p.Port == o.Port
 }
 
+// byteEarlier is set in the byte of the kind of a parent that accepted an earlier generation.
+const byteEarlier = 0x80
+
 func (p *packer) parent(ref *parentRef) {
-	p.byte(byte(ref.ref.Kind))
-	p.bool(ref.earlier)
+	kind := byte(ref.ref.Kind)
+	if ref.earlier {
+		kind |= byteEarlier
+	}
+	p.byte(kind)
 	p.text(ref.ref.Namespace)
 	p.text(ref.ref.Name)
 	p.text(ref.section)
@@ -75,8 +79,8 @@ func (p *packer) parent(ref *parentRef) {
 }
 
 func (r *reader) parent() parentRef {
-	kind, earlier := Kind(r.byte()), r.bool()
-	return parentRef{Ref{kind, r.text(), r.text()}, r.text(), int32(r.uint()), earlier} // #nosec G115 -- a port
+	kind := r.byte()
+	return parentRef{Ref{Kind(kind &^ byteEarlier), r.text(), r.text()}, r.text(), int32(r.uint()), kind&byteEarlier != 0} // #nosec G115 -- a port
 }
 
 // route is the packed form of a route, taken apart.
@@ -181,8 +185,12 @@ func (res *resolved) with(raw string) string {
 	}
 	p.len(len(res.groups))
 	for _, g := range res.groups {
-		p.uint(uint64(g.holder))
 		p.uint(uint64(g.gateway))
+		if g.holder == g.gateway {
+			p.uint(0)
+		} else {
+			p.uint(uint64(g.holder))
+		}
 		p.len(len(g.names))
 		for _, o := range g.names {
 			if o.at > 0 {
@@ -193,7 +201,7 @@ func (res *resolved) with(raw string) string {
 			}
 		}
 	}
-	return strings.Clone(string(p))
+	return string(p)
 }
 
 func (r *reader) carried() []carried {
@@ -259,7 +267,10 @@ func (g *groupReader) next() bool {
 		return false
 	}
 	g.groups--
-	g.holder, g.gateway, g.names = objectID(g.r.uint()), objectID(g.r.uint()), g.r.len() // #nosec G115 -- as written
+	g.gateway, g.holder, g.names = objectID(g.r.uint()), objectID(g.r.uint()), g.r.len() // #nosec G115 -- as written
+	if g.holder == 0 {
+		g.holder = g.gateway
+	}
 	return true
 }
 

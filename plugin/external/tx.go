@@ -2,6 +2,7 @@ package external
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 )
 
@@ -23,6 +24,14 @@ type Tx struct {
 type touched struct {
 	names  []string // that were claimed, or are
 	direct []string // names below any zone that Services and Nodes have without claiming them
+}
+
+// compact takes out what stands there more than once.
+func (t *touched) compact() {
+	for _, all := range []*[]string{&t.names, &t.direct} {
+		slices.Sort(*all)
+		*all = slices.Compact(*all)
+	}
 }
 
 // child is an object that refers to a Gateway or a ListenerSet, and where in its packed form the reference stands.

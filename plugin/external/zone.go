@@ -23,7 +23,7 @@ func (s *State) claimedIn(zone string, sel *Selection, yield func(string) bool) 
 			if !within(name, zone) {
 				return true
 			}
-			if name == last || sel.cut(name) || !s.admits(packed, c.at, sel, sel.Sources) {
+			if name == last || sel.cut(name) || !s.admitted(packed, c.at, sel) {
 				continue
 			}
 			if last = name; !yield(name + ".") {
