@@ -23,6 +23,10 @@ const (
 	snapshotShare = 20
 )
 
+// snapshotRenewed is the age at which a snapshot is written anew though nothing changed. So its time tells how old what it holds
+// may be, and one that is much older shows that something is wrong.
+const snapshotRenewed = 30 * time.Minute
+
 // snapshotFile is a snapshot file and its one writer. It belongs to one server block. During a reload two Blocks have it, and
 // the newer one says what is written.
 type snapshotFile struct {
@@ -40,6 +44,12 @@ type writtenFile struct {
 	capture *source.Capture // without its objects
 	at      time.Time
 	size    int64 // bytes
+}
+
+// outdated reports whether w, which holds what is so, is to be written anew at the time now. news is when it was last known that
+// nothing was missed (source.Source.News): while the API server is silent the file stays as old as it is.
+func (w *writtenFile) outdated(now, news time.Time) bool {
+	return now.Sub(w.at) >= snapshotRenewed && news.After(w.at)
 }
 
 // snapshots are the snapshot files of this process, by path.
@@ -181,7 +191,7 @@ func (b *Block) capture() *source.Capture {
 	return c
 }
 
-// run writes the file whenever what it is to hold changed, until ctx ends.
+// run writes the file whenever what it is to hold changed, and when it is outdated, until ctx ends.
 func (f *snapshotFile) run(ctx context.Context) {
 	source.CleanSnapshot(f.path)
 	look := time.NewTicker(snapshotLook)
@@ -197,7 +207,7 @@ func (f *snapshotFile) run(ctx context.Context) {
 			continue
 		}
 		last := f.last.Load()
-		if c := b.capture(); c != nil && (last == nil || !c.Same(last.capture)) {
+		if c := b.capture(); c != nil && (last == nil || !c.Same(last.capture) || last.outdated(time.Now(), b.source.News())) {
 			f.write(b, c)
 		}
 	}

@@ -24,6 +24,7 @@ import (
 // clients are the ways to ask an API server.
 type clients struct {
 	http    *http.Client
+	health  *health
 	all     *kubernetes.Clientset         // for Events
 	core    rest.Interface                // for Services, Namespaces, Pods and ConfigMaps
 	slices  map[sliceParts]rest.Interface // for EndpointSlices
@@ -62,7 +63,7 @@ func newClients(spec Spec) (*clients, error) {
 		return rt
 	})
 
-	c := &clients{slices: make(map[sliceParts]rest.Interface)}
+	c := &clients{health: h, slices: make(map[sliceParts]rest.Interface)}
 	if c.http, err = rest.HTTPClientFor(cfg); err == nil {
 		c.all, err = kubernetes.NewForConfigAndClient(cfg, c.http)
 	}

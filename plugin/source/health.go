@@ -55,6 +55,13 @@ func (h *health) saw(err error) {
 	log.Warningf("Kubernetes API %s can't be reached: %s; %s; trying on", h.host, Printable(err.Error()), works)
 }
 
+// connected reports whether the server replied to the last request that has ended.
+func (h *health) connected() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.seen && h.down.IsZero()
+}
+
 // trouble logs why the API server, which replies, does not give the objects of one resource, and when it gives them again.
 type trouble struct {
 	resource string // plural, as in the URL

@@ -2,6 +2,7 @@ package source
 
 import (
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -78,6 +79,77 @@ var (
 		Help:      "Changed manifest files that were not understood, so that their last good state went on.",
 	})
 )
+
+// The gauges of API servers are read when they are asked for, so that there are none of a server that nothing is read from any
+// more.
+var (
+	sourceConnected = prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, subsystem, "source_connected"),
+		"1 while the API server replies, 0 from the first request without a reply to the next reply.", []string{"source"}, nil)
+	sourceNews = prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, subsystem, "source_last_event_timestamp_seconds"),
+		"Unix time of the last event, bookmark or list of the watch that has been silent for longest.", []string{"source"}, nil)
+)
+
+func init() { prometheus.MustRegister(sourceMetrics{}) }
+
+// sourceMetrics is the collector of the gauges of API servers.
+type sourceMetrics struct{}
+
+// Describe implements prometheus.Collector.
+func (sourceMetrics) Describe(ch chan<- *prometheus.Desc) {
+	ch <- sourceConnected
+	ch <- sourceNews
+}
+
+// Collect implements prometheus.Collector.
+func (sourceMetrics) Collect(ch chan<- prometheus.Metric) {
+	for url, c := range contacts() {
+		connected := 0.0
+		if c.connected {
+			connected = 1
+		}
+		ch <- prometheus.MustNewConstMetric(sourceConnected, prometheus.GaugeValue, connected, url)
+		ch <- prometheus.MustNewConstMetric(sourceNews, prometheus.GaugeValue, float64(c.news.UnixNano())/1e9, url)
+	}
+}
+
+// contact is how things stand with an API server.
+type contact struct {
+	connected bool
+	news      time.Time // of Source.News
+}
+
+// contacts returns the API servers that something is read from, by their URL without a password. Of Sources that differ in
+// their credentials alone the worst counts.
+func contacts() map[string]contact {
+	sources.mu.Lock()
+	defer sources.mu.Unlock()
+	all := make(map[string]contact)
+	for _, s := range sources.all {
+		news := s.News()
+		if news.IsZero() {
+			continue
+		}
+		h := s.clients.health
+		now := contact{h.connected(), news}
+		name := sourceName(h.host)
+		if other, ok := all[name]; ok {
+			now.connected = now.connected && other.connected
+			if other.news.Before(news) {
+				now.news = other.news
+			}
+		}
+		all[name] = now
+	}
+	return all
+}
+
+// sourceName is the value of the label source for the API server at host.
+func sourceName(host string) string {
+	if u, err := url.Parse(host); err == nil && u.User != nil {
+		host = u.Redacted()
+	}
+	return strings.ToValidUTF8(host, "\uFFFD")
+}
 
 // maxNamed is how many objects and files that can't be used are remembered as logged.
 const maxNamed = 1000

@@ -68,6 +68,7 @@ func (f *follower) reached(version string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.heard = time.Now()
+	f.news = f.heard
 	if older(version, f.version) {
 		f.rewind(f.behindOf(version))
 		return false
@@ -84,6 +85,7 @@ func (f *follower) replaced(version string) {
 		f.logRewind(f.behindOf(version))
 	}
 	f.version, f.last, f.heard, f.fresh, f.unsure = version, change{}, time.Now(), true, false
+	f.news = f.heard
 	f.rewound, f.audit = false, nil
 }
 

@@ -39,6 +39,7 @@ type Source struct {
 	refs int // guarded by sources.mu
 
 	clients   *clients   // nil when there are manifests, or the Spec is Offline
+	followers followers  // none without clients
 	manifests *manifests // nil when there are clients, or the Spec is Offline
 
 	mu         sync.Mutex
@@ -109,6 +110,12 @@ func (s *Source) Synced() bool {
 	}
 	return false
 }
+
+// News returns how old what is known of the API server may be: the time since which it is known that nothing was missed. Each
+// watch has an event, a bookmark (the server sends one a minute) or a list as its last news, and News returns the oldest of
+// these. A watch that has had no news yet counts from its start. News is the zero time if nothing is followed, as with
+// manifests.
+func (s *Source) News() time.Time { return s.followers.news() }
 
 // Close gives back what one Open gave out. With the last, all watches stop.
 func (s *Source) Close() {

@@ -78,6 +78,7 @@ type follower struct {
 	version  string             // the highest resourceVersion read; "" before the first
 	last     change             // the last change that the watch brought since the list
 	heard    time.Time          // when the server last gave a resourceVersion, or was asked for one
+	news     time.Time          // when the server last gave an event, a bookmark or a list; before the first, when f began
 	fresh    bool               // no watch has ended since the last list
 	unsure   bool               // the last probe got no answer
 	watching bool               // a watch is open
@@ -90,6 +91,8 @@ type follower struct {
 func (s *Source) follow(ctx context.Context, f *follower) {
 	f.auditing = s.spec.Audit
 	f.trouble.resource, f.trouble.optional = f.resource, f.optional
+	f.news = time.Now()
+	s.followers.add(ctx, f)
 	Go(ctx, "the watch of "+f.resource, f.run)
 	Go(ctx, "the audit of "+f.resource, f.patrol)
 }
@@ -166,9 +169,49 @@ func (f *follower) failed(err error) {
 	if apierrors.IsGone(err) || apierrors.IsResourceExpired(err) { // a list follows
 		return
 	}
+	if f.optional && (apierrors.IsNotFound(err) || apierrors.IsForbidden(err)) { // there is none, as of now
+		f.mu.Lock()
+		f.news = time.Now()
+		f.mu.Unlock()
+	}
 	if f.trouble.saw(err) && isRefusal(err) {
 		f.refused(err)
 	}
+}
+
+// followers are those of one Source.
+type followers struct {
+	mu  sync.Mutex
+	all map[*follower]struct{}
+}
+
+// add holds f until ctx ends.
+func (s *followers) add(ctx context.Context, f *follower) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		s.all = make(map[*follower]struct{})
+	}
+	s.all[f] = struct{}{}
+	context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.all, f)
+	})
+}
+
+// news returns the news of the follower that has had none for longest; the zero time without a follower.
+func (s *followers) news() (oldest time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for f := range s.all {
+		f.mu.Lock()
+		if oldest.IsZero() || f.news.Before(oldest) {
+			oldest = f.news
+		}
+		f.mu.Unlock()
+	}
+	return oldest
 }
 
 // reflectorOf makes a reflector that has read nothing yet.
