@@ -5,8 +5,8 @@ export GOTOOLCHAIN := go1.27.3
 STATICCHECK = $(GO) tool staticcheck
 SHELL = /bin/bash
 INPUTS = 5000
-CHECKED = ./plugin/... ./build/check ./build/corefile ./build/example ./build/image ./build/version
-FUZZED = build/check build/corefile plugin/hosts plugin/services plugin/source plugin/stanza plugin/wire
+CHECKED = ./plugin/... ./build/check ./build/command ./build/corefile ./build/example ./build/image ./build/version
+FUZZED = build/check build/corefile plugin/hosts plugin/services plugin/source plugin/stanza plugin/status plugin/wire
 
 .PHONY: run build test check unit mutate fuzz kube stock real vulns differential faults soak image e2e-docker lab lab-down sizes e2e tools node bench clean
 

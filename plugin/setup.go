@@ -73,6 +73,9 @@ func setup(c *caddy.Controller) error {
 		if err := k.block.Start(dnsserver.GetConfig(c).ViewName, localAddrs(c)); err != nil {
 			return plugin.Error(pluginName, err)
 		}
+		if err := k.show(c, config); err != nil {
+			return plugin.Error(pluginName, err)
+		}
 		log.Info(authority(config, k.block.Name()))
 		for _, warning := range leftBehind(c) {
 			log.Warning(warning)

@@ -151,7 +151,7 @@ func (s set) hasParentOf(zone string) bool {
 }
 
 // FixedIn returns the first option in which c differs from base, of those that a server block has for as long as it runs: where
-// data comes from, startup_timeout, audit and wire. It is "" if there is none.
+// data comes from, startup_timeout, audit, status and wire. It is "" if there is none.
 func (c *Config) FixedIn(base *Config) string {
 	for _, name := range fixedOptions {
 		ours, theirs := c.sources[name], base.sources[name]
@@ -164,6 +164,8 @@ func (c *Config) FixedIn(base *Config) string {
 		return "startup_timeout"
 	case c.Audit != base.Audit:
 		return "audit"
+	case c.Status != base.Status:
+		return "status"
 	}
 	return ""
 }

@@ -7,7 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"log"
+	golog "log"
 	"net/http"
 	"net/url"
 	"os"
@@ -98,8 +98,8 @@ func explainFile(path string, q Query, errs io.Writer) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	log.SetFlags(0)
-	log.SetOutput(troubleOnly{errs})
+	golog.SetFlags(0)
+	golog.SetOutput(troubleOnly{errs})
 	s, closeAll, err := Offline(path, text)
 	if err != nil {
 		return nil, err

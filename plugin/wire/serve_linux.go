@@ -113,19 +113,10 @@ func (in *instance) start(c *caddy.Controller) {
 
 // serverBlocks returns all zones of all server blocks, in the order of the Corefile.
 func serverBlocks(c *caddy.Controller) (all []blockOf) {
-	other := *c
-	for other.ServerBlockIndex = 0; ; other.ServerBlockIndex++ {
-		for other.ServerBlockKeyIndex = 0; ; other.ServerBlockKeyIndex++ {
-			config := dnsserver.GetConfig(&other)
-			if config.Port == "" { // made for want of another
-				break
-			}
-			all = append(all, blockOf{config, other.ServerBlockIndex})
-		}
-		if other.ServerBlockKeyIndex == 0 {
-			return all
-		}
+	for block, config := range Configs(c) {
+		all = append(all, blockOf{config, block})
 	}
+	return all
 }
 
 // hooksOf returns the hook of other plugins for an address where the zones of all are served, nil if there is none, and whether

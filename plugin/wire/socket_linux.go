@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,6 +44,13 @@ func (r *registry) expected() *instance {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.next
+}
+
+// addresses returns those of the sockets that are open, sorted.
+func addresses() []string {
+	sockets.mu.Lock()
+	defer sockets.mu.Unlock()
+	return slices.Sorted(maps.Keys(sockets.open))
 }
 
 // serving is what a socket serves. It never changes; another instance serves another one.

@@ -76,6 +76,7 @@ func corefile(t *testing.T, plugin, kubeconfig string) string {
 		"prometheus :9153":           "prometheus METRICS",
 		"forward . /etc/resolv.conf": "forward . 127.0.0.1:OTHER",
 		"    loop\n":                 "",
+		"        status\n":           "",
 		"        pods insecure\n":    "        pods insecure\n        kubeconfig " + kubeconfig + "\n",
 	} {
 		if !strings.Contains(text, from) {

@@ -1,0 +1,272 @@
+package status
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/coredns/caddy"
+
+	"github.com/kubehosts/kubehosts/plugin/live"
+	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/stanza"
+	"github.com/kubehosts/kubehosts/plugin/wire"
+)
+
+// Report is how a server is doing.
+type Report struct {
+	Well     bool      `json:"well"`
+	Problems []string  `json:"problems,omitempty"` // what is not well, in the words of the log
+	Time     time.Time `json:"time"`
+	Host     string    `json:"host"`    // the name of the machine, which is that of the pod
+	Version  string    `json:"version"` // of CoreDNS and of kubehosts
+	API      []API     `json:"api,omitempty"`
+	Blocks   []Block   `json:"blocks"`
+	Wire     Wire      `json:"wire"`
+	Memory   Memory    `json:"memory"`
+}
+
+// API is how things stand with an API server.
+type API struct {
+	Server    string     `json:"server"`
+	Connected bool       `json:"connected"`
+	News      *time.Time `json:"lastEvent,omitempty"` // since when it may have changed unseen
+	Down      *time.Time `json:"downSince,omitempty"`
+}
+
+// Block is a server block with a stanza.
+type Block struct {
+	Name      string          `json:"name"`
+	Zones     []string        `json:"zones,omitempty"`
+	Hash      string          `json:"stanza"`
+	Origin    string          `json:"origin"` // corefile, configmap or snapshot
+	ConfigMap string          `json:"configmap,omitempty"`
+	Applied   time.Time       `json:"applied"`
+	Refused   string          `json:"refused,omitempty"` // why the ConfigMap's newest stanza does not serve
+	Text      string          `json:"text,omitempty"`    // of the stanza, with environment variables by their names
+	NoText    string          `json:"noText,omitempty"`  // why there is no Text
+	Edits     []live.Edit     `json:"edits,omitempty"`
+	Synced    bool            `json:"synced"` // all objects were listed
+	Waits     string          `json:"waits,omitempty"`
+	Objects   []Objects       `json:"objects,omitempty"`
+	Hosts     []HostsFile     `json:"hosts,omitempty"`
+	Lines     int             `json:"inlineLines"`
+	Snapshot  *SnapshotReport `json:"snapshot,omitempty"`
+}
+
+// Objects is how many objects of a kind there are.
+type Objects struct {
+	Kind  string `json:"kind"`
+	Count int    `json:"count"`
+}
+
+// HostsFile is a hosts file of a stanza.
+type HostsFile struct {
+	Path     string     `json:"path"`
+	Entries  int        `json:"entries"`
+	Modified *time.Time `json:"modified,omitempty"`
+	Problem  string     `json:"problem,omitempty"` // why the file, as it is now, is not used
+	Left     []string   `json:"left,omitempty"`    // lines that are of no use, or may not be what was meant
+	More     int        `json:"more,omitempty"`    // how many more there are
+}
+
+// SnapshotReport is how things stand with the snapshot of a server block.
+type SnapshotReport struct {
+	Path    string     `json:"path"`
+	Written *time.Time `json:"written,omitempty"`
+	Size    int64      `json:"bytes,omitempty"`
+	Failed  string     `json:"failed,omitempty"`
+	Stale   *time.Time `json:"answersSince,omitempty"` // since when answers come out of it
+}
+
+// Wire is what was answered past CoreDNS's own server.
+type Wire struct {
+	Addresses []string `json:"addresses,omitempty"`
+	Answered  uint64   `json:"answered"`
+	PassedOn  uint64   `json:"passedOn"`
+}
+
+// Memory is what the process holds, in bytes.
+type Memory struct {
+	Resident uint64 `json:"resident,omitempty"` // 0 if it is not known
+	InUse    uint64 `json:"inUse"`              // of Go's heap, by the last collection
+	Limit    int64  `json:"limit,omitempty"`    // that garbage is collected for, 0 for none
+}
+
+// silent is how long an API server may be silent until it is a problem. It sends a bookmark a minute.
+const silent = 5 * time.Minute
+
+// Report says how the server blocks are doing.
+func (s *Servers) Report() *Report {
+	r := &Report{Time: time.Now(), Version: version(), Memory: memory()}
+	r.Host, _ = os.Hostname() // it may have none
+	totals := wire.Now()
+	r.Wire = Wire{totals.Addresses, totals.Answered, totals.PassedOn}
+	seen := make(map[*source.Source]bool)
+	for i := range s.All {
+		b := s.All[i].Block
+		if b == nil {
+			continue
+		}
+		if from := b.Source(); from != nil && !seen[from] {
+			seen[from] = true
+			r.addAPI(from)
+		}
+		if now, ok := b.Now(); ok {
+			r.addBlock(s, b, &now)
+		}
+	}
+	r.Well = len(r.Problems) == 0
+	return r
+}
+
+// version is what CoreDNS prints with -version, in one line.
+func version() string { return caddy.AppName + "-" + strings.ReplaceAll(caddy.AppVersion, "\n", ", ") }
+
+func memory() Memory {
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(sample)
+	m := Memory{InUse: sample[0].Value.Uint64()}
+	if limit := debug.SetMemoryLimit(-1); limit < 1<<62 {
+		m.Limit = limit
+	}
+	if b, err := os.ReadFile("/proc/self/statm"); err == nil {
+		if fields := strings.Fields(string(b)); len(fields) > 1 {
+			pages, _ := strconv.ParseUint(fields[1], 10, 64)      // 0 for what is no number
+			m.Resident = pages * uint64(max(0, os.Getpagesize())) // #nosec G115 -- it is not negative
+		}
+	}
+	return m
+}
+
+// problem adds what is not well.
+func (r *Report) problem(format string, args ...any) {
+	text := source.Printable(fmt.Sprintf(format, args...))
+	if !slices.Contains(r.Problems, text) {
+		r.Problems = append(r.Problems, text)
+	}
+}
+
+func (r *Report) addAPI(s *source.Source) {
+	c, ok := s.Contact()
+	if !ok {
+		return
+	}
+	a := API{Server: c.Server, Connected: c.Connected, News: timeOf(c.News), Down: timeOf(c.Down)}
+	switch quiet := r.Time.Sub(c.News); {
+	case a.Down != nil:
+		r.problem("Kubernetes API %s does not reply since %s: answers may be out of date", a.Server, clock(c.Down))
+	case a.News != nil && quiet > silent:
+		r.problem("Kubernetes API %s has sent nothing for %s: answers may be out of date", a.Server, span(quiet))
+	}
+	r.API = append(r.API, a)
+}
+
+// timeOf returns nil for the zero time.
+func timeOf(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// clock is a time in problems, which are of the last hours.
+func clock(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }
+
+func (r *Report) addBlock(s *Servers, live *live.Block, now *live.Now) {
+	b := Block{
+		Name: live.Name(), Hash: now.Hash, Origin: now.Origin, Applied: now.Since, Refused: source.Printable(live.Refused()),
+		Edits: live.Edits(), Lines: now.Lines(), Synced: true,
+	}
+	b.ConfigMap, _ = live.ConfigMap()
+	for _, z := range now.View.Zones {
+		b.Zones = append(b.Zones, z.Name)
+	}
+	if b.Refused != "" {
+		r.problem("%s: the stanza of ConfigMap %s is refused, and the last good one serves: %s", b.Name, b.ConfigMap, live.Refused())
+	}
+	b.Text, b.NoText = s.text(live, now)
+	r.addObjects(&b, now)
+	r.addHosts(&b, now)
+	r.addSnapshot(&b, live)
+	r.Blocks = append(r.Blocks, b)
+}
+
+// text returns the text of the stanza that serves, or why it can't be shown.
+func (s *Servers) text(b *live.Block, now *live.Now) (text, why string) {
+	name, from := s.Path, s.Text
+	if now.Origin != "corefile" {
+		configMap, key := b.ConfigMap()
+		name, from = fmt.Sprintf("ConfigMap %s key %s", configMap, key), b.Text()
+	}
+	text, err := stanza.Excerpt(name, from, b.Keys, b.ViewName())
+	if err != nil {
+		return "", "It can't be shown, as it is in a file that the Corefile imports: " + source.Printable(err.Error())
+	}
+	return text, ""
+}
+
+func (r *Report) addObjects(b *Block, now *live.Now) {
+	objects := now.Objects()
+	if objects == nil {
+		return
+	}
+	for kind, n := range objects.Counts() {
+		b.Objects = append(b.Objects, Objects{kind, n})
+	}
+	slices.SortFunc(b.Objects, func(x, y Objects) int { return strings.Compare(x.Kind, y.Kind) })
+	if b.Synced = objects.Synced(); b.Synced {
+		return
+	}
+	b.Waits = "objects are yet to be listed"
+	if err := objects.Refused(); err != nil {
+		b.Waits = source.Printable(err.Error())
+	}
+	r.problem("%s: %s", b.Name, b.Waits)
+}
+
+func (r *Report) addHosts(b *Block, now *live.Now) {
+	for _, f := range now.Files() {
+		h := HostsFile{Path: source.Printable(f.Path), Entries: f.Entries, Modified: timeOf(f.Modified), Problem: source.Printable(f.Problem), More: f.More}
+		for _, p := range f.Left {
+			h.Left = append(h.Left, fmt.Sprintf("line %d: %s", p.Line, source.Printable(p.Reason)))
+		}
+		switch n := len(h.Left) + h.More; {
+		case h.Problem != "":
+			r.problem("Hosts file %s can't be used as it is now: %s", f.Path, f.Problem)
+		case n > 0:
+			r.problem("Hosts file %s: %s may not be what was meant", f.Path, count(n, "line"))
+		}
+		b.Hosts = append(b.Hosts, h)
+	}
+}
+
+func (r *Report) addSnapshot(b *Block, of *live.Block) {
+	s, ok := of.Snapshot()
+	if !ok {
+		return
+	}
+	b.Snapshot = &SnapshotReport{
+		Path: source.Printable(s.Path), Written: timeOf(s.Written), Size: s.Size, Failed: source.Printable(s.Failed), Stale: timeOf(of.Stale()),
+	}
+	if s.Failed != "" {
+		r.problem("%s: the snapshot can't be written: %s", b.Name, s.Failed)
+	}
+	if b.Snapshot.Stale != nil {
+		r.problem("%s: answers come out of snapshot %s since %s", b.Name, s.Path, clock(of.Stale()))
+	}
+}
+
+// bytesText says how many bytes there are.
+func bytesText(n uint64) string {
+	const kibi, mebi = 1 << 10, 1 << 20
+	if n < mebi {
+		return fmt.Sprintf("%.1f KiB", float64(n)/kibi)
+	}
+	return fmt.Sprintf("%.1f MiB", float64(n)/mebi)
+}
