@@ -8,7 +8,7 @@ INPUTS = 5000
 CHECKED = ./plugin/... ./build/check ./build/command ./build/corefile ./build/example ./build/image ./build/version
 FUZZED = build/check build/corefile plugin/hosts plugin/services plugin/source plugin/stanza plugin/status plugin/wire
 
-.PHONY: run build test check unit mutate fuzz kube stock real vulns differential faults soak image e2e-docker lab lab-down sizes e2e tools node bench clean
+.PHONY: run build test check unit mutate fuzz kube stock real vulns differential faults soak monitoring image e2e-docker lab lab-down sizes e2e tools node bench clean
 
 # run serves corefile.example and shows what it answers.
 run: build
@@ -40,7 +40,7 @@ check:
 	@test -z "$$(gofmt -l build plugin test)" || { gofmt -d build plugin test; exit 1; }
 	@$(GO) vet $(CHECKED)
 	@$(STATICCHECK) $(CHECKED)
-	@cd test && $(GO) vet . ./bench/... ./cluster ./differential ./docker ./faults ./lab ./sizes ./e2e/...
+	@cd test && $(GO) vet . ./bench/... ./cluster ./differential ./docker ./faults ./lab ./monitoring ./sizes ./e2e/...
 
 unit:
 	@echo "unit tests, with the race detector"
@@ -111,6 +111,14 @@ faults: kube
 # soak breaks all of it in random order. In full: for 20 minutes.
 soak: kube
 	@cd test && FAULTS_SOAK=$(if $(FULL),20m,60s) CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 60m -run TestSoak ./faults
+
+# monitoring tests the alerts and the dashboard with promtool and a Prometheus. DRAW=1 draws the dashboard for README.
+monitoring: kube
+	@for tool in prometheus promtool; do command -v $$tool >/dev/null || \
+		{ echo "make monitoring needs $$tool: apt-get install --no-install-recommends prometheus"; exit 1; }; done
+	@echo "alerts and dashboard, in a Prometheus that scrapes what breaks"
+	@cd test && $(if $(DRAW),MONITORING_PICTURE=$(CURDIR)/build/kubernetes/monitoring/dashboard.svg) CGO_ENABLED=0 \
+		$(GO) test -count=1 -v -timeout 10m ./monitoring
 
 # image packs build/image/out/kubehosts.tar and kubehosts-slim.tar, for `docker load` or `ctr images import`, without a
 # container engine. ARCHES="amd64 arm64" makes them for both.

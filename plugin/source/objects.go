@@ -300,6 +300,7 @@ func (g *group) stopAll() {
 // start begins to feed objects of kind. The Source's mutex is held.
 func (g *group) start(kind string) *feed {
 	f := &feed{listed: make(chan struct{})}
+	objectsRejected.WithLabelValues(kind) // 0, or Prometheus would not see the first one as an increase
 	c := g.source.clients
 	if c == nil {
 		f.stop = func() { g.setCount(kind, 0) }
