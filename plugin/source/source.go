@@ -111,10 +111,9 @@ func (s *Source) Synced() bool {
 	return false
 }
 
-// News returns how old what is known of the API server may be: the time since which it is known that nothing was missed. Each
-// watch has an event, a bookmark (the server sends one a minute) or a list as its last news, and News returns the oldest of
-// these. A watch that has had no news yet counts from its start. News is the zero time if nothing is followed, as with
-// manifests.
+// News returns the time as of which all that the API server had is known. The last news of a watch is an event, a bookmark,
+// which the server sends about once a minute, or a list; News is that of the watch whose last news is the oldest. A watch that
+// has had none yet counts from its start. News is the zero time if nothing is watched, as with manifests.
 func (s *Source) News() time.Time { return s.followers.news() }
 
 // Close gives back what one Open gave out. With the last, all watches stop.
