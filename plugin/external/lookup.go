@@ -9,6 +9,12 @@ type Selection struct {
 	Sources    Source
 	Classes    Names // of Ingresses, and of the Gateways that routes attach to; nil for all
 	Namespaces Names // of the objects that claim names, be it by a route in one namespace and a Gateway in another; nil for all
+	Listed     bool  // only namespaces that the State has count: those that were selected by their labels
+}
+
+// serves reports whether sel admits objects of the namespace.
+func (s *State) serves(namespace string, sel *Selection) bool {
+	return sel.Namespaces.has(namespace) && (!sel.Listed || namespace == "" || s.find(Ref{Kind: KindNamespace, Name: namespace}) != 0)
 }
 
 // Outcome says what a Match is.
@@ -135,7 +141,7 @@ func (s *State) after(run []claim) []claim {
 
 // admits reports whether sel admits the claims of an object, if it is of one of the sources, but for the class.
 func (s *State) admits(packed string, sel *Selection, sources Source) bool {
-	return sel.Sources&sources&kindOf(packed).source() != 0 && (sel.Namespaces == nil || sel.Namespaces.has(namespaceOf(packed)))
+	return sel.Sources&sources&kindOf(packed).source() != 0 && s.serves(namespaceOf(packed), sel)
 }
 
 // admitted reports whether sel admits the claim of an object.
@@ -227,7 +233,7 @@ func (m *Match) direct(base, asked string) (exists bool) {
 		return exists
 	}
 	rest, namespace := cutLast(base)
-	if !m.sel.Namespaces.has(namespace) {
+	if !s.serves(namespace, m.sel) {
 		return exists
 	}
 	if rest == "" {

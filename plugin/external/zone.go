@@ -59,7 +59,7 @@ func (s *State) servicesIn(zone string, sel *Selection, yield func(string) bool)
 			return
 		}
 		name, _, ok := directName(packed)
-		if !ok || !sel.Namespaces.has(namespaceOf(packed)) {
+		if !ok || !s.serves(namespaceOf(packed), sel) {
 			continue
 		}
 		name = inZone(name, zone)

@@ -57,15 +57,22 @@ func ParseName(base string, g Grammar) Name {
 		return Name{Kind: Apex}
 	}
 	rest, kind := cutLast(base)
-	n := Name{imported: g&Multicluster != 0}
 	switch kind {
 	case "svc":
-		n.Kind = Svc
+		return parse(rest, Svc, g)
 	case "pod":
-		n.Kind = Pods
-	default:
-		return Name{Kind: Unknown}
+		return parse(rest, Pods, g)
 	}
+	return Name{Kind: Unknown}
+}
+
+// ParseService is ParseName for a zone in which Services stand right below: it takes web.shop apart as ParseName does
+// web.shop.svc.
+func ParseService(base string) Name { return parse(base, Svc, 0) }
+
+// parse takes apart what stands before the label of a subtree.
+func parse(rest string, kind Kind, g Grammar) Name {
+	n := Name{Kind: kind, imported: g&Multicluster != 0}
 	if rest == "" {
 		return n
 	}
