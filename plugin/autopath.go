@@ -20,7 +20,7 @@ import (
 func (k *Kubehosts) AutoPath(state request.Request) []string {
 	v := k.block.View()
 	z := v.ZoneOf(state.Name())
-	if z == nil {
+	if z == nil || z.External != nil {
 		return nil
 	}
 	pod := podAt(v, state.IP())
@@ -77,7 +77,7 @@ func LeftBehind(b caddyfile.ServerBlock) (all []Remark) {
 		}
 	}
 	if tokens := b.Tokens["k8s_external"]; len(tokens) > 0 {
-		all = append(all, Remark{tokens[0], "k8s_external answers nothing, as this server block has no plugin kubernetes: give it a server block of its own, with that plugin"})
+		all = append(all, Remark{tokens[0], "k8s_external answers nothing, as this server block has no plugin kubernetes: write external and its zones into the stanza of " + pluginName})
 	}
 	return all
 }

@@ -2,6 +2,7 @@ package kubehosts
 
 import (
 	"context"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
+	"github.com/kubehosts/kubehosts/plugin/message"
 )
 
 // What one query may spend on following aliases out of its zone, through all server blocks and plugins that lead back here.
@@ -51,6 +53,60 @@ func (k *Kubehosts) follow(ctx context.Context, w dns.ResponseWriter, r, m *dns.
 	}
 }
 
+// gather completes m, the reply to r that a makes of the addresses that are known, with those behind the hostnames of load
+// balancers, as this server answers for them. They become the name's own where no CNAME record may stand for them: at a zone's
+// apex, or where there is more than one hostname. If none of them can be found out, the reply is SERVFAIL.
+func (k *Kubehosts) gather(ctx context.Context, w dns.ResponseWriter, r, m *dns.Msg, a answer.Answer) *dns.Msg {
+	ctx = withBudget(ctx)
+	failed := 0
+	for host := range a.Hostnames {
+		end := k.lookup(ctx, w, r, host)
+		if end == nil || end.Rcode != dns.RcodeSuccess && end.Rcode != dns.RcodeNameError {
+			failed++
+			continue
+		}
+		m.Truncated = m.Truncated || end.Truncated
+		m.Answer = append(m.Answer, owned(end.Answer, a.Owner(), a.Type, a.TTL)...)
+	}
+	m.Answer = dns.Dedup(m.Answer, nil)
+	sameTTL(m.Answer[len(a.Aliases):])
+	switch {
+	case len(m.Answer) > len(a.Aliases):
+	case failed > 0:
+		m.Rcode, m.Answer = dns.RcodeServerFailure, nil
+	default:
+		a.Deny()
+		return message.Reply(r, &a)
+	}
+	return m
+}
+
+// sameTTL gives all records of an RRset the lowest TTL of them (RFC 2181, section 5.2).
+func sameTTL(rrs []dns.RR) {
+	ttl := uint32(math.MaxUint32)
+	for _, rr := range rrs {
+		ttl = min(ttl, rr.Header().Ttl)
+	}
+	for _, rr := range rrs {
+		rr.Header().Ttl = ttl
+	}
+}
+
+// owned returns the records of a type in chain as records of owner. Their TTL is the least on the way to them.
+func owned(chain []dns.RR, owner string, qtype uint16, ttl uint32) (rrs []dns.RR) {
+	for _, rr := range chain {
+		ttl = min(ttl, rr.Header().Ttl)
+	}
+	for _, rr := range chain {
+		if rr.Header().Rrtype == qtype {
+			rr = dns.Copy(rr)
+			rr.Header().Name, rr.Header().Ttl = owner, ttl
+			rrs = append(rrs, rr)
+		}
+	}
+	return rrs
+}
+
 // leadsBack reports whether the CNAME records among rrs lead from a name back to it. A plugin that answers for a target in
 // between, as template does, may take the end of its own look-up for a success.
 func leadsBack(rrs []dns.RR) bool {
@@ -66,15 +122,21 @@ func leadsBack(rrs []dns.RR) bool {
 	return false
 }
 
+// withBudget returns ctx with the budget of its query, which begins with the first look-up.
+func withBudget(ctx context.Context) context.Context {
+	if _, ok := ctx.Value(budgetKey{}).(*budget); ok {
+		return ctx
+	}
+	left := &budget{deadline: time.Now().Add(maxTime)}
+	left.lookups.Store(maxLookups)
+	return context.WithValue(ctx, budgetKey{}, left)
+}
+
 // lookup asks this server for target, as r asks. It returns nil if there is no reply, or the budget is spent.
 func (k *Kubehosts) lookup(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, target string) *dns.Msg {
 	depth, _ := ctx.Value(dnsserver.LoopKey{}).(int)
-	left, ok := ctx.Value(budgetKey{}).(*budget)
-	if !ok {
-		left = &budget{deadline: time.Now().Add(maxTime)}
-		left.lookups.Store(maxLookups)
-		ctx = context.WithValue(ctx, budgetKey{}, left)
-	}
+	ctx = withBudget(ctx)
+	left := ctx.Value(budgetKey{}).(*budget)
 	if depth >= maxDepth || left.lookups.Add(-1) < 0 || time.Now().After(left.deadline) {
 		return nil
 	}

@@ -13,8 +13,8 @@ import (
 // Name implements plugin.Handler.
 func (k *Kubehosts) Name() string { return pluginName }
 
-// ServeDNS implements plugin.Handler. Hosts entries answer first, then Services; a name of neither goes to the next
-// plugin, as does one that the zones deny where fallthrough says so. Other opcodes than QUERY are for other plugins.
+// ServeDNS implements plugin.Handler. Hosts entries answer first, then Services and other objects; a name of none of them goes
+// to the next plugin, as does one that the zones deny where fallthrough says so. Other opcodes than QUERY are for other plugins.
 func (k *Kubehosts) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	if r.Opcode != dns.OpcodeQuery {
 		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)
@@ -28,7 +28,10 @@ func (k *Kubehosts) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.M
 		return dns.RcodeRefused, nil
 	}
 	m := message.Reply(r, &a)
-	if a.Outcome == answer.Follow {
+	switch {
+	case a.Behind:
+		m = k.gather(ctx, w, r, m, a)
+	case a.Outcome == answer.Follow:
 		k.follow(ctx, w, r, m, a.Target())
 	}
 	if err := w.WriteMsg(m); err != nil {

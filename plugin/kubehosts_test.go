@@ -710,6 +710,8 @@ func TestAuthority(t *testing.T) {
 		{"kubehosts { hosts }", "authoritative for no zone; hosts entries answer for other names, else the next plugin does; " +
 			"the stanza has hosts options alone: to serve Services as well, write their zones behind kubehosts"},
 		{"kubehosts {\nhosts\nnoservices\n}", "authoritative for no zone; hosts entries answer for other names, else the next plugin does"},
+		{"kubehosts cluster.local {\nexternal example.org example.net\n}", "authoritative for cluster.local. (Services) and example.org. example.net. (names from outside); the next plugin answers for other names"},
+		{"kubehosts {\nnoservices\nexternal example.org\n}", "authoritative for example.org. (names from outside); the next plugin answers for other names"},
 		{"kubehosts { noservices }", "authoritative for no zone; the next plugin answers for other names"},
 	} {
 		c := caddy.NewTestController("dns", tt.text)

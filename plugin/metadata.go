@@ -8,6 +8,7 @@ import (
 	"github.com/coredns/coredns/request"
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
+	"github.com/kubehosts/kubehosts/plugin/external"
 	"github.com/kubehosts/kubehosts/plugin/services"
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
@@ -28,6 +29,10 @@ func (k *Kubehosts) Metadata(ctx context.Context, state request.Request) context
 	name := state.Name()
 	z := v.ZoneOf(name)
 	if z == nil {
+		return ctx
+	}
+	if z.External != nil {
+		hostMetadata(ctx, v, z, name)
 		return ctx
 	}
 	n := services.ParseName(z.Below(name), z.Grammar)
@@ -52,6 +57,18 @@ func (k *Kubehosts) Metadata(ctx context.Context, state request.Request) context
 	publish(ctx, "namespace", n.Namespace)
 	publish(ctx, "kind", kind)
 	return ctx
+}
+
+// hostMetadata publishes which object the name in a zone of hosts belongs to, if it belongs to one.
+func hostMetadata(ctx context.Context, v *answer.View, z *answer.Zone, name string) {
+	m := v.Outside.State().Lookup(z.Name, name, &z.External.Selection)
+	if m.Outcome == external.NameError || m.Outcome == external.NoData {
+		return
+	}
+	of := m.Object()
+	publish(ctx, "external-kind", of.Kind.String())
+	publish(ctx, "external-namespace", of.Namespace)
+	publish(ctx, "external-name", of.Name)
 }
 
 func publish(ctx context.Context, label, value string) {

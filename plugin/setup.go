@@ -111,6 +111,18 @@ func authority(c *stanza.Config, block string) string {
 	default:
 		zones += " (Services)"
 	}
+	var outside []string
+	for _, e := range c.External {
+		outside = append(outside, e.Zones...)
+	}
+	if more := len(outside) - most; more > 0 {
+		outside = append(outside[:most], fmt.Sprintf("and %d more", more))
+	}
+	if names := strings.Join(outside, " ") + " (names from outside)"; len(outside) > 0 && len(c.Zones) == 0 {
+		zones = names
+	} else if len(outside) > 0 {
+		zones += " and " + names
+	}
 	others := "the next plugin answers for other names"
 	if len(c.Hosts) > 0 {
 		others = "hosts entries answer for other names, else the next plugin does"

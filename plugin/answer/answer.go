@@ -7,6 +7,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/kubehosts/kubehosts/plugin/external"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -40,6 +41,9 @@ const (
 	SOA              // the zone's SOA record
 	Nameservers      // NS: see Nameservers
 	Version          // the TXT record that names the version of the specification
+	Texts            // TXT: see Texts
+	Mails            // MX: see Mails
+	Servers          // SRV of targets anywhere: see Servers
 )
 
 // Answer says what there is for a Question: values that point into the View it came from, and nothing encoded. It
@@ -56,6 +60,10 @@ type Answer struct {
 	Zone   *Zone
 	Denied bool
 
+	// Behind says that a Follow leads to the addresses of load balancers that are known by hostname, see Hostnames: they belong
+	// to the question's name itself, with those that Addrs yields.
+	Behind bool
+
 	// Aliases are the targets of the CNAME records that the answer section begins with. The first belongs to the
 	// question's name, each other to the target before it. AliasTTL is their TTL.
 	Aliases  []string
@@ -64,15 +72,19 @@ type Answer struct {
 	NotReady bool   // nothing is known yet, because no objects were read: Extended DNS Error 14
 	Stale    uint32 // Unix time of the snapshot that this is out of, 0 for none: Extended DNS Error 3
 
-	view  *View
-	state *services.State
-	owner string // of the records of Kind: the question's name, or the last target; as spelled
-	lower string // owner in lower case
+	view    *View
+	state   *services.State
+	outside *external.State // of a zone of hosts, else nil
+	owner   string          // of the records of Kind: the question's name, or the last target; as spelled
+	lower   string          // owner in lower case
 
 	source source
 	why    Why
 	match  services.Match // of Services
 	held   held           // of hosts entries
+	host   external.Match // of a zone of hosts
+	inside bool           // the addresses are the cluster IPs behind host
+	cname  string         // the hostname of the load balancer that the name is an alias for
 	// Hosts entries have the name, and pass questions for the type on.
 	passedOn bool
 	address  netip.Addr // that a reverse name stands for
@@ -87,24 +99,33 @@ type source uint8
 const (
 	fromServices source = iota
 	fromHosts
-	fromSelf // this server's own names and addresses
+	fromExternal // objects that have names for clients outside of the cluster
+	fromSelf     // this server's own names and addresses
 )
 
-// Answer answers q. It reads one State of the index from the first look-up to the last.
+// Answer answers q. It reads one State of each index from the first look-up to the last.
 func (v *View) Answer(q Question) (a Answer) {
 	z := v.ZoneOf(q.Lower)
-	if z == nil {
+	switch {
+	case z == nil:
 		a.answer(v, q, nil, nil)
-		return a
+	case z.External != nil:
+		a.outside = v.outside()
+		a.answer(v, q, z, v.Index.State())
+	default:
+		a.answer(v, q, z, v.Index.State())
 	}
-	a.answer(v, q, z, v.Index.State())
 	return a
 }
 
-// answer answers q, whose name is in z, out of s. Both are nil for a name outside of all zones.
+// answer answers q, whose name is in z, out of s. Both are nil for a name outside of all zones. In a zone of hosts a.outside is
+// set.
 func (a *Answer) answer(v *View, q Question, z *Zone, s *services.State) {
 	a.Question, a.Zone, a.TTL, a.AliasTTL, a.Stale = q, z, v.TTL, v.TTL, v.Snapshot
 	a.view, a.state, a.owner, a.lower = v, s, q.Name, q.Lower
+	if a.outside != nil {
+		a.TTL, a.AliasTTL = z.External.TTL, z.External.TTL
+	}
 	if !q.ours() {
 		a.Outcome, a.why = NotOurs, OtherClass
 		return
@@ -121,6 +142,12 @@ func (a *Answer) answer(v *View, q Question, z *Zone, s *services.State) {
 // leave makes the answer a Follow to a target that the zone does not have: a server block of a longer name may.
 func (a *Answer) leave() {
 	a.Outcome, a.Rcode, a.Kind, a.Denied = Follow, dns.RcodeSuccess, None, false
+}
+
+// Deny makes of a Follow whose Behind is true, and that leads to no address, the answer that there is none.
+func (a *Answer) Deny() {
+	a.Outcome, a.Behind = Ours, false
+	a.noData()
 }
 
 // Owner returns the owner name of the records of Kind: the question's name, or the last target of Aliases.
@@ -143,6 +170,10 @@ func (a *Answer) decide() {
 		return
 	}
 	a.Stale = max(a.state.Snapshot(), a.view.Snapshot)
+	if a.outside != nil {
+		a.fromExternal()
+		return
+	}
 	a.fromServices()
 }
 
@@ -174,16 +205,29 @@ func (a *Answer) nameError() {
 }
 
 // known reports whether all objects that answers in Zone depend on were read, or are those of a snapshot.
-func (a *Answer) known() bool { return a.state.Known(&a.view.Options, a.Zone.Imported) }
-
-// alias moves on from an ExternalName to its target, and reports whether that is for this View to answer. A target
-// outside of the zone is Follow.
-func (a *Answer) alias() bool {
-	if a.match.Outcome != services.Alias || a.source != fromServices || a.Kind != None || a.Denied {
+func (a *Answer) known() bool {
+	if a.outside != nil && !a.outsideKnown() {
 		return false
 	}
-	target := a.match.Service().ExternalName()
-	a.match = services.Match{}
+	return a.state.Known(&a.view.Options, a.Zone.Imported)
+}
+
+// alias moves on from an ExternalName, or from a load balancer that is known by hostname, to its target, and reports whether
+// that is for this View to answer. A target outside of the zone is Follow.
+func (a *Answer) alias() bool {
+	if a.Kind != None || a.Denied {
+		return false
+	}
+	target := a.cname
+	switch {
+	case a.source == fromExternal && target != "":
+		a.AliasTTL = min(a.AliasTTL, a.TTL)
+	case a.source == fromServices && a.match.Outcome == services.Alias:
+		target = a.match.Service().ExternalName()
+	default:
+		return false
+	}
+	a.match, a.cname = services.Match{}, ""
 	if a.Type == dns.TypeCNAME || a.Type == dns.TypeANY { // RFC 1034, section 3.6.2
 		a.Aliases = append(a.Aliases, target)
 		return false
@@ -226,12 +270,21 @@ type Authority struct {
 	Serial, Refresh, Retry, Expire, Minimum uint32
 }
 
+// zoneTTL is the TTL of the records of Zone, in seconds.
+func (a *Answer) zoneTTL() uint32 {
+	if a.Zone.External != nil {
+		return a.Zone.External.TTL
+	}
+	return a.view.TTL
+}
+
 // Authority returns the SOA record of Zone, which must not be nil.
 func (a *Answer) Authority() Authority {
 	z := a.Zone
+	ttl := a.zoneTTL()
 	soa := Authority{
-		Owner: a.ZoneName(), NS: z.NS, Mbox: z.Mbox, TTL: min(a.view.TTL, 300), Serial: a.view.SerialOf(a.state),
-		Refresh: 7200, Retry: 1800, Expire: 86400, Minimum: a.view.TTL,
+		Owner: a.ZoneName(), NS: z.NS, Mbox: z.Mbox, TTL: min(ttl, 300), Serial: a.view.SerialOf(a.state, a.outside),
+		Refresh: 7200, Retry: 1800, Expire: 86400, Minimum: ttl,
 	}
 	if soa.Owner != z.Name {
 		soa.NS, soa.Mbox = Under("ns.dns.", soa.Owner), Under("hostmaster.", soa.Owner)

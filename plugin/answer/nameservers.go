@@ -3,6 +3,7 @@ package answer
 import (
 	"net/netip"
 
+	"github.com/kubehosts/kubehosts/plugin/external"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -12,9 +13,9 @@ const maxNameservers = 64
 
 // Nameserver is a server of a zone, with one of its addresses.
 type Nameserver struct {
-	Name string // fully qualified, in the spelling of the question's zone
-	Addr netip.Addr
-	TTL  uint32 // of its address records, in seconds
+	Name string     // fully qualified, in the spelling of the question's zone
+	Addr netip.Addr // none for a load balancer's hostname, which others answer for
+	TTL  uint32     // of its address records, in seconds
 }
 
 // Nameservers yields the servers of Zone, each address of a name once: the Services that this process is an endpoint of, else
@@ -31,6 +32,10 @@ func (a *Answer) Nameservers(yield func(Nameserver) bool) {
 		return n <= maxNameservers && yield(ns)
 	}
 	self := Under("ns.dns.", a.ZoneName())
+	if a.outside != nil {
+		a.fronts(self, limited)
+		return
+	}
 	for _, local := range a.view.Local {
 		for sl := range a.state.SlicesWith(local) {
 			if !a.serverNames(sl, self, limited) {
@@ -38,19 +43,50 @@ func (a *Answer) Nameservers(yield func(Nameserver) bool) {
 			}
 		}
 	}
-	if n > 0 {
-		return
+	if n == 0 {
+		a.locals(self, limited)
 	}
+}
+
+// locals yields self at this process's own addresses.
+func (a *Answer) locals(self string, yield func(Nameserver) bool) {
 	for _, local := range a.view.Local {
-		if !a.server(Nameserver{self, local, a.view.TTL}, limited) {
+		if !a.server(Nameserver{self, local, a.zoneTTL()}, yield) {
 			return
 		}
 	}
 }
 
+// fronts yields the servers of a zone of hosts: self at the addresses that the Services have outside of the cluster which this
+// process is an endpoint of, and their load balancers' hostnames; without one, self at this process's own addresses.
+func (a *Answer) fronts(self string, yield func(Nameserver) bool) {
+	n, more := 0, true
+	each := func(ns Nameserver) bool {
+		n++
+		more = more && a.server(ns, yield)
+		return more
+	}
+	for _, local := range a.view.Local {
+		for sl := range a.state.SlicesWith(local) {
+			front := a.outside.Lookup(a.Zone.Name, sl.Owner()+Under(".", a.Zone.Name), a.Zone.front)
+			if front.Outcome != external.Found {
+				continue
+			}
+			front.Addrs(func(ip netip.Addr) bool { return each(Nameserver{self, ip, a.zoneTTL()}) })
+			front.Hosts(func(host string) bool { return more && each(Nameserver{Name: host, TTL: a.zoneTTL()}) })
+			if !more {
+				return
+			}
+		}
+	}
+	if n == 0 {
+		a.locals(self, yield)
+	}
+}
+
 // server yields ns, with the addresses of hosts entries if they have its name.
 func (a *Answer) server(ns Nameserver, yield func(Nameserver) bool) bool {
-	if len(a.view.Hosts) == 0 {
+	if len(a.view.Hosts) == 0 || !ns.Addr.IsValid() {
 		return yield(ns)
 	}
 	h, ok := a.view.hold(ToLower(ns.Name))

@@ -24,10 +24,12 @@ func (a *Answer) Addrs(yield func(netip.Addr) bool) {
 	case fromSelf:
 		var seen set[netip.Addr]
 		for ns := range a.Nameservers {
-			if ns.Addr.Is6() == is6 && seen.add(ns.Addr) && !limited(ns.Addr) {
+			if ns.Addr.IsValid() && ns.Addr.Is6() == is6 && seen.add(ns.Addr) && !limited(ns.Addr) {
 				return
 			}
 		}
+	case fromExternal:
+		a.hostAddrs(is6, limited)
 	default:
 		a.matched(is6, limited)
 	}
@@ -60,6 +62,10 @@ func (a *Answer) Most() int {
 		n = a.view.most(&a.held, a.Type == dns.TypeAAAA)
 	case fromSelf:
 		n = maxNameservers
+	case fromExternal:
+		for range a.Addrs {
+			n++
+		}
 	default:
 		n4, n6 := a.match.Count()
 		if n = n4; a.Type == dns.TypeAAAA {
@@ -119,6 +125,7 @@ type Name struct {
 	member   services.Member
 	endpoint bool   // member's labels come first
 	owner    string // "web.shop"
+	subtree  string // between the two: ".svc.", but "." in a zone of hosts
 	zone     string // as spelled
 }
 
@@ -128,7 +135,7 @@ func (n *Name) AppendTo(b []byte) []byte {
 		b = append(n.member.AppendLabel(b), '.')
 	}
 	b = append(b, n.owner...)
-	b = append(b, ".svc."...)
+	b = append(b, n.subtree...)
 	if n.zone != "." {
 		b = append(b, n.zone...)
 	}
@@ -138,9 +145,9 @@ func (n *Name) AppendTo(b []byte) []byte {
 // Parent returns the length of the part of the name that all endpoints of a Service share: the Service's own name.
 func (n *Name) Parent() int {
 	if n.zone == "." {
-		return len(n.owner) + len(".svc.")
+		return len(n.owner) + len(n.subtree)
 	}
-	return len(n.owner) + len(".svc.") + len(n.zone)
+	return len(n.owner) + len(n.subtree) + len(n.zone)
 }
 
 // maxName is the length of the longest name in presentation form without escapes: 255 octets on the wire, with one for the
@@ -179,6 +186,7 @@ type Target struct {
 	addr     netip.Addr       // of an endpoint
 	service  services.Service // else
 	view     *View
+	ttl      uint32       // of its addresses
 	overlaid bool         // hosts entries may have the name
 	seen     *seenTargets // nil where nothing repeats
 }
@@ -219,10 +227,13 @@ func (a *Answer) Targets(yield func(Target) bool) {
 	if a.match.Outcome != services.OfService && a.match.Outcome != services.OfEndpoints {
 		return // a pod has addresses alone
 	}
-	name := Name{owner: a.match.Service().Owner(), zone: a.as(a.Zone.Name)}
+	name := Name{owner: a.match.Service().Owner(), subtree: ".svc.", zone: a.as(a.Zone.Name)}
+	if a.outside != nil {
+		name.subtree = "."
+	}
 	overlaid := len(a.view.Hosts) > 0 && a.view.hostsIn(a.Zone.Name)
 	if a.match.Outcome == services.OfService {
-		t := Target{Name: name, ports: a.match.ServicePorts(), service: a.match.Service(), view: a.view, overlaid: overlaid}
+		t := Target{Name: name, ports: a.match.ServicePorts(), service: a.match.Service(), view: a.view, ttl: a.zoneTTL(), overlaid: overlaid}
 		if n4, n6 := a.match.Count(); n4+n6 > 0 && t.first() { // the name fits, as the question's ends in it
 			yield(t)
 		}
@@ -241,7 +252,7 @@ func (a *Answer) endpoints(name Name, overlaid bool, yield func(Target) bool) {
 	n := 0
 	for member := range a.match.Members {
 		name.member, name.endpoint = member, true
-		t := Target{Name: name, ports: a.match.Ports(member), addr: member.Addr, view: a.view, overlaid: overlaid, seen: seen}
+		t := Target{Name: name, ports: a.match.Ports(member), addr: member.Addr, view: a.view, ttl: a.zoneTTL(), overlaid: overlaid, seen: seen}
 		if !t.first() || !short && !fits(name.AppendTo(buf[:0])) {
 			continue
 		}
@@ -293,7 +304,7 @@ func (t *Target) Addrs(yield func(ip netip.Addr, ttl uint32) bool) {
 			return
 		}
 	}
-	ttl := t.view.TTL
+	ttl := t.ttl
 	switch {
 	case t.seen != nil:
 		if !t.seen.addrs.add(targetAddr{t.Text, t.addr}) {

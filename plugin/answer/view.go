@@ -9,6 +9,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/kubehosts/kubehosts/plugin/external"
 	"github.com/kubehosts/kubehosts/plugin/hosts"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
@@ -23,6 +24,7 @@ type View struct {
 	Zonal       bool            // names may ask for the endpoints of one topology zone
 	Fallthrough []string        // zones whose names that do not exist go to the next plugin; "." for all
 	Index       *services.Index // empty where no Services are served
+	Outside     *external.Index // of the Zones that are External; nil if none is
 	Hosts       []Layer         // in the order of the stanza's hosts options
 	Local       []netip.Addr    // addresses of this server
 
@@ -88,20 +90,38 @@ func (t *Tables) serial() uint32 {
 	return 0
 }
 
-// Zone is a zone of Services.
+// Zone is a zone of Services, or of hosts.
 type Zone struct {
 	Name     string // lower case, fully qualified
 	NS, Mbox string // of its SOA record
 	Reverse  bool
 	Grammar  services.Grammar
-	Imported bool // its Services are ServiceImports
+	Imported bool      // its Services are ServiceImports
+	External *External // it is a zone of hosts; nil for one of Services
+
+	front *external.Selection // of the Services that this server may be reached by, in a zone of hosts
 }
 
-// SerialOf returns the SOA serial of the zones as s, a State of the View's Index, holds them: the latest (RFC 1982, section 3.2)
-// of the last change of s, the last change of a hosts file, and Serial. So the serial rises when a stanza changes what the
-// zones hold, and does not fall when it brings another Index.
-func (v *View) SerialOf(s *services.State) uint32 {
+// Latest returns the latest SOA serial of the zones as they are now.
+func (v *View) Latest() uint32 { return v.SerialOf(v.Index.State(), v.outside()) }
+
+// outside returns the State of Outside, nil without one.
+func (v *View) outside() *external.State {
+	if v.Outside == nil {
+		return nil
+	}
+	return v.Outside.State()
+}
+
+// SerialOf returns the SOA serial of the zones as s, a State of the View's Index, and outside, which is one of Outside for a zone
+// of hosts and nil for one of Services, hold them: the latest (RFC 1982, section 3.2) of the last change of these, the last
+// change of a hosts file, and Serial. So the serial rises when a stanza changes what the zones hold, and does not fall when it
+// brings another Index.
+func (v *View) SerialOf(s *services.State, outside *external.State) uint32 {
 	serial := laterSerial(s.Modified(), v.Serial)
+	if outside != nil {
+		serial = laterSerial(serial, outside.Modified())
+	}
 	for i := range v.Hosts {
 		serial = laterSerial(serial, v.Hosts[i].Tables.serial())
 	}
@@ -135,6 +155,9 @@ func New(v *View) *View {
 	v.between = make(map[string]struct{})
 	for i := range v.Zones {
 		z := &v.Zones[i]
+		if z.External != nil {
+			z.front = &external.Selection{Zones: []string{z.Name}, Sources: external.FromService}
+		}
 		upper := v.above(z)
 		if upper == nil {
 			continue

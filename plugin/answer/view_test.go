@@ -57,17 +57,17 @@ func TestSerialOfHosts(t *testing.T) {
 	tables := new(Tables)
 	v := New(&View{Serial: 7, Hosts: []Layer{{Tables: NewTables()}, {Tables: tables}}})
 	tables.Set(nil)
-	if got := v.SerialOf(state); got != 7 {
+	if got := v.SerialOf(state, nil); got != 7 {
 		t.Errorf("after the first reading: serial %d, want that of the View, 7", got)
 	}
 	before := uint32(time.Now().Unix())
 	tables.Set(nil)
-	first := v.SerialOf(state)
+	first := v.SerialOf(state, nil)
 	if services.SerialBefore(first, before) {
 		t.Errorf("after a change: serial %d, which is before %d", first, before)
 	}
 	tables.Set(nil)
-	if again := v.SerialOf(state); services.SerialBefore(again, first) {
+	if again := v.SerialOf(state, nil); services.SerialBefore(again, first) {
 		t.Errorf("after another change: serial %d, which is before %d", again, first)
 	}
 }

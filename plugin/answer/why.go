@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"github.com/kubehosts/kubehosts/plugin/external"
 	"github.com/kubehosts/kubehosts/plugin/hosts"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
@@ -25,6 +26,7 @@ const (
 	NothingRead              // nothing that is known has the name, and objects are yet to be read
 	NoName                   // nothing has the name: see Match
 	AliasLoop                // the aliases lead back, or are too many
+	OfHost                   // in a zone of hosts, an object has the name, or a name below it: see Host
 )
 
 // Why returns the step that settled the Answer.
@@ -32,6 +34,9 @@ func (a *Answer) Why() Why { return a.why }
 
 // Match returns what the index found for the last name that was looked up in it: the question's, or the last target.
 func (a *Answer) Match() *services.Match { return &a.match }
+
+// Host returns what the index of names from outside found for the last name that was looked up in it.
+func (a *Answer) Host() *external.Match { return &a.host }
 
 // State returns what the index held when the Answer was made, nil for a name outside of all zones.
 func (a *Answer) State() *services.State { return a.state }

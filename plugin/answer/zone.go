@@ -8,6 +8,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/kubehosts/kubehosts/plugin/external"
 	"github.com/kubehosts/kubehosts/plugin/hosts"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
@@ -21,6 +22,8 @@ type Transfer struct {
 	view  *View
 	state *services.State
 	zone  *Zone
+
+	outside *external.State // nil where no zone is one of hosts
 }
 
 // Transfer returns the zone of that name, nil if it is none of the View's zones. The error is ErrUnknown.
@@ -31,8 +34,8 @@ func (v *View) Transfer(name string) (*Transfer, error) {
 		if z.Name != name {
 			continue
 		}
-		t := &Transfer{view: v, state: v.Index.State(), zone: z}
-		if !t.state.Known(&v.Options, z.Imported) {
+		t := &Transfer{view: v, state: v.Index.State(), outside: v.outside(), zone: z}
+		if a := t.about(z); !a.known() {
 			return nil, ErrUnknown
 		}
 		return t, nil
@@ -41,16 +44,29 @@ func (v *View) Transfer(name string) (*Transfer, error) {
 }
 
 // Serial returns the zone's SOA serial.
-func (t *Transfer) Serial() uint32 { return t.view.SerialOf(t.state) }
+func (t *Transfer) Serial() uint32 {
+	a := t.about(t.zone)
+	return t.view.SerialOf(t.state, a.outside)
+}
+
+// about returns an Answer about z that has yet to answer a question.
+func (t *Transfer) about(z *Zone) (a Answer) {
+	a.view, a.state, a.Zone = t.view, t.state, z
+	if z.External != nil {
+		a.outside = t.outside
+	}
+	return a
+}
 
 // types are the types of the records that names in a zone have, as a question for each finds them. A CNAME record is found by
 // a question for its own type, and then it is all that the name has.
-var types = [...]uint16{dns.TypeCNAME, dns.TypeSOA, dns.TypeNS, dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT}
+var types = [...]uint16{dns.TypeCNAME, dns.TypeSOA, dns.TypeNS, dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT, dns.TypeMX}
 
 // Answers yields an Answer for each RRset of the zone: the same that a question for it gets. The SOA record comes first.
 // The last ones are those of the zones below that are served as well: their NS records, and the addresses of these servers
 // (RFC 5936, section 2.2). What no list can name is left out: the names of pods under "pods insecure", names with a topology
-// zone in them, and port names in other spellings than _http._tcp.
+// zone in them, and port names in other spellings than _http._tcp. So are addresses that a look-up would have to find: those at
+// names that Behind is true of.
 func (t *Transfer) Answers(yield func(*Answer) bool) {
 	for name := range t.names {
 		for _, qtype := range types {
@@ -71,6 +87,9 @@ func (t *Transfer) Answers(yield func(*Answer) bool) {
 
 // ask answers a question for a name in z out of the State of the transfer.
 func (t *Transfer) ask(z *Zone, name string, qtype uint16) (a Answer) {
+	if z.External != nil {
+		a.outside = t.outside
+	}
 	a.answer(t.view, NewQuestion(name, qtype, dns.ClassINET), z, t.state)
 	return a
 }
@@ -119,10 +138,13 @@ func (v *View) above(z *Zone) *Zone {
 // served as well are not among them.
 func (t *Transfer) names(yield func(string) bool) {
 	suffix := Under(".", t.zone.Name)
-	own := [...]string{t.zone.Name, "dns-version" + suffix, "ns.dns" + suffix}
+	own := []string{t.zone.Name, "ns.dns" + suffix, "dns-version" + suffix}
+	if t.zone.External != nil {
+		own = own[:2]
+	}
 	more := true
 	once := func(name string) bool {
-		if t.view.ZoneOf(name) == t.zone && !slices.Contains(own[:], name) {
+		if t.view.ZoneOf(name) == t.zone && !slices.Contains(own, name) {
 			more = yield(name)
 		}
 		return more
@@ -141,7 +163,11 @@ func (t *Transfer) names(yield func(string) bool) {
 			return
 		}
 	}
-	if t.zone.Reverse {
+	switch {
+	case t.zone.Reverse:
+		return
+	case t.zone.External != nil:
+		t.hosts(func(name string) bool { return t.view.entry(name) || once(name) })
 		return
 	}
 	t.state.OwnerNames(&t.view.Options, t.zone.Imported, object)

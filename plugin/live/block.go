@@ -45,7 +45,7 @@ type Block struct {
 	name     string // of the Block, in logs, Events and metrics
 	twin     int    // how many server blocks of the Corefile with the same keys and the same view stand before this one
 	local    []netip.Addr
-	source   *source.Source // nil if there are neither Services nor a ConfigMap
+	source   *source.Source // nil if there are neither Services nor names from outside nor a ConfigMap
 	snapshot *snapshotFile  // nil without that option
 
 	serving atomic.Pointer[serving]
@@ -81,7 +81,7 @@ func (b *Block) View() *answer.View {
 func (b *Block) Start(view string, local []netip.Addr) error {
 	b.view, b.local = view, local
 	before := blocks.add(b)
-	if len(b.base.Zones) > 0 || b.base.ConfigMap != nil {
+	if len(b.base.Zones) > 0 || len(b.base.External) > 0 || b.base.ConfigMap != nil {
 		s, err := source.Open(b.spec())
 		if err != nil {
 			return err
@@ -158,7 +158,7 @@ func (b *Block) Settled() bool {
 		return true
 	}
 	s := b.serving.Load()
-	if s == nil || s.objects != nil && !s.objects.Synced() {
+	if s == nil || !s.synced() {
 		return false
 	}
 	return b.base.ConfigMap == nil || b.settled.Load()

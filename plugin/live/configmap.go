@@ -111,7 +111,7 @@ func (b *Block) apply(e source.ConfigMapEvent, c *stanza.Config) error {
 		return err
 	}
 	b.giveUpWaiting()
-	synced, same := next.objects == nil || next.objects.Synced(), next.objects == now.objects
+	synced, same := next.synced(), next.objects == now.objects && next.outside == now.outside
 	if synced || same {
 		b.replace(e, next, true)
 	} else {
@@ -153,9 +153,13 @@ func (b *Block) giveUpWaiting() {
 
 // await waits for the objects of w until ctx ends.
 func (b *Block) await(ctx context.Context, w *waiting) {
-	if w.next.objects.Wait(ctx, func(err error) { b.objectsRefused(w, err) }) == nil {
-		b.objectsListed(w)
+	refused := func(err error) { b.objectsRefused(w, err) }
+	for _, o := range []*source.Objects{w.next.objects, w.next.outside} {
+		if o != nil && o.Wait(ctx, refused) != nil {
+			return
+		}
 	}
+	b.objectsListed(w)
 }
 
 // objectsRefused notes that the API server refuses the objects of w. It goes on being asked, as the account may be granted them.

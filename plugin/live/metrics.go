@@ -36,6 +36,7 @@ var (
 		"block", "origin", "hash")
 	stanzaApplied     = describe("stanza_applied_timestamp_seconds", "Unix time at which the stanza that serves was applied.", "block")
 	stanzaRejectedNow = describe("stanza_rejected", "1 while the ConfigMap can't be applied and an older stanza serves, else 0.", "block")
+	externalConflicts = describe("external_conflicts", "Names in zones of external options that an object claims and does not have.", "block")
 	snapshotWritten   = describe("snapshot_timestamp_seconds", "Unix time at which the snapshot was last written.", "block")
 	snapshotSize      = describe("snapshot_size_bytes", "Size of the snapshot that was last written.", "block")
 )
@@ -51,7 +52,7 @@ type gauges struct{}
 
 // Describe implements prometheus.Collector.
 func (gauges) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{stanzaInfo, stanzaApplied, stanzaRejectedNow, snapshotWritten, snapshotSize} {
+	for _, d := range []*prometheus.Desc{stanzaInfo, stanzaApplied, stanzaRejectedNow, externalConflicts, snapshotWritten, snapshotSize} {
 		ch <- d
 	}
 }
@@ -73,6 +74,9 @@ func (gauges) Collect(ch chan<- prometheus.Metric) {
 			refused = 1
 		}
 		gauge(stanzaRejectedNow, refused)
+		if len(s.conflicts) > 0 {
+			gauge(externalConflicts, float64(s.losers()))
+		}
 		if b.snapshot == nil {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/coredns/coredns/plugin"
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
+	"github.com/kubehosts/kubehosts/plugin/external"
 	"github.com/kubehosts/kubehosts/plugin/services"
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
@@ -27,9 +28,12 @@ type serving struct {
 	origin    string // fromCorefile, fromConfigMap or fromSnapshot
 	since     time.Time
 	selection source.Selection
-	objects   *source.Objects      // nil where no Services are served
-	hosts     map[string]*tableUse // by FILE
-	layers    []layerOrigin        // of view.Hosts
+	objects   *source.Objects // nil where neither Services nor names from outside are served
+	wanted    source.Selection
+	outside   *source.Objects       // of wanted: what names from outside come from; nil where none are served
+	conflicts []*external.Conflicts // of the external options
+	hosts     map[string]*tableUse  // by FILE
+	layers    []layerOrigin         // of view.Hosts
 }
 
 // selectionOf says which objects a stanza serves.
@@ -45,11 +49,20 @@ func selectionOf(c *stanza.Config) source.Selection {
 	}
 }
 
+// outsideOf says which objects the external options of a stanza ask for; none if it has no such option.
+func outsideOf(c *stanza.Config) source.Selection {
+	sel := source.Selection{Labels: c.Labels, NamespaceLabels: c.NamespaceLabels}
+	for _, e := range c.External {
+		sel.External |= external.Source(e.From)
+	}
+	return sel
+}
+
 // prepare makes c ready to be served, with whatever can fail. Objects that the API server was not asked for before are those
 // of the snapshot from, which may be nil, until it answers. b.mu is held.
 func (b *Block) prepare(c *stanza.Config, from *source.Snapshot) (*serving, error) {
 	now := b.serving.Load()
-	next := &serving{config: c, hash: c.Hash(), selection: selectionOf(c), hosts: make(map[string]*tableUse)}
+	next := &serving{config: c, hash: c.Hash(), selection: selectionOf(c), wanted: outsideOf(c), hosts: make(map[string]*tableUse)}
 	if err := b.open(next, now, from); err != nil {
 		next.close(now)
 		return nil, c.Errorf("%v", err)
@@ -65,17 +78,29 @@ func (b *Block) prepare(c *stanza.Config, from *source.Snapshot) (*serving, erro
 	}
 	next.layers = layers.origins
 	next.view = newView(c, index, layers.all, b.local)
+	if next.outside != nil {
+		next.view.Outside = next.outside.External()
+	}
 	return next, nil
 }
 
 // open opens the objects and hosts files of next. It shares the objects of now, which may be nil.
 func (b *Block) open(next, now *serving, from *source.Snapshot) (err error) {
 	switch {
-	case len(next.config.Zones) == 0:
+	case len(next.config.Zones) == 0 && len(next.config.External) == 0:
 	case now != nil && now.objects != nil && now.selection == next.selection:
 		next.objects = now.objects
 	default:
 		if next.objects, _, err = b.source.ObjectsFrom(from, next.selection); err != nil {
+			return err
+		}
+	}
+	switch {
+	case len(next.config.External) == 0:
+	case now != nil && now.outside != nil && now.wanted == next.wanted:
+		next.outside = now.outside
+	default:
+		if next.outside, _, err = b.source.ObjectsFrom(from, next.wanted); err != nil {
 			return err
 		}
 	}
@@ -112,6 +137,12 @@ func (s *serving) close(keep *serving) {
 	if s.objects != nil && (keep == nil || keep.objects != s.objects) {
 		s.objects.Close()
 	}
+	for _, c := range s.conflicts {
+		c.Stop()
+	}
+	if s.outside != nil && (keep == nil || keep.outside != s.outside) {
+		s.outside.Close()
+	}
 	for _, use := range s.hosts {
 		use.close()
 	}
@@ -122,6 +153,7 @@ func (b *Block) put(next *serving, origin string) {
 	now := b.serving.Load()
 	next.origin, next.since = origin, time.Now()
 	next.view.Serial = serialAfter(next.since, now, next)
+	b.watchConflicts(next)
 	b.serving.Store(next)
 	now.close(next)
 }
@@ -129,14 +161,24 @@ func (b *Block) put(next *serving, origin string) {
 // serialAfter is the serial of the zones when next takes the place of last at the time t: that of last where the zones hold
 // the same, else a later one.
 func serialAfter(t time.Time, last, next *serving) uint32 {
-	if last.hash == next.hash && last.view.Index == next.view.Index {
+	if last.hash == next.hash && last.sameIndexes(next) {
 		return last.view.Serial
 	}
 	return laterSerial(t, last.serial())
 }
 
-// serial is the serial of the zones as they are now.
-func (s *serving) serial() uint32 { return s.view.SerialOf(s.view.Index.State()) }
+// sameIndexes reports whether s and o answer from the same indexes.
+func (s *serving) sameIndexes(o *serving) bool {
+	return s.view.Index == o.view.Index && s.view.Outside == o.view.Outside
+}
+
+// synced reports whether all objects of s were read.
+func (s *serving) synced() bool {
+	return (s.objects == nil || s.objects.Synced()) && (s.outside == nil || s.outside.Synced())
+}
+
+// serial is the latest serial of the zones as they are now.
+func (s *serving) serial() uint32 { return s.view.Latest() }
 
 // laterSerial is the SOA serial of a change at the time t, after the serial last: the time, or the next serial if the time is
 // not later, as in the second of the last change or where the clock was set back. A secondary transfers no zone whose serial

@@ -180,7 +180,7 @@ func (b *Block) capture() *source.Capture {
 		ref := b.base.ConfigMap
 		text = &source.Stanza{Namespace: b.namespace(), Name: ref.Name, Key: ref.Key, Text: good.event.Data[ref.Key]}
 	}
-	c := b.source.Capture(now.objects, text)
+	c := b.source.Capture(now.objects, now.outside, text)
 	if c == nil {
 		return nil
 	}

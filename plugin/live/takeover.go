@@ -172,6 +172,7 @@ func (b *Block) begin(before []*Block) error {
 	if i := slices.IndexFunc(before, b.succeeds); i >= 0 {
 		b.takeOver(before[i], next)
 	}
+	b.watchConflicts(next)
 	b.serving.Store(next)
 	b.beginStale(sn)
 	return nil

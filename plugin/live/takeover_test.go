@@ -267,7 +267,7 @@ func TestSerial(t *testing.T) {
 	a := newAPIServer(t)
 	b := running(t, 1, following(a))
 	eventually(t, "a start without the ConfigMap", b.Settled)
-	serial := func(b *Block) uint32 { return b.View().SerialOf(b.View().Index.State()) }
+	serial := func(b *Block) uint32 { return b.View().Latest() }
 	last := serial(b)
 	later := func(b *Block, what string) {
 		t.Helper()
@@ -321,7 +321,7 @@ func TestSerialOfSnapshot(t *testing.T) {
 		a.hold(name)
 	}
 	again := running(t, 2, text)
-	if got := again.View().SerialOf(again.View().Index.State()); got != ahead+1 {
+	if got := again.View().Latest(); got != ahead+1 {
 		t.Errorf("the serial is %d, want one more than %d", got, ahead)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/coredns/coredns/plugin/pkg/dnsutil"
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
+	"github.com/kubehosts/kubehosts/plugin/external"
 	"github.com/kubehosts/kubehosts/plugin/services"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
@@ -34,7 +35,46 @@ func newView(c *stanza.Config, index *services.Index, hosts []answer.Layer, loca
 		}
 		v.Zones = append(v.Zones, z)
 	}
+	for i := range c.External {
+		v.Zones = append(v.Zones, externalZones(&c.External[i], c)...)
+	}
 	return answer.New(v)
+}
+
+// externalZones returns the zones of an external option of c. Who may claim names in them is in a namespace that c serves.
+func externalZones(e *stanza.External, c *stanza.Config) []answer.Zone {
+	claimants := e.Namespaces
+	switch {
+	case claimants == nil:
+		claimants = c.Namespaces
+	case c.Namespaces != nil:
+		claimants = slices.DeleteFunc(slices.Clone(claimants), func(ns string) bool { return !slices.Contains(c.Namespaces, ns) })
+	}
+	of := &answer.External{
+		Selection: external.Selection{
+			Zones: e.Zones, Sources: external.Source(e.From), Classes: external.NamesOf(e.Classes...),
+			Namespaces: namesOf(claimants), Listed: c.NamespaceLabels != "",
+		},
+		TTL:    e.TTL,
+		Inside: e.Inside,
+	}
+	zones := make([]answer.Zone, len(e.Zones))
+	for i, name := range e.Zones {
+		zones[i] = answer.Zone{Name: name, NS: answer.Under("ns.dns.", name), Mbox: answer.Under("hostmaster.", name), External: of}
+	}
+	return zones
+}
+
+// namesOf returns the set of names, nil for nil: an empty set is none, and nil is all.
+func namesOf(names []string) external.Names {
+	if names == nil {
+		return nil
+	}
+	set := make(external.Names, len(names))
+	for _, name := range names {
+		set[name] = struct{}{}
+	}
+	return set
 }
 
 func zoneOf(c *stanza.Config, name string) answer.Zone {

@@ -3,6 +3,8 @@
 package message
 
 import (
+	"strings"
+
 	"github.com/miekg/dns"
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
@@ -25,7 +27,7 @@ func (h *head) init(r *dns.Msg, a *answer.Answer) *dns.Msg {
 }
 
 // Reply returns the reply to the query r that a makes, whose Outcome is Ours. With an Outcome of Follow it holds the CNAME
-// records alone.
+// records alone or, where Behind is true, the addresses that are known without a look-up.
 func Reply(r *dns.Msg, a *answer.Answer) *dns.Msg {
 	var m *dns.Msg
 	switch {
@@ -63,8 +65,44 @@ func records(r *dns.Msg, a *answer.Answer) *dns.Msg {
 		txt := &dns.TXT{Txt: []string{answer.VersionText}}
 		fill(&txt.Hdr, a.Owner(), dns.TypeTXT, a.TTL)
 		m.Answer = []dns.RR{txt}
+	case answer.Texts:
+		texts(m, a)
+	case answer.Mails:
+		for mail := range a.Mails {
+			rr := &dns.MX{Preference: mail.Preference, Mx: mail.Host}
+			fill(&rr.Hdr, a.Owner(), dns.TypeMX, a.TTL)
+			m.Answer = append(m.Answer, rr)
+		}
+	case answer.Servers:
+		servers(m, a)
 	}
 	return m
+}
+
+// texts adds the TXT records.
+func texts(m *dns.Msg, a *answer.Answer) {
+	for text := range a.Texts {
+		rr := new(dns.TXT)
+		fill(&rr.Hdr, a.Owner(), dns.TypeTXT, a.TTL)
+		for more := true; more; more = text != "" {
+			n := min(len(text), answer.MaxString)
+			rr.Txt = append(rr.Txt, strings.ReplaceAll(text[:n], `\`, `\\`)) // in presentation form
+			text = text[n:]
+		}
+		m.Answer = append(m.Answer, rr)
+	}
+}
+
+// servers adds the SRV records of hosts, and the addresses of the target that is this zone's.
+func servers(m *dns.Msg, a *answer.Answer) {
+	for s := range a.Servers {
+		rr := &dns.SRV{Priority: s.Priority, Weight: s.Weight, Port: s.Port, Target: s.Target}
+		fill(&rr.Hdr, a.Owner(), dns.TypeSRV, a.TTL)
+		m.Answer = append(m.Answer, rr)
+	}
+	for target, ip := range a.ServerAddrs {
+		m.Extra = append(m.Extra, address(target, a.TTL, ip))
+	}
 }
 
 // aliased returns a message with the CNAME records ahead of what they lead to.
@@ -112,7 +150,9 @@ func fillSOA(rr *dns.SOA, a *answer.Answer) *dns.SOA {
 func nameservers(m *dns.Msg, a *answer.Answer) {
 	seen := make(map[string]struct{})
 	for ns := range a.Nameservers {
-		m.Extra = append(m.Extra, address(ns.Name, ns.TTL, ns.Addr))
+		if ns.Addr.IsValid() {
+			m.Extra = append(m.Extra, address(ns.Name, ns.TTL, ns.Addr))
+		}
 		if _, ok := seen[ns.Name]; ok {
 			continue
 		}

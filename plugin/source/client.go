@@ -8,6 +8,7 @@ import (
 
 	api "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
+	networking "k8s.io/api/networking/v1"
 	utilruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
@@ -29,6 +30,11 @@ type clients struct {
 	core    rest.Interface                // for Services, Namespaces, Pods and ConfigMaps
 	slices  map[sliceParts]rest.Interface // for EndpointSlices
 	imports rest.Interface                // for ServiceImports
+
+	// For names from outside.
+	whole     rest.Interface            // for Services, Namespaces and Nodes, with all that they have
+	ingresses rest.Interface            // for Ingresses
+	custom    map[string]rest.Interface // for the objects of CustomResourceDefinitions, by group and version
 }
 
 // newClients makes the clients that spec asks for. Nothing is sent yet.
@@ -63,22 +69,34 @@ func newClients(spec Spec) (*clients, error) {
 		return rt
 	})
 
-	c := &clients{health: h, slices: make(map[sliceParts]rest.Interface)}
+	c := &clients{health: h, slices: make(map[sliceParts]rest.Interface), custom: make(map[string]rest.Interface)}
 	if c.http, err = rest.HTTPClientFor(cfg); err == nil {
 		c.all, err = kubernetes.NewForConfigAndClient(cfg, c.http)
 	}
+	codecs := scheme.Codecs.WithoutConversion()
 	if err == nil {
-		c.core, err = keptClient(cfg, c.http, "/api", &api.SchemeGroupVersion, keptCodecs{scheme.Codecs.WithoutConversion(), sliceParts{}})
+		c.core, err = keptClient(cfg, c.http, "/api", &api.SchemeGroupVersion, keptCodecs{NegotiatedSerializer: codecs})
+	}
+	if err == nil {
+		c.whole, err = keptClient(cfg, c.http, "/api", &api.SchemeGroupVersion, keptCodecs{NegotiatedSerializer: codecs, whole: true})
+	}
+	if err == nil {
+		c.ingresses, err = keptClient(cfg, c.http, "/apis", &networking.SchemeGroupVersion, keptCodecs{NegotiatedSerializer: codecs})
 	}
 	for i := range 4 {
 		kept := sliceParts{podNames: i&1 != 0, zones: i&2 != 0}
 		if err == nil {
-			c.slices[kept], err = keptClient(cfg, c.http, "/apis", &discovery.SchemeGroupVersion, keptCodecs{scheme.Codecs.WithoutConversion(), kept})
+			c.slices[kept], err = keptClient(cfg, c.http, "/apis", &discovery.SchemeGroupVersion, keptCodecs{NegotiatedSerializer: codecs, kept: kept})
 		}
 	}
 	if err == nil { // the objects of a CustomResourceDefinition can't be had as protobuf
 		cfg.ContentType, cfg.AcceptContentTypes = utilruntime.ContentTypeJSON, utilruntime.ContentTypeJSON
-		c.imports, err = keptClient(cfg, c.http, "/apis", &mcs.SchemeGroupVersion, keptCodecs{mcscheme.Codecs.WithoutConversion(), sliceParts{}})
+		c.imports, err = keptClient(cfg, c.http, "/apis", &mcs.SchemeGroupVersion, keptCodecs{NegotiatedSerializer: mcscheme.Codecs.WithoutConversion()})
+	}
+	for _, gv := range []schema.GroupVersion{{Group: gatewayGroup, Version: "v1"}, {Group: externalDNSGroup, Version: "v1alpha1"}} {
+		if err == nil {
+			c.custom[gv.String()], err = keptClient(cfg, c.http, "/apis", &gv, customCodecs{codecs})
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("no client for the Kubernetes API at %s: %w", cfg.Host, err)
@@ -87,7 +105,7 @@ func newClients(spec Spec) (*clients, error) {
 }
 
 // keptClient makes a client that decodes with codecs.
-func keptClient(cfg *rest.Config, hc *http.Client, path string, gv *schema.GroupVersion, codecs keptCodecs) (rest.Interface, error) {
+func keptClient(cfg *rest.Config, hc *http.Client, path string, gv *schema.GroupVersion, codecs utilruntime.NegotiatedSerializer) (rest.Interface, error) {
 	of := *cfg
 	of.APIPath, of.GroupVersion, of.NegotiatedSerializer = path, gv, codecs
 	return rest.RESTClientForConfigAndClient(&of, hc)

@@ -164,9 +164,19 @@ func (t *trouble) remedy(err error) string {
 
 // grant is what a person does for an account that may not list a resource.
 func grant(resource string) string {
-	file := map[string]string{"pods": "pods.yaml", "serviceimports": "multicluster.yaml"}[resource]
-	if file == "" {
-		file = "rbac.yaml"
+	file := "rbac.yaml"
+	switch resource {
+	case "pods":
+		file = "pods.yaml"
+	case "serviceimports":
+		file = "multicluster.yaml"
+	case "ingresses", "nodes":
+		file = "external.yaml"
+	}
+	for _, custom := range customKinds {
+		if custom.resource == resource {
+			file = "external.yaml"
+		}
 	}
 	return fmt.Sprintf("grant list and watch on %s (rbac/%s)", resource, file)
 }

@@ -84,10 +84,11 @@ func (f *follower) notePlain(err error) {
 
 // items returns the store if it takes in objects in protobuf. Those of a CustomResourceDefinition can't be had as protobuf.
 func (f *follower) items() itemStore {
-	if s, ok := f.store.(itemStore); ok && !f.optional {
-		return s
+	if _, ok := f.example.(interface{ Unmarshal([]byte) error }); !ok {
+		return nil
 	}
-	return nil
+	s, _ := f.store.(itemStore)
+	return s
 }
 
 // listPlain asks for a plain list, and packs its objects as they come in where it can.

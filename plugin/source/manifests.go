@@ -12,8 +12,10 @@ import (
 	"sync"
 	"time"
 
+	api "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/kubehosts/kubehosts/plugin/external"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -193,6 +195,31 @@ func (m *manifests) publish(g *group) {
 	}
 
 	counts := make(map[string]int)
+	if g.key.external {
+		g.outside.Update(func(tx *external.Tx) {
+			for kind := range feeds {
+				all := v.outside(g, kind)
+				tx.Replace(externalKinds[kind], all)
+				counts[kind] = len(all)
+			}
+		})
+	} else {
+		v.publish(g, feeds, counts)
+	}
+	g.source.mu.Lock()
+	for kind, n := range counts {
+		if g.feeds[kind] != nil { // else it was given back meanwhile, and is counted no more
+			g.setCount(kind, n)
+		}
+	}
+	g.source.mu.Unlock()
+	for kind, f := range feeds {
+		g.markListed(f, kind)
+	}
+}
+
+// publish brings the index of Services of g to what v says, as far as feeds want it, and counts that.
+func (v *view) publish(g *group, feeds map[string]*feed, counts map[string]int) {
 	g.ix.Update(func(tx *services.Tx) {
 		var (
 			names           []string
@@ -232,16 +259,44 @@ func (m *manifests) publish(g *group) {
 		counts[kindSlice], counts[kindPod] = len(local), len(pods)
 		counts[kindServiceImport], counts[kindImportedSlice] = len(imports), len(imported)
 	})
-	g.source.mu.Lock()
-	for kind, n := range counts {
-		if g.feeds[kind] != nil { // else it was given back meanwhile, and is counted no more
-			g.setCount(kind, n)
+}
+
+// outside returns the objects of one kind that names from outside come from.
+func (v *view) outside(g *group, kind string) []*external.Object {
+	switch kind {
+	case kindExternalNamespace:
+		var all []*external.Object
+		for _, name := range v.namespaces(g.namespace) {
+			spec := external.NamespaceSpec{Name: name, Labels: map[string]string{api.LabelMetadataName: name}}
+			if o := v.objects[kindNamespace][objectName{"", name}]; o != nil {
+				spec.Labels = o.labels
+			}
+			if o, verdict := published(kind, objectName{"", name}, external.NewNamespace(spec)); verdict == keep {
+				all = append(all, o)
+			}
 		}
+		return all
+	case kindExternalService:
+		return packAll(v.objects[kindService], g.objects, v.packPublished)
 	}
-	g.source.mu.Unlock()
-	for kind, f := range feeds {
-		g.markListed(f, kind)
+	return packAll(v.objects[kind], labels.Everything(), func(o *manifest) (*external.Object, verdict) {
+		if o.external == nil {
+			return nil, drop
+		}
+		return o.external, keep
+	})
+}
+
+// packPublished packs what a Service has outside.
+func (v *view) packPublished(o *manifest) (*external.Object, verdict) {
+	if o.published == nil {
+		return nil, drop
 	}
+	spec := *o.published
+	if a, ok := v.clusterIPs[o.name]; ok {
+		spec.ClusterIPs = []string{a.String()}
+	}
+	return published(kindExternalService, o.name, external.NewService(spec))
 }
 
 // packAll packs the objects that selector matches.

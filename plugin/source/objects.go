@@ -9,12 +9,14 @@ import (
 
 	api "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
+	networking "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
+	"github.com/kubehosts/kubehosts/plugin/external"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -27,9 +29,16 @@ type Selection struct {
 	Pods            bool   // Pods too
 	Zones           bool   // the topology zones of endpoints
 	Multicluster    bool   // ServiceImports too and, with Endpoints, their EndpointSlices; selected by Labels as well
+
+	// External are sources of names from outside, in place of all above but Labels, which selects Services, and
+	// NamespaceLabels. What they need is kept in an index of its own.
+	External external.Source
 }
 
 func (sel Selection) kinds() []string {
+	if sel.External != 0 {
+		return kindsFor(sel.External)
+	}
 	kinds := []string{kindNamespace, kindService}
 	if sel.Endpoints {
 		kinds = append(kinds, kindSlice)
@@ -50,16 +59,18 @@ func (sel Selection) kinds() []string {
 type groupKey struct {
 	labels, namespaceLabels string // canonical
 	kept                    sliceParts
+	external                bool // names from outside
 }
 
 // group is an index, and the feeds that keep it up to date.
 type group struct {
 	source    *Source
 	key       groupKey
-	ix        *services.Index
+	ix        *services.Index // empty if key.external
+	outside   *external.Index // empty unless key.external
 	objects   labels.Selector
 	namespace labels.Selector
-	publish   sync.Mutex // held while manifests are written into ix
+	publish   sync.Mutex // held while manifests are written into the index
 
 	// guarded by source.mu
 	holders int
@@ -75,9 +86,10 @@ type group struct {
 type feed struct {
 	users   int
 	done    bool          // guarded by source.mu
+	waived  bool          // guarded by source.mu; nobody waits for it, though it is not done
 	refused *RefusedError // guarded by source.mu; nil once all objects were brought, and as long as the server refused nothing
 	missing time.Time     // guarded by source.mu; since when the server does not grant what is optional, or does not have it
-	listed  chan struct{} // closed when all objects were brought once
+	listed  chan struct{} // closed when all objects were brought once, or nobody waits for that
 	stop    func()
 }
 
@@ -96,7 +108,8 @@ type Objects struct {
 //
 // ServiceImports (multicluster.x-k8s.io/v1alpha1, KEP-1645) are of a CustomResourceDefinition that a cluster may lack. An
 // API server that does not know of them (404) or does not grant them (403) is taken for one that has none: that is logged
-// once, all else is served and synced, and it is asked again until it has them.
+// once, all else is served and synced, and it is asked again until it has them. So is what names from outside come from, but for
+// Services and Namespaces; and nobody waits for these if the server fails to give them for another reason.
 func (s *Source) Objects(sel Selection) (*Objects, error) {
 	o, _, err := s.ObjectsFrom(nil, sel)
 	return o, err
@@ -114,14 +127,17 @@ func (s *Source) ObjectsFrom(from *Snapshot, sel Selection) (o *Objects, used bo
 	if err != nil {
 		return nil, false, err
 	}
-	key := groupKey{objects.String(), namespaces.String(), sliceParts{podNames: sel.PodNames, zones: sel.Zones}}
+	key := groupKey{labels: objects.String(), namespaceLabels: namespaces.String(), external: sel.External != 0}
+	if !key.external {
+		key.kept = sliceParts{podNames: sel.PodNames, zones: sel.Zones}
+	}
 	o = &Objects{kinds: sel.kinds(), closed: make(chan struct{})}
 
 	s.mu.Lock()
 	g := s.groups[key]
 	if g == nil {
 		g = &group{
-			source: s, key: key, ix: services.NewIndex(), objects: objects, namespace: namespaces,
+			source: s, key: key, ix: services.NewIndex(), outside: external.NewIndex(), objects: objects, namespace: namespaces,
 			feeds: make(map[string]*feed), counts: make(map[string]int), news: make(chan struct{}),
 		}
 		s.groups[key] = g
@@ -163,15 +179,33 @@ func parseSelector(option, expr string) (labels.Selector, error) {
 	return selector, nil
 }
 
-// Index returns the index that the objects are in. It may hold more than was asked for, because it is shared.
+// Index returns the index that the objects are in, an empty one for a Selection with External. It may hold more than was asked
+// for, because it is shared.
 func (o *Objects) Index() *services.Index { return o.group.ix }
 
-// Synced reports whether everything that was asked for was read once, or is ServiceImports that the server does not give.
+// External returns the index that names from outside are in, an empty one for a Selection without External. It may hold more
+// than was asked for, because it is shared.
+func (o *Objects) External() *external.Index { return o.group.outside }
+
+// Synced reports whether everything that was asked for was read once, or is optional and not given by the server.
 func (o *Objects) Synced() bool {
 	for _, f := range o.feeds {
 		select {
 		case <-f.listed:
 		default:
+			return false
+		}
+	}
+	return true
+}
+
+// complete reports whether everything that was asked for was read once, or is optional and the server says that it has none.
+func (o *Objects) complete() bool {
+	s := o.group.source
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range o.feeds {
+		if !f.done {
 			return false
 		}
 	}
@@ -248,7 +282,7 @@ func (g *group) release(kinds []string) {
 		delete(g.feeds, kind)
 		if !last { // else queries are answered from ix as it is: a server that ends goes on for the time of its lameduck
 			g.clear(kind)
-			g.ix.Update(func(tx *services.Tx) { tx.SetUnlisted(kindSets[kind]) })
+			g.setListed(kind, false)
 		}
 	}
 	if last && s.groups[g.key] == g {
@@ -272,9 +306,27 @@ var kindSets = map[string]services.Kinds{
 	kindImportedSlice: services.KindImportedSlice,
 }
 
+// setListed notes in the index whether all objects of a kind were read.
+func (g *group) setListed(kind string, listed bool) {
+	switch k, outside := externalKinds[kind]; {
+	case outside && listed:
+		g.outside.Update(func(tx *external.Tx) { tx.SetListed(external.KindsOf(k)) })
+	case outside:
+		g.outside.Update(func(tx *external.Tx) { tx.SetUnlisted(external.KindsOf(k)) })
+	case listed:
+		g.ix.Update(func(tx *services.Tx) { tx.SetListed(kindSets[kind]) })
+	default:
+		g.ix.Update(func(tx *services.Tx) { tx.SetUnlisted(kindSets[kind]) })
+	}
+}
+
 // clear takes the objects of a kind out that nobody wants any more. The Source's mutex is held, so that nobody comes to
 // want them meanwhile.
 func (g *group) clear(kind string) {
+	if k, outside := externalKinds[kind]; outside {
+		g.outside.Update(func(tx *external.Tx) { tx.Replace(k, nil) })
+		return
+	}
 	g.ix.Update(func(tx *services.Tx) {
 		switch kind {
 		case kindSlice:
@@ -328,8 +380,39 @@ func (g *group) start(kind string) *feed {
 		w.client, w.resource, w.example = c.slices[g.key.kept], "endpointslices", &discovery.EndpointSlice{}
 		w.labels = g.objects.Add(*ofServiceImport).String()
 		run(g, f, w, importedSliceTable(g.key.kept))
+	default:
+		g.startExternal(kind, f, w)
 	}
 	return f
+}
+
+// startExternal begins to feed what names from outside need. Services and Namespaces are there in every cluster, and this
+// account has them granted already. Everything else is optional.
+func (g *group) startExternal(kind string, f *feed, w watched) {
+	c := g.source.clients
+	switch kind {
+	case kindExternalNamespace:
+		w.client, w.resource, w.example, w.labels = c.whole, "namespaces", &api.Namespace{}, g.key.namespaceLabels
+		run(g, f, w, externalTable(kind, toExternalNamespace))
+		return
+	case kindExternalService:
+		w.client, w.resource, w.example = c.whole, "services", &api.Service{}
+		run(g, f, w, externalTable(kind, toExternalService))
+		return
+	}
+	w.labels, w.optional = "", true
+	switch kind {
+	case kindIngress:
+		w.client, w.resource, w.example = c.ingresses, "ingresses", &networking.Ingress{}
+		run(g, f, w, externalTable(kind, toIngress))
+	case kindNode:
+		w.client, w.resource, w.example = c.whole, "nodes", &api.Node{}
+		run(g, f, w, externalTable(kind, toNode))
+	default:
+		custom := customKinds[kind]
+		w.client, w.resource, w.example = c.custom[custom.version], custom.resource, &customResource{}
+		run(g, f, w, externalTable(kind, toCustom(kind, custom.read)))
+	}
 }
 
 // ofServiceImport selects the EndpointSlices that belong to a ServiceImport.
@@ -345,14 +428,32 @@ func run[O any, R any](g *group, f *feed, w watched, t table[O, R]) {
 		g.setCount(t.kind, 0)
 	}
 	w.kind = t.kind
-	g.source.follow(ctx, &follower{watched: w, store: st, refused: func(err error) {
+	of := &follower{watched: w, store: st, refused: func(err error) {
 		switch {
 		case !w.optional:
 			g.markRefused(f, &RefusedError{w.resource, err})
 		case apierrors.IsNotFound(err) || apierrors.IsForbidden(err):
 			g.markAbsent(f, t.kind, apierrors.IsNotFound(err))
 		}
-	}})
+	}}
+	if w.optional && g.key.external {
+		of.stumbled = func() { g.waive(f) }
+	}
+	g.source.follow(ctx, of)
+}
+
+// waive notes that nobody waits for f any longer, as the server has it and fails to give it: a CustomResourceDefinition whose
+// webhook is down must not keep the rest from being served. Until f is done, names that are not known fail.
+func (g *group) waive(f *feed) {
+	g.source.mu.Lock()
+	defer g.source.mu.Unlock()
+	if f.done || f.waived {
+		return
+	}
+	f.waived = true
+	g.checkSynced()
+	close(f.listed)
+	g.tell()
 }
 
 // markRefused notes that the server refuses to list what f is to bring.
@@ -408,10 +509,12 @@ func (g *group) markDone(f *feed, kind string) {
 	}
 	f.done, f.refused = true, nil
 	if g.feeds[kind] == f { // else it was given back meanwhile
-		g.ix.Update(func(tx *services.Tx) { tx.SetListed(kindSets[kind]) })
+		g.setListed(kind, true)
 	}
 	g.checkSynced()
-	close(f.listed)
+	if !f.waived {
+		close(f.listed)
+	}
 	g.tell()
 }
 
@@ -421,7 +524,7 @@ func (g *group) checkSynced() {
 		return
 	}
 	for _, f := range g.feeds {
-		if !f.done {
+		if !f.done && !f.waived {
 			return
 		}
 	}

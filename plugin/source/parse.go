@@ -19,9 +19,11 @@ import (
 	"go.yaml.in/yaml/v3"
 	api "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
+	networking "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
+	"github.com/kubehosts/kubehosts/plugin/external"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -45,6 +47,9 @@ type manifest struct {
 	pod         *services.PodSpec
 	mirrored    []*manifest // EndpointSlices that say what this Endpoints object says
 	configMap   *ConfigMapEvent
+
+	published *external.ServiceSpec // of a Service that has a name or an address outside
+	external  *external.Object      // of one of the kinds that only names from outside come from; nil if it is of no use
 }
 
 // at says where the object stands.
@@ -560,9 +565,29 @@ func (p *parser) take(line int, of typeMeta, raw json.RawMessage) error {
 			data := configMapData(&o)
 			m.configMap = &ConfigMapEvent{Data: data, ResourceVersion: contentVersion(data), Found: true}
 		}
+	case typeMeta{"v1", kindNode}:
+		var o api.Node
+		if err = json.Unmarshal(raw, &o); err == nil {
+			m.name.name = o.Name
+			m.external, _ = toNode(&o)
+		}
+	case typeMeta{"networking.k8s.io/v1", kindIngress}:
+		var o networking.Ingress
+		if err = json.Unmarshal(raw, &o); err == nil {
+			m.name = inNamespace(&o.Namespace, o.Name)
+			m.external, _ = toIngress(&o)
+		}
 	default:
-		p.pass(of)
-		return nil
+		custom, ok := customKinds[of.Kind]
+		if !ok || custom.version != of.APIVersion {
+			p.pass(of)
+			return nil
+		}
+		var o customObject
+		if err = json.Unmarshal(raw, &o); err == nil {
+			m.name = inNamespace(&o.Metadata.Namespace, o.Metadata.Name)
+			m.external, err = custom.read(o.resource())
+		}
 	}
 	if p.yes && err != nil {
 		err = fmt.Errorf("%w (y, yes, on, n, no and off are booleans where others are; quotes make strings of them)", err)
@@ -587,6 +612,9 @@ func (p *parser) pass(of typeMeta) {
 	for kind, groups := range map[string][]string{
 		kindNamespace: {""}, kindService: {""}, kindPod: {""}, kindConfigMap: {""}, kindEndpoints: {""},
 		kindSlice: {"discovery.k8s.io", ""}, kindServiceImport: {mcs.GroupName, ""},
+		kindNode: {""}, kindIngress: {"networking.k8s.io", "extensions"}, kindGateway: {gatewayGroup}, kindListenerSet: {gatewayGroup},
+		kindHTTPRoute: {gatewayGroup}, kindGRPCRoute: {gatewayGroup}, kindTLSRoute: {gatewayGroup}, kindTCPRoute: {gatewayGroup},
+		kindUDPRoute: {gatewayGroup}, kindDNSEndpoint: {externalDNSGroup},
 	} {
 		const most = 10 // kinds and versions
 		if !strings.EqualFold(kind, of.Kind) || !slices.Contains(groups, group) || len(p.unknown) == most && p.unknown[of] == 0 {
@@ -631,6 +659,7 @@ func (m *manifest) ofService(o *api.Service) {
 	if len(o.Spec.Selector) > 0 {
 		m.selector = labels.FormatLabels(o.Spec.Selector)
 	}
+	m.published = publishedService(o)
 	m.addresses = !spec.External && o.Spec.ClusterIP == "" && len(o.Spec.ClusterIPs) == 0
 }
 

@@ -126,7 +126,8 @@ func TestParsePassedOver(t *testing.T) {
 	text := "apiVersion: discovery.k8s.io/v9\nkind: EndpointSlice\nmetadata: {name: a}\n---\n"
 	text += text + "apiVersion: v1\nkind: service\nmetadata: {name: a}\n---\n"
 	text += "apiVersion: v2\nkind: Service\nmetadata: {name: a}\n---\napiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: a}\n---\n"
-	text += "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: a}\n"
+	text += "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a}\n---\n"
+	text += "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a}\n---\napiVersion: gateway.networking.k8s.io/v1alpha2\nkind: TLSRoute\nmetadata: {name: a}\n"
 	if got, err := parse("f", []byte(text)); err != nil || len(got) != 0 {
 		t.Fatalf("%v, %v", got, err)
 	}
@@ -134,13 +135,14 @@ func TestParsePassedOver(t *testing.T) {
 		"f: 2 objects of kind EndpointSlice and version discovery.k8s.io/v9 are passed over",
 		"f: 1 objects of kind service and version v1 are passed over",
 		"f: 1 objects of kind Service and version v2 are passed over",
+		"f: 1 objects of kind TLSRoute and version gateway.networking.k8s.io/v1alpha2 are passed over",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the log lacks %q", want)
 		}
 	}
-	if n := strings.Count(b.String(), "\n"); n != 3 {
-		t.Errorf("%d lines, want 3:\n%s", n, b.String())
+	if n := strings.Count(b.String(), "\n"); n != 4 {
+		t.Errorf("%d lines, want 4:\n%s", n, b.String())
 	}
 }
 

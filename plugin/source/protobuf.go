@@ -21,18 +21,20 @@ import (
 // keptCodecs are codecs that leave out what is not kept.
 type keptCodecs struct {
 	runtime.NegotiatedSerializer
-	kept sliceParts
+	kept  sliceParts
+	whole bool // leaves nothing out
 }
 
 // DecoderToVersion implements runtime.NegotiatedSerializer.
 func (c keptCodecs) DecoderToVersion(d runtime.Decoder, gv runtime.GroupVersioner) runtime.Decoder {
-	return keptDecoder{c.NegotiatedSerializer.DecoderToVersion(d, gv), c.kept}
+	return keptDecoder{c.NegotiatedSerializer.DecoderToVersion(d, gv), c.kept, c.whole}
 }
 
 // keptDecoder decodes what it has no way of its own for, or can't understand, as the Decoder in it does.
 type keptDecoder struct {
 	runtime.Decoder
-	kept sliceParts
+	kept  sliceParts
+	whole bool
 }
 
 var (
@@ -42,7 +44,7 @@ var (
 
 // Decode implements runtime.Decoder. A panic is an error, as client-go would let it end the process.
 func (d keptDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (o runtime.Object, kind *schema.GroupVersionKind, err error) {
-	if into == nil {
+	if into == nil && !d.whole {
 		if Recovered("decoding an object", func() { o, kind = d.decodeKept(data) }) == nil && o != nil {
 			return o, kind, nil
 		}

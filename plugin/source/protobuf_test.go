@@ -53,7 +53,7 @@ func randomObjects(seed int64) (*discovery.EndpointSlice, *api.Service) {
 }
 
 func keptOf(parts sliceParts) runtime.Decoder {
-	return keptCodecs{scheme.Codecs.WithoutConversion(), parts}.DecoderToVersion(protobufInfo.Serializer, nil)
+	return keptCodecs{NegotiatedSerializer: scheme.Codecs.WithoutConversion(), kept: parts}.DecoderToVersion(protobufInfo.Serializer, nil)
 }
 
 // sameKept compares what is decoded of data with what is kept of the whole object.

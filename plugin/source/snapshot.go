@@ -2,6 +2,7 @@ package source
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -20,6 +21,7 @@ import (
 	discovery "k8s.io/api/discovery/v1"
 	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
+	"github.com/kubehosts/kubehosts/plugin/external"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -43,7 +45,8 @@ type snapshotHead struct {
 	NamespaceLabels string    `json:"namespaceLabels,omitempty"`
 	PodNames        bool      `json:"podNames,omitempty"`
 	Zones           bool      `json:"zones,omitempty"`
-	Serial          uint32    `json:"serial,omitempty"` // of the zones
+	Serial          uint32    `json:"serial,omitempty"`   // of the zones
+	External        []string  `json:"external,omitempty"` // kinds of objects that names from outside come from
 }
 
 // Snapshot is what a snapshot file holds. It never changes.
@@ -56,6 +59,7 @@ type Snapshot struct {
 	slices     []*services.Slice
 	imported   []*services.Slice
 	pods       []*services.Pod
+	external   map[string][]*external.Object // by kind
 }
 
 // Written returns when the snapshot was written.
@@ -76,11 +80,18 @@ func (sn *Snapshot) ConfigMap(namespace, name string) (ConfigMapEvent, bool) {
 
 // holds reports whether the snapshot has objects of these kinds, selected by key. sn may be nil.
 func (sn *Snapshot) holds(key groupKey, kinds []string) bool {
-	if sn == nil || sn.head.key() != key {
+	if sn == nil {
+		return false
+	}
+	held, of := sn.head.Kinds, sn.head.key()
+	if key.external {
+		held, of = sn.head.External, groupKey{labels: of.labels, namespaceLabels: of.namespaceLabels, external: true}
+	}
+	if of != key {
 		return false
 	}
 	for _, kind := range kinds {
-		if !slices.Contains(sn.head.Kinds, kind) {
+		if !slices.Contains(held, kind) {
 			return false
 		}
 	}
@@ -88,18 +99,31 @@ func (sn *Snapshot) holds(key groupKey, kinds []string) bool {
 }
 
 func (h *snapshotHead) key() groupKey {
-	return groupKey{h.Labels, h.NamespaceLabels, sliceParts{podNames: h.PodNames, zones: h.Zones}}
+	return groupKey{labels: h.Labels, namespaceLabels: h.NamespaceLabels, kept: sliceParts{podNames: h.PodNames, zones: h.Zones}}
 }
 
 // fill puts the objects of these kinds that the snapshot holds into the index of g, which nothing feeds yet.
 func (sn *Snapshot) fill(g *group, kinds []string) {
+	written := uint32(sn.head.Written.Unix()) // #nosec G115 -- good until 2106
+	if g.key.external {
+		g.outside.Update(func(tx *external.Tx) {
+			var restored external.Kinds
+			for _, kind := range kinds {
+				restored |= external.KindsOf(externalKinds[kind])
+				tx.Replace(externalKinds[kind], sn.external[kind])
+				g.setCount(kind, len(sn.external[kind]))
+			}
+			tx.SetSnapshot(written, restored)
+		})
+		return
+	}
 	g.ix.Update(func(tx *services.Tx) {
 		var restored services.Kinds
 		for _, kind := range kinds {
 			restored |= kindSets[kind]
 			g.setCount(kind, sn.put(tx, kind))
 		}
-		tx.SetSnapshot(uint32(sn.head.Written.Unix()), restored) // #nosec G115 -- good until 2106
+		tx.SetSnapshot(written, restored)
 	})
 }
 
@@ -175,10 +199,16 @@ func (s *Source) server() string {
 }
 
 func parseSnapshot(file string, r io.Reader) (*Snapshot, error) {
-	sn := &Snapshot{configMaps: make(map[objectName]*ConfigMapEvent)}
+	sn := &Snapshot{configMaps: make(map[objectName]*ConfigMapEvent), external: make(map[string][]*external.Object)}
 	p := &parser{file: Printable(file), keep: sn.add}
 	err := p.compressed(r, maxUnpacked, func(line int, raw []byte) error {
-		if line > 1 {
+		switch {
+		case line > 1 && bytes.HasPrefix(raw, []byte(externalLine)):
+			if err := sn.addExternal(raw); err != nil {
+				return p.fail(line, "%w", err)
+			}
+			return nil
+		case line > 1:
 			return p.line(line, raw)
 		}
 		if err := json.Unmarshal(raw, &sn.head); err != nil {
@@ -226,6 +256,60 @@ func (sn *Snapshot) add(m *manifest) {
 	}
 }
 
+// externalLine is how a line begins that holds an object which names from outside come from. Such a line is of a kind of our own
+// as well: it holds the object as the index takes it.
+const externalLine = `{"apiVersion":"kubehosts/v1","kind":"External",`
+
+// externalObject is such a line.
+type externalObject struct {
+	Of   string          `json:"of"` // kind
+	Spec json.RawMessage `json:"spec"`
+}
+
+// addExternal takes such a line in. A kind that is not known, of a later version, is passed over.
+func (sn *Snapshot) addExternal(raw []byte) error {
+	var line externalObject
+	err := json.Unmarshal(raw, &line)
+	if err != nil {
+		return err
+	}
+	kind, ok := externalKinds[line.Of]
+	if !ok {
+		return nil
+	}
+	var o *external.Object
+	switch kind {
+	case external.KindIngress:
+		o, err = restored(line.Spec, external.NewIngress)
+	case external.KindService:
+		o, err = restored(line.Spec, external.NewService)
+	case external.KindGateway:
+		o, err = restored(line.Spec, external.NewGateway)
+	case external.KindListenerSet:
+		o, err = restored(line.Spec, external.NewListenerSet)
+	case external.KindDNSEndpoint:
+		o, err = restored(line.Spec, external.NewDNSEndpoint)
+	case external.KindNode:
+		o, err = restored(line.Spec, external.NewNode)
+	case external.KindNamespace:
+		o, err = restored(line.Spec, external.NewNamespace)
+	default:
+		o, err = restored(line.Spec, external.NewRoute)
+	}
+	if o != nil && o.Kind() == kind {
+		sn.external[line.Of] = append(sn.external[line.Of], o)
+	}
+	return err
+}
+
+func restored[T any](raw json.RawMessage, pack func(T) *external.Object) (*external.Object, error) {
+	var spec T
+	if err := json.Unmarshal(raw, &spec); err != nil {
+		return nil, err
+	}
+	return pack(spec), nil
+}
+
 // Stanza is the ConfigMap that a server block's stanza came from: the one key of it, and its content.
 type Stanza struct{ Namespace, Name, Key, Text string }
 
@@ -235,14 +319,24 @@ type Capture struct {
 
 	head    snapshotHead
 	state   *services.State // nil where no Services are served
-	version uint64          // of state
+	outside *external.State // nil without names from outside
+	version [2]uint64       // of state and outside
 	stanza  *Stanza         // nil for none
 }
 
-// Capture captures what o holds, and the stanza; either may be nil. It costs nothing, as the State never changes. It is
-// nil if o is not synced yet.
-func (s *Source) Capture(o *Objects, st *Stanza) *Capture {
+// Capture captures what o and outside hold, which are of Selections without and with External, and the stanza; each may be nil.
+// It costs nothing, as a State never changes. It is nil if something is not synced yet.
+func (s *Source) Capture(o, outside *Objects, st *Stanza) *Capture {
 	c := &Capture{stanza: st, head: snapshotHead{typeMeta: snapshotType, Server: s.server()}}
+	if outside != nil {
+		c.outside = outside.External().State()
+		if !outside.complete() || c.outside.Snapshot() != 0 {
+			return nil
+		}
+		c.version[1] = c.outside.Version()
+		key := outside.group.key
+		c.head.External, c.head.Labels, c.head.NamespaceLabels = outside.kinds, key.labels, key.namespaceLabels
+	}
 	if o == nil {
 		return c
 	}
@@ -250,7 +344,7 @@ func (s *Source) Capture(o *Objects, st *Stanza) *Capture {
 	if !o.Synced() || c.state.Snapshot() != 0 {
 		return nil
 	}
-	c.version = c.state.Version()
+	c.version[0] = c.state.Version()
 	key := o.group.key
 	c.head.Kinds, c.head.Labels, c.head.NamespaceLabels = o.kinds, key.labels, key.namespaceLabels
 	c.head.PodNames, c.head.Zones = key.kept.podNames, key.kept.zones
@@ -262,11 +356,12 @@ func (c *Capture) Same(o *Capture) bool {
 	if o == nil || (c.stanza == nil) != (o.stanza == nil) || c.stanza != nil && *c.stanza != *o.stanza {
 		return false
 	}
-	return c.version == o.version && c.head.key() == o.head.key() && slices.Equal(c.head.Kinds, o.head.Kinds)
+	return c.version == o.version && c.head.key() == o.head.key() && slices.Equal(c.head.Kinds, o.head.Kinds) &&
+		slices.Equal(c.head.External, o.head.External)
 }
 
 // Forget lets go of the objects that c was captured of. Same can tell without.
-func (c *Capture) Forget() { c.state = nil }
+func (c *Capture) Forget() { c.state, c.outside = nil, nil }
 
 // Write puts c into the file path, in place of what it was: into a new file of the same folder, which is then renamed, so
 // that at no time there is half of one. It returns the size of the file in bytes. The error names the path and the cause,
@@ -359,6 +454,9 @@ func (c *Capture) encode(w io.Writer) error {
 	}
 	if c.state != nil {
 		e.state(c.state)
+	}
+	if c.outside != nil {
+		e.external(c.outside, c.head.External)
 	}
 	for _, err := range []error{e.err, out.Flush(), packed.Close()} {
 		if err != nil {
@@ -497,6 +595,44 @@ func (e *encoder) serviceImport(s services.Service) {
 	e.ports(s.Ports())
 	e.raw("}}")
 	e.end()
+}
+
+// external writes the objects of these kinds.
+func (e *encoder) external(s *external.State, kinds []string) {
+	for _, kind := range kinds {
+		for o := range s.Objects(externalKinds[kind]) {
+			spec, err := json.Marshal(specOf(o))
+			if err != nil && e.err == nil {
+				e.err = err
+			}
+			e.buf = append(e.buf[:0], externalLine...)
+			e.raw(`"of":"`, kind, `","spec":`, string(spec), "}")
+			if !e.end() {
+				return
+			}
+		}
+	}
+}
+
+// specOf returns what o was made of.
+func specOf(o *external.Object) any {
+	switch o.Kind() {
+	case external.KindIngress:
+		return o.Ingress()
+	case external.KindService:
+		return o.Service()
+	case external.KindGateway:
+		return o.Gateway()
+	case external.KindListenerSet:
+		return o.ListenerSet()
+	case external.KindDNSEndpoint:
+		return o.DNSEndpoint()
+	case external.KindNode:
+		return o.Node()
+	case external.KindNamespace:
+		return o.NamespaceSpec()
+	}
+	return o.Route()
 }
 
 func (e *encoder) addresses(all services.Addrs) {

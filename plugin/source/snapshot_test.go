@@ -121,7 +121,7 @@ func captured(t testing.TB) *Capture {
 
 func capture(ix *services.Index, st *Stanza) *Capture {
 	return &Capture{
-		state: ix.State(), version: ix.State().Version(), stanza: st,
+		state: ix.State(), version: [2]uint64{ix.State().Version()}, stanza: st,
 		head: snapshotHead{typeMeta: snapshotType, Server: "https://a", Kinds: allOf.kinds(), PodNames: true, Zones: true},
 	}
 }
@@ -371,7 +371,7 @@ func TestObjectsFromSnapshot(t *testing.T) {
 	if !used || o.Synced() || state.Synced(&allKinds, false) || state.Snapshot() == 0 || state.Service("shop", "web").IsZero() {
 		t.Errorf("used %v, synced %v, out of a snapshot %v", used, state.Synced(&allKinds, false), state.Snapshot() != 0)
 	}
-	if s.Capture(o, nil) != nil {
+	if s.Capture(o, nil, nil) != nil {
 		t.Error("a snapshot is made of a snapshot")
 	}
 	if _, used, _ := s.ObjectsFrom(sn, allOf); used {
@@ -391,13 +391,13 @@ func TestObjectsFromSnapshot(t *testing.T) {
 	if _, left := lines(t, encoded(t, capture(o.Index(), nil))); len(left) != 2 {
 		t.Errorf("left of the snapshot:\n%s", strings.Join(left, "\n"))
 	}
-	one, two := s.Capture(o, nil), s.Capture(o, nil)
+	one, two := s.Capture(o, nil, nil), s.Capture(o, nil, nil)
 	one.Forget()
-	if !two.Same(one) || two.Same(s.Capture(o, &Stanza{})) || two.Same(nil) {
+	if !two.Same(one) || two.Same(s.Capture(o, nil, &Stanza{})) || two.Same(nil) {
 		t.Error("captures of the same are not the same, or others are")
 	}
 	a.putService("web", "10.96.0.10")
-	eventually(t, "a change", func() bool { return !s.Capture(o, nil).Same(one) })
+	eventually(t, "a change", func() bool { return !s.Capture(o, nil, nil).Same(one) })
 }
 
 func FuzzSnapshot(f *testing.F) {

@@ -45,6 +45,10 @@ type Source struct {
 	mu         sync.Mutex
 	groups     map[groupKey]*group
 	configMaps map[objectName]*configMap
+
+	telling sync.Mutex // guards what follows; mu may be held by who changes an index, and so by who tells
+	teller  *teller    // nil before the first Event on an object
+	untell  func()     // ends it
 }
 
 // objectName is the name of a namespaced object.
@@ -139,6 +143,11 @@ func (s *Source) Close() {
 		delete(s.configMaps, name)
 	}
 	s.mu.Unlock()
+	s.telling.Lock()
+	if s.teller != nil {
+		s.untell()
+	}
+	s.telling.Unlock()
 	if s.clients != nil {
 		utilnet.CloseIdleConnectionsFor(s.clients.http.Transport)
 	}

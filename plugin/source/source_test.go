@@ -22,6 +22,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	api "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
+	networking "k8s.io/api/networking/v1"
 	utilruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -68,6 +69,10 @@ type object map[string]any
 var kinds = map[string][2]string{
 	"namespaces": {"v1", "Namespace"}, "services": {"v1", "Service"}, "pods": {"v1", "Pod"}, "configmaps": {"v1", "ConfigMap"},
 	"endpointslices": {"discovery.k8s.io/v1", "EndpointSlice"}, "serviceimports": {"multicluster.x-k8s.io/v1alpha1", "ServiceImport"},
+	"nodes": {"v1", "Node"}, "ingresses": {"networking.k8s.io/v1", "Ingress"}, "dnsendpoints": {dnsVersion, "DNSEndpoint"},
+	"gateways": {gatewayVersion, "Gateway"}, "listenersets": {gatewayVersion, "ListenerSet"}, "httproutes": {gatewayVersion, "HTTPRoute"},
+	"grpcroutes": {gatewayVersion, "GRPCRoute"}, "tlsroutes": {gatewayVersion, "TLSRoute"}, "tcproutes": {gatewayVersion, "TCPRoute"},
+	"udproutes": {gatewayVersion, "UDPRoute"},
 }
 
 func newAPIServer(t *testing.T) *apiServer {
@@ -198,7 +203,7 @@ func toProtobuf(list []byte) []byte {
 
 func encodeProtobuf(o utilruntime.Object) []byte {
 	var b bytes.Buffer
-	versions := schema.GroupVersions{api.SchemeGroupVersion, discovery.SchemeGroupVersion}
+	versions := schema.GroupVersions{api.SchemeGroupVersion, discovery.SchemeGroupVersion, networking.SchemeGroupVersion}
 	if err := scheme.Codecs.EncoderForVersion(protobufInfo.Serializer, versions).Encode(o, &b); err != nil {
 		panic(err)
 	}

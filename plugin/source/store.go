@@ -21,13 +21,18 @@ type table[O any, R any] struct {
 	kind    string
 	decode  func([]byte) *O // an object in protobuf, as far as it can be kept; nil for what it can't understand; nil if all is decoded
 	pack    func(*O) (*R, verdict)
-	set     func(*services.Tx, *R)
-	remove  func(*services.Tx, objectName)
-	replace func(*services.Tx, []*R)
-	kept    func(*services.State, func(objectName, *R) bool) // yields all that the index has
+	set     func(*group, *R)
+	remove  func(*group, objectName)
+	replace func(*group, []*R)
+	kept    func(*group, func(objectName, *R) bool) // yields all that the index has
 	equal   func(a, b *R) bool
-	known   func(*services.Index, *R) *R // the record that the index has already, if it equals this one; nil for none
-	seen    func(*services.Index, *O)    // called after the change of the object is served; nil for none
+	known   func(*group, *R) *R // the record that the index has already, if it equals this one; nil for none
+	seen    func(*group, *O)    // called after the change of the object is served; nil for none
+}
+
+// inServices makes of a change to the index of Services a change to that of a group.
+func inServices[T any](change func(*services.Tx, T)) func(*group, T) {
+	return func(g *group, v T) { g.ix.Update(func(tx *services.Tx) { change(tx, v) }) }
 }
 
 // store is what a reflector writes into: it keeps nothing itself, all goes to the index.
@@ -63,7 +68,7 @@ func (s *store[O, R]) packAny(obj any) (packed[R], error) {
 	}
 	record, verdict := s.packed(o, name)
 	if record != nil && s.known != nil {
-		record = s.known(s.group.ix, record) // or all would be held twice while everything is listed again
+		record = s.known(s.group, record) // or all would be held twice while everything is listed again
 	}
 	return packed[R]{record, name, verdict}, nil
 }
@@ -110,7 +115,7 @@ func (s *store[O, R]) change(obj any, more int) error {
 	known := more == 0 && !passed
 	switch {
 	case verdict == keep:
-		s.group.ix.Update(func(tx *services.Tx) { s.set(tx, record) })
+		s.set(s.group, record)
 		if !known {
 			s.group.count(s.kind, 1)
 		}
@@ -118,14 +123,14 @@ func (s *store[O, R]) change(obj any, more int) error {
 	case verdict == ignore && known:
 		return nil
 	case known:
-		s.group.ix.Update(func(tx *services.Tx) { s.remove(tx, name) })
+		s.remove(s.group, name)
 		s.group.count(s.kind, -1)
 		s.passed[name] = struct{}{}
 	default:
 		s.passed[name] = struct{}{}
 	}
 	if s.seen != nil {
-		s.seen(s.group.ix, o)
+		s.seen(s.group, o)
 	}
 	return nil
 }
@@ -145,10 +150,10 @@ func (s *store[O, R]) Delete(obj any) error {
 		delete(s.passed, name)
 		return nil
 	}
-	s.group.ix.Update(func(tx *services.Tx) { s.remove(tx, name) })
+	s.remove(s.group, name)
 	s.group.count(s.kind, -1)
 	if s.seen != nil {
-		s.seen(s.group.ix, o)
+		s.seen(s.group, o)
 	}
 	return nil
 }
@@ -176,7 +181,7 @@ func (s *store[O, R]) Replace(list []any, _ string) error {
 		}
 	}
 	if ignored != nil {
-		s.kept(s.group.ix.State(), func(name objectName, r *R) bool {
+		s.kept(s.group, func(name objectName, r *R) bool {
 			if _, ok := ignored[name]; ok {
 				records = append(records, r)
 				delete(passed, name)
@@ -203,7 +208,7 @@ func (s *store[O, R]) differing(list []any) (names []objectName, err error) {
 			listed[p.name] = p
 		}
 	}
-	s.kept(s.group.ix.State(), func(name objectName, r *R) bool {
+	s.kept(s.group, func(name objectName, r *R) bool {
 		p, ok := listed[name]
 		if !ok || p.record != nil && !s.equal(p.record, r) {
 			names = append(names, name)
@@ -226,7 +231,7 @@ func (s *store[O, R]) replaceAll(records []*R, passed map[objectName]struct{}) (
 		return false
 	}
 	s.passed = passed
-	s.group.ix.Update(func(tx *services.Tx) { s.replace(tx, records) })
+	s.replace(s.group, records)
 	s.group.setCount(s.kind, len(records))
 	return true
 }
@@ -246,19 +251,19 @@ var (
 	namespaceTable = table[api.Namespace, namespace]{
 		kind: kindNamespace,
 		pack: toNamespace,
-		kept: func(s *services.State, yield func(objectName, *namespace) bool) {
-			s.Namespaces(func(name string) bool { return yield(objectName{"", name}, &namespace{name}) })
+		kept: func(g *group, yield func(objectName, *namespace) bool) {
+			g.ix.State().Namespaces(func(name string) bool { return yield(objectName{"", name}, &namespace{name}) })
 		},
 		equal:  func(a, b *namespace) bool { return *a == *b },
-		set:    func(tx *services.Tx, ns *namespace) { tx.SetNamespace(ns.name) },
-		remove: func(tx *services.Tx, n objectName) { tx.DeleteNamespace(n.name) },
-		replace: func(tx *services.Tx, all []*namespace) {
+		set:    inServices(func(tx *services.Tx, ns *namespace) { tx.SetNamespace(ns.name) }),
+		remove: inServices(func(tx *services.Tx, n objectName) { tx.DeleteNamespace(n.name) }),
+		replace: inServices(func(tx *services.Tx, all []*namespace) {
 			names := make([]string, len(all))
 			for i, ns := range all {
 				names[i] = ns.name
 			}
 			tx.ReplaceNamespaces(names)
-		},
+		}),
 	}
 	serviceTable = table[api.Service, services.Service]{
 		kind:    kindService,
@@ -266,35 +271,39 @@ var (
 		pack:    toService,
 		kept:    keptServices(false),
 		equal:   func(a, b *services.Service) bool { return *a == *b },
-		set:     (*services.Tx).SetService,
-		remove:  func(tx *services.Tx, n objectName) { tx.DeleteService(n.namespace, n.name) },
-		replace: (*services.Tx).ReplaceServices,
-		known:   (*services.Index).KnownService,
+		set:     inServices((*services.Tx).SetService),
+		remove:  inServices(deleteService),
+		replace: inServices((*services.Tx).ReplaceServices),
+		known:   func(g *group, s *services.Service) *services.Service { return g.ix.KnownService(s) },
 	}
 	podTable = table[api.Pod, services.Pod]{
 		kind:    kindPod,
 		pack:    toPod,
 		kept:    keptPods,
 		equal:   equalPods,
-		set:     (*services.Tx).SetPod,
-		remove:  func(tx *services.Tx, n objectName) { tx.DeletePod(n.namespace, n.name) },
-		replace: (*services.Tx).ReplacePods,
+		set:     inServices((*services.Tx).SetPod),
+		remove:  inServices(func(tx *services.Tx, n objectName) { tx.DeletePod(n.namespace, n.name) }),
+		replace: inServices((*services.Tx).ReplacePods),
 		known:   knownPod,
 	}
-	serviceImportTable = imported(table[mcs.ServiceImport, services.Service]{
+	serviceImportTable = table[mcs.ServiceImport, services.Service]{
 		kind:    kindServiceImport,
 		pack:    toServiceImport,
 		kept:    keptServices(true),
 		equal:   func(a, b *services.Service) bool { return *a == *b },
-		set:     (*services.Tx).SetService,
-		remove:  func(tx *services.Tx, n objectName) { tx.DeleteService(n.namespace, n.name) },
-		replace: (*services.Tx).ReplaceServices,
-	})
+		set:     inServices(imported((*services.Tx).SetService)),
+		remove:  inServices(imported(deleteService)),
+		replace: inServices(imported((*services.Tx).ReplaceServices)),
+	}
 )
 
-func keptServices(imported bool) func(*services.State, func(objectName, *services.Service) bool) {
-	return func(s *services.State, yield func(objectName, *services.Service) bool) {
-		for svc := range s.Owners(imported) {
+func deleteService(tx *services.Tx, n objectName) { tx.DeleteService(n.namespace, n.name) }
+
+func deleteSlice(tx *services.Tx, n objectName) { tx.DeleteSlice(n.namespace, n.name) }
+
+func keptServices(imported bool) func(*group, func(objectName, *services.Service) bool) {
+	return func(g *group, yield func(objectName, *services.Service) bool) {
+		for svc := range g.ix.State().Owners(imported) {
 			if !svc.IsZero() && !yield(objectName{svc.Namespace(), svc.ObjectName()}, &svc) {
 				return
 			}
@@ -302,9 +311,9 @@ func keptServices(imported bool) func(*services.State, func(objectName, *service
 	}
 }
 
-func keptSlices(imported bool) func(*services.State, func(objectName, *services.Slice) bool) {
-	return func(s *services.State, yield func(objectName, *services.Slice) bool) {
-		for _, all := range s.Owners(imported) {
+func keptSlices(imported bool) func(*group, func(objectName, *services.Slice) bool) {
+	return func(g *group, yield func(objectName, *services.Slice) bool) {
+		for _, all := range g.ix.State().Owners(imported) {
 			for i := range all {
 				if !yield(objectName{all[i].Namespace(), all[i].ObjectName()}, &all[i]) {
 					return
@@ -314,8 +323,8 @@ func keptSlices(imported bool) func(*services.State, func(objectName, *services.
 	}
 }
 
-func keptPods(s *services.State, yield func(objectName, *services.Pod) bool) {
-	s.Pods(func(p *services.Pod) bool { return yield(objectName{p.Namespace(), p.ObjectName()}, p) })
+func keptPods(g *group, yield func(objectName, *services.Pod) bool) {
+	g.ix.State().Pods(func(p *services.Pod) bool { return yield(objectName{p.Namespace(), p.ObjectName()}, p) })
 }
 
 func equalPods(a, b *services.Pod) bool {
@@ -323,9 +332,9 @@ func equalPods(a, b *services.Pod) bool {
 		slices.Equal(slices.Collect(a.Addrs().All), slices.Collect(b.Addrs().All))
 }
 
-func knownPod(ix *services.Index, p *services.Pod) *services.Pod {
+func knownPod(g *group, p *services.Pod) *services.Pod {
 	for a := range p.Addrs().All {
-		if known := ix.State().PodWith(a); known != nil && equalPods(known, p) {
+		if known := g.ix.State().PodWith(a); known != nil && equalPods(known, p) {
 			return known
 		}
 		break
@@ -333,21 +342,22 @@ func knownPod(ix *services.Index, p *services.Pod) *services.Pod {
 	return p
 }
 
-// imported is t for what other clusters export.
-func imported[O any, R any](t table[O, R]) table[O, R] {
-	set, remove, replace := t.set, t.remove, t.replace
-	t.set = func(tx *services.Tx, r *R) { set(tx.Imported(), r) }
-	t.remove = func(tx *services.Tx, n objectName) { remove(tx.Imported(), n) }
-	t.replace = func(tx *services.Tx, all []*R) { replace(tx.Imported(), all) }
-	t.known = nil
-	return t
+// imported makes of a change to what the cluster has the same change to what other clusters export.
+func imported[T any](change func(*services.Tx, T)) func(*services.Tx, T) {
+	return func(tx *services.Tx, v T) { change(tx.Imported(), v) }
 }
 
 // importedSliceTable does not measure: a slice that has a Service of this cluster too is measured as that one's.
 func importedSliceTable(kept sliceParts) table[discovery.EndpointSlice, services.Slice] {
-	t := imported(sliceTable(kept))
-	t.kind, t.pack, t.kept, t.seen = kindImportedSlice, toImportedSlice(kept), keptSlices(true), nil
-	return t
+	return table[discovery.EndpointSlice, services.Slice]{
+		kind:    kindImportedSlice,
+		pack:    toImportedSlice(kept),
+		kept:    keptSlices(true),
+		equal:   func(a, b *services.Slice) bool { return *a == *b },
+		set:     inServices(imported((*services.Tx).SetSlice)),
+		remove:  inServices(imported(deleteSlice)),
+		replace: inServices(imported((*services.Tx).ReplaceSlices)),
+	}
 }
 
 func sliceTable(kept sliceParts) table[discovery.EndpointSlice, services.Slice] {
@@ -357,17 +367,17 @@ func sliceTable(kept sliceParts) table[discovery.EndpointSlice, services.Slice] 
 		pack:    toSlice(kept),
 		kept:    keptSlices(false),
 		equal:   func(a, b *services.Slice) bool { return *a == *b },
-		set:     (*services.Tx).SetSlice,
-		remove:  func(tx *services.Tx, n objectName) { tx.DeleteSlice(n.namespace, n.name) },
-		replace: (*services.Tx).ReplaceSlices,
-		known:   (*services.Index).KnownSlice,
+		set:     inServices((*services.Tx).SetSlice),
+		remove:  inServices(deleteSlice),
+		replace: inServices((*services.Tx).ReplaceSlices),
+		known:   func(g *group, s *services.Slice) *services.Slice { return g.ix.KnownSlice(s) },
 		seen:    observeProgramming,
 	}
 }
 
 // observeProgramming measures how long the change of es took to be served. Lists do not count: what they bring did not
 // change just now. Nor does a slice whose Service is not known (yet), as in stock.
-func observeProgramming(ix *services.Index, es *discovery.EndpointSlice) {
+func observeProgramming(g *group, es *discovery.EndpointSlice) {
 	stamp := es.Annotations[api.EndpointsLastChangeTriggerTime]
 	if stamp == "" {
 		return
@@ -377,7 +387,7 @@ func observeProgramming(ix *services.Index, es *discovery.EndpointSlice) {
 		log.Debugf("EndpointSlice %s/%s: annotation %s is no time: %v", es.Namespace, es.Name, api.EndpointsLastChangeTriggerTime, err)
 		return
 	}
-	svc := ix.State().Service(es.Namespace, es.Labels[discovery.LabelServiceName])
+	svc := g.ix.State().Service(es.Namespace, es.Labels[discovery.LabelServiceName])
 	if svc.IsZero() {
 		return
 	}

@@ -68,6 +68,7 @@ type follower struct {
 	store    auditable
 	auditing time.Duration // the period in which there is one audit; 0 for none
 	refused  func(error)   // called each time that the server refuses a list
+	stumbled func()        // called each time that the server gives no list, whatever its reason; nil for no call
 	trouble  trouble
 
 	mu       sync.Mutex
@@ -174,8 +175,14 @@ func (f *follower) failed(err error) {
 		f.news = time.Now()
 		f.mu.Unlock()
 	}
-	if f.trouble.saw(err) && isRefusal(err) {
+	if !f.trouble.saw(err) {
+		return
+	}
+	if isRefusal(err) {
 		f.refused(err)
+	}
+	if f.stumbled != nil {
+		f.stumbled()
 	}
 }
 

@@ -167,6 +167,68 @@ func (r *reply) records(limit int) {
 			r.string(answer.VersionText)
 			r.end()
 		}
+	case answer.Texts:
+		r.hostTexts()
+	case answer.Mails:
+		r.mails()
+	case answer.Servers:
+		r.servers()
+	}
+}
+
+// hostTexts writes TXT records.
+func (r *reply) hostTexts() {
+	for text := range r.a.Texts {
+		if strings.IndexByte(text, '\\') >= 0 {
+			r.failed = true // miekg/dns reckons with the length of the presentation form
+			return
+		}
+		if !r.start(r.a.Owner(), dns.TypeTXT, r.a.TTL) {
+			continue
+		}
+		for more := true; more; more = text != "" {
+			n := min(len(text), answer.MaxString)
+			r.byte(uint8(n))
+			r.string(text[:n])
+			text = text[n:]
+		}
+		r.end()
+	}
+}
+
+// mails writes MX records.
+func (r *reply) mails() {
+	if r.chain.shuffle { // they are as well; few ask for them
+		r.failed = true
+		return
+	}
+	for mail := range r.a.Mails {
+		if r.start(r.a.Owner(), dns.TypeMX, r.a.TTL) {
+			r.uint16(mail.Preference)
+			r.put(mail.Host, r.compress)
+			r.end()
+		}
+	}
+}
+
+// servers writes the SRV records of hosts, and the addresses of the target that is this zone's.
+func (r *reply) servers() {
+	if r.chain.shuffle { // the addresses are; few ask for them
+		r.failed = true
+		return
+	}
+	for s := range r.a.Servers {
+		if r.start(r.a.Owner(), dns.TypeSRV, r.a.TTL) {
+			r.uint16(s.Priority)
+			r.uint16(s.Weight)
+			r.uint16(s.Port)
+			r.put(s.Target, false) // RFC 2782: no compression
+			r.end()
+		}
+	}
+	r.section = additional
+	for target, ip := range r.a.ServerAddrs {
+		r.address(target, ip, r.a.TTL)
 	}
 }
 
@@ -284,7 +346,9 @@ func (r *reply) nameservers() {
 	}
 	r.section = additional
 	for ns := range r.a.Nameservers {
-		r.address(ns.Name, ns.Addr, ns.TTL)
+		if ns.Addr.IsValid() {
+			r.address(ns.Name, ns.Addr, ns.TTL)
+		}
 	}
 }
 

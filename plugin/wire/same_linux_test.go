@@ -70,8 +70,45 @@ func objects() string {
 		slice("shop", name, "four", "IPv4", "{name: pg, port: 5432}", four.String())
 		slice("shop", name, "six", "IPv6", "{name: pg, port: 5432}, {name: admin, port: 8080}", six.String())
 	}
+	b.WriteString(outside)
 	return b.String()
 }
+
+// outside are objects that have names in example.net.
+var outside = `apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web, namespace: shop}
+spec: {rules: [{host: web.example.net}, {host: "*.w.example.net"}, {host: example.net}, {host: a.deep.example.net}]}
+status: {loadBalancer: {ingress: [{ip: 192.0.2.1}, {ip: 192.0.2.2}, {ip: "2001:db8::1"}]}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: cloud, namespace: shop}
+spec: {rules: [{host: cloud.example.net}, {host: c.example.net}]}
+status: {loadBalancer: {ingress: [{hostname: lb.example.com}, {hostname: lb2.example.com}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: lb, namespace: shop}
+spec: {type: LoadBalancer, clusterIP: 10.96.7.44, ports: [{name: http, port: 80}, {name: dns, port: 53, protocol: UDP}]}
+status: {loadBalancer: {ingress: [{ip: 192.0.2.4}, {ip: "2001:db8::4"}, {hostname: lb.example.com}]}}
+---
+apiVersion: externaldns.k8s.io/v1alpha1
+kind: DNSEndpoint
+metadata: {name: ep, namespace: shop}
+spec:
+  endpoints:
+  - {dnsName: ep.example.net, recordType: A, targets: [192.0.2.6]}
+  - {dnsName: ep.example.net, recordType: TXT, recordTTL: 9, targets: ['v=spf1 -all', '', '"quoted"', '` + longText + `']}
+  - {dnsName: ep.example.net, recordType: MX, targets: [10 mx.example.net, 20 mail.example.org, 30 ep.example.net]}
+  - {dnsName: back.example.net, recordType: TXT, targets: ['back\slash']}
+  - {dnsName: _sip._tcp.example.net, recordType: SRV, targets: [1 2 5060 sip.example.net, 2 3 5060 ep.example.net, 0 0 0 .]}
+  - {dnsName: alias.example.net, recordType: CNAME, targets: [ep.example.net]}
+---
+`
+
+// longText takes several strings of a TXT record.
+var longText = strings.Repeat("0123456789", 60)
 
 // lines are hosts lines, of names that are written in unusual ways as well.
 func lines() string {
@@ -107,7 +144,7 @@ var world = sync.OnceValues(func() (*answer.View, error) {
 			return nil, err
 		}
 	}
-	return viewOf(fmt.Sprintf("kubehosts cluster.local in-addr.arpa ip6.arpa {\n manifests %s/objects.yaml\n pods insecure\n hosts %[1]s/hosts {\n ttl 600\n }\n}", folder))
+	return viewOf(fmt.Sprintf("kubehosts cluster.local in-addr.arpa ip6.arpa {\n manifests %s/objects.yaml\n pods insecure\n hosts %[1]s/hosts {\n ttl 600\n }\n external example.net\n}", folder))
 })
 
 // viewOf returns the View of a stanza, once its objects were read.
@@ -282,6 +319,12 @@ func askedNames() []string {
 		"0.1.0.0.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa.",
 		strings.Repeat("a.", 126), strings.Repeat("a.", 120) + "b.", strings.Repeat(strings.Repeat("x", 63)+".", 3) + strings.Repeat("y", 47) + ".cluster.local.",
 	}
+	for _, below := range []string{
+		"", "web.", "WeB.", "x.w.", "w.", "deep.", "no.", "cloud.", "ns.dns.", "dns.", "lb.shop.", "_http._tcp.lb.shop.", "_HTTP._tcp.LB.shop.", "_tcp.lb.shop.", "shop.",
+		"h10.shop.", "h10-0.h10.shop.", "_pg._tcp.h25.shop.", "ep.", "back.", "_sip._tcp.", "alias.",
+	} {
+		names = append(names, below+"example.net.")
+	}
 	for _, n := range []int{1, 2, 3, 10, 25, 60, 200, 900} {
 		names = append(names, fmt.Sprintf("h%d.shop.svc.cluster.local.", n), fmt.Sprintf("_pg._tcp.h%d.shop.svc.cluster.local.", n))
 	}
@@ -391,6 +434,9 @@ func TestShuffled(t *testing.T) {
 			packet := queryOf(t, name, qtype, optOf(65535, false))
 			a, whyA := plain.ask(packet, true)
 			b, whyB := shuffled.ask(packet, true)
+			if whyB == nextPlugin && qtype == dns.TypeSRV && strings.HasSuffix(strings.ToLower(name), "example.net.") {
+				continue // CoreDNS writes the SRV records of hosts there
+			}
 			if whyA != whyB {
 				t.Fatalf("%s %s: %v with loadbalance, %v without", name, dns.Type(qtype), whyB, whyA)
 			}

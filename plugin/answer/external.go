@@ -1,0 +1,283 @@
+package answer
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"github.com/kubehosts/kubehosts/plugin/external"
+	"github.com/kubehosts/kubehosts/plugin/services"
+)
+
+// External makes a zone one of hosts: of the names that objects of the cluster have for clients outside of it.
+type External struct {
+	Selection external.Selection
+	TTL       uint32 // seconds, of records that no object gives a TTL
+	Inside    bool   // cluster IPs in place of load balancers
+}
+
+// outsideKnown reports whether all objects that names in Zone come from were read, or are those of a snapshot.
+func (a *Answer) outsideKnown() bool {
+	sel := &a.Zone.External.Selection
+	kinds := sel.Sources.Kinds()
+	if a.Zone.External.Inside {
+		kinds |= external.KindsOf(external.KindService)
+	}
+	if sel.Listed {
+		kinds |= external.KindsOf(external.KindNamespace)
+	}
+	return a.outside.Restored(kinds)
+}
+
+// fromExternal answers for a name in a zone of hosts.
+func (a *Answer) fromExternal() {
+	a.source, a.TTL, a.inside = fromExternal, a.Zone.External.TTL, false
+	a.Stale = max(a.Stale, a.outside.Snapshot())
+	base := a.Zone.Below(a.lower)
+	switch base {
+	case "":
+		if a.Type == dns.TypeSOA || a.Type == dns.TypeNS {
+			a.why = IsApex
+			a.apex()
+			return
+		}
+	case "ns.dns": // the name server that the SOA record gives
+		a.source, a.why = fromSelf, OfZone
+		a.addresses()
+		return
+	}
+	a.why = OfHost
+	a.host = a.outside.Lookup(a.Zone.Name, a.lower, &a.Zone.External.Selection)
+	switch a.host.Outcome {
+	case external.NameError:
+		switch base {
+		case "":
+			a.why = IsApex
+			a.noData()
+		case "dns": // exists because ns.dns does (RFC 8020, section 2)
+			a.why = OfZone
+			a.noData()
+		default:
+			a.nameError()
+		}
+	case external.NoData:
+		a.noData()
+	case external.Headless:
+		a.headless(services.ParseService(base))
+	case external.Internal:
+		a.internal()
+	default:
+		a.published(base == "")
+	}
+}
+
+// headless answers for a name of a headless Service.
+func (a *Answer) headless(n services.Name) {
+	a.match = a.state.Lookup(&n, &a.view.Options)
+	switch a.match.Outcome {
+	case services.OfEndpoints:
+		a.source = fromServices
+		a.object()
+	case services.NameError:
+		a.nameError()
+	default:
+		a.noData()
+	}
+}
+
+// internal answers with the cluster IPs of a Service, or with the endpoints of a headless one.
+func (a *Answer) internal() {
+	a.setTTL()
+	for range a.host.ClusterIPs {
+		a.inside = true
+		a.addresses()
+		return
+	}
+	namespace, name, headless := a.host.Service()
+	if n := services.ParseService(name + "." + namespace); headless && a.Type != dns.TypeSRV {
+		if a.match = a.state.Lookup(&n, &a.view.Options); a.match.Outcome == services.OfEndpoints {
+			a.source = fromServices
+			a.addresses()
+			return
+		}
+	}
+	a.noData()
+}
+
+// setTTL takes the TTL that an object gives.
+func (a *Answer) setTTL() {
+	if ttl, ok := a.host.TTL(external.RecordType(a.Type)); ok {
+		a.TTL = ttl
+	}
+}
+
+// published answers with what objects say of a name.
+func (a *Answer) published(apex bool) {
+	a.setTTL()
+	if a.Zone.External.Inside {
+		for range a.host.Inside {
+			a.inside = true
+			a.addresses()
+			return
+		}
+	}
+	if target := a.onlyHostname(); target != "" && !apex && !a.ofPort() {
+		a.cname = target // see alias
+		return
+	}
+	switch a.Type {
+	case dns.TypeA, dns.TypeAAAA:
+		for range a.Hostnames {
+			a.Outcome, a.Kind, a.Behind = Follow, Addresses, true
+			return
+		}
+		a.addresses()
+		return
+	case dns.TypeTXT:
+		for range a.host.Texts {
+			a.Kind = Texts
+			return
+		}
+	case dns.TypeMX:
+		for range a.host.Mails {
+			a.Kind = Mails
+			return
+		}
+	case dns.TypeSRV:
+		for range a.Servers {
+			a.Kind = Servers
+			return
+		}
+	}
+	a.noData()
+}
+
+// onlyHostname returns the hostname that is all that the name stands for, "" if there is more, or none.
+func (a *Answer) onlyHostname() (only string) {
+	for range a.host.Addrs {
+		return ""
+	}
+	for host := range a.host.Hosts {
+		if only != "" && only != host {
+			return ""
+		}
+		only = host
+	}
+	return only
+}
+
+// ofPort reports whether the name is that of a port of a Service, which SRV records belong to.
+func (a *Answer) ofPort() bool {
+	for _, service := range a.host.Ports {
+		return len(service) < len(a.lower)
+	}
+	return false
+}
+
+// Hostnames yields the hostnames of load balancers, whose addresses are those of the name, where Behind is true. Each comes once.
+func (a *Answer) Hostnames(yield func(string) bool) {
+	var seen set[string]
+	a.host.Hosts(func(host string) bool { return !seen.add(host) || yield(host) })
+}
+
+// hostAddrs yields the addresses of one family that a name in a zone of hosts has.
+func (a *Answer) hostAddrs(is6 bool, yield func(netip.Addr) bool) {
+	of := func(ip netip.Addr) bool { return ip.Is6() != is6 || yield(ip) }
+	switch {
+	case a.inside && a.host.Outcome == external.Internal:
+		a.host.ClusterIPs(of)
+	case a.inside:
+		a.host.Inside(of)
+	default:
+		a.host.Addrs(of)
+	}
+}
+
+// MaxString is how long a string of a TXT record may be (RFC 1035, section 3.3).
+const MaxString = 255
+
+// Texts yields the texts of TXT records. One that is longer than MaxString is to be cut into strings of that length.
+func (a *Answer) Texts(yield func(string) bool) { a.host.Texts(yield) }
+
+// Mails yields what MX records say.
+func (a *Answer) Mails(yield func(external.Mail) bool) { a.host.Mails(yield) }
+
+// Servers yields what SRV records say, MaxRecords at most: those of a DNSEndpoint, and one for each port of a Service whose load
+// balancer has an address, and for each hostname of it.
+func (a *Answer) Servers(yield func(external.Server) bool) {
+	n, more := 0, true
+	each := func(s external.Server) bool {
+		n++
+		more = more && n <= MaxRecords && yield(s)
+		return more
+	}
+	if a.host.Servers(each); !more {
+		return
+	}
+	var seen set[uint16]
+	weight := a.serverWeight()
+	for port, service := range a.host.Ports {
+		if !seen.add(port) {
+			continue
+		}
+		for range a.host.Addrs {
+			each(external.Server{Weight: weight, Port: port, Target: a.as(service)})
+			break
+		}
+		for host := range a.host.Hosts {
+			each(external.Server{Weight: weight, Port: port, Target: host})
+		}
+		if !more {
+			return
+		}
+	}
+}
+
+// serverWeight returns the weight of each SRV record of a Service: a share of 100 for each pair of an address and a port, as
+// k8s_external has it, and at least 1.
+func (a *Answer) serverWeight() uint16 {
+	places, ports := 0, 0
+	for range a.host.Addrs {
+		places++
+	}
+	for range a.host.Hosts {
+		places++
+	}
+	for range a.host.Ports {
+		ports++
+	}
+	return uint16(max(1, 100/max(1, places*ports))) // #nosec G115 -- at most 100
+}
+
+// ServerAddrs yields the name of the Service that Servers has for a target, and its addresses, for the additional section.
+func (a *Answer) ServerAddrs(yield func(target string, ip netip.Addr) bool) {
+	for _, service := range a.host.Ports {
+		target := a.as(service)
+		a.host.Addrs(func(ip netip.Addr) bool { return yield(target, ip) })
+		return
+	}
+}
+
+// hosts yields the names of a zone of hosts that have records, each once: those of headless Services are endpoints and ports too.
+func (t *Transfer) hosts(yield func(string) bool) {
+	z, more := t.zone, true
+	for name := range t.outside.Names(z.Name, &z.External.Selection) {
+		if !yield(name) {
+			return
+		}
+	}
+	if z.External.Selection.Sources&external.FromService == 0 {
+		return
+	}
+	t.state.OwnerNames(&t.view.Options, false, func(below string) bool {
+		if strings.Count(below, ".") == 2 { // the Service itself, which is among Names
+			return true
+		}
+		name := strings.TrimSuffix(below, ".svc") + Under(".", z.Name)
+		if m := t.outside.Lookup(z.Name, name, &z.External.Selection); m.Outcome == external.Headless {
+			more = yield(name)
+		}
+		return more
+	})
+}

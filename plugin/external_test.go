@@ -1,0 +1,479 @@
+package kubehosts
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/coredns/coredns/plugin/metadata"
+	"github.com/coredns/coredns/plugin/test"
+	"github.com/coredns/coredns/request"
+	"github.com/miekg/dns"
+)
+
+// outside has an object of each kind that publishes names, in example.org and team.example.org.
+const outside = `apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web, namespace: shop}
+spec: {ingressClassName: nginx, rules: [{host: web.example.org}, {host: "*.w.example.org"}, {host: a.deep.example.org}, {host: web.team.example.org}, {host: web.elsewhere.example}]}
+status: {loadBalancer: {ingress: [{ip: 192.0.2.1}, {ip: "2001:db8::1"}]}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: cloud, namespace: shop, annotations: {external-dns.kubernetes.io/ttl: "7"}}
+spec: {ingressClassName: cloud, rules: [{host: cloud.example.org}, {host: example.org}, {host: gone.example.org}]}
+status: {loadBalancer: {ingress: [{hostname: www.example}]}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: lost, namespace: shop}
+spec: {rules: [{host: lost.example.org}]}
+status: {loadBalancer: {ingress: [{hostname: nobody.example}]}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: broken, namespace: shop}
+spec: {rules: [{host: broken.example.org}]}
+status: {loadBalancer: {ingress: [{hostname: broken.example}]}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: two, namespace: shop}
+spec: {rules: [{host: two.example.org}]}
+status: {loadBalancer: {ingress: [{ip: 192.0.2.9}, {hostname: www.example}, {hostname: nobody.example}, {hostname: cut.example}]}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: balanced, namespace: shop}
+spec: {rules: [{host: balanced.example.org}]}
+status: {loadBalancer: {ingress: [{ip: 192.0.2.4}]}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: named, namespace: shop}
+spec: {rules: [{host: named.example.org}]}
+status: {loadBalancer: {ingress: [{hostname: lb.cloud.example}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: lb, namespace: shop}
+spec: {type: LoadBalancer, clusterIP: 10.96.7.4, ports: [{name: http, port: 80}, {name: dns, port: 53, protocol: UDP}]}
+status: {loadBalancer: {ingress: [{ip: 192.0.2.4}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: named, namespace: shop}
+spec: {type: LoadBalancer, clusterIP: 10.96.7.5, ports: [{name: http, port: 80}]}
+status: {loadBalancer: {ingress: [{hostname: lb.cloud.example}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: plain, namespace: shop}
+spec: {clusterIP: 10.96.7.6, ports: [{name: http, port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: inner, namespace: shop, annotations: {external-dns.kubernetes.io/internal-hostname: inner.example.org}}
+spec: {clusterIP: 10.96.7.7, ports: [{name: http, port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: shop, annotations: {external-dns.alpha.kubernetes.io/internal-hostname: db.example.org}}
+spec: {clusterIP: None, ports: [{name: pg, port: 5432}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-1, namespace: shop, labels: {kubernetes.io/service-name: db}}
+addressType: IPv4
+ports: [{name: pg, port: 5432}]
+endpoints: [{addresses: [10.244.1.5], hostname: db-0}, {addresses: [10.244.1.6], hostname: db-1}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gw, namespace: shop}
+spec: {gatewayClassName: c, listeners: [{name: http, port: 80, protocol: HTTP, hostname: "*.g.example.org"}]}
+status: {addresses: [{type: IPAddress, value: 192.0.2.5}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: any, namespace: shop, generation: 1}
+spec: {parentRefs: [{name: gw}]}
+status: {parents: [{parentRef: {name: gw}, controllerName: example.com/c, conditions: [{type: Accepted, status: "True", observedGeneration: 1}]}]}
+---
+apiVersion: externaldns.k8s.io/v1alpha1
+kind: DNSEndpoint
+metadata: {name: ep, namespace: shop}
+spec:
+  endpoints:
+  - {dnsName: ep.example.org, recordType: A, targets: [192.0.2.6]}
+  - {dnsName: ep.example.org, recordType: TXT, recordTTL: 9, targets: ['v=spf1 -all', 'a\b "c"']}
+  - {dnsName: ep.example.org, recordType: MX, targets: [10 mx.example.net, 20 mail.example.org]}
+  - {dnsName: _sip._tcp.example.org, recordType: SRV, targets: [1 2 5060 sip.example.org]}
+  - {dnsName: alias.example.org, recordType: CNAME, targets: [ep.example.org]}
+  - {dnsName: far.example.org, recordType: CNAME, targets: [www.example]}
+  - {dnsName: top.example.org, recordType: CNAME, targets: [example.org]}
+  - {dnsName: loop.example.org, recordType: CNAME, targets: [loop.example.org]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: node-1}
+status: {addresses: [{type: InternalIP, address: 192.0.2.8}]}
+`
+
+// serveOutside serves the objects of outside, and what more there is, by a stanza that ends in option lines.
+func serveOutside(t testing.TB, more, options string) *Kubehosts {
+	t.Helper()
+	manifest := filepath.Join(t.TempDir(), "outside.yaml")
+	save(t, manifest, outside+more)
+	return serve(t, "dns://.:53", fmt.Sprintf("kubehosts cluster.local {\n\tmanifests %s\n%s\n}", manifest, options))
+}
+
+const bothZones = "external example.org team.example.org"
+
+// What a zone of hosts answers, in all the ways that a zone can.
+func TestExternal(t *testing.T) {
+	k := serveOutside(t, "", bothZones)
+	const soa = " | SOA example.org."
+	for _, tc := range []struct {
+		name  string
+		qtype uint16
+		want  string
+	}{
+		{"web.example.org.", dns.TypeA, "NOERROR A 192.0.2.1"},
+		{"WEB.Example.ORG.", dns.TypeAAAA, "NOERROR AAAA 2001:db8::1"},
+		{"web.example.org.", dns.TypeTXT, "NOERROR" + soa},
+		{"web.example.org.", dns.TypeMX, "NOERROR" + soa},
+		{"web.example.org.", dns.TypeSRV, "NOERROR" + soa},
+		{"web.example.org.", dns.TypeCNAME, "NOERROR" + soa},
+		{"web.team.example.org.", dns.TypeA, "NOERROR A 192.0.2.1"},
+		{"web.team.example.org.", dns.TypeTXT, "NOERROR | SOA team.example.org."},
+		{"web.elsewhere.example.", dns.TypeA, "next"},
+		{"no.example.org.", dns.TypeA, "NXDOMAIN" + soa},
+		{"no.example.org.", dns.TypeTXT, "NXDOMAIN" + soa},
+		{"x.web.example.org.", dns.TypeA, "NXDOMAIN" + soa},
+		{"deep.example.org.", dns.TypeA, "NOERROR" + soa}, // an empty non-terminal
+		{"example.org.", dns.TypeTXT, "NOERROR" + soa},
+		{"team.example.org.", dns.TypeA, "NOERROR | SOA team.example.org."},
+
+		// Wildcards: an Ingress's matches one label, a Gateway's any number.
+		{"a.w.example.org.", dns.TypeA, "NOERROR A 192.0.2.1"},
+		{"a.b.w.example.org.", dns.TypeA, "NXDOMAIN" + soa},
+		{"w.example.org.", dns.TypeA, "NOERROR" + soa},
+		{"a.g.example.org.", dns.TypeA, "NOERROR A 192.0.2.5"},
+		{"a.b.g.example.org.", dns.TypeA, "NOERROR A 192.0.2.5"},
+		{"a.b.g.example.org.", dns.TypeTXT, "NOERROR" + soa},
+
+		// The zone's own names.
+		{"example.org.", dns.TypeSOA, "NOERROR SOA ns.dns.example.org. hostmaster.example.org. 1 7200 1800 86400 60"},
+		{"example.org.", dns.TypeNS, "NOERROR NS ns.dns.example.org. + ns.dns.example.org. 192.0.2.53 + ns.dns.example.org. 2001:db8::53"},
+		{"ns.dns.example.org.", dns.TypeA, "NOERROR A 192.0.2.53"},
+		{"ns.dns.example.org.", dns.TypeTXT, "NOERROR" + soa},
+		{"dns.example.org.", dns.TypeA, "NOERROR" + soa},
+
+		// A LoadBalancer, as k8s_external has it.
+		{"lb.shop.example.org.", dns.TypeA, "NOERROR A 192.0.2.4"},
+		{"lb.shop.example.org.", dns.TypeAAAA, "NOERROR" + soa},
+		{"lb.shop.example.org.", dns.TypeSRV, "NOERROR SRV 0 50 80 lb.shop.example.org. SRV 0 50 53 lb.shop.example.org. + lb.shop.example.org. 192.0.2.4"},
+		{"_http._tcp.LB.shop.example.org.", dns.TypeSRV, "NOERROR SRV 0 100 80 LB.shop.example.org. + LB.shop.example.org. 192.0.2.4"},
+		{"_no._tcp.lb.shop.example.org.", dns.TypeSRV, "NXDOMAIN" + soa},
+		{"_tcp.lb.shop.example.org.", dns.TypeSRV, "NOERROR" + soa},
+		{"_http._tcp.named.shop.example.org.", dns.TypeSRV, "NOERROR SRV 0 100 80 lb.cloud.example."},
+		{"shop.example.org.", dns.TypeA, "NOERROR" + soa},
+		{"plain.shop.example.org.", dns.TypeA, "NXDOMAIN" + soa},
+
+		// Headless Services.
+		{"db.shop.example.org.", dns.TypeA, "NOERROR A 10.244.1.5 A 10.244.1.6"},
+		{"db-1.db.shop.example.org.", dns.TypeA, "NOERROR A 10.244.1.6"},
+		{"db-2.db.shop.example.org.", dns.TypeA, "NXDOMAIN" + soa},
+		{"_pg._tcp.db.shop.example.org.", dns.TypeSRV, "NOERROR SRV 0 50 5432 db-0.db.shop.example.org. SRV 0 50 5432 db-1.db.shop.example.org. " +
+			"+ db-0.db.shop.example.org. 10.244.1.5 + db-1.db.shop.example.org. 10.244.1.6"},
+
+		// Aliases for what is inside.
+		{"inner.example.org.", dns.TypeA, "NOERROR A 10.96.7.7"},
+		{"inner.example.org.", dns.TypeTXT, "NOERROR" + soa},
+		{"db.example.org.", dns.TypeA, "NOERROR A 10.244.1.5 A 10.244.1.6"},
+
+		// DNSEndpoints.
+		{"ep.example.org.", dns.TypeA, "NOERROR A 192.0.2.6"},
+		{"ep.example.org.", dns.TypeTXT, `NOERROR TXT "a\\b \"c\"" TXT "v=spf1 -all"`},
+		{"ep.example.org.", dns.TypeMX, "NOERROR MX 10 mx.example.net. MX 20 mail.example.org."},
+		{"_sip._tcp.example.org.", dns.TypeSRV, "NOERROR SRV 1 2 5060 sip.example.org."},
+		{"_sip._tcp.example.org.", dns.TypeA, "NOERROR" + soa},
+		{"alias.example.org.", dns.TypeCNAME, "NOERROR CNAME ep.example.org."},
+		{"alias.example.org.", dns.TypeA, "NOERROR CNAME ep.example.org. A 192.0.2.6"},
+		{"alias.example.org.", dns.TypeAAAA, "NOERROR CNAME ep.example.org." + soa},
+		{"alias.example.org.", dns.TypeMX, "NOERROR CNAME ep.example.org. MX 10 mx.example.net. MX 20 mail.example.org."},
+		{"loop.example.org.", dns.TypeA, "SERVFAIL" + soa},
+
+		{"node-1.example.org.", dns.TypeA, "NXDOMAIN" + soa}, // not by default
+		{"web.shop.svc.cluster.local.", dns.TypeA, "NXDOMAIN | SOA cluster.local."},
+		{"lb.shop.svc.cluster.local.", dns.TypeA, "NOERROR A 10.96.7.4"},
+	} {
+		if got := described(ask(t, k, tc.name, tc.qtype)); got != tc.want {
+			t.Errorf("%s %s: got\n%s\nwant\n%s", tc.name, dns.TypeToString[tc.qtype], got, tc.want)
+		}
+	}
+}
+
+// Load balancers with a hostname: an alias, and what is behind it by way of this server. At a zone's apex, and where there are
+// several, the addresses alone.
+func TestExternalHostnames(t *testing.T) {
+	k := serveOutside(t, "", bothZones)
+	_, ask := serveWorld(t, k)
+	const soa, beyond = " | SOA example.org.", " | SOA example."
+	for _, tc := range []struct {
+		name  string
+		qtype uint16
+		want  string
+		ttl   uint32
+	}{
+		{"cloud.example.org.", dns.TypeA, "NOERROR CNAME www.example. A 192.0.2.80", 7},
+		{"cloud.example.org.", dns.TypeAAAA, "NOERROR CNAME www.example." + beyond, 7},
+		{"cloud.example.org.", dns.TypeCNAME, "NOERROR CNAME www.example.", 7},
+		{"cloud.example.org.", dns.TypeTXT, `NOERROR CNAME www.example. TXT "hello"`, 7},
+		{"far.example.org.", dns.TypeA, "NOERROR CNAME www.example. A 192.0.2.80", 60},
+		{"lost.example.org.", dns.TypeA, "NXDOMAIN CNAME nobody.example." + beyond, 60},
+		{"broken.example.org.", dns.TypeA, "SERVFAIL", 0},
+
+		{"example.org.", dns.TypeA, "NOERROR A 192.0.2.80", 7},
+		{"example.org.", dns.TypeAAAA, "NOERROR" + soa, 0},
+		{"example.org.", dns.TypeCNAME, "NOERROR" + soa, 0},
+		{"example.org.", dns.TypeMX, "NOERROR" + soa, 0},
+		{"top.example.org.", dns.TypeA, "NOERROR CNAME example.org. A 192.0.2.80", 60},
+		{"two.example.org.", dns.TypeA, "NOERROR A 192.0.2.9 A 192.0.2.81 A 192.0.2.80", 60},
+		{"two.example.org.", dns.TypeAAAA, "NOERROR" + soa, 0},
+		{"two.example.org.", dns.TypeTXT, "NOERROR" + soa, 0},
+	} {
+		m := ask(tc.name, tc.qtype)
+		if got := described(m); got != tc.want {
+			t.Errorf("%s %s: got\n%s\nwant\n%s", tc.name, dns.TypeToString[tc.qtype], got, tc.want)
+			continue
+		}
+		if len(m.Answer) > 0 && m.Answer[0].Header().Ttl != tc.ttl {
+			t.Errorf("%s %s: TTL %d, want %d", tc.name, dns.TypeToString[tc.qtype], m.Answer[0].Header().Ttl, tc.ttl)
+		}
+		for _, rr := range m.Answer {
+			if rr.Header().Rrtype == dns.TypeA && len(m.Answer) == 3 && (rr.Header().Name != tc.name || rr.Header().Ttl != m.Answer[0].Header().Ttl) {
+				t.Errorf("%s: %v is not of the name's own RRset", tc.name, rr)
+			}
+		}
+	}
+	if m := ask("two.example.org.", dns.TypeA); !m.Truncated {
+		t.Error("that addresses were left out is not told")
+	}
+}
+
+// One query has one budget for all its look-ups: a name with more load balancers than that leads to those that it reaches.
+func TestExternalHostnamesBudget(t *testing.T) {
+	var many strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&many, "{hostname: h%d.example}, ", i)
+	}
+	k := serveOutside(t, "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: many, namespace: shop}\n"+
+		"spec: {rules: [{host: many.example.org}]}\nstatus: {loadBalancer: {ingress: ["+many.String()+"{hostname: www.example}]}}\n", bothZones)
+	outside, ask := serveWorld(t, k)
+	m := ask("many.example.org.", dns.TypeA)
+	if outside.asked > maxLookups {
+		t.Errorf("%d look-ups for one query, want %d at most", outside.asked, maxLookups)
+	}
+	if got := described(m); got != "SERVFAIL" {
+		t.Errorf("got %s, want SERVFAIL, as not all was looked at", got)
+	}
+}
+
+// Clients inside get the cluster IPs of the Services behind a load balancer, and the outside addresses where there is none.
+func TestExternalInside(t *testing.T) {
+	k := serveOutside(t, "", bothZones+" {\n\t\tinside\n\t}")
+	_, ask := serveWorld(t, k)
+	const soa = " | SOA example.org."
+	for _, tc := range []struct {
+		name  string
+		qtype uint16
+		want  string
+	}{
+		{"balanced.example.org.", dns.TypeA, "NOERROR A 10.96.7.4"},
+		{"balanced.example.org.", dns.TypeAAAA, "NOERROR" + soa},
+		{"named.example.org.", dns.TypeA, "NOERROR A 10.96.7.5"},
+		{"named.example.org.", dns.TypeCNAME, "NOERROR" + soa},
+		{"named.example.org.", dns.TypeHTTPS, "NOERROR" + soa},
+		{"lb.shop.example.org.", dns.TypeA, "NOERROR A 10.96.7.4"},
+		{"web.example.org.", dns.TypeA, "NOERROR A 192.0.2.1"},
+		{"cloud.example.org.", dns.TypeA, "NOERROR CNAME www.example. A 192.0.2.80"},
+		{"a.b.g.example.org.", dns.TypeA, "NOERROR A 192.0.2.5"},
+		{"ep.example.org.", dns.TypeTXT, `NOERROR TXT "a\\b \"c\"" TXT "v=spf1 -all"`},
+	} {
+		if got := described(ask(tc.name, tc.qtype)); got != tc.want {
+			t.Errorf("%s %s: got\n%s\nwant\n%s", tc.name, dns.TypeToString[tc.qtype], got, tc.want)
+		}
+	}
+}
+
+// What the lines of the option select.
+func TestExternalOptions(t *testing.T) {
+	const a, none = "NOERROR A ", "NXDOMAIN | SOA example.org."
+	for _, tc := range []struct{ options, name, want string }{
+		{"external example.org {\nfrom ingress\n}", "web.example.org.", a + "192.0.2.1"},
+		{"external example.org {\nfrom ingress\n}", "lb.shop.example.org.", none},
+		{"external example.org {\nfrom gateway\n}", "a.g.example.org.", a + "192.0.2.5"},
+		{"external example.org {\nfrom gateway\n}", "web.example.org.", none},
+		{"external example.org {\nfrom node\n}", "node-1.example.org.", a + "192.0.2.8"},
+		{"external example.org {\nfrom dnsendpoint\n}", "ep.example.org.", a + "192.0.2.6"},
+		{"external example.org {\nclass nginx\n}", "web.example.org.", a + "192.0.2.1"},
+		{"external example.org {\nclass nginx\n}", "balanced.example.org.", none}, // without a class
+		{"external example.org {\nclass nginx\n}", "a.g.example.org.", none},
+		{"external example.org {\nclass c\n}", "a.g.example.org.", a + "192.0.2.5"},
+		{"external example.org {\nnamespaces other\n}", "web.example.org.", none},
+		{"external example.org {\nnamespaces other shop\n}", "web.example.org.", a + "192.0.2.1"},
+		{"namespaces other\nexternal example.org", "web.example.org.", none},
+		{"namespaces other\nexternal example.org {\nnamespaces shop\n}", "web.example.org.", none},
+		{"namespaces other shop\nexternal example.org {\nnamespaces shop\n}", "web.example.org.", a + "192.0.2.1"},
+		{"namespace_labels team=x\nexternal example.org", "web.example.org.", none},
+		{"external example.org {\nfrom service\n}\nfallthrough example.org", "web.example.org.", "next"},
+		{"external example.org\nhosts {\n192.0.2.99 web.example.org more.example.org\n}", "web.example.org.", a + "192.0.2.99"},
+		{"external example.org\nhosts {\n192.0.2.99 web.example.org more.example.org\n}", "more.example.org.", a + "192.0.2.99"},
+	} {
+		k := serveOutside(t, "", tc.options)
+		if got := described(ask(t, k, tc.name, dns.TypeA)); got != tc.want {
+			t.Errorf("%s: %s: got\n%s\nwant\n%s", tc.options, tc.name, got, tc.want)
+		}
+	}
+	k := serveOutside(t, "", "external example.org {\nttl 5\n}")
+	if m := ask(t, k, "web.example.org.", dns.TypeA); m.Answer[0].Header().Ttl != 5 {
+		t.Errorf("%v has not the option's TTL", m.Answer[0])
+	}
+	if m := ask(t, k, "no.example.org.", dns.TypeA); m.Ns[0].Header().Ttl != 5 || m.Ns[0].(*dns.SOA).Minttl != 5 {
+		t.Errorf("%v has not the option's TTL", m.Ns[0])
+	}
+	if m := ask(t, k, "ep.example.org.", dns.TypeTXT); m.Answer[0].Header().Ttl != 9 {
+		t.Errorf("%v has not the DNSEndpoint's TTL", m.Answer[0])
+	}
+}
+
+// The name servers of a zone of hosts are reached by the Services outside that this server is an endpoint of.
+func TestExternalNameservers(t *testing.T) {
+	front := func(status string) string {
+		return "---\n" + strings.Replace(strings.Replace(dnsService, "spec: {clusterIP: 10.96.0.10,", "status: {loadBalancer: {ingress: ["+status+"]}}\nspec: {type: LoadBalancer, clusterIP: 10.96.0.10,", 1),
+			"metadata: {name: kube-dns, ", "metadata: {name: kube-dns, ", 1)
+	}
+	for _, tc := range []struct{ status, want string }{
+		{"{ip: 198.51.100.53}, {ip: '2001:db8:1::53'}", "NOERROR NS ns.dns.example.org. + ns.dns.example.org. 198.51.100.53 + ns.dns.example.org. 2001:db8:1::53"},
+		{"{hostname: dns.cloud.example}", "NOERROR NS dns.cloud.example."},
+		{"", "NOERROR NS ns.dns.example.org. + ns.dns.example.org. 192.0.2.53 + ns.dns.example.org. 2001:db8::53"},
+	} {
+		k := serveOutside(t, front(tc.status), bothZones)
+		if got := described(ask(t, k, "example.org.", dns.TypeNS)); got != tc.want {
+			t.Errorf("%s: got\n%s\nwant\n%s", tc.status, got, tc.want)
+		}
+		if got := described(ask(t, k, "ns.dns.example.org.", dns.TypeA)); strings.Contains(tc.want, "198.51.100.53") && got != "NOERROR A 198.51.100.53" {
+			t.Errorf("%s: the name server is %s", tc.status, got)
+		}
+	}
+}
+
+// A transfer holds what questions are answered with.
+func TestExternalTransfer(t *testing.T) {
+	k := serveOutside(t, "", bothZones)
+	var got []string
+	for _, rr := range transferred(t, k, "example.org.") {
+		if soa, ok := rr.(*dns.SOA); ok {
+			soa.Serial = 1
+		}
+		got = append(got, strings.ReplaceAll(rr.String(), "\t", " "))
+	}
+	slices.Sort(got[1 : len(got)-1])
+	want := []string{
+		"example.org. 60 IN SOA ns.dns.example.org. hostmaster.example.org. 1 7200 1800 86400 60",
+		"*.g.example.org. 60 IN A 192.0.2.5", "*.w.example.org. 60 IN A 192.0.2.1", "*.w.example.org. 60 IN AAAA 2001:db8::1",
+		"_dns._udp.lb.shop.example.org. 60 IN A 192.0.2.4", "_dns._udp.lb.shop.example.org. 60 IN SRV 0 100 53 lb.shop.example.org.",
+		"_http._tcp.lb.shop.example.org. 60 IN A 192.0.2.4", "_http._tcp.lb.shop.example.org. 60 IN SRV 0 100 80 lb.shop.example.org.",
+	}
+	for _, line := range want {
+		if !slices.Contains(got, line) {
+			t.Errorf("without %s", line)
+		}
+	}
+	seen := make(map[string]bool)
+	for _, line := range got[1 : len(got)-1] {
+		if seen[line] {
+			t.Errorf("twice: %s", line)
+		}
+		seen[line] = true
+		if strings.Contains(line, "elsewhere") || strings.Contains(line, " web.team.example.org.") {
+			t.Errorf("of another zone: %s", line)
+		}
+	}
+	for _, name := range []string{"web.example.org. 60 IN A 192.0.2.1", "cloud.example.org. 7 IN CNAME www.example.", "db.shop.example.org. 60 IN A 10.244.1.5",
+		"db-0.db.shop.example.org. 60 IN A 10.244.1.5", "inner.example.org. 60 IN A 10.96.7.7", "ep.example.org. 60 IN MX 10 mx.example.net.",
+		"team.example.org. 60 IN NS ns.dns.team.example.org.", "ns.dns.team.example.org. 60 IN A 192.0.2.53", "example.org. 60 IN NS ns.dns.example.org."} {
+		if !seen[name] {
+			t.Errorf("without %s in\n%s", name, strings.Join(got, "\n"))
+		}
+	}
+}
+
+// transferred returns the records of a zone.
+func transferred(t *testing.T, k *Kubehosts, zone string) (all []dns.RR) {
+	t.Helper()
+	ch, err := k.Transfer(zone, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rrs := range ch {
+		all = append(all, rrs...)
+	}
+	return all
+}
+
+// The object that a name belongs to is there for logs.
+func TestExternalMetadata(t *testing.T) {
+	k := serveOutside(t, "", bothZones)
+	for name, want := range map[string]string{
+		"web.example.org.": "Ingress shop/web", "a.b.g.example.org.": "HTTPRoute shop/any", "lb.shop.example.org.": "Service shop/lb",
+		"no.example.org.": " /", "deep.example.org.": " /",
+	} {
+		ctx := metadata.ContextWithMetadata(context.Background())
+		ctx = k.Metadata(ctx, request.Request{Req: new(dns.Msg).SetQuestion(name, dns.TypeA), W: &test.ResponseWriter{}})
+		value := func(label string) string {
+			if f := metadata.ValueFunc(ctx, "kubehosts/"+label); f != nil {
+				return f()
+			}
+			return ""
+		}
+		if got := value("external-kind") + " " + value("external-namespace") + "/" + value("external-name"); got != want {
+			t.Errorf("%s belongs to %q, want %q", name, got, want)
+		}
+	}
+}
+
+// What an answer of a zone of hosts costs in allocations: the message and its records.
+func TestExternalAllocations(t *testing.T) {
+	k := serveOutside(t, "", bothZones)
+	for _, tc := range []struct {
+		name  string
+		qtype uint16
+		most  float64
+	}{
+		{"web.example.org.", dns.TypeA, 5},
+		{"a.b.g.example.org.", dns.TypeA, 5},
+		{"no.example.org.", dns.TypeA, 3},
+		{"web.example.org.", dns.TypeTXT, 3},
+	} {
+		r := new(dns.Msg).SetQuestion(tc.name, tc.qtype)
+		w := &test.ResponseWriter{}
+		got := testing.AllocsPerRun(200, func() {
+			if _, err := k.ServeDNS(context.Background(), w, r); err != nil {
+				t.Error(err)
+			}
+		})
+		if got > tc.most {
+			t.Errorf("%s %s: %v allocations, want at most %v", tc.name, dns.TypeToString[tc.qtype], got, tc.most)
+		}
+	}
+}

@@ -1,0 +1,194 @@
+package source
+
+import (
+	api "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubehosts/kubehosts/plugin/external"
+)
+
+// The kinds of objects that names from outside come from, as metrics and logs call them.
+const (
+	kindIngress           = "Ingress"
+	kindGateway           = "Gateway"
+	kindListenerSet       = "ListenerSet"
+	kindHTTPRoute         = "HTTPRoute"
+	kindGRPCRoute         = "GRPCRoute"
+	kindTLSRoute          = "TLSRoute"
+	kindTCPRoute          = "TCPRoute"
+	kindUDPRoute          = "UDPRoute"
+	kindDNSEndpoint       = "DNSEndpoint"
+	kindNode              = "Node"
+	kindExternalService   = "ExternalService"   // a Service that has a name or an address outside
+	kindExternalNamespace = "ExternalNamespace" // a Namespace with its labels
+)
+
+// externalKinds are the kinds as the index of names from outside has them.
+var externalKinds = map[string]external.Kind{
+	kindIngress:           external.KindIngress,
+	kindGateway:           external.KindGateway,
+	kindListenerSet:       external.KindListenerSet,
+	kindHTTPRoute:         external.KindHTTPRoute,
+	kindGRPCRoute:         external.KindGRPCRoute,
+	kindTLSRoute:          external.KindTLSRoute,
+	kindTCPRoute:          external.KindTCPRoute,
+	kindUDPRoute:          external.KindUDPRoute,
+	kindDNSEndpoint:       external.KindDNSEndpoint,
+	kindNode:              external.KindNode,
+	kindExternalService:   external.KindService,
+	kindExternalNamespace: external.KindNamespace,
+}
+
+// kindsFor are the kinds that the sources need, in the order in which they are asked for. Namespaces and Services always are:
+// claims are made in namespaces, and the addresses of this server's zones are those of its own Services.
+func kindsFor(sources external.Source) []string {
+	wanted := sources.Kinds() | external.KindsOf(external.KindNamespace, external.KindService)
+	var kinds []string
+	for _, kind := range [...]string{
+		kindExternalNamespace, kindExternalService, kindIngress, kindNode,
+		kindGateway, kindListenerSet, kindHTTPRoute, kindGRPCRoute, kindTLSRoute, kindTCPRoute, kindUDPRoute, kindDNSEndpoint,
+	} {
+		if wanted.Has(externalKinds[kind]) {
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds
+}
+
+// externalTable is how objects of a kind go into the index of names from outside.
+func externalTable[O any](kind string, pack func(*O) (*external.Object, verdict)) table[O, external.Object] {
+	k := externalKinds[kind]
+	return table[O, external.Object]{
+		kind: kind,
+		pack: pack,
+		kept: func(g *group, yield func(objectName, *external.Object) bool) {
+			for o := range g.outside.State().Objects(k) {
+				if !yield(objectName{o.Namespace(), o.Name()}, o) {
+					return
+				}
+			}
+		},
+		equal:   (*external.Object).Equal,
+		known:   func(g *group, o *external.Object) *external.Object { return g.outside.Known(o) },
+		set:     outside((*external.Tx).Set),
+		remove:  outside(func(tx *external.Tx, n objectName) { tx.Delete(k, n.namespace, n.name) }),
+		replace: outside(func(tx *external.Tx, all []*external.Object) { tx.Replace(k, all) }),
+	}
+}
+
+// outside makes of a change to the index of names from outside a change to that of a group.
+func outside[T any](change func(*external.Tx, T)) func(*group, T) {
+	return func(g *group, v T) { g.outside.Update(func(tx *external.Tx) { change(tx, v) }) }
+}
+
+// nameOf returns the name of an object.
+func nameOf(o meta.Object) objectName { return objectName{o.GetNamespace(), o.GetName()} }
+
+// externalMeta is what is kept of an object's metadata.
+func externalMeta(o meta.Object) external.Meta {
+	m := external.Meta{Namespace: o.GetNamespace(), Name: o.GetName(), Generation: o.GetGeneration(), Annotations: o.GetAnnotations()}
+	if t := o.GetCreationTimestamp(); !t.IsZero() {
+		m.Created = t.Unix()
+	}
+	return m
+}
+
+// published returns what becomes of o, which is nil if there is no use for it.
+func published(kind string, name objectName, o *external.Object) (*external.Object, verdict) {
+	if o == nil {
+		reject(kind, name, "no query can hold its name or namespace, it is left out")
+		return nil, drop
+	}
+	return o, keep
+}
+
+func toIngress(i *networking.Ingress) (*external.Object, verdict) {
+	spec := external.IngressSpec{Meta: externalMeta(i), Class: i.Annotations["kubernetes.io/ingress.class"]}
+	if i.Spec.IngressClassName != nil {
+		spec.Class = *i.Spec.IngressClassName
+	}
+	for _, r := range i.Spec.Rules {
+		if r.Host != "" {
+			spec.Hosts = append(spec.Hosts, r.Host)
+		}
+	}
+	for _, a := range i.Status.LoadBalancer.Ingress {
+		spec.Addresses = appendSet(spec.Addresses, a.IP, a.Hostname)
+	}
+	return published(kindIngress, nameOf(i), external.NewIngress(spec))
+}
+
+// appendSet appends those that are not empty.
+func appendSet(all []string, more ...string) []string {
+	for _, s := range more {
+		if s != "" {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// publishes reports whether svc has a name or an address outside of the cluster.
+func publishes(svc *api.Service) bool {
+	if svc.Spec.Type == api.ServiceTypeLoadBalancer || svc.Spec.ClusterIP == api.ClusterIPNone || len(svc.Spec.ExternalIPs) > 0 {
+		return true
+	}
+	for key := range svc.Annotations {
+		if external.Annotation(key) {
+			return true
+		}
+	}
+	return false
+}
+
+// publishedService is what is kept of svc, nil for nothing.
+func publishedService(svc *api.Service) *external.ServiceSpec {
+	if !publishes(svc) {
+		return nil
+	}
+	spec := &external.ServiceSpec{
+		Meta:         externalMeta(svc),
+		LoadBalancer: svc.Spec.Type == api.ServiceTypeLoadBalancer,
+		Headless:     svc.Spec.ClusterIP == api.ClusterIPNone,
+		ExternalIPs:  svc.Spec.ExternalIPs,
+	}
+	for _, a := range svc.Status.LoadBalancer.Ingress {
+		spec.Addresses = appendSet(spec.Addresses, a.IP, a.Hostname)
+	}
+	ips := svc.Spec.ClusterIPs
+	if len(ips) == 0 {
+		ips = []string{svc.Spec.ClusterIP} // older than dual stack
+	}
+	for _, ip := range ips {
+		if ip != api.ClusterIPNone {
+			spec.ClusterIPs = appendSet(spec.ClusterIPs, ip)
+		}
+	}
+	for _, p := range svc.Spec.Ports {
+		spec.Ports = append(spec.Ports, external.Port{Name: p.Name, Protocol: string(p.Protocol), Number: p.Port})
+	}
+	return spec
+}
+
+func toExternalService(svc *api.Service) (*external.Object, verdict) {
+	spec := publishedService(svc)
+	if spec == nil {
+		return nil, drop
+	}
+	return published(kindExternalService, nameOf(svc), external.NewService(*spec))
+}
+
+func toNode(n *api.Node) (*external.Object, verdict) {
+	spec := external.NodeSpec{Meta: externalMeta(n)}
+	for _, a := range n.Status.Addresses {
+		if a.Type == api.NodeInternalIP {
+			spec.InternalIPs = appendSet(spec.InternalIPs, a.Address)
+		}
+	}
+	return published(kindNode, nameOf(n), external.NewNode(spec))
+}
+
+func toExternalNamespace(ns *api.Namespace) (*external.Object, verdict) {
+	return published(kindExternalNamespace, objectName{"", ns.Name}, external.NewNamespace(external.NamespaceSpec{Name: ns.Name, Labels: ns.Labels}))
+}

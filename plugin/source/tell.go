@@ -1,0 +1,167 @@
+package source
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"strings"
+	"time"
+
+	api "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/flowcontrol"
+
+	"github.com/kubehosts/kubehosts/plugin/external"
+)
+
+// Of the Events on objects that lose a name, the first tellBurst are written at once, and then one every tellPause. No more than
+// tellWaiting wait: the log has all of them, and an Event is for whoever looks at one object.
+const (
+	tellBurst   = 25
+	tellPause   = 10 * time.Second
+	tellWaiting = 100
+)
+
+const reasonConflict = "NameConflict"
+
+// news is an Event that is to be written on an object.
+type news struct {
+	of   external.Ref
+	note string
+}
+
+// teller writes Events on the objects that names from outside come from.
+type teller struct {
+	clients *clients
+	limit   flowcontrol.RateLimiter
+	waiting chan news
+	denied  bool // that was logged
+}
+
+// Tell writes an Event on an object that names from outside come from, which says that it does not have a name, as soon as the
+// API server takes it. It does not wait. It does nothing for an object out of manifests, or if too many wait already. note is
+// the same in every replica that has the same to say, so that the object has one Event of it.
+func (s *Source) Tell(of external.Ref, note string) {
+	if s.clients == nil {
+		return
+	}
+	s.telling.Lock()
+	t := s.teller
+	if t == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		t = &teller{
+			clients: s.clients, waiting: make(chan news, tellWaiting),
+			limit: flowcontrol.NewTokenBucketRateLimiter(float32(time.Second)/float32(tellPause), tellBurst),
+		}
+		s.teller, s.untell = t, cancel
+		Go(ctx, "the writing of Events on objects", t.run)
+	}
+	s.telling.Unlock()
+	select {
+	case t.waiting <- news{of, note}:
+	default:
+		log.Debugf("No Event on %s: too many wait", Printable(of.String()))
+	}
+}
+
+// run writes what waits until ctx ends.
+func (t *teller) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case n := <-t.waiting:
+			if t.limit.Wait(ctx) == nil {
+				t.write(ctx, n)
+			}
+		}
+	}
+}
+
+// write writes n, on the object as it is now: without its UID, kubectl describe would not show the Event.
+func (t *teller) write(ctx context.Context, n news) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	event, err := t.event(ctx, n)
+	if err == nil && event != nil {
+		_, err = t.clients.all.CoreV1().Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{})
+	}
+	switch {
+	case err == nil || apierrors.IsAlreadyExists(err):
+	case !apierrors.IsForbidden(err):
+		log.Debugf("No Event on %s: %v", Printable(n.of.String()), err)
+	case !t.denied:
+		t.denied = true
+		log.Infof("%s and others get no Events about names that they do not have: %s; all else works; grant this account create on events in all namespaces to have them (rbac/external.yaml)",
+			Printable(n.of.String()), Printable(err.Error()))
+	}
+}
+
+// event makes the Event that says n, nil if the object is gone.
+func (t *teller) event(ctx context.Context, n news) (*api.Event, error) {
+	client, resource, version := t.clients.of(n.of.Kind)
+	if client == nil {
+		return nil, fmt.Errorf("nobody knows how to ask for a %s", n.of.Kind)
+	}
+	list, err := client.Get().Namespace(n.of.Namespace).Resource(resource).
+		VersionedParams(&metav1.ListOptions{FieldSelector: "metadata.name=" + n.of.Name}, metav1.ParameterCodec).Do(ctx).Get()
+	if err != nil {
+		return nil, err
+	}
+	items, err := meta.ExtractList(list)
+	if err != nil || len(items) == 0 {
+		return nil, err
+	}
+	o, err := meta.Accessor(items[0])
+	if err != nil {
+		return nil, err
+	}
+	namespace := n.of.Namespace
+	if namespace == "" {
+		namespace = metav1.NamespaceDefault // as the kubelet's Events on Nodes
+	}
+	now := metav1.Now()
+	host, _ := os.Hostname() // it may have none
+	return &api.Event{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: eventName(n, o.GetUID())},
+		InvolvedObject: api.ObjectReference{
+			APIVersion: version, Kind: n.of.Kind.String(), Namespace: n.of.Namespace, Name: n.of.Name, UID: o.GetUID(), ResourceVersion: o.GetResourceVersion(),
+		},
+		Type: api.EventTypeWarning, Reason: reasonConflict, Message: clipped(n.note, 1024), // the limit of the newer Event API
+		Source: api.EventSource{Component: subsystem, Host: host}, Count: 1, FirstTimestamp: now, LastTimestamp: now,
+	}, nil
+}
+
+// eventName is the same in all replicas: the first creates the Event, the others find it there.
+func eventName(n news, uid types.UID) string {
+	h := fnv.New64a()
+	for _, part := range []string{string(uid), n.note} {
+		h.Write([]byte(part))
+		h.Write([]byte{0})
+	}
+	const digits = 16
+	return strings.TrimRight(n.of.Name[:min(len(n.of.Name), 253-1-digits)], "-.") + "." + hex.EncodeToString(h.Sum(nil))
+}
+
+// of returns how to ask for objects of a kind, and their group and version.
+func (c *clients) of(kind external.Kind) (client rest.Interface, resource, version string) {
+	switch kind {
+	case external.KindService:
+		return c.whole, "services", "v1"
+	case external.KindNode:
+		return c.whole, "nodes", "v1"
+	case external.KindIngress:
+		return c.ingresses, "ingresses", "networking.k8s.io/v1"
+	}
+	custom, ok := customKinds[kind.String()]
+	if !ok {
+		return nil, "", ""
+	}
+	return c.custom[custom.version], custom.resource, custom.version
+}
