@@ -8,7 +8,7 @@ INPUTS = 5000
 CHECKED = ./plugin/... ./build/check ./build/command ./build/corefile ./build/example ./build/image ./build/version
 FUZZED = build/check build/corefile plugin/hosts plugin/services plugin/source plugin/stanza plugin/status plugin/wire
 
-.PHONY: run build test check unit mutate fuzz kube stock real vulns differential faults soak monitoring image e2e-docker lab lab-down sizes e2e tools node bench clean
+.PHONY: run build test check unit mutate fuzz kube stock real vulns differential faults soak monitoring browser image e2e-docker lab lab-down sizes e2e tools node bench clean
 
 # run serves corefile.example and shows what it answers.
 run: build
@@ -40,7 +40,7 @@ check:
 	@test -z "$$(gofmt -l build plugin test)" || { gofmt -d build plugin test; exit 1; }
 	@$(GO) vet $(CHECKED)
 	@$(STATICCHECK) $(CHECKED)
-	@cd test && $(GO) vet . ./bench/... ./cluster ./differential ./docker ./faults ./lab ./monitoring ./sizes ./e2e/...
+	@cd test && $(GO) vet . ./bench/... ./browser ./cluster ./differential ./docker ./faults ./lab ./monitoring ./sizes ./e2e/...
 
 unit:
 	@echo "unit tests, with the race detector"
@@ -119,6 +119,12 @@ monitoring: kube
 	@echo "alerts and dashboard, in a Prometheus that scrapes what breaks"
 	@cd test && $(if $(DRAW),MONITORING_PICTURE=$(CURDIR)/build/kubernetes/monitoring/dashboard.svg) CGO_ENABLED=0 \
 		$(GO) test -count=1 -v -timeout 10m ./monitoring
+
+# browser looks at the status page of a server in trouble with Chromium, and leaves screenshots in test/bin/screenshots.
+browser: kube
+	@command -v chromium >/dev/null || { echo "make browser needs chromium: apt-get install --no-install-recommends chromium"; exit 1; }
+	@echo "the status page in a browser"
+	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v ./browser
 
 # image packs build/image/out/kubehosts.tar and kubehosts-slim.tar, for `docker load` or `ctr images import`, without a
 # container engine. ARCHES="amd64 arm64" makes them for both.

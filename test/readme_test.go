@@ -3,6 +3,7 @@ package test
 import (
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -49,5 +50,26 @@ func TestMovingOver(t *testing.T) {
 				t.Errorf("%q becomes\n%q, want\n%q", tt.before, after, tt.after)
 			}
 		})
+	}
+}
+
+// What README shows of `coredns explain` is what it prints, but for the hash of the stanza.
+func TestReadmeExplain(t *testing.T) {
+	_, rest, found := strings.Cut(cluster.ReadFile(t, "../README.md"), "\n    $ ./coredns explain ")
+	command, rest, _ := strings.Cut(rest, "\n")
+	shown, _, ended := strings.Cut(rest, "\n    $ echo $?")
+	if !found || !ended {
+		t.Fatal("README shows no such command")
+	}
+	cmd := exec.Command(coredns(t), append([]string{"explain"}, strings.Fields(command)...)...)
+	cmd.Dir = ".."
+	printed, _ := cmd.Output() // the exit code is 1, as there is no answer
+	if cmd.ProcessState.ExitCode() != 1 {
+		t.Errorf("exit code %d", cmd.ProcessState.ExitCode())
+	}
+	hash := regexp.MustCompile("stanza [0-9a-f]{12} ")
+	plain := func(s string) string { return strings.TrimSpace(hash.ReplaceAllString(s, "stanza ")) }
+	if got, want := plain(string(printed)), plain(strings.ReplaceAll(shown, "\n    ", "\n")); got != want {
+		t.Errorf("it prints\n%s\nand README shows\n%s", got, want)
 	}
 }

@@ -54,10 +54,10 @@ func (e *explanation) sayHosts() {
 // short returns a path as it is from the working directory, if it is below that.
 func short(path string) string {
 	dir, err := os.Getwd()
-	if rel, ok := strings.CutPrefix(path, strings.TrimSuffix(dir, "/")+"/"); err == nil && ok {
-		return rel
+	if err != nil || dir == "/" { // as in a container
+		return path
 	}
-	return path
+	return strings.TrimPrefix(path, dir+"/")
 }
 
 // wildcardOf returns the wildcard that covers a name.

@@ -232,15 +232,16 @@ func (r *Report) addObjects(b *Block, now *live.Now) {
 
 func (r *Report) addHosts(b *Block, now *live.Now) {
 	for _, f := range now.Files() {
-		h := HostsFile{Path: source.Printable(f.Path), Entries: f.Entries, Modified: timeOf(f.Modified), Problem: source.Printable(f.Problem), More: f.More}
+		path := short(f.Path)
+		h := HostsFile{Path: source.Printable(path), Entries: f.Entries, Modified: timeOf(f.Modified), Problem: source.Printable(f.Problem), More: f.More}
 		for _, p := range f.Left {
 			h.Left = append(h.Left, fmt.Sprintf("line %d: %s", p.Line, source.Printable(p.Reason)))
 		}
 		switch n := len(h.Left) + h.More; {
 		case h.Problem != "":
-			r.problem("Hosts file %s can't be used as it is now: %s", f.Path, f.Problem)
+			r.problem("Hosts file %s can't be used as it is now: %s", path, f.Problem)
 		case n > 0:
-			r.problem("Hosts file %s: %s may not be what was meant", f.Path, count(n, "line"))
+			r.problem("Hosts file %s: %s of no use, or not what was meant", path, count(n, "line"))
 		}
 		b.Hosts = append(b.Hosts, h)
 	}
@@ -252,13 +253,13 @@ func (r *Report) addSnapshot(b *Block, of *live.Block) {
 		return
 	}
 	b.Snapshot = &SnapshotReport{
-		Path: source.Printable(s.Path), Written: timeOf(s.Written), Size: s.Size, Failed: source.Printable(s.Failed), Stale: timeOf(of.Stale()),
+		Path: source.Printable(short(s.Path)), Written: timeOf(s.Written), Size: s.Size, Failed: source.Printable(s.Failed), Stale: timeOf(of.Stale()),
 	}
 	if s.Failed != "" {
 		r.problem("%s: the snapshot can't be written: %s", b.Name, s.Failed)
 	}
 	if b.Snapshot.Stale != nil {
-		r.problem("%s: answers come out of snapshot %s since %s", b.Name, s.Path, clock(of.Stale()))
+		r.problem("%s: answers come out of snapshot %s since %s", b.Name, short(s.Path), clock(of.Stale()))
 	}
 }
 

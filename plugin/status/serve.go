@@ -98,13 +98,15 @@ func release(addr string, on *listener) {
 var files embed.FS
 
 var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
-	"ago":    func(t time.Time) string { return ago(time.Since(t)) },
-	"bytes":  bytesText,
-	"size":   func(n int64) string { return bytesText(uint64(max(0, n))) }, // #nosec G115 -- it is not negative
-	"things": func(n int) string { return count(n, "thing") },
-	"lines":  func(n int) string { return count(n, "line") },
-	"utc":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-	"iso":    func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"ago":     func(t time.Time) string { return ago(time.Since(t)) },
+	"bytes":   bytesText,
+	"size":    func(n int64) string { return bytesText(uint64(max(0, n))) }, // #nosec G115 -- it is not negative
+	"things":  func(n int) string { return count(n, "thing") },
+	"clock":   clock,
+	"refused": func(verdict string) bool { return strings.HasPrefix(verdict, "refused") },
+	"lines":   func(n int) string { return count(n, "line") },
+	"utc":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 }).ParseFS(files, "page.html"))
 
 // view is what the template shows: the Report, or the Result of a question.

@@ -53,6 +53,7 @@ func TestCluster(t *testing.T) {
 	t.Run("edit", n.testEdit)
 	t.Run("brokenEdit", n.testBrokenEdit)
 	t.Run("privileges", n.testPrivileges)
+	t.Run("explain", n.testExplain)
 	t.Run("scale", n.testScale)
 	t.Run("roll", n.testRoll)
 	t.Run("kill", n.testKill)
