@@ -38,7 +38,7 @@ type ServerBlock struct {
 // Block keeps the View of one server block current. It is safe for concurrent use once Start has returned.
 type Block struct {
 	ServerBlock
-	base *stanza.Config // the Corefile's
+	base *stanza.Config // the Corefile's, as the server block began
 
 	// Start sets these.
 	view     string // the name that the view plugin gives the server block; "" without that plugin
@@ -80,7 +80,8 @@ func (b *Block) View() *answer.View {
 // The error is for the one who wrote the Corefile. RestartFailed cleans up behind it.
 func (b *Block) Start(view string, local []netip.Addr) error {
 	b.view, b.local = view, local
-	before := blocks.add(b)
+	before, place := blocks.add(b)
+	b.base = baseOf(b.base, place, b)
 	if len(b.base.Zones) > 0 || len(b.base.External) > 0 || b.base.ConfigMap != nil {
 		s, err := source.Open(b.spec())
 		if err != nil {
@@ -174,8 +175,10 @@ func (b *Block) Refused() string {
 }
 
 // spec says where the objects of the Corefile's stanza come from.
-func (b *Block) spec() source.Spec {
-	c := b.base
+func (b *Block) spec() source.Spec { return b.specOf(b.base) }
+
+// specOf says where the objects of a stanza of the Corefile come from.
+func (b *Block) specOf(c *stanza.Config) source.Spec {
 	return source.Spec{
 		Manifests:   strings.Join(b.paths(c.Manifests), "\n"),
 		Kubeconfig:  c.Kubeconfig,

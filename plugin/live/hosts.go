@@ -18,7 +18,12 @@ func (b *Block) CheckFiles() error {
 	if len(b.base.Endpoints) > 1 {
 		log.Warningf("Multiple endpoints have been deprecated, only the first specified endpoint '%s' is used", b.base.Endpoint())
 	}
-	for _, h := range b.base.Hosts {
+	return b.checkFiles(b.base)
+}
+
+// checkFiles is CheckFiles for the hosts files of c, a stanza of the Corefile.
+func (b *Block) checkFiles(c *stanza.Config) error {
+	for _, h := range c.Hosts {
 		for i, path := range b.paths(h.Files) {
 			if strings.ContainsAny(path, "*?[") {
 				continue

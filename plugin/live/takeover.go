@@ -56,8 +56,8 @@ func (r *registry) abandoned(corefile any) []*Block {
 }
 
 // add adds b, gives it its name, and returns the Blocks of other Corefiles, those first that b is most like, and of these the
-// newest.
-func (r *registry) add(b *Block) (before []*Block) {
+// newest, and how many Blocks of its own Corefile stand before it.
+func (r *registry) add(b *Block) (before []*Block, place int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	b.name = nameOf(b.Keys[0], b.view)
@@ -70,6 +70,7 @@ func (r *registry) add(b *Block) (before []*Block) {
 		case o.sameKeys(b):
 			b.twin++
 		}
+		place++
 		if nameOf(o.Keys[0], o.view) == b.name {
 			namesakes++
 		}
@@ -80,7 +81,7 @@ func (r *registry) add(b *Block) (before []*Block) {
 	stanzaRejected.WithLabelValues(b.name)
 	r.all = append(r.all, b)
 	slices.SortStableFunc(before, func(x, y *Block) int { return b.likeness(y) - b.likeness(x) })
-	return before
+	return before, place
 }
 
 // remove takes b out, and its counters unless another Block goes on with them.

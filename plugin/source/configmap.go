@@ -2,12 +2,14 @@ package source
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
 
 	api "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	meta1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 )
 
@@ -230,4 +232,30 @@ func (c *configMap) differing(list []any) ([]objectName, error) {
 		return nil, nil
 	}
 	return []objectName{c.name}, nil
+}
+
+// StoreConfigMap makes text what the key of a ConfigMap holds, unless it does already. The ConfigMap must exist. It takes list and
+// update on it; if somebody else writes to it at the same time, that is the error.
+func (s *Source) StoreConfigMap(ctx context.Context, namespace, name, key, text string) error {
+	if s.clients == nil {
+		return errors.New("manifests are not written to")
+	}
+	client := s.clients.all.CoreV1().ConfigMaps(namespace)
+	list, err := client.List(ctx, meta1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String()})
+	if err != nil {
+		return err
+	}
+	if len(list.Items) == 0 {
+		return errors.New("it does not exist")
+	}
+	cm := &list.Items[0]
+	if cm.Data[key] == text {
+		return nil
+	}
+	if cm.Data == nil {
+		cm.Data = make(map[string]string)
+	}
+	cm.Data[key] = text
+	_, err = client.Update(ctx, cm, meta1.UpdateOptions{})
+	return err
 }

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"hash/fnv"
@@ -22,6 +23,8 @@ type Report struct {
 	Block   string // the server block
 	Refused bool   // the ConfigMap is not applied
 	Note    string // what happened, for people; the same in every replica that has the same to say
+	// Reason is that of the Event, a word that programs look for; "" for that of a stanza, StanzaApplied or StanzaRejected.
+	Reason string
 }
 
 // The reasons of Events.
@@ -113,6 +116,7 @@ func eventOf(of objectName, e ConfigMapEvent, report Report) *api.Event {
 	if report.Refused {
 		event.Type, event.Reason = api.EventTypeWarning, reasonRejected
 	}
+	event.Reason = cmp.Or(report.Reason, event.Reason)
 	h := fnv.New64a()
 	for _, part := range []string{e.UID, e.ResourceVersion, report.Block, event.Reason, event.Message} {
 		h.Write([]byte(part))

@@ -1,0 +1,126 @@
+package live
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/coredns/caddy"
+
+	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/stanza"
+)
+
+// config reads a stanza of a Corefile.
+func config(t *testing.T, text string) *stanza.Config {
+	t.Helper()
+	c := caddy.NewTestController("dns", text)
+	config, err := stanza.Parse(&c.Dispenser, []string{dot})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// wholeCorefile follows the whole Corefile until the test ends.
+func wholeCorefile(t *testing.T, a *apiServer) {
+	t.Helper()
+	FollowCorefile(Corefile{Spec: source.Spec{Endpoint: a.URL}, Namespace: "kube-system", Name: "coredns", Key: "Corefile"})
+	t.Cleanup(func() {
+		whole.mu.Lock()
+		defer whole.mu.Unlock()
+		whole.of, whole.base = nil, nil
+	})
+}
+
+// asked is the stanza of a Corefile that asks a, with one hosts entry and options.
+func asked(a *apiServer, name string, options ...string) string {
+	return "kubehosts cluster.local {\nendpoint " + a.URL + "\n" + strings.Join(options, "\n") + "\nhosts {\n192.0.2.9 " + name + "\n}\n}\n"
+}
+
+// Stanzas of the Corefile are replaced in place, all or none, and a start that reads the same Corefile again goes on with them.
+func TestReplace(t *testing.T) {
+	quietly(t)
+	a := newAPIServer(t)
+	wholeCorefile(t, a)
+	first, second := running(t, 1, asked(a, "a.example")), startIn(t, 1, []string{"dns://example.org.:53"}, "", asked(a, "b.example.org"))
+	eventually(t, "the objects", func() bool { return first.Settled() && second.Settled() })
+	index := first.View().Index
+
+	if err := Replace(map[int]*stanza.Config{1: config(t, asked(a, "c.example.org", "ttl 7"))}); err != nil {
+		t.Fatal(err)
+	}
+	if !holds(first, "a.example.") || !holds(second, "c.example.org.") || holds(second, "b.example.org.") || second.View().TTL != 7 {
+		t.Error("the second stanza is not replaced, or the first is")
+	}
+	if first.View().Index != index || second.View().Index != index {
+		t.Error("the objects are listed again")
+	}
+
+	wrong := config(t, asked(a, "e.example.org", "hosts /etc/hosts corp.example"))
+	err := Replace(map[int]*stanza.Config{0: config(t, asked(a, "d.example")), 1: wrong})
+	if err == nil || !strings.Contains(err.Error(), "'corp.example' is a zone") || holds(first, "d.example.") || !holds(second, "c.example.org.") {
+		t.Errorf("a stanza that is wrong: %v, and one of two is replaced", err)
+	}
+	if err := Replace(map[int]*stanza.Config{2: config(t, asked(a, "d.example"))}); !errors.Is(err, ErrRestart) {
+		t.Errorf("a stanza of no server block: %v", err)
+	}
+
+	again := newIn(t, 2, []string{dot}, asked(a, "a.example"))
+	later := newIn(t, 2, []string{"dns://example.org.:53"}, asked(a, "b.example.org"))
+	for _, b := range []*Block{again, later} {
+		if err := b.Start("", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !holds(later, "c.example.org.") || holds(later, "b.example.org.") {
+		t.Error("a start with the same Corefile does not go on with what was replaced")
+	}
+
+	undo := Forget()
+	other := running(t, 3, asked(a, "a.example"))
+	fresh := startIn(t, 3, []string{"dns://example.org.:53"}, "", asked(a, "b.example.org"))
+	if !holds(other, "a.example.") || !holds(fresh, "b.example.org.") {
+		t.Error("a start with another Corefile does not go by it")
+	}
+	undo()
+	if whole.base[1] == nil {
+		t.Error("undo does not take Forget back")
+	}
+}
+
+// A stanza whose objects are not at hand waits for them, and the one before goes on.
+func TestReplaceWaits(t *testing.T) {
+	quietly(t)
+	a := newAPIServer(t)
+	wholeCorefile(t, a)
+	b := running(t, 1, asked(a, "a.example"))
+	eventually(t, "the objects", b.Settled)
+	release := a.hold("pods")
+	if err := Replace(map[int]*stanza.Config{0: config(t, asked(a, "b.example.org", "pods verified"))}); err != nil {
+		t.Fatal(err)
+	}
+	if !holds(b, "a.example.") {
+		t.Error("the stanza before does not go on")
+	}
+	release()
+	eventually(t, "the objects of the new stanza", func() bool { return holds(b, "b.example.org.") })
+}
+
+// The option configmap is one with that of the whole Corefile where both name the same ConfigMap, and follows by itself elsewhere.
+func TestOptionOfWholeCorefile(t *testing.T) {
+	quietly(t)
+	for option, alone := range map[string]bool{"kube-system/coredns": false, "kube-system/coredns/other": true, "kube-system/other": true, "shop/coredns": true} {
+		t.Run(option, func(t *testing.T) {
+			a := newAPIServer(t)
+			wholeCorefile(t, a)
+			option := strings.Replace(option, "coredns/other", "coredns other", 1)
+			c := config(t, fmt.Sprintf("kubehosts cluster.local {\nendpoint %s\nconfigmap %s\n}", a.URL, option))
+			b := New(c, ServerBlock{Keys: []string{dot}, Corefile: 1})
+			if got := baseOf(c, 0, b).ConfigMap != nil; got != alone {
+				t.Errorf("follows by itself: %t, want %t", got, alone)
+			}
+		})
+	}
+}
