@@ -56,17 +56,17 @@ func IsWrong(all []Finding) bool {
 // Every plugin's own setup reads its stanza, in this process, and what a setup leaves running stays: the process that calls this
 // is to end soon. Setups that ask another machine are not called, and named in a warning.
 func Corefile(text *corefile.Text, there map[string]corefile.Source) []Finding {
-	glued := gluedKeys(text)
+	unbalanced := braces(text)
 	blocks, err := text.Blocks(dnsserver.Directives)
 	if err != nil {
-		if len(glued) > 0 {
-			return glued // what follows from it says nothing more
+		if IsWrong(unbalanced) {
+			return unbalanced // what follows from it says nothing more
 		}
 		return []Finding{found(err, text.Position(1).File)}
 	}
-	all := glued
-	if len(all) == 0 {
-		all = judge(blocks)
+	all := unbalanced
+	if !IsWrong(all) {
+		all = append(all, judge(blocks)...)
 	}
 	for i := range blocks {
 		all = append(all, habits(&blocks[i], there)...)
@@ -83,10 +83,20 @@ func sorted(all []Finding) []Finding {
 	return slices.Compact(all)
 }
 
-// gluedKeys finds keys that are written together with the brace behind them.
-func gluedKeys(text *corefile.Text) (all []Finding) {
+// braces finds keys that are written together with the brace behind them, or else braces that close nothing.
+func braces(text *corefile.Text) (all []Finding) {
 	for _, w := range text.Glued() {
 		all = append(all, at(w.At, Wrong, "'%s' is read as one word, brace included, and what follows is in no braces: put a space before the '{'", clip(w.Text)))
+	}
+	if len(all) > 0 {
+		return all
+	}
+	stray, missing := text.Unbalanced()
+	for _, p := range stray {
+		all = append(all, at(p, Wrong, "'}' stands where a server block may begin, and is read as its key: there is one too many, here or above"))
+	}
+	if missing != (corefile.Position{}) {
+		all = append(all, at(missing, Warning, "the text ends before the last '}': is it all there?"))
 	}
 	return all
 }

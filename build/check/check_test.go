@@ -94,6 +94,9 @@ func TestCorefile(t *testing.T) {
 		{"etcd", ".:53 {\n etcd {\n  credentials a b\n }\n}\n", []string{"Corefile:2: warning: etcd is not checked: its setup logs in"}},
 		{"glued", ".:53{\n errors\n}\n", []string{"Corefile:1: error: '.:53{' is read as one word"}},
 		{"glued, below", ".:53 {\n errors\n}\nexample.org{\n whoami\n}\n", []string{"Corefile:4: error: 'example.org{' is read as one word"}},
+		{"a brace too few", ".:53 {\n errors {\n }\n", []string{"Corefile:3: warning: the text ends before the last '}'"}},
+		{"a brace too many", ".:53 {\n errors\n}\n}\n", []string{"Corefile:4: error: '}' stands where a server block may begin"}},
+		{"a brace too many inside", ".:53 {\n errors\n }\n whoami\n}\n", []string{"Corefile:5: error: '}' stands where"}},
 		{"cache", ".:53 {\n kubehosts cluster.local in-addr.arpa {\n  endpoint http://a\n }\n cache 30\n}\n", []string{
 			"Corefile:5: warning: cache stands before zones that are live: what it holds hides an edit, and a Service that changes; write 'disable success cluster.local.'"}},
 		{"cache, half", ".:53 {\n kubehosts cluster.local {\n  endpoint http://a\n }\n cache 30 {\n  disable success cluster.local\n }\n}\n", []string{"Corefile:5: warning: cache stands"}},
@@ -252,8 +255,8 @@ func FuzzCorefile(f *testing.F) {
 	f.Add(".:53{\n}\na b:1,\nc {\n bind ::1\n hosts\n template ANY ANY {\n  answer \"{{\"\n }\n}\n")
 	f.Add("kind: ConfigMap\ndata:\n  Corefile: |\n    . {\n    }\n")
 	f.Fuzz(func(t *testing.T, body string) {
-		if strings.Contains(body, "(") || strings.Contains(body, "import") {
-			return // snippets in snippets make CoreDNS itself take minutes; no files are read here
+		if strings.Contains(body, "import /") || strings.Contains(body, "..") {
+			return // no files are read here
 		}
 		units, _ := unitsOf(corefile.Source{Name: "Corefile", Text: body, Dir: t.TempDir()})
 		for _, u := range units {

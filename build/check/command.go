@@ -20,9 +20,13 @@ import (
 // Exit codes of Main.
 const (
 	exitGood  = 0
-	exitWrong = 1
+	ExitWrong = 1
 	exitUsage = 2
 )
+
+// Alone is the environment variable that is set where a running server lets this command judge a Corefile: what is read is no
+// manifest then, and the memory is bounded, so that it does not use up that of the container.
+const Alone = "KUBEHOSTS_CHECK_ALONE"
 
 const usage = `usage: coredns check [-conf FILE|-] [-base FILE] [-json] [-strict]
 
@@ -33,6 +37,9 @@ input. It prints a line for each finding, and exits with 0 if the Corefile is go
 
 // Main is the command `coredns check`. It returns the exit code.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if os.Getenv(Alone) != "" {
+		boundMemory()
+	}
 	log.SetOutput(io.Discard) // what setups log is for the one who starts a server
 	clog.SetOutput(io.Discard)
 
@@ -62,7 +69,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		write(stdout, f, *asJSON)
 	}
 	if IsWrong(all) || *strict && slices.ContainsFunc(all, func(f Finding) bool { return f.Level == Warning }) {
-		return exitWrong
+		return ExitWrong
 	}
 	return exitGood
 }
@@ -127,7 +134,7 @@ type unit struct {
 // unitsOf returns what is to be judged in a file: the file itself if it is a Corefile, else the Corefiles in its ConfigMaps. In a
 // ConfigMap that is there to be imported from, each key is one.
 func unitsOf(s corefile.Source) (units []unit, wrong []Finding) {
-	if !corefile.IsManifest(s.Text) {
+	if os.Getenv(Alone) != "" || !corefile.IsManifest(s.Text) {
 		text, err := corefile.Read(s, corefile.Files)
 		if err != nil {
 			return nil, []Finding{found(err, s.Name)}

@@ -1,7 +1,6 @@
 package check
 
 import (
-	"cmp"
 	"net"
 	"os"
 	"path/filepath"
@@ -11,11 +10,8 @@ import (
 	"unicode"
 
 	"github.com/coredns/caddy/caddyfile"
-	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/dnsutil"
-	"github.com/coredns/coredns/plugin/pkg/parse"
-	"github.com/coredns/coredns/plugin/pkg/transport"
 
 	"github.com/kubehosts/kubehosts/build/corefile"
 	kubehosts "github.com/kubehosts/kubehosts/plugin"
@@ -50,7 +46,7 @@ func cached(b *corefile.Block) (all []Finding) {
 	for _, words := range b.Stanzas("cache") {
 		of := cacheOf(words)
 		if len(of.zones) == 0 {
-			of.zones = zonesOf(b)
+			of.zones = b.Zones()
 		}
 		kept := slices.DeleteFunc(slices.Clone(c.Zones), func(z string) bool { return dnsutil.IsReverse("."+z) > 0 || !of.keeps(z) })
 		if len(kept) > 0 {
@@ -124,7 +120,7 @@ func normalized(zones []string) (all []string) {
 
 // loops finds forward of all names without loop.
 func loops(b *corefile.Block) []Finding {
-	if b.Directives["loop"] != nil || !slices.Contains(zonesOf(b), ".") {
+	if b.Directives["loop"] != nil || !slices.Contains(b.Zones(), ".") {
 		return nil
 	}
 	for _, words := range b.Stanzas("forward") {
@@ -225,46 +221,6 @@ func looksLikeZone(arg string) bool {
 	return err == nil
 }
 
-// zonesOf returns the zones of a server block's keys.
-func zonesOf(b *corefile.Block) []string {
-	var all []string
-	for _, l := range listenersOf(b) {
-		all = append(all, l.zone)
-	}
-	return all
-}
-
-// listener is what one key of a server block stands for.
-type listener struct{ transport, zone, port string }
-
-func listenersOf(b *corefile.Block) (all []listener) {
-	for _, key := range b.Keys {
-		trans, rest := parse.Transport(key)
-		hosts, port, err := plugin.SplitHostPort(rest)
-		if err != nil {
-			continue
-		}
-		for _, h := range hosts {
-			all = append(all, listener{trans, plugin.Name(h).Normalize(), cmp.Or(port, defaultPort(trans))})
-		}
-	}
-	return all
-}
-
-func defaultPort(trans string) string {
-	switch trans {
-	case transport.TLS:
-		return transport.TLSPort
-	case transport.QUIC:
-		return transport.QUICPort
-	case transport.GRPC:
-		return transport.GRPCPort
-	case transport.HTTPS, transport.HTTPS3:
-		return transport.HTTPSPort
-	}
-	return dnsserver.Port
-}
-
 // binds finds ports that one server block has on some addresses, and another on all: the more specific socket gets the packets, and
 // the questions that it gets see its server blocks alone.
 func binds(blocks []corefile.Block) (all []Finding) {
@@ -276,8 +232,8 @@ func binds(blocks []corefile.Block) (all []Finding) {
 		if b.Directives["bind"] != nil {
 			of = bound
 		}
-		for _, l := range listenersOf(b) {
-			port := l.transport + "://:" + l.port
+		for _, l := range b.Listeners() {
+			port := l.Transport + "://:" + l.Port
 			if bound[port] == nil && open[port] == nil {
 				ports = append(ports, port)
 			}

@@ -169,6 +169,27 @@ func (t *Text) keyLines() (lines []int) {
 	return lines
 }
 
+// Unbalanced returns where closing braces stand outside of server blocks, which CoreDNS takes for keys, and where the text ends
+// if the last one is missing, which it does not mind; the zero Position if that is there.
+func (t *Text) Unbalanced() (stray []Position, missing Position) {
+	tokens, _ := lex(t.Body)
+	depth := 0
+	for _, tok := range tokens {
+		switch tok.text {
+		case "{":
+			depth++
+		case "}":
+			if depth--; depth < 0 {
+				stray, depth = append(stray, t.Position(tok.line)), 0
+			}
+		}
+	}
+	if depth > 0 {
+		missing = t.Position(len(t.lines))
+	}
+	return stray, missing
+}
+
 // Glued returns where a word that begins a line outside of server blocks ends with a brace: CoreDNS takes that for a part of a
 // key.
 func (t *Text) Glued() (all []Word) {

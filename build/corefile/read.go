@@ -81,6 +81,9 @@ func Read(s Source, imports Importer) (*Text, error) {
 		r.text.lines = []Position{s.position(1)}
 	}
 	r.text.Body = r.body.String()
+	if err := r.text.checkSnippets(); err != nil {
+		return nil, err
+	}
 	return r.text, nil
 }
 

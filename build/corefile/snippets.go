@@ -1,0 +1,90 @@
+package corefile
+
+import "fmt"
+
+// CoreDNS puts the words of a snippet wherever it is imported, copies the whole for each import, and so takes minutes for snippets
+// that import each other many times. A Corefile may have so many imports of snippets, and words out of them.
+const (
+	maxSnippetImports = 1000
+	maxSnippetWords   = 1 << 17
+)
+
+// snippetCost is what imports of snippets make of a text.
+type snippetCost struct{ imports, words int }
+
+func (c snippetCost) plus(d snippetCost) snippetCost {
+	return snippetCost{min(c.imports+d.imports, maxSnippetImports+1), min(c.words+d.words, maxSnippetWords+1)}
+}
+
+func (c snippetCost) tooMuch() bool {
+	return c.imports > maxSnippetImports || c.words > maxSnippetWords
+}
+
+// snippetBody is the words between the braces of a snippet.
+type snippetBody struct {
+	words   int
+	imports []string
+	cost    *snippetCost // nil until it is known
+	busy    bool         // it is being found out: a snippet that imports itself
+}
+
+// checkSnippets refuses a text whose snippets would make it too large.
+func (t *Text) checkSnippets() error {
+	snippets := map[string]*snippetBody{}
+	total := snippetCost{}
+	tokens, _ := lex(t.Body)
+	depth := 0
+	var in *snippetBody
+	for i, tok := range tokens {
+		switch tok.text {
+		case "{":
+			if name, ok := snippetName(tokens, i-1); ok && depth == 0 {
+				in = &snippetBody{}
+				snippets[name] = in
+			}
+			depth++
+		case "}":
+			if depth = max(depth-1, 0); depth == 0 {
+				in = nil
+			}
+		}
+		if in != nil {
+			in.words++
+		}
+		if tok.text != "import" || i+1 == len(tokens) {
+			continue
+		}
+		name := expand(tokens[i+1].text)
+		if in != nil {
+			in.imports = append(in.imports, name)
+			continue
+		}
+		if total = total.plus(costOf(snippets, name, 1)); total.tooMuch() {
+			return &Error{t.Position(tok.line), fmt.Sprintf("import of snippet %s: more than %d imports, or %d words out of snippets; does one import itself?",
+				name, maxSnippetImports, maxSnippetWords)}
+		}
+	}
+	return nil
+}
+
+// costOf is what an import of a snippet costs, which is so many imports deep. That of what is no snippet costs nothing.
+func costOf(snippets map[string]*snippetBody, name string, depth int) snippetCost {
+	s := snippets[name]
+	switch {
+	case s == nil:
+		return snippetCost{}
+	case s.cost != nil:
+		return *s.cost
+	case s.busy, depth > maxSnippetImports:
+		return snippetCost{maxSnippetImports + 1, 0}
+	}
+	s.busy = true
+	cost := snippetCost{1, s.words}
+	for _, name := range s.imports {
+		if cost = cost.plus(costOf(snippets, name, depth+1)); cost.tooMuch() {
+			break
+		}
+	}
+	s.busy, s.cost = false, &cost
+	return cost
+}
