@@ -5,8 +5,8 @@ export GOTOOLCHAIN := go1.27.3
 STATICCHECK = $(GO) tool staticcheck
 SHELL = /bin/bash
 INPUTS = 5000
-CHECKED = ./plugin/... ./build/check ./build/command ./build/corefile ./build/example ./build/image ./build/version
-FUZZED = build/check build/corefile plugin/hosts plugin/services plugin/source plugin/stanza plugin/status plugin/wire
+CHECKED = ./plugin/... ./build/check ./build/command ./build/corefile ./build/example ./build/follow ./build/image ./build/version
+FUZZED = build/check build/corefile build/follow plugin/hosts plugin/services plugin/source plugin/stanza plugin/status plugin/wire
 
 .PHONY: run build test check unit mutate fuzz kube stock real vulns differential faults soak monitoring browser image e2e-docker lab lab-down sizes e2e tools node bench clean
 
@@ -44,7 +44,7 @@ check:
 
 unit:
 	@echo "unit tests, with the race detector"
-	@$(GO) test -race ./plugin/... ./build/check ./build/corefile ./build/image ./build/version
+	@$(GO) test -race ./plugin/... ./build/check ./build/corefile ./build/follow ./build/image ./build/version
 
 # mutate gives each fuzz target a few seconds on the binaries that unit has compiled, which saves compiling all that a
 # package needs once more with coverage in it. It counts inputs, since a Go fuzzer that is given a time calls the end of it

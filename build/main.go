@@ -6,9 +6,9 @@ import (
 
 	"github.com/coredns/coredns/core/dnsserver"
 	_ "github.com/coredns/coredns/core/plugin" // every stock plugin
-	"github.com/coredns/coredns/coremain"
 
 	"github.com/kubehosts/kubehosts/build/command"
+	"github.com/kubehosts/kubehosts/build/follow"
 	"github.com/kubehosts/kubehosts/build/version"
 	_ "github.com/kubehosts/kubehosts/plugin"
 )
@@ -22,5 +22,5 @@ func init() {
 func main() {
 	command.Run()
 	version.Announce()
-	coremain.Run()
+	follow.Main()
 }

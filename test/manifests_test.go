@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,9 +55,9 @@ func TestManifests(t *testing.T) {
 	a.Create(t, before) // the overlay of that name is for what is there
 	t.Cleanup(func() { a.Delete(t, before) })
 	for folder, kinds := range map[string]string{
-		"base":      "ServiceAccount ClusterRole ClusterRoleBinding Role RoleBinding Deployment Service PodDisruptionBudget ConfigMap",
-		"nodelocal": "ServiceAccount ClusterRole ClusterRoleBinding Role RoleBinding DaemonSet Service ConfigMap",
-		"kubeadm":   "Role RoleBinding Deployment ConfigMap",
+		"base":      "ServiceAccount ClusterRole ClusterRoleBinding Role RoleBinding ConfigMap Deployment Service PodDisruptionBudget ConfigMap",
+		"nodelocal": "ServiceAccount ClusterRole ClusterRoleBinding Role RoleBinding ConfigMap DaemonSet Service ConfigMap",
+		"kubeadm":   "Role RoleBinding ConfigMap Deployment ConfigMap",
 	} {
 		got := a.DryRun(t, kustomize(t, folder))
 		if strings.Join(got, " ") != kinds {
@@ -83,7 +84,7 @@ func text(t *testing.T, v any) string {
 	return string(b)
 }
 
-// The overlay for kubeadm changes the image and the stanza, and nothing else of what is there.
+// The overlay for kubeadm changes the image, its flags and the stanza, and nothing else of what is there.
 func TestManifestsKubeadm(t *testing.T) {
 	a, ctx := api(t), context.Background()
 	before := kubeadm(t, "")
@@ -124,6 +125,8 @@ func TestManifestsKubeadm(t *testing.T) {
 		t.Fatal("the image was there before")
 	}
 	container.Image = "kubehosts/coredns:dev"
+	args := container.Args
+	container.Args = append(slices.Clone(args), "-configmap", "kube-system/coredns", "-last-good", "kube-system/coredns-last-good")
 	if got, want := text(t, deploymentAfter.Spec), text(t, deployment.Spec); got != want {
 		t.Errorf("Deployment\n%s\nwant\n%s", got, want)
 	}
@@ -136,7 +139,7 @@ func TestManifestsKubeadm(t *testing.T) {
 
 	a.Apply(t, before)
 	restBack, deploymentBack, configBack := state()
-	container.Image = "registry.k8s.io/coredns/coredns:v1.14.6"
+	container.Image, container.Args = "registry.k8s.io/coredns/coredns:v1.14.6", args
 	if restBack != rest || text(t, deploymentBack.Spec) != text(t, deployment.Spec) || configBack.Data["Corefile"] != config.Data["Corefile"] {
 		t.Errorf("the way back:\n%s\n%s\n%s", restBack, text(t, deploymentBack.Spec), configBack.Data["Corefile"])
 	}

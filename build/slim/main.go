@@ -9,9 +9,9 @@ import (
 	"slices"
 
 	"github.com/coredns/coredns/core/dnsserver"
-	"github.com/coredns/coredns/coremain"
 
 	"github.com/kubehosts/kubehosts/build/command"
+	"github.com/kubehosts/kubehosts/build/follow"
 	"github.com/kubehosts/kubehosts/build/version"
 	_ "github.com/kubehosts/kubehosts/plugin"
 
@@ -62,5 +62,5 @@ func init() {
 func main() {
 	command.Run()
 	version.Announce()
-	coremain.Run()
+	follow.Main()
 }

@@ -30,25 +30,40 @@ type CoreDNS struct {
 
 // Run starts the coredns binary on a Corefile and waits, for 20 seconds at most, until the ready plugin says yes. In the
 // Corefile, PORT and OTHER stand for free ports to serve on, READY and METRICS for addresses for those plugins, and DIR
-// for a temporary folder, which is the working directory. The process ends with the test, whose failure prints the end
-// of the log.
-func Run(t testing.TB, bin, corefile string) *CoreDNS {
+// for a temporary folder, which is the working directory. args are further flags. The process ends with the test, whose failure
+// prints the end of the log.
+func Run(t testing.TB, bin, corefile string, args ...string) *CoreDNS {
 	t.Helper()
-	c := Launch(t, bin, corefile)
+	c := Launch(t, bin, corefile, args...)
 	c.WaitReady(t)
 	return c
 }
 
 // Launch is Run without the wait.
-func Launch(t testing.TB, bin, corefile string) *CoreDNS {
+func Launch(t testing.TB, bin, corefile string, args ...string) *CoreDNS {
+	t.Helper()
+	c := Prepare(t, corefile)
+	c.Start(t, bin, args...)
+	return c
+}
+
+// Prepare is Launch without the start: the addresses are chosen, and the Corefile is written.
+func Prepare(t testing.TB, corefile string) *CoreDNS {
 	t.Helper()
 	addr := func() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(FreePort())) }
 	c := &CoreDNS{Addr: addr(), Other: addr(), ready: addr(), metrics: addr()}
 	dir := t.TempDir()
 	c.conf = filepath.Join(dir, "Corefile")
 	c.Write(t, corefile)
+	return c
+}
+
+// Start starts coredns as Launch does, for the first time or after it has ended.
+func (c *CoreDNS) Start(t testing.TB, bin string, args ...string) {
+	t.Helper()
+	dir := filepath.Dir(c.conf)
 	var err error
-	if c.Process, err = Spawn(dir, filepath.Join(dir, "coredns.log"), bin, "-conf", c.conf); err != nil {
+	if c.Process, err = Spawn(dir, filepath.Join(dir, "coredns.log"), bin, append([]string{"-conf", c.conf}, args...)...); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -62,7 +77,6 @@ func Launch(t testing.TB, bin, corefile string) *CoreDNS {
 			t.Log(Tail(c.log))
 		}
 	})
-	return c
 }
 
 // Stop ends coredns ahead of the test's end.

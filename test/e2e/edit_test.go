@@ -37,7 +37,7 @@ func (n *node) testBrokenEdit(t *testing.T) {
 	cluster.Eventually(t, 20*time.Second, func() (bool, string) {
 		text := n.must(t, "describe", "configmap", "coredns", "-n", "kube-system")
 		_, events, _ := strings.Cut(text, "Events:")
-		if !strings.Contains(events, "StanzaRejected") {
+		if !strings.Contains(events, "CorefileRejected") {
 			return false, text
 		}
 		t.Logf("kubectl describe configmap:\nEvents:%s", events)

@@ -123,7 +123,6 @@ func (m *move) testStanza(t *testing.T) {
 	m.typed(t, "kubectl diff -k ")
 	m.under(t, "the other Corefile", func() {
 		m.typed(t, "kubectl apply -k build/kubernetes/kubeadm")
-		m.typed(t, "kubectl -n kube-system rollout restart deployment coredns")
 		m.serves(t, m.ours)
 	})
 	m.same(t, addresses(m.list(t, "kube-system", replicas)))
@@ -160,6 +159,8 @@ func (m *move) testUpgrade(t *testing.T) {
 		m.resolve(t)
 		m.addon(t, registry)
 		m.serves(t, m.ours)
+		m.must(t, "apply", "-k", filepath.Join(m.folder, "build/kubernetes/kubeadm")) // kubeadm has set its own flags
+		m.serves(t, m.ours)
 	})
 	if after := m.corefile(t); after != before {
 		t.Errorf("kubeadm changed the Corefile\n%s\nto\n%s", before, after)
@@ -185,11 +186,12 @@ func (m *move) testBack(t *testing.T) {
 		m.typed(t, "kubectl -n kube-system create configmap coredns")
 		cluster.Eventually(t, 20*time.Second, func() (bool, string) {
 			text := m.must(t, "describe", "configmap", "coredns", "-n", "kube-system")
-			return strings.Contains(text, "has no kubehosts stanza"), text
+			return strings.Contains(text, "CorefileApplied") && strings.Contains(text, "applied with a restart"), text
 		})
 		m.resolve(t)
-		m.typed(t, "kubectl -n kube-system set image deployment/coredns coredns="+m.theirs)
+		m.typed(t, "kubectl -n kube-system patch deployment coredns")
 		m.typed(t, "kubectl -n kube-system delete role,rolebinding coredns-configmap")
+		m.typed(t, "kubectl -n kube-system delete configmap coredns-last-good")
 		m.serves(t, m.theirs)
 	})
 	if got, want := m.corefile(t), cluster.ReadFile(t, filepath.Join(m.folder, "Corefile.before")); got != want {

@@ -1,0 +1,417 @@
+package follow
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+
+	"github.com/kubehosts/kubehosts/build/corefile"
+	"github.com/kubehosts/kubehosts/plugin/live"
+	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/stanza"
+)
+
+var log = clog.NewWithPlugin(stanza.Name)
+
+// Where a Corefile that serves came from.
+const (
+	fromConfigMap = "configmap"
+	fromLastGood  = "last-good"
+	fromFile      = "file"
+)
+
+// retry is when a Corefile is tried again that is good, and that the server could not be restarted with.
+const retry = 30 * time.Second
+
+// Follower follows the ConfigMap of the Corefile.
+//
+// It has one writer, the goroutine of follow, which restarts the server and replaces stanzas in place. The watches, the plugin
+// reload, signals and metrics read what it has published, with mu held for no longer than that takes.
+type Follower struct {
+	flags  *Flags
+	conf   string         // the file of -conf; "" for none
+	source *source.Source // nil if no API server is known
+	wake   chan struct{}  // holds one token when there is news
+
+	mu      sync.Mutex
+	events  map[object]source.ConfigMapEvent // the newest of each ConfigMap
+	serving *state
+	read    *state // what CoreDNS has read; stanzas may have changed in place since
+	refused string // why the newest Corefile is not applied; "" if it is
+	of      string // the hash of the one that is refused, or what stands for it
+}
+
+// object is a ConfigMap.
+type object struct{ namespace, name string }
+
+func (o object) String() string { return "ConfigMap " + source.Printable(o.namespace+"/"+o.name) }
+
+func (r keyRef) object() object    { return object{r.namespace, r.name} }
+func (r importRef) object() object { return object{r.namespace, r.name} }
+
+// title is what errors call a key.
+func (r keyRef) title() string { return r.object().String() + " key " + r.key }
+
+// state is a Corefile. It never changes.
+type state struct {
+	text   *corefile.Text
+	name   string // that errors of CoreDNS have
+	hash   string
+	origin string
+	blocks []corefile.Block
+	since  time.Time
+}
+
+// newState returns the state of a text, which came from origin.
+func newState(text *corefile.Text, origin string) (*state, error) {
+	blocks, err := text.Blocks(dnsserver.Directives)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte(text.Body))
+	return &state{text, text.Position(1).File, hex.EncodeToString(sum[:])[:12], origin, blocks, time.Now()}, nil
+}
+
+// input is what CoreDNS reads.
+func (s *state) input() caddy.Input {
+	return caddy.CaddyfileInput{Filepath: s.name, Contents: []byte(s.text.Body), ServerTypeName: "dns"}
+}
+
+// located returns an error of CoreDNS or of a plugin with the line that it names, as it is in the ConfigMap or file.
+func (s *state) located(err error) error { return s.text.Locate(err, s.name, s.text.Position(1)) }
+
+// New returns the Follower of the ConfigMaps of flags. conf is the file for starts without the API server; "" for none.
+func New(flags *Flags, conf string) *Follower {
+	return &Follower{flags: flags, conf: conf, wake: make(chan struct{}, 1), events: make(map[object]source.ConfigMapEvent)}
+}
+
+// spec is where the ConfigMaps are: the cluster that the process runs in, or the one of the environment variable KUBECONFIG.
+func spec() source.Spec {
+	return source.Spec{Kubeconfig: os.Getenv("KUBECONFIG"), Audit: stanza.DefaultAudit}
+}
+
+// listen begins to follow all ConfigMaps.
+func (f *Follower) listen() error {
+	source.RouteKlog()
+	main := f.flags.configMap
+	live.FollowCorefile(live.Corefile{Spec: spec(), Namespace: main.namespace, Name: main.name, Key: main.key})
+	if os.Getenv("KUBECONFIG") == "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
+		return errors.New("no API server is known: this is no pod, and the environment variable KUBECONFIG is not set")
+	}
+	s, err := source.Open(spec())
+	if err != nil {
+		return err
+	}
+	f.source = s
+	for _, o := range f.objects() {
+		s.ConfigMap(o.namespace, o.name, func(e source.ConfigMapEvent) { f.hear(o, e) })
+	}
+	return nil
+}
+
+// objects are the ConfigMaps that are followed, each once, that of the Corefile first.
+func (f *Follower) objects() (all []object) {
+	known := map[object]bool{}
+	add := func(o object) {
+		if o.name != "" && !known[o] {
+			known[o] = true
+			all = append(all, o)
+		}
+	}
+	add(f.flags.configMap.object())
+	for _, i := range f.flags.imports {
+		add(i.object())
+	}
+	add(f.flags.lastGood.object())
+	return all
+}
+
+// hear takes in what became of a ConfigMap.
+func (f *Follower) hear(o object, e source.ConfigMapEvent) {
+	f.mu.Lock()
+	f.events[o] = e
+	f.mu.Unlock()
+	f.look()
+}
+
+// look makes follow look at what is known.
+func (f *Follower) look() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (f *Follower) event(o object) (e source.ConfigMapEvent, heard bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	e, heard = f.events[o]
+	return e, heard
+}
+
+// textOf returns the Corefile that a ConfigMap has in a key.
+func (f *Follower) textOf(r keyRef, e source.ConfigMapEvent) (*corefile.Text, error) {
+	switch body, ok := e.Data[r.key]; {
+	case e.Err != nil:
+		return nil, fmt.Errorf("%s can't be read, as this account needs list and watch on it: %s", r.object(), source.Printable(e.Err.Error()))
+	case !e.Found:
+		return nil, fmt.Errorf("%s does not exist", r.object())
+	case !ok:
+		return nil, fmt.Errorf("%s has no key %s", r.object(), r.key)
+	default:
+		return corefile.Read(corefile.Source{Name: r.title(), Text: body, Dir: f.dir()}, f.imports)
+	}
+}
+
+// dir is the folder that relative imports are looked for in: that of the file of -conf.
+func (f *Follower) dir() string {
+	dir, err := filepath.Abs(filepath.Dir(f.conf))
+	if err != nil {
+		return "/"
+	}
+	return dir
+}
+
+// imports is the Importer: of the ConfigMaps of -import, else of files. Keys of a ConfigMap that is not there are none, and those of
+// one that nothing is known of yet are the files where the kubelet mounts it.
+func (f *Follower) imports(pattern string, from *corefile.Source) ([]corefile.Source, error) {
+	path := pattern
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(from.Dir, path)
+	}
+	for _, i := range f.flags.imports {
+		dir := i.dir
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(f.dir(), dir)
+		}
+		e, heard := f.event(i.object())
+		if !heard || e.Err != nil {
+			continue
+		}
+		keys := make(map[string]corefile.Source, len(e.Data))
+		for key, text := range e.Data {
+			keys[key] = corefile.Source{Name: i.object().String() + " key " + source.Printable(key), Text: text, Dir: dir}
+		}
+		if all, ok, err := corefile.Mounted(path, dir, keys); ok {
+			if err != nil {
+				err = fmt.Errorf("%s: %w", i.object(), err)
+			}
+			return all, err
+		}
+	}
+	return corefile.Files(pattern, from)
+}
+
+// follow applies edits until ctx ends, one after the other: of those that come meanwhile, the last.
+func (f *Follower) follow(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.wake:
+			f.apply()
+		}
+	}
+}
+
+// apply applies what the ConfigMaps have at present, unless it serves, or is refused already.
+func (f *Follower) apply() {
+	main := f.flags.configMap
+	e, heard := f.event(main.object())
+	if !heard {
+		return
+	}
+	text, err := f.textOf(main, e)
+	if err != nil {
+		f.refuse(err, "")
+		return
+	}
+	next, err := newState(text, fromConfigMap)
+	if err != nil {
+		f.refuse(err, "")
+		return
+	}
+	f.mu.Lock()
+	serving, refused := f.serving, f.of
+	f.mu.Unlock()
+	switch {
+	case next.hash == refused:
+		return
+	case next.hash == serving.hash && serving.origin == fromConfigMap:
+		f.accept(serving, "")
+		return
+	}
+	how, err := f.put(serving, next)
+	var later *retriable
+	switch {
+	case err == nil:
+		f.accept(next, how)
+	case errors.As(err, &later):
+		f.refuse(later.error, next.hash)
+		time.AfterFunc(retry, func() { f.tryAgain(next.hash) })
+	default:
+		f.refuse(err, next.hash)
+	}
+}
+
+// retriable is an error that says nothing against a Corefile.
+type retriable struct{ error }
+
+// tryAgain lets a Corefile be tried again that was refused, if it still is the newest.
+func (f *Follower) tryAgain(hash string) {
+	f.mu.Lock()
+	if f.of == hash {
+		f.of = ""
+	}
+	f.mu.Unlock()
+	f.look()
+}
+
+// How an edit is applied.
+const (
+	inPlace   = "in_place"
+	byRestart = "restart"
+)
+
+// put makes next what serves in place of serving, and returns how: "" if it says the same.
+func (f *Follower) put(serving, next *state) (how string, err error) {
+	edit := corefile.Compare(serving.blocks, next.blocks)
+	switch {
+	case edit.Empty():
+		return "", nil
+	case edit.Restart == "":
+		err := live.Replace(places(next.blocks, edit.Stanzas))
+		if !errors.Is(err, live.ErrRestart) {
+			return inPlace, err
+		}
+	}
+	found, err := judge(next.text)
+	if err != nil {
+		return "", &retriable{err}
+	}
+	if err := wrong(found); err != nil {
+		return "", err
+	}
+	if err := listenable(serving.blocks, next.blocks); err != nil {
+		return "", &retriable{err}
+	}
+	if err := restart(next); err != nil {
+		return "", &retriable{next.located(err)}
+	}
+	f.mu.Lock()
+	f.read = next
+	f.mu.Unlock()
+	return byRestart, nil
+}
+
+// places returns stanzas by their place among the server blocks that have one.
+func places(blocks []corefile.Block, stanzas map[int]corefile.Config) map[int]*stanza.Config {
+	all := make(map[int]*stanza.Config)
+	place := 0
+	for i := range blocks {
+		if blocks[i].Directives[stanza.Name] == nil {
+			continue
+		}
+		if c := stanzas[i]; c != nil {
+			all[place] = c
+		}
+		place++
+	}
+	return all
+}
+
+// restart restarts the server with a Corefile, as the plugin reload does. If that fails, the one before goes on.
+func restart(next *state) error {
+	instance := running()
+	if instance == nil {
+		return errors.New("the server does not run")
+	}
+	undo := live.Forget()
+	token := new(int)
+	live.RestartBegan(token) // for a Corefile before that has no kubehosts
+	after, err := instance.Restart(next.input())
+	if after == nil && err == nil {
+		err = errors.New("a panic, which the log has")
+	}
+	if err != nil {
+		undo()
+		live.RestartFailed(token)
+	}
+	return err
+}
+
+// running returns the instance of CoreDNS that serves.
+func running() (last *caddy.Instance) {
+	for _, i := range caddy.Instances() {
+		if len(i.Servers()) > 0 {
+			last = i
+		}
+	}
+	return last
+}
+
+// accept notes that s, which the ConfigMap has, serves, and how it came to: "" if it did already.
+func (f *Follower) accept(s *state, how string) {
+	f.mu.Lock()
+	before, refused := f.serving, f.refused
+	f.serving, f.refused, f.of = s, "", ""
+	f.mu.Unlock()
+	note := ""
+	switch {
+	case how != "":
+		applied.WithLabelValues(how).Inc()
+		words := map[string]string{inPlace: "in place", byRestart: "with a restart"}
+		note = fmt.Sprintf("Corefile %s applied %s", s.hash, words[how])
+		log.Infof("%s of %s, in place of %s", note, f.flags.configMap.title(), before.hash)
+	case refused != "":
+		note = fmt.Sprintf("Corefile %s is good and serves", s.hash)
+		log.Infof("%s is good again, and its Corefile %s serves", f.flags.configMap.title(), s.hash)
+	default:
+		if before == s || before.origin == fromConfigMap {
+			return
+		}
+	}
+	f.keepLater(s)
+	if note != "" {
+		f.report(source.Report{Note: note, Reason: "CorefileApplied"})
+	}
+}
+
+// refuse notes that the newest Corefile, of that hash, is not applied, and why, unless that is known.
+func (f *Follower) refuse(err error, hash string) {
+	why := err.Error()
+	f.mu.Lock()
+	known := f.refused == why
+	f.refused, f.of = why, hash
+	serving := f.serving
+	f.mu.Unlock()
+	if known {
+		return
+	}
+	rejected.Inc()
+	log.Errorf("Corefile not changed, the last good one (%s) goes on serving: %s", serving.hash, why)
+	f.report(source.Report{Refused: true, Note: "Corefile not changed, the last good one goes on serving: " + why, Reason: "CorefileRejected"})
+}
+
+// report writes an Event on the ConfigMap, or, if that does not exist, on the one of -last-good.
+func (f *Follower) report(r source.Report) {
+	if f.source == nil {
+		return
+	}
+	for _, o := range []object{f.flags.configMap.object(), f.flags.lastGood.object()} {
+		if e, _ := f.event(o); e.Found {
+			f.source.Report(o.namespace, o.name, e, r)
+			return
+		}
+	}
+}

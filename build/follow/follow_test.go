@@ -1,0 +1,267 @@
+package follow
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kubehosts/kubehosts/build/check"
+	"github.com/kubehosts/kubehosts/build/corefile"
+	"github.com/kubehosts/kubehosts/plugin/source"
+)
+
+func parsed(t testing.TB, args ...string) (*Flags, error) {
+	t.Helper()
+	flags := flag.NewFlagSet("coredns", flag.ContinueOnError)
+	flags.SetOutput(&bytes.Buffer{})
+	f := Register(flags)
+	return f, flags.Parse(args)
+}
+
+func TestFlags(t *testing.T) {
+	for _, tt := range []struct{ args, want string }{ // what -configmap, -last-good and -import are; or an error
+		{"-configmap coredns", "kube-system/coredns:Corefile |  | "},
+		{"-configmap dns/coredns:Main", "dns/coredns:Main |  | "},
+		{"-configmap a/b -last-good a/c -import a/d=custom -import a/e=/etc/x/", "a/b:Corefile | a/c:Corefile | a/d=custom a/e=/etc/x"},
+		{"-configmap a/b -last-good a/b:good", "a/b:Corefile | a/b:good | "},
+		{"-configmap a/b/c", "error: name 'b/c'"},
+		{"-configmap a/", "error: name ''"},
+		{"-configmap A/b", "error: namespace 'A'"},
+		{"-configmap a/b:x/y", "error: key 'x/y'"},
+		{"-configmap a/b:", "error: key ''"},
+		{"-configmap a/b -import a/c", "error: expecting NAMESPACE/NAME=DIR"},
+		{"-configmap a/b -import a/c=", "error: expecting NAMESPACE/NAME=DIR"},
+		{"-configmap a/b -import a/c=x -import a/d=./x", "error: folder x is given twice"},
+		{"-configmap a/b" + many(maxImports+1), "error: more than 20"},
+		{"-last-good a/b", "error: -last-good and -import need -configmap"},
+		{"-import a/b=c", "error: -last-good and -import need -configmap"},
+		{"-configmap a/b -last-good a/b", "error: -last-good can't be the key of -configmap"},
+	} {
+		f, err := parsed(t, strings.Fields(tt.args)...)
+		if err == nil {
+			_, err = f.Check("Corefile")
+		}
+		got := strings.Join([]string{f.configMap.String(), f.lastGood.String(), f.imports.String()}, " | ")
+		if err != nil {
+			got = err.Error()
+		}
+		want, wrong := strings.CutPrefix(tt.want, "error: ")
+		if wrong != (err != nil) || wrong && !strings.Contains(got, want) || !wrong && got != want {
+			t.Errorf("%s: %s, want %s", tt.args, got, tt.want)
+		}
+	}
+	f, _ := parsed(t)
+	if follows, err := f.Check("stdin"); follows || err != nil {
+		t.Error("without flags something is followed:", err)
+	}
+}
+
+func many(n int) (args string) {
+	for i := range n {
+		args += " -import a/b=dir" + string(rune('a'+i))
+	}
+	return args
+}
+
+// following returns a Follower that has heard of ConfigMaps, without an API server. The file of -conf is in dir.
+func following(t testing.TB, dir string, data map[string]map[string]string) *Follower {
+	t.Helper()
+	flags, err := parsed(t, "-configmap", "kube-system/coredns", "-import", "kube-system/coredns-custom=custom", "-import", "kube-system/unheard=unheard")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := New(flags, filepath.Join(dir, "Corefile"))
+	for name, keys := range data {
+		f.hear(object{"kube-system", name}, source.ConfigMapEvent{Data: keys, Found: keys != nil})
+	}
+	return f
+}
+
+func (f *Follower) text() (*corefile.Text, error) {
+	e, _ := f.event(f.flags.configMap.object())
+	return f.textOf(f.flags.configMap, e)
+}
+
+// Imports are keys of the ConfigMaps of -import, and else files beside the Corefile. Errors name where a line came from.
+func TestImports(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"unheard/a.override", "custom/hidden.override", "beside"} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("file "+name+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		name, corefile string
+		custom         map[string]string // nil: it is not there
+		want           string            // what of it is in the text, or the error
+	}{
+		{"keys", ". {\n import custom/*.override\n}\n", map[string]string{"b.override": "bbb", "a.override": "aaa", "c.server": "ccc"}, "aaa\nbbb\n"},
+		{"an absolute path", ". {\n import " + dir + "/custom/*.override\n}\n", map[string]string{"a.override": "aaa"}, "aaa"},
+		{"of a key in a key", "import custom/a\n", map[string]string{"a": "import b", "b": "bbb"}, "bbb"},
+		{"beside", ". {\n import beside\n}\n", nil, "file beside"},
+		{"not there", ". {\n import custom/*.override\n errors\n}\n", nil, ". {\n \n\n errors\n}\n"},
+		{"not heard of", ". {\n import unheard/*.override\n}\n", nil, "file unheard/a.override"},
+		{"no such key", "\nimport custom/gone\n", map[string]string{}, "error: ConfigMap kube-system/coredns key Corefile:2 - import custom/gone: ConfigMap kube-system/coredns-custom: there is no key gone"},
+		{"no such key in a key", "import custom/a", map[string]string{"a": "\n\nimport gone"}, "error: ConfigMap kube-system/coredns-custom key a:3 - import gone: ConfigMap kube-system/coredns-custom: there is no key gone"},
+		{"itself", "import custom/a", map[string]string{"a": "import a"}, "error: ConfigMap kube-system/coredns-custom key a:1 - import a: imports go deeper than 10"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := following(t, dir, map[string]map[string]string{"coredns": {"Corefile": tt.corefile}, "coredns-custom": tt.custom})
+			text, err := f.text()
+			got := ""
+			if err != nil {
+				got = "error: " + err.Error()
+			} else {
+				got = text.Body
+			}
+			if !strings.Contains(got, tt.want) || strings.Contains(got, "hidden") {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestTextOf(t *testing.T) {
+	for _, tt := range []struct {
+		e    source.ConfigMapEvent
+		want string
+	}{
+		{source.ConfigMapEvent{}, "ConfigMap kube-system/coredns does not exist"},
+		{source.ConfigMapEvent{Err: errors.New("forbidden\n")}, `ConfigMap kube-system/coredns can't be read, as this account needs list and watch on it: "forbidden\n"`},
+		{source.ConfigMapEvent{Found: true}, "ConfigMap kube-system/coredns has no key Corefile"},
+	} {
+		f := following(t, t.TempDir(), nil)
+		if _, err := f.textOf(f.flags.configMap, tt.e); err == nil || err.Error() != tt.want {
+			t.Errorf("%v, want %s", err, tt.want)
+		}
+	}
+}
+
+// FuzzImports resolves imports of ConfigMaps that may hold nonsense.
+func FuzzImports(f *testing.F) {
+	f.Add(". {\n import custom/*.override\n}\nimport custom/b\n", "a.override", "errors\nimport b", "import custom/*")
+	f.Add("import custom/a", "a", "import a", "\"")
+	f.Add("import custom/../custom/a*", "a\x00", "import /b", "(s) {\nimport s\n}")
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, main, key, a, b string) {
+		if strings.Contains(main+a+b, "import /") || strings.Contains(main+a+b, "..") {
+			return // no files are read here
+		}
+		follower := following(t, dir, map[string]map[string]string{"coredns": {"Corefile": main}, "coredns-custom": {key: a, "b": b}})
+		text, err := follower.text()
+		if err != nil {
+			if strings.ContainsAny(err.Error(), "\n\r") {
+				t.Fatalf("an error of more than one line: %q", err)
+			}
+			return
+		}
+		if len(text.Body) > 2*corefile.MaxText {
+			t.Fatalf("%d bytes", len(text.Body))
+		}
+		if s, err := newState(text, fromConfigMap); err == nil {
+			places(s.blocks, corefile.Compare(s.blocks, s.blocks).Stanzas)
+		}
+	})
+}
+
+// What the other process finds has the lines of where the Corefile came from.
+func TestFindings(t *testing.T) {
+	f := following(t, t.TempDir(), map[string]map[string]string{"coredns": {"Corefile": ". {\n import custom/a\n log\n}\n"}, "coredns-custom": {"a": "errors\ncache 0"}})
+	text, err := f.text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := `{"file":"stdin","line":4,"level":"warning","text":"w"}
+{"file":"stdin","line":4,"level":"error","text":"cache"}
+{"file":"stdin","line":7,"level":"error","text":"last"}
+`
+	all, err := findings(text, []byte(lines))
+	if err != nil || len(all) != 3 {
+		t.Fatal(all, err)
+	}
+	if got := all[1].String(); got != "ConfigMap kube-system/coredns-custom key a:2: error: cache" {
+		t.Errorf("%s in\n%s", got, text.Body)
+	}
+	if got := wrong(all).Error(); got != "ConfigMap kube-system/coredns-custom key a:2 - cache (and 1 more)" {
+		t.Error(got)
+	}
+	if err := wrong(all[:1]); err != nil {
+		t.Error(err)
+	}
+	if _, err := findings(text, []byte("{")); err == nil {
+		t.Error("half an object is no error")
+	}
+	if !check.IsWrong(all) {
+		t.Error("no error among them")
+	}
+}
+
+func blocksOf(t *testing.T, body string) []corefile.Block {
+	t.Helper()
+	text, err := corefile.Read(corefile.Source{Name: "Corefile", Text: body}, corefile.Files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks, err := text.Blocks(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return blocks
+}
+
+// The server is not restarted with addresses on which it can't listen.
+func TestListenable(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	for body, want := range map[string]string{
+		".:" + port + " {\n bind 127.0.0.1\n}\n":                                                         "127.0.0.1:" + port,
+		".:0 {\n bind 127.0.0.1 203.0.113.1\n}\n":                                                        "203.0.113.1:0",
+		".:0 {\n bind 127.0.0.1\n prometheus 127.0.0.1:" + port + "\n}\n":                                "127.0.0.1:" + port,
+		".:0 {\n bind 127.0.0.1\n prometheus 127.0.0.1:0\n health 127.0.0.1:0 {\n  lameduck 5s\n }\n}\n": "",
+	} {
+		err := listenable(nil, blocksOf(t, body))
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), "can't listen on "+want) {
+			t.Errorf("%s\n%v, want %q", body, err, want)
+		}
+		if err := listenable(blocksOf(t, body), blocksOf(t, body)); err != nil {
+			t.Errorf("%s\nwhere it listens already: %v", body, err)
+		}
+	}
+}
+
+// A stanza's place is that among the server blocks that have one.
+func TestPlaces(t *testing.T) {
+	blocks := blocksOf(t, "a {\n}\nb {\n kubehosts b\n}\nc {\n}\nd {\n kubehosts d\n}\n")
+	c, err := blocks[3].Stanza()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := places(blocks, map[int]corefile.Config{3: c}); len(got) != 1 || got[1] != c {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestLimited(t *testing.T) {
+	var l limited
+	for range 3 {
+		if n, err := l.Write(make([]byte, 1<<19)); n != 1<<19 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if l.Len() != 1<<20 {
+		t.Errorf("%d bytes are kept", l.Len())
+	}
+}

@@ -1,0 +1,93 @@
+package follow
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/kubehosts/kubehosts/build/check"
+	"github.com/kubehosts/kubehosts/build/corefile"
+	"github.com/kubehosts/kubehosts/plugin/source"
+)
+
+// judgeMost is how long a Corefile may take to be judged.
+const judgeMost = 20 * time.Second
+
+// judge lets another process of this program judge a Corefile, as `coredns check` does, and returns the findings. So what the
+// setups of plugins leave behind, use up or break is of no consequence here; some set up again what all server blocks share.
+//
+// The error is for a Corefile that ends that process, and for one that can't be judged.
+func judge(text *corefile.Text) ([]check.Finding, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), judgeMost)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, "check", "-json", "-conf", "-") // #nosec G204 -- this program itself
+	cmd.Stdin = strings.NewReader(text.Body)
+	cmd.Env = append(os.Environ(), check.Alone+"=1")
+	var stdout, stderr limited
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("the setups of its plugins take longer than %s", judgeMost)
+	case err != nil && (!errors.As(err, &exit) || exit.ExitCode() != check.ExitWrong):
+		first, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
+		return nil, fmt.Errorf("the setups of its plugins end the process that tries them: %v: %s", err, source.Printable(first))
+	}
+	return findings(text, stdout.Bytes())
+}
+
+// findings reads what `coredns check -json` prints, and puts the lines where they come from.
+func findings(text *corefile.Text, lines []byte) (all []check.Finding, err error) {
+	decoder := json.NewDecoder(bytes.NewReader(lines))
+	for decoder.More() {
+		var f check.Finding
+		if err := decoder.Decode(&f); err != nil {
+			return nil, fmt.Errorf("what it is to be judged by is not understood: %w", err)
+		}
+		at := text.Position(f.Line)
+		f.File, f.Line = at.File, at.Line
+		all = append(all, f)
+	}
+	return all, nil
+}
+
+// wrong returns the first error among findings.
+func wrong(all []check.Finding) error {
+	var first error
+	more := 0
+	for _, f := range all {
+		if f.Level != check.Wrong {
+			continue
+		}
+		if more++; first == nil {
+			first = &corefile.Error{At: corefile.Position{File: f.File, Line: f.Line}, Text: f.Text}
+		}
+	}
+	if more > 1 {
+		return fmt.Errorf("%w (and %d more)", first, more-1)
+	}
+	return first
+}
+
+// limited keeps the first of what is written to it.
+type limited struct{ bytes.Buffer }
+
+// Write implements io.Writer.
+func (l *limited) Write(b []byte) (int, error) {
+	const most = 1 << 20
+	if room := most - l.Len(); room > 0 {
+		l.Buffer.Write(b[:min(len(b), room)])
+	}
+	return len(b), nil
+}

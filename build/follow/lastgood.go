@@ -1,0 +1,75 @@
+package follow
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/kubehosts/kubehosts/build/corefile"
+	"github.com/kubehosts/kubehosts/plugin/source"
+)
+
+// proven is how long a Corefile must have served before it is kept as the last good one.
+const proven = 30 * time.Second
+
+// keepLater keeps s as the last good Corefile once it has served for long enough, and the process is ready.
+func (f *Follower) keepLater(s *state) {
+	if f.flags.lastGood.name == "" || f.source == nil || s.origin != fromConfigMap {
+		return
+	}
+	time.AfterFunc(proven, func() { f.keep(s) })
+}
+
+// keep keeps s, if it still serves. A process that is not ready by now looks again later.
+func (f *Follower) keep(s *state) {
+	f.mu.Lock()
+	serves := f.serving == s
+	f.mu.Unlock()
+	if !serves {
+		return
+	}
+	if !ready(s.blocks) {
+		f.keepLater(s)
+		return
+	}
+	good := f.flags.lastGood
+	if e, heard := f.event(good.object()); heard && e.Data[good.key] == s.text.Body {
+		return // another replica was first
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := f.source.StoreConfigMap(ctx, good.namespace, good.name, good.key, s.text.Body); err != nil {
+		log.Warningf("Corefile %s is not kept in %s, whose Corefile before stays; it is tried again with the next edit: %s", s.hash, good.object(), source.Printable(err.Error()))
+		return
+	}
+	log.Infof("Corefile %s is kept in %s as the last good one", s.hash, good.object())
+}
+
+// ready asks the plugin ready of a Corefile. Without that plugin, what serves is ready.
+func ready(blocks []corefile.Block) bool {
+	addr := ""
+	for i := range blocks {
+		for _, a := range addressesOf(&blocks[i], "ready") {
+			addr = a
+		}
+	}
+	if addr == "" {
+		return true
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "" || host == "0.0.0.0" || host == "::" {
+		host = "localhost"
+	}
+	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(fmt.Sprintf("http://%s/ready", net.JoinHostPort(host, port)))
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}

@@ -1,0 +1,101 @@
+package follow
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	stdlog "log"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"github.com/coredns/caddy"
+	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/coremain"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kubehosts/kubehosts/plugin/source"
+)
+
+// Main is CoreDNS's main function, with the flags of this package. Without -configmap it is coremain.Run.
+func Main() {
+	flags := Register(flag.CommandLine)
+	flag.Parse()
+	conf := flag.Lookup("conf").Value.String()
+	follows, err := flags.Check(conf)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "coredns:", err)
+		os.Exit(2)
+	}
+	if !follows || flag.NArg() > 0 || isSet("version") || isSet("plugins") {
+		coremain.Run()
+		return
+	}
+	New(flags, conf).run()
+}
+
+func isSet(name string) bool { return flag.Lookup(name).Value.String() == "true" }
+
+// run is coremain.Run for a Corefile that is followed. It differs where a start fails: there may be another Corefile to start
+// with.
+func (f *Follower) run() {
+	caddy.TrapSignals()
+	if err := setLog(flag.Lookup("log-format").Value.String()); err != nil {
+		stdlog.Fatal(err)
+	}
+	_ = flag.Set("conf", "") // CoreDNS's own loader is not to load it
+	caddy.RegisterCaddyfileLoader("configmap", f)
+	prometheus.MustRegister(f)
+
+	corefile, err := caddy.LoadCaddyfile("dns")
+	if err != nil {
+		stdlog.Fatal(err)
+	}
+	instance, err := caddy.Start(corefile)
+	if err != nil {
+		f.startFailed(err)
+	}
+	if !dnsserver.Quiet {
+		fmt.Printf("%s-%s\n%s/%s, %s, %s\n", caddy.AppName, caddy.AppVersion, runtime.GOOS, runtime.GOARCH, runtime.Version(), coremain.GitCommit)
+	}
+	f.mu.Lock()
+	first := f.serving
+	f.mu.Unlock()
+	f.keepLater(first)
+	source.Go(context.Background(), "following the Corefile", f.follow)
+	instance.Wait()
+}
+
+// setLog sets the log up as coremain.Run does.
+func setLog(format string) error {
+	if format != "text" {
+		if err := clog.Configure(format, os.Stdout); err != nil {
+			return err
+		}
+	}
+	clog.SetOutput(os.Stdout)
+	if !clog.IsJSON() {
+		stdlog.SetFlags(coremain.LogFlags)
+	}
+	return nil
+}
+
+// startFailed starts this program again in place of this process, with what is known of the Corefile that the start failed with:
+// CoreDNS does not close what it has opened. There is an end to it, as each time there is one Corefile less to start with.
+func (f *Follower) startFailed(failed error) {
+	f.mu.Lock()
+	s := f.read
+	f.mu.Unlock()
+	failed = s.located(failed)
+	log.Errorf("The server does not start with Corefile %s of %s: %v", s.hash, s.name, failed)
+	program, err := os.Executable()
+	if err == nil {
+		tried := os.Getenv(notStarted) + s.hash + " " + strings.ReplaceAll(failed.Error(), "\n", " ") + "\n"
+		if err = os.Setenv(notStarted, tried); err == nil {
+			err = syscall.Exec(program, os.Args, os.Environ()) // #nosec G204 -- this program itself
+		}
+	}
+	stdlog.Fatalf("%v; and it can't be started again: %v", failed, err)
+}

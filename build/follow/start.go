@@ -1,0 +1,202 @@
+package follow
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/coredns/caddy"
+
+	"github.com/kubehosts/kubehosts/build/check"
+	"github.com/kubehosts/kubehosts/build/corefile"
+	"github.com/kubehosts/kubehosts/plugin/source"
+)
+
+// patience is how long a start waits for the API server to tell the ConfigMaps.
+const patience = 3 * time.Second
+
+// notStarted is the environment variable that has the hashes of Corefiles that this process could not start with, each with the
+// reason behind a space and on a line of its own.
+const notStarted = "KUBEHOSTS_COREFILES_NOT_STARTED"
+
+// Load implements caddy.Loader: at the start, the Corefile to start with; later, the one that CoreDNS has read last, whose kubehosts
+// stanzas may have changed in place since. So the plugin reload finds nothing new in what is live, and no older Corefile than
+// that either.
+func (f *Follower) Load(string) (caddy.Input, error) {
+	f.mu.Lock()
+	read := f.read
+	f.mu.Unlock()
+	if read != nil {
+		return read.input(), nil
+	}
+	first, err := f.first()
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	f.read, f.serving = first, first
+	f.mu.Unlock()
+	return first.input(), nil
+}
+
+// candidate is a Corefile that a start may be made from.
+type candidate struct {
+	origin, title string
+	text          func() (*corefile.Text, error)
+}
+
+// first returns the Corefile to start with: that of the ConfigMap, else the last good one, else that of the file. Where the API
+// server can't be reached it is the file's, which the kubelet keeps.
+func (f *Follower) first() (*state, error) {
+	main, err := f.flags.configMap, f.listen()
+	if err == nil {
+		err = f.awaitEvents(patience)
+	}
+	e, heard := f.event(main.object())
+	if !heard {
+		if err == nil {
+			err = fmt.Errorf("the API server does not answer within %s", patience)
+		}
+		log.Warningf("%s can't be read, so the start is made from the file; it is followed as soon as it can be: %v", main.object(), err)
+	}
+	var reasons []string
+	for _, c := range f.candidates(e, heard) {
+		s, err := try(c)
+		if err == nil {
+			f.startsFrom(c, s, heard, reasons)
+			return s, nil
+		}
+		reasons = append(reasons, c.title+": "+err.Error())
+	}
+	why := strings.Join(reasons, "; ")
+	if s := f.unjudged(e, heard); s != nil {
+		log.Errorf("There is no good Corefile to start with, so that of %s is tried as it is: %s", s.name, why)
+		return s, nil
+	}
+	return nil, fmt.Errorf("there is no Corefile to start with: %s", why)
+}
+
+// unjudged returns the best Corefile that this process was not started with yet, whatever is wrong with it, nil if there is none.
+// It is for a Corefile that CoreDNS takes, and that was refused for what is likely not meant.
+func (f *Follower) unjudged(e source.ConfigMapEvent, heard bool) *state {
+	for _, c := range f.candidates(e, heard) {
+		text, err := c.text()
+		if err != nil {
+			continue
+		}
+		if s, err := newState(text, c.origin); err == nil && startedBefore(s) == "" {
+			return s
+		}
+	}
+	return nil
+}
+
+// startedBefore is why this process does not start with s, as far as it was tried; "" if it was not.
+func startedBefore(s *state) string {
+	for line := range strings.Lines(os.Getenv(notStarted)) {
+		if hash, why, _ := strings.Cut(strings.TrimSpace(line), " "); hash == s.hash {
+			return why
+		}
+	}
+	return ""
+}
+
+// awaitEvents waits until something is known of each ConfigMap, for so long.
+func (f *Follower) awaitEvents(most time.Duration) error {
+	deadline := time.NewTimer(most)
+	defer deadline.Stop()
+	for {
+		f.mu.Lock()
+		all := len(f.events) == len(f.objects())
+		f.mu.Unlock()
+		if all {
+			f.look() // what is known is to be looked at once more when the server runs
+			return nil
+		}
+		select {
+		case <-f.wake:
+		case <-deadline.C:
+			f.look()
+			return fmt.Errorf("the API server does not answer within %s", most)
+		}
+	}
+}
+
+// candidates are the Corefiles that a start may be made from, the best first. e is what is known of the ConfigMap, if it was heard of.
+func (f *Follower) candidates(e source.ConfigMapEvent, heard bool) (all []candidate) {
+	if main := f.flags.configMap; heard {
+		all = append(all, candidate{fromConfigMap, main.title(), func() (*corefile.Text, error) { return f.textOf(main, e) }})
+	}
+	if good := f.flags.lastGood; good.name != "" && heard {
+		if e, known := f.event(good.object()); known {
+			all = append(all, candidate{fromLastGood, good.title(), func() (*corefile.Text, error) { return f.textOf(good, e) }})
+		}
+	}
+	if f.conf != "" {
+		all = append(all, candidate{fromFile, "file " + f.conf, func() (*corefile.Text, error) {
+			s, err := corefile.File(f.conf)
+			if err != nil {
+				return nil, err
+			}
+			return corefile.Read(s, f.imports)
+		}})
+	}
+	return all
+}
+
+// try returns the state of a candidate that is good.
+func try(c candidate) (*state, error) {
+	text, err := c.text()
+	if err != nil {
+		return nil, err
+	}
+	s, err := newState(text, c.origin)
+	if err != nil {
+		return nil, err
+	}
+	if why := startedBefore(s); why != "" {
+		return nil, errors.New("the server does not start with it: " + why)
+	}
+	found, err := judge(text)
+	if err != nil {
+		return nil, err
+	}
+	for _, finding := range found {
+		if finding.Level == check.Warning {
+			log.Warning(finding.String())
+		}
+	}
+	return s, wrong(found)
+}
+
+// startsFrom tells what a start is made from if it is not from the ConfigMap, and why: the reasons against those before c.
+func (f *Follower) startsFrom(c candidate, s *state, heard bool, reasons []string) {
+	if c.origin == fromConfigMap || !heard {
+		return
+	}
+	_, why, _ := strings.Cut(reasons[0], ": ")
+	hash := f.newest()
+	f.mu.Lock()
+	f.serving, f.refused, f.of = s, why, hash
+	f.mu.Unlock()
+	rejected.Inc()
+	log.Errorf("%s is not started with, %s (%s) is: %s", f.flags.configMap.title(), c.title, s.hash, strings.Join(reasons, "; "))
+	f.report(source.Report{Refused: true, Reason: "CorefileRejected", Note: fmt.Sprintf("A start was made from %s: %s", c.title, why)})
+}
+
+// newest is the hash of the Corefile that the ConfigMap has, "" if it has none.
+func (f *Follower) newest() string {
+	main := f.flags.configMap
+	e, _ := f.event(main.object())
+	text, err := f.textOf(main, e)
+	if err != nil {
+		return ""
+	}
+	s, err := newState(text, fromConfigMap)
+	if err != nil {
+		return ""
+	}
+	return s.hash
+}

@@ -1,0 +1,588 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/errors"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubehosts/kubehosts/test/cluster"
+)
+
+// A whole Corefile, live. ADDRESS is that of liveName, by kubehosts, and TEXT that of editName, by the plugin template.
+const wholeCorefile = `.:PORT {
+	bind 127.0.0.1
+	errors
+	ready READY
+	prometheus METRICS
+	kubehosts cluster.local {
+		kubeconfig KUBECONFIG
+		hosts {
+			ADDRESS live.example.org
+		}
+	}
+	template IN TXT edit.example.org {
+		answer "edit.example.org 60 IN TXT TEXT"
+	}
+}
+`
+
+const editName = "edit.example.org."
+
+// wholeFollower is a coredns whose Corefile is the ConfigMap kube-system/coredns.
+type wholeFollower struct {
+	*cluster.CoreDNS
+	who        cluster.Account
+	kubeconfig string
+	args       []string
+}
+
+// prepareWhole prepares a coredns with those flags; its mounted file has the address 192.0.2.2 and the text mounted. The objects of
+// the Services are there, and no ConfigMap.
+func prepareWhole(t *testing.T, args ...string) *wholeFollower {
+	t.Helper()
+	for _, name := range []string{"coredns", "coredns-last-good", "coredns-custom"} {
+		removeMap(t, name)
+		t.Cleanup(func() { removeMap(t, name) })
+	}
+	objects(t, shop)
+	f := &wholeFollower{who: account(t), args: append([]string{"-configmap", "kube-system/coredns"}, args...)}
+	api(t).Apply(t, customRole)
+	f.kubeconfig = cluster.Kubeconfig(t, api(t).URL, f.who.Token)
+	t.Setenv("KUBECONFIG", f.kubeconfig)
+	f.CoreDNS = cluster.Prepare(t, "")
+	f.Write(t, f.corefile("192.0.2.2", "mounted"))
+	return f
+}
+
+// What -import kube-system/coredns-custom takes beyond the manifest.
+const customRole = `apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: coredns-custom, namespace: kube-system}
+rules:
+- {apiGroups: [""], resources: [configmaps], resourceNames: [coredns-custom], verbs: [list, watch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: coredns-custom, namespace: kube-system}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: coredns-custom}
+subjects:
+- {kind: ServiceAccount, name: coredns, namespace: kube-system}
+`
+
+// start starts coredns and waits until it is ready.
+func (f *wholeFollower) start(t *testing.T) {
+	t.Helper()
+	f.Start(t, coredns(t), f.args...)
+	f.WaitReady(t)
+}
+
+// corefile is a good one.
+func (f *wholeFollower) corefile(ip, text string) string {
+	return f.Fill(strings.NewReplacer("ADDRESS", ip, "TEXT", text, "KUBECONFIG", f.kubeconfig).Replace(wholeCorefile))
+}
+
+func putMap(t *testing.T, name string, data map[string]string) {
+	t.Helper()
+	maps := api(t).Client.CoreV1().ConfigMaps("kube-system")
+	cm := &core.ConfigMap{ObjectMeta: meta.ObjectMeta{Name: name}, Data: data}
+	_, err := maps.Update(context.Background(), cm, meta.UpdateOptions{})
+	if errors.IsNotFound(err) {
+		_, err = maps.Create(context.Background(), cm, meta.CreateOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func removeMap(t *testing.T, name string) {
+	t.Helper()
+	err := api(t).Client.CoreV1().ConfigMaps("kube-system").Delete(context.Background(), name, meta.DeleteOptions{})
+	if err != nil && !errors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+}
+
+// textRecord asks for the one TXT record of a name.
+func textRecord(c *cluster.Client, name string) (string, error) {
+	m, err := c.Ask(name, dns.TypeTXT)
+	if err != nil {
+		return "", err
+	}
+	if len(m.Answer) == 1 {
+		if txt, ok := m.Answer[0].(*dns.TXT); ok {
+			return strings.Join(txt.Txt, ""), nil
+		}
+	}
+	return "", fmt.Errorf("not one text of %s: %s", name, cluster.Text(m))
+}
+
+// awaitWhole asks until both names have what a Corefile says, and returns how long it took.
+func (f *wholeFollower) await(t *testing.T, c *cluster.Client, ip, text string) time.Duration {
+	t.Helper()
+	start := time.Now()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		gotIP, errIP := address(c, liveName)
+		got, err := textRecord(c, editName)
+		if gotIP == ip && got == text {
+			return time.Since(start)
+		}
+		if time.Since(start) > bound {
+			t.Fatalf("%s is %q, want %q (%v); %s is %q, want %q (%v)", liveName, gotIP, ip, errIP, editName, got, text, err)
+		}
+		<-tick.C
+	}
+}
+
+func (f *wholeFollower) awaitLog(t *testing.T, what string) {
+	t.Helper()
+	cluster.Eventually(t, 45*time.Second, func() (bool, string) {
+		return strings.Contains(f.Log(), what), fmt.Sprintf("%q in the log", what)
+	})
+}
+
+func (f *wholeFollower) awaitRejected(t *testing.T, want float64) {
+	t.Helper()
+	cluster.Eventually(t, bound, func() (bool, string) {
+		n := f.Metric(t, "coredns_kubehosts_corefile_rejected_total")
+		return n == want, fmt.Sprintf("%v Corefiles refused, want %v", n, want)
+	})
+}
+
+// Every edit of the ConfigMap is answered from at once: one of kubehosts stanzas in place, with no restart, any other with one. A
+// wrong one changes nothing, and says where it is wrong.
+func TestWholeEdits(t *testing.T) {
+	f := prepareWhole(t)
+	putMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.9.9", "text0")})
+	f.start(t)
+	c := cluster.Dial(t, "udp", f.Addr)
+	f.await(t, c, "10.9.9.9", "text0") // not what is mounted
+	restarts := func() int { return strings.Count(f.Log(), "Reloading complete") }
+	took := map[string][]time.Duration{}
+	for i := 1; i <= 60; i++ {
+		before, how := restarts(), "in_place"
+		text := fmt.Sprintf("text%d", i/3)
+		if i%3 == 0 {
+			how = "restart"
+		}
+		n := f.Metric(t, "coredns_kubehosts_corefile_applied_total", "how", how)
+		putMap(t, "coredns", map[string]string{"Corefile": f.corefile(editIP(i), text)})
+		took[how] = append(took[how], f.await(t, c, editIP(i), text))
+		cluster.Eventually(t, bound, func() (bool, string) {
+			got := f.Metric(t, "coredns_kubehosts_corefile_applied_total", "how", how)
+			return got == n+1, fmt.Sprintf("%v edits applied (%s), want %v", got, how, n+1)
+		})
+		if got := restarts() - before; got != 0 && how == "in_place" {
+			t.Fatalf("edit %d: %d restarts for an edit of a stanza", i, got)
+		}
+	}
+	for how, all := range took {
+		slices.Sort(all)
+		t.Logf("%s: from stored to answered p50 %v, p99 %v of %d", how, all[len(all)/2], all[len(all)*99/100], len(all))
+	}
+	if n := f.Metric(t, "coredns_kubehosts_corefile_rejected_total"); n != 0 {
+		t.Errorf("%v Corefiles refused", n)
+	}
+}
+
+// Broken Corefiles, each with an address and a text that must never be answered, and a part of what is said of it.
+var brokenWholes = []struct {
+	of   func(good string) string
+	says string
+}{
+	{func(good string) string { return strings.Replace(good, "\terrors\n", "\terrors\n\tbogus\n", 1) }, "key Corefile:4 - Unknown directive 'bogus'"},
+	{func(good string) string { return strings.Replace(good, "hosts {", "hosts {\n\t\t\tttl never", 1) }, "key Corefile:9 - plugin/kubehosts: ttl needs a number"},
+	{func(good string) string {
+		return strings.Replace(good, "IN TXT edit.example.org {", "IN TXT edit.example.org {\n\t\tmatch (", 1)
+	}, "key Corefile:13 - plugin/template: "},
+	{func(good string) string { return good[:strings.Index(good, "\t\tanswer")] }, "key Corefile:12 - Unexpected EOF"},
+	{func(good string) string { return strings.Replace(good, " {", "{", 1) }, "key Corefile:1 - "},
+	{func(good string) string {
+		return strings.Replace(good, "\terrors\n", "\terrors\n\timport nowhere\n", 1)
+	}, "key Corefile:4 - import nowhere"},
+	{func(good string) string { return good + good }, "it is already defined"},
+	{func(string) string { return "example.org {\n forward\n}\n" }, "key Corefile:2 - plugin/forward"},
+}
+
+// load asks 1,000 questions a second over UDP, and counts those that fail and those whose answer is wrong: of no edit, of one that
+// was not stored yet, or of one before what was seen already.
+type load struct {
+	asked, failed, wrong atomic.Int64
+	stored               atomic.Int64 // the newest edit
+	stop                 func()       // and wait
+}
+
+func (l *load) run(t *testing.T, addr string) {
+	t.Helper()
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	l.stop = sync.OnceFunc(func() { close(stop); wg.Wait() })
+	const clients, rate = 10, 1000
+	for range clients {
+		c := cluster.Dial(t, "udp", addr)
+		wg.Go(func() {
+			tick := time.NewTicker(time.Second * clients / rate)
+			defer tick.Stop()
+			seen := int64(0)
+			for {
+				select {
+				case <-stop:
+					return
+				case <-tick.C:
+				}
+				ip, err := address(c, liveName)
+				edit, ok := editOf(ip)
+				l.asked.Add(1)
+				switch {
+				case err != nil:
+					l.failed.Add(1)
+					t.Logf("%s is %q: %v", liveName, ip, err)
+				case !ok || int64(edit) < seen || int64(edit) > l.stored.Load():
+					l.wrong.Add(1)
+					t.Logf("%s is %q, of edit %d, after that of %d", liveName, ip, edit, seen)
+				default:
+					seen = int64(edit)
+				}
+			}
+		})
+	}
+	t.Cleanup(l.stop)
+}
+
+func (l *load) end(t *testing.T) {
+	t.Helper()
+	l.stop()
+	t.Logf("%d questions: %d failed, %d wrong", l.asked.Load(), l.failed.Load(), l.wrong.Load())
+	if l.failed.Load()+l.wrong.Load() > 0 || l.asked.Load() == 0 {
+		t.Errorf("of %d questions %d failed and %d were answered wrong", l.asked.Load(), l.failed.Load(), l.wrong.Load())
+	}
+}
+
+// 100 edits, a third of them broken, under 1,000 questions a second: none fails, none is answered wrong. Each broken one is refused
+// with its line, in the log, in an Event, in the gauge and in the counter.
+func TestWholeEditsUnderLoad(t *testing.T) {
+	f := prepareWhole(t)
+	putMap(t, "coredns", map[string]string{"Corefile": f.corefile(editIP(0), "text0")})
+	f.start(t)
+	c := cluster.Dial(t, "udp", f.Addr)
+	f.await(t, c, editIP(0), "text0")
+	var l load
+	l.run(t, f.Addr)
+	took := map[string][]time.Duration{}
+	text, refused := "text0", 0.0
+	var before, after leaks
+	for i := 1; i <= 100; i++ {
+		how := []string{"in_place", "restart", "broken"}[i%3]
+		good := f.corefile(editIP(i), text)
+		if how == "broken" {
+			b := brokenWholes[i/3%len(brokenWholes)]
+			refused++
+			putMap(t, "coredns", map[string]string{"Corefile": b.of(good)})
+			f.awaitRejected(t, refused)
+			f.awaitLog(t, b.says)
+			if n := f.Metric(t, "coredns_kubehosts_corefile_rejected"); n != 1 {
+				t.Errorf("edit %d: the gauge is %v", i, n)
+			}
+			continue
+		}
+		if how == "restart" {
+			text = fmt.Sprintf("text%d", i)
+			good = f.corefile(editIP(i), text)
+		}
+		l.stored.Store(int64(i))
+		putMap(t, "coredns", map[string]string{"Corefile": good})
+		took[how] = append(took[how], f.await(t, c, editIP(i), text))
+		if i == 21 {
+			before = leaks{f.FDs(t), int(f.Metric(t, "go_goroutines"))}
+		}
+	}
+	after = leaks{f.FDs(t), int(f.Metric(t, "go_goroutines"))}
+	l.end(t)
+	after.check(t, before)
+	for how, all := range took {
+		slices.Sort(all)
+		t.Logf("%s: from stored to answered p50 %v, p99 %v of %d", how, all[len(all)/2], all[len(all)*99/100], len(all))
+	}
+	if n := f.Metric(t, "coredns_kubehosts_corefile_rejected"); n != 0 {
+		t.Errorf("the gauge is %v at the end", n)
+	}
+	cluster.Eventually(t, bound, func() (bool, string) {
+		events, err := api(t).Client.CoreV1().Events("kube-system").List(t.Context(), meta.ListOptions{FieldSelector: "reason=CorefileRejected"})
+		return err == nil && len(events.Items) > 0 && strings.Contains(events.Items[0].Message, "the last good one goes on serving"), fmt.Sprint("an Event CorefileRejected ", err)
+	})
+}
+
+// What cannot be started with is not: the process starts from the last good Corefile, is ready, says so, and takes the next good
+// edit.
+func TestWholeStart(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		corefile func(f *wholeFollower) string // "" for no ConfigMap
+		says     string
+	}{
+		{"broken", func(f *wholeFollower) string { return f.corefile("10.9.0.1", "new") + "}\n" }, "key Corefile:16 - '}' stands where"},
+		{"a setup that fails", func(f *wholeFollower) string {
+			return strings.Replace(f.corefile("10.9.0.1", "new"), "\terrors", "\tcache 0", 1)
+		}, "key Corefile:3 - plugin/cache: "},
+		{"deleted", func(*wholeFollower) string { return "" }, "ConfigMap kube-system/coredns does not exist"},
+		{"another key", func(*wholeFollower) string { return "-" }, "has no key Corefile"},
+		{"too much", func(f *wholeFollower) string {
+			return strings.Replace(f.corefile("10.9.0.1", "new"), "\terrors", "\ttls /dev/zero /dev/zero", 1)
+		}, "the setups of its plugins end the process that tries them"},
+		{"a start that fails", func(f *wholeFollower) string {
+			return f.corefile("10.9.0.1", "new") + "example.com:53 {\n\tbind 203.0.113.1\n}\n"
+		}, "the server does not start with it: "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good")
+			switch corefile := tt.corefile(f); corefile {
+			case "":
+			case "-":
+				putMap(t, "coredns", map[string]string{"other": "text"})
+			default:
+				putMap(t, "coredns", map[string]string{"Corefile": corefile})
+			}
+			putMap(t, "coredns-last-good", map[string]string{"Corefile": f.corefile("10.9.0.7", "good")})
+			f.start(t)
+			c := cluster.Dial(t, "udp", f.Addr)
+			f.await(t, c, "10.9.0.7", "good")
+			f.awaitLog(t, tt.says)
+			if n := f.Metric(t, "coredns_kubehosts_corefile_info", "origin", "last-good"); n != 1 {
+				t.Errorf("%v Corefiles that serve are the last good one", n)
+			}
+			if n := f.Metric(t, "coredns_kubehosts_corefile_rejected"); n != 1 {
+				t.Errorf("the gauge is %v", n)
+			}
+			putMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.0.8", "repaired")})
+			f.await(t, c, "10.9.0.8", "repaired")
+			cluster.Eventually(t, bound, func() (bool, string) {
+				n := f.Metric(t, "coredns_kubehosts_corefile_rejected")
+				return n == 0 && f.Metric(t, "coredns_kubehosts_corefile_info", "origin", "configmap") == 1, fmt.Sprintf("the gauge is %v", n)
+			})
+			if n := strings.Count(f.Log(), "is not started with"); n != 1 {
+				t.Errorf("it is said %d times what the start was made from", n)
+			}
+		})
+	}
+}
+
+// With no Corefile that is good there is no start, but a reason and an exit code.
+func TestWholeNoStart(t *testing.T) {
+	f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good")
+	putMap(t, "coredns", map[string]string{"Corefile": ".:53 {\n bogus\n}\n"})
+	f.Write(t, ".:53 {\n forward\n}\n")
+	out, err := runOnce(t, append([]string{"-conf", f.Path("Corefile")}, f.args...)...)
+	for _, want := range []string{"there is no Corefile to start with", "Corefile:2 - Unknown directive 'bogus'", "ConfigMap kube-system/coredns-last-good does not exist", "Corefile:2 - plugin/forward"} {
+		if err == nil || !strings.Contains(out, want) {
+			t.Errorf("%v, want %q in\n%s", err, want, out)
+		}
+	}
+	for _, args := range [][]string{{"-last-good", "a/b"}, {"-configmap", "a/b/c"}, {"-configmap", "a/b", "-import", "x"}, {"-configmap", "a/b", "-conf", "stdin"}} {
+		if out, err := runOnce(t, args...); err == nil || !strings.Contains(err.Error(), "status 2") {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+}
+
+// Where the API server can't be reached a start is made from the file, within a bound, and the ConfigMap is followed when it can be.
+func TestWholeAPIServerAway(t *testing.T) {
+	f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good")
+	putMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.0.1", "new")})
+	gate := api(t).Gate(t)
+	gate.Mute(t)
+	f.kubeconfig = cluster.Kubeconfig(t, gate.URL, f.who.Token)
+	t.Setenv("KUBECONFIG", f.kubeconfig)
+	f.Write(t, strings.Replace(f.corefile("192.0.2.2", "mounted"), "\t\thosts {", "\t\tstartup_timeout 100ms\n\t\thosts {", 1))
+	start := time.Now()
+	f.Start(t, coredns(t), f.args...)
+	f.WaitServing(t)
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("the start took %v", took)
+	}
+	c := cluster.Dial(t, "udp", f.Addr)
+	f.await(t, c, "192.0.2.2", "mounted")
+	if n := f.Metric(t, "coredns_kubehosts_corefile_info", "origin", "file"); n != 1 {
+		t.Errorf("%v Corefiles that serve are the file", n)
+	}
+	gate.Open(t)
+	cluster.Eventually(t, 45*time.Second, func() (bool, string) {
+		ip, err := address(c, liveName)
+		return ip == "10.9.0.1", fmt.Sprint(ip, err)
+	})
+	f.await(t, c, "10.9.0.1", "new")
+}
+
+// A Corefile that has served for a while is kept, once, and a process that starts later begins with it.
+func TestWholeLastGood(t *testing.T) {
+	f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good")
+	putMap(t, "coredns-last-good", nil)
+	putMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.0.1", "one")})
+	f.start(t)
+	c := cluster.Dial(t, "udp", f.Addr)
+	f.await(t, c, "10.9.0.1", "one")
+	want := f.corefile("10.9.0.2", "one")
+	putMap(t, "coredns", map[string]string{"Corefile": want})
+	f.await(t, c, "10.9.0.2", "one")
+	started := time.Now()
+	cluster.Eventually(t, 45*time.Second, func() (bool, string) {
+		cm, err := api(t).Client.CoreV1().ConfigMaps("kube-system").Get(t.Context(), "coredns-last-good", meta.GetOptions{})
+		return err == nil && cm.Data["Corefile"] == want, fmt.Sprint("the last good Corefile ", err)
+	})
+	if took := time.Since(started); took < 25*time.Second {
+		t.Errorf("it is kept after %v", took)
+	}
+	f.Stop()
+	putMap(t, "coredns", map[string]string{"Corefile": "broken {\n"})
+	f.start(t)
+	f.await(t, cluster.Dial(t, "udp", f.Addr), "10.9.0.2", "one")
+}
+
+// Imports are keys of other ConfigMaps, live, those included that come later; an error names ConfigMap, key and line.
+func TestWholeImports(t *testing.T) {
+	f := prepareWhole(t, "-import", "kube-system/coredns-custom=custom")
+	whole := strings.Replace(f.corefile("10.9.0.1", "one"), "\terrors\n", "\terrors\n\timport custom/*.override\n\timport beside\n", 1) + "import custom/*.server\n"
+	cluster.WriteFile(t, f.Path("beside"), "nsid beside\n")
+	putMap(t, "coredns", map[string]string{"Corefile": whole})
+	f.start(t)
+	c := cluster.Dial(t, "udp", f.Addr)
+	f.await(t, c, "10.9.0.1", "one")
+	custom := func(override, server string) {
+		putMap(t, "coredns-custom", map[string]string{"a.override": override, "b.server": server, "ignored": "}"})
+	}
+	awaitText := func(name, want string) {
+		t.Helper()
+		cluster.Eventually(t, bound, func() (bool, string) {
+			got, err := textRecord(c, name)
+			return got == want, fmt.Sprintf("%s is %q, want %q: %v", name, got, want, err)
+		})
+	}
+	custom("template IN TXT override.example {\n answer \"override.example 60 IN TXT first\"\n}", f.Fill("server.example:PORT {\n bind 127.0.0.1\n template IN TXT {\n  answer \"server.example 60 IN TXT server\"\n }\n}\n"))
+	awaitText("override.example.", "first")
+	awaitText("server.example.", "server")
+	f.await(t, c, "10.9.0.1", "one")
+	custom("template IN TXT override.example {\n answer \"override.example 60 IN TXT second\"\n}", "")
+	awaitText("override.example.", "second")
+
+	custom("# a comment\ntemplate IN TXT override.example {\n match (\n}", "")
+	f.awaitRejected(t, 1)
+	f.awaitLog(t, "ConfigMap kube-system/coredns-custom key a.override:3 - plugin/template: ")
+	custom("", "bogus.example:53 {\n\n bogus\n}\n")
+	f.awaitRejected(t, 2)
+	f.awaitLog(t, "ConfigMap kube-system/coredns-custom key b.server:3 - Unknown directive 'bogus'")
+	awaitText("override.example.", "second")
+
+	removeMap(t, "coredns-custom")
+	cluster.Eventually(t, bound, func() (bool, string) {
+		got, err := textRecord(c, "override.example.")
+		return err != nil && got == "", got
+	})
+	f.await(t, c, "10.9.0.1", "one")
+}
+
+// The plugin reload, and a signal, find the live Corefile, and never an older one: what changed in place stays, and costs no
+// restart.
+func TestWholeReload(t *testing.T) {
+	f := prepareWhole(t)
+	reloading := func(ip, text string) string {
+		return strings.Replace(f.corefile(ip, text), "\terrors\n", "\terrors\n\treload 2s 0s\n", 1)
+	}
+	putMap(t, "coredns", map[string]string{"Corefile": reloading("10.9.0.1", "one")})
+	f.start(t)
+	c := cluster.Dial(t, "udp", f.Addr)
+	f.await(t, c, "10.9.0.1", "one")
+	putMap(t, "coredns", map[string]string{"Corefile": reloading("10.9.0.2", "one")})
+	f.await(t, c, "10.9.0.2", "one")
+	until := time.Now().Add(5 * time.Second)
+	cluster.Eventually(t, 10*time.Second, func() (bool, string) { return time.Now().After(until), "two looks of reload" })
+	if strings.Contains(f.Log(), "[INFO] Reloading") {
+		t.Error("an edit in place leads to a restart")
+	}
+	f.Write(t, f.corefile("192.0.2.3", "file")) // nobody reads it any more
+	f.Reload(t)
+	f.awaitLog(t, "Reloading complete")
+	f.await(t, c, "10.9.0.2", "one")
+	putMap(t, "coredns", map[string]string{"Corefile": reloading("10.9.0.2", "two")})
+	f.await(t, c, "10.9.0.2", "two")
+	putMap(t, "coredns", map[string]string{"Corefile": reloading("10.9.0.1", "three")}) // the stanza of the start again
+	f.await(t, c, "10.9.0.1", "three")
+	putMap(t, "coredns", map[string]string{"Corefile": reloading("10.9.0.4", "three")})
+	f.await(t, c, "10.9.0.4", "three")
+}
+
+// The option configmap of a stanza that names the same ConfigMap is one with -configmap: one watch, each edit is applied once, and
+// with no other bounds than those of a Corefile.
+func TestWholeAndOption(t *testing.T) {
+	f := prepareWhole(t)
+	both := func(ip, text string) string {
+		return strings.Replace(f.corefile(ip, text), "\t\thosts {", "\t\tconfigmap kube-system/coredns\n\t\thosts {", 1)
+	}
+	putMap(t, "coredns", map[string]string{"Corefile": both("10.9.0.1", "one")})
+	f.start(t)
+	c := cluster.Dial(t, "udp", f.Addr)
+	f.await(t, c, "10.9.0.1", "one")
+	for i := 2; i < 10; i++ {
+		putMap(t, "coredns", map[string]string{"Corefile": both(editIP(i), "one")})
+		f.await(t, c, editIP(i), "one")
+	}
+	beyond := strings.Replace(both("10.9.0.20", "one"), "kubehosts cluster.local {", "kubehosts cluster.local example.net {", 1)
+	putMap(t, "coredns", map[string]string{"Corefile": beyond})
+	f.await(t, c, "10.9.0.20", "one")
+	if n := f.Metric(t, "coredns_kubehosts_corefile_applied_total", "how", "in_place"); n != 9 {
+		t.Errorf("%v edits applied, want 9", n)
+	}
+	log := f.Log()
+	if n := strings.Count(log, "of the Corefile applied to"); n != 9 || strings.Contains(log, "of ConfigMap kube-system/coredns applied") {
+		t.Errorf("%d stanzas applied", n)
+	}
+	watches := 0
+	for _, r := range api(t).Audit(t, f.who) {
+		if r.Resource == "configmaps" && r.Verb == "watch" {
+			watches++
+		}
+	}
+	if watches != 1 {
+		t.Errorf("%d watches of ConfigMaps, want 1", watches)
+	}
+}
+
+// A restart that fails leaves all as it was, and is tried again.
+func TestWholeRestartFails(t *testing.T) {
+	f := prepareWhole(t)
+	putMap(t, "coredns", map[string]string{"Corefile": f.corefile(editIP(0), "text0")})
+	f.start(t)
+	c := cluster.Dial(t, "udp", f.Addr)
+	f.await(t, c, editIP(0), "text0")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := taken.Addr().(*net.TCPAddr).Port
+	var l load
+	l.run(t, f.Addr)
+	putMap(t, "coredns", map[string]string{"Corefile": f.corefile(editIP(0), "text1") + fmt.Sprintf("example.com:%d {\n bind 127.0.0.1\n whoami\n}\n", port)})
+	f.awaitRejected(t, 1)
+	f.awaitLog(t, fmt.Sprintf("the server can't listen on 127.0.0.1:%d", port))
+	f.await(t, c, editIP(0), "text0")
+	if ready, why := f.Ready(); !ready {
+		t.Error(why)
+	}
+	taken.Close()
+	cluster.Eventually(t, 45*time.Second, func() (bool, string) {
+		got, err := textRecord(c, editName)
+		return got == "text1", fmt.Sprint(got, err)
+	})
+	l.end(t)
+}
