@@ -57,6 +57,9 @@ var faults = []fault{
 		w.api.Apply(t, slice)
 		return func() { w.api.Delete(t, slice) }
 	}},
+	{"two Services claim one name", []string{"KubehostsExternalConflicts warning"}, func(t *testing.T, w *world) func() {
+		return w.claim(t, "2")
+	}},
 	{"a Corefile is edited that no CoreDNS takes", []string{"KubehostsReloadFailed warning"}, func(t *testing.T, w *world) func() {
 		return breakCorefile(t, w.replicas[first])
 	}},

@@ -30,6 +30,9 @@ const corefile = `.:PORT {
 		configmap kube-system/coredns
 		snapshot state/snapshot.gz
 		hosts corp.hosts
+		external apps.example.org {
+			from service
+		}
 	}
 	forward . UPSTREAM {
 		max_fails 0 # else one try of 2 s is all that an answer takes, once each of them failed
@@ -61,6 +64,18 @@ apiVersion: v1
 kind: Service
 metadata: {name: db, namespace: shop}
 spec: {clusterIP: None, selector: {app: db}, ports: [{port: 5432}]}
+`
+
+// claim is a Service that claims the name open.apps.example.org, with the address 198.51.100.NUMBER.
+const claim = `
+apiVersion: v1
+kind: Service
+metadata:
+  name: open-NUMBER
+  namespace: shop
+  annotations: {coredns.io/hostname: open.apps.example.org}
+spec: {type: LoadBalancer, ports: [{port: 80}]}
+status: {loadBalancer: {ingress: [{ip: 198.51.100.NUMBER}]}}
 `
 
 // endpoints is the EndpointSlice of a Service as the endpoint controller writes them: with the time of the change.
@@ -104,6 +119,7 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(w.api.Stop)
 	w.api.Apply(t, objects+"---\n"+cluster.ReadFile(t, "../../build/kubernetes/rbac/rbac.yaml"))
+	w.claim(t, "1")
 	w.edit(t, "192.0.2.1")
 	who := w.api.Account(t, "kube-system", "coredns")
 	w.gate = w.api.Gate(t)
@@ -146,12 +162,21 @@ func (w *world) launch(t *testing.T, name, address, text string) {
 	c.Addr = net.JoinHostPort(address, port)
 }
 
+// claim makes the Service of that number, and returns what takes it away.
+func (w *world) claim(t *testing.T, number string) (remove func()) {
+	t.Helper()
+	text := strings.ReplaceAll(claim, "NUMBER", number)
+	w.api.Apply(t, text)
+	w.api.ApplyStatus(t, text)
+	return func() { w.api.Delete(t, text) }
+}
+
 // edit writes the ConfigMap that the replicas follow, with a stanza that has an entry with that address.
 func (w *world) edit(t *testing.T, address string) {
 	t.Helper()
 	maps := w.api.Client.CoreV1().ConfigMaps("kube-system")
 	cm := &core.ConfigMap{ObjectMeta: meta.ObjectMeta{Name: "coredns"}, Data: map[string]string{
-		"Corefile": "kubehosts cluster.local in-addr.arpa {\n hosts {\n  " + address + " live.example.org\n }\n}\n",
+		"Corefile": "kubehosts cluster.local in-addr.arpa {\n hosts {\n  " + address + " live.example.org\n }\n external apps.example.org {\n  from service\n }\n}\n",
 	}}
 	_, err := maps.Update(t.Context(), cm, meta.UpdateOptions{})
 	if err != nil {
