@@ -3,6 +3,7 @@ package external
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 )
 
@@ -32,6 +33,12 @@ func gatewayNo(i int, address string) *Object {
 	})
 }
 
+// listed puts objects in the order in which the API server lists them.
+func listed(all []*Object) []*Object {
+	slices.SortFunc(all, func(a, b *Object) int { return compareKeys(a.packed, b.Ref()) })
+	return all
+}
+
 // loaded is an Index of many Ingresses or routes, put in as a list is.
 func loaded(ingresses, routes int) *Index {
 	ix := NewIndex()
@@ -40,7 +47,7 @@ func loaded(ingresses, routes int) *Index {
 		all = append(all, ingressNo(i))
 	}
 	if ingresses > 0 {
-		ix.Update(func(tx *Tx) { tx.Replace(KindIngress, all) })
+		ix.Update(func(tx *Tx) { tx.Replace(KindIngress, listed(all)) })
 	}
 	ix.Update(func(tx *Tx) {
 		for i := range 4 {
@@ -52,7 +59,7 @@ func loaded(ingresses, routes int) *Index {
 		all = append(all, routeNo(i))
 	}
 	if routes > 0 {
-		ix.Update(func(tx *Tx) { tx.Replace(KindHTTPRoute, all) })
+		ix.Update(func(tx *Tx) { tx.Replace(KindHTTPRoute, listed(all)) })
 	}
 	return ix
 }

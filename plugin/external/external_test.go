@@ -81,6 +81,8 @@ func TestLookup(t *testing.T) {
 		NewService(ServiceSpec{Meta: annotated("lb", "coredns.io/hostname", "lb.example.org, *.lb.example.org"), LoadBalancer: true, Addresses: []string{"192.0.2.2"}, ExternalIPs: []string{"192.0.2.3"},
 			ClusterIPs: []string{"10.96.0.2"}, Ports: []Port{{"http", "TCP", 80}, {"dns", "UDP", 53}}}),
 		NewService(ServiceSpec{Meta: annotated("in", "external-dns.kubernetes.io/internal-hostname", "in.example.org"), ClusterIPs: []string{"10.96.0.3", "fd00::3"}}),
+		NewService(ServiceSpec{Meta: annotated("external-name", "external-dns.kubernetes.io/internal-hostname", "external-name.example.org")}),
+		NewService(ServiceSpec{Meta: annotated("in-headless", "external-dns.alpha.kubernetes.io/internal-hostname", "in-headless.example.org"), Headless: true, ClusterIPs: []string{"None"}}),
 		NewService(ServiceSpec{Meta: named("db"), Headless: true, ClusterIPs: []string{"None"}}),
 		NewService(ServiceSpec{Meta: named("plain"), ClusterIPs: []string{"10.96.0.4"}}),
 		NewNode(NodeSpec{Meta: Meta{Name: "node-1"}, InternalIPs: []string{"10.0.0.1"}}),
@@ -122,6 +124,8 @@ func TestLookup(t *testing.T) {
 		"shop.example.org.":               "NODATA",
 		"none.example.org.":               "NXDOMAIN",
 		"in.example.org.":                 "service shop/in headless false 10.96.0.3 fd00::3",
+		"in-headless.example.org.":        "service shop/in-headless headless true",
+		"external-name.example.org.":      "NXDOMAIN",
 		"in.shop.example.org.":            "NXDOMAIN",
 		"db.shop.example.org.":            "service shop/db headless true",
 		"0.db.shop.example.org.":          "service shop/db headless true",
@@ -152,9 +156,9 @@ func TestLookup(t *testing.T) {
 	if ttl, ok := m.TTL(TypeMX); ok {
 		t.Errorf("TTL of MX is %d", ttl)
 	}
-	want := []string{"example.org.", "_sip._tcp.example.org.", "alias.example.org.", "*.apps.example.org.", "a.b.c.example.org.", "cloud.example.org.", "in.example.org.", "lb.example.org.",
+	want := []string{"example.org.", "_sip._tcp.example.org.", "alias.example.org.", "*.apps.example.org.", "a.b.c.example.org.", "cloud.example.org.", "in.example.org.", "in-headless.example.org.", "lb.example.org.",
 		"*.lb.example.org.", "mx.example.org.", "target.example.org.", "upper.example.org.", "*.wild.example.org.", "www.example.org.",
-		"node-1.example.org.", "node-2.rack.example.org.", "db.shop.example.org.", "lb.shop.example.org.", "_http._tcp.lb.shop.example.org.", "_dns._udp.lb.shop.example.org."}
+		"node-1.example.org.", "node-2.rack.example.org.", "db.shop.example.org.", "in-headless.shop.example.org.", "lb.shop.example.org.", "_http._tcp.lb.shop.example.org.", "_dns._udp.lb.shop.example.org."}
 	if got := slices.Collect(s.Names(zone, &everything)); !slices.Equal(got, want) {
 		t.Errorf("names\n%q, want\n%q", got, want)
 	}

@@ -216,7 +216,6 @@ func NewService(spec ServiceSpec) *Object {
 	if p == nil {
 		return nil
 	}
-	hosts, internal := hostnames(maxNames, list(spec.annotated(hostnameKeys))), hostnames(maxNames, list(spec.annotated(internalKeys)))
 	var balanced addresses
 	if spec.LoadBalancer {
 		balanced = addressesOf(spec.Addresses)
@@ -225,27 +224,36 @@ func NewService(spec ServiceSpec) *Object {
 	if !overridden {
 		outside = balanced.with(spec.ExternalIPs)
 	}
+	clusterIPs := addressesOf(spec.ClusterIPs)
+	clusterIPs.hosts = nil // "None" is a hostname
+	hosts, internal := spec.names(!outside.empty(), spec.Headless || !clusterIPs.empty())
 	if outside.empty() && balanced.empty() && len(internal) == 0 && !spec.Headless {
 		return nil
 	}
-	if outside.empty() {
-		hosts = nil
-	}
-	internal = hostnames(maxNames, hosts, internal)[len(hosts):]
 	p.bool(spec.Headless)
 	p.bool(overridden)
-	hole := len(*p)
-	p.raw("\x00\x00\x00")
+	at := len(*p)
+	p.raw("\x00\x00\x00") // where the internal names will stand
 	p.addresses(outside)
 	p.texts(hosts)
-	(*p)[hole], (*p)[hole+1], (*p)[hole+2] = byte(len(*p)>>16), byte(len(*p)>>8), byte(len(*p))
+	(*p)[at], (*p)[at+1], (*p)[at+2] = byte(len(*p)>>16), byte(len(*p)>>8), byte(len(*p))
 	p.texts(internal)
 	p.addresses(balanced)
-	clusterIPs := addressesOf(spec.ClusterIPs)
-	clusterIPs.hosts = nil // "None" is a hostname
 	p.addresses(clusterIPs)
 	p.ports(spec.Ports)
 	return p.object()
+}
+
+// names returns the names that annotations give a Service that has addresses outside, and one that has some inside. One that
+// stands in both is a name outside.
+func (spec *ServiceSpec) names(outside, inside bool) (hosts, internal []string) {
+	if outside {
+		hosts = hostnames(maxNames, list(spec.annotated(hostnameKeys)))
+	}
+	if inside {
+		internal = hostnames(maxNames, hosts, list(spec.annotated(internalKeys)))[len(hosts):]
+	}
+	return hosts, internal
 }
 
 // service is the packed form of a Service, taken apart.
