@@ -125,7 +125,7 @@ func (s *State) losers(name string, sel *Selection) (all []Conflict) {
 		switch {
 		case winner.Outcome == NameError:
 			winner = *m
-		case m.Object() != winner.Object() && !m.alike(&winner):
+		case !m.alike(&winner):
 			all = append(all, Conflict{name + ".", m.Object(), winner.Object()})
 		}
 	}
@@ -144,9 +144,14 @@ func (s *State) losers(name string, sel *Selection) (all []Conflict) {
 			if !s.admits(packed, sel, sel.Sources) || !m.leads(packed, c.at) {
 				continue
 			}
-			if direct.Outcome != NameError && compareAge(direct.packed, packed) < 0 {
-				next(&direct)
-				direct.Outcome = NameError
+			if direct.Outcome != NameError {
+				age := compareAge(direct.packed, packed)
+				if age < 0 {
+					next(&direct)
+				}
+				if age <= 0 { // or it is the same object
+					direct.Outcome = NameError
+				}
 			}
 			next(&m)
 		}

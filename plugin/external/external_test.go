@@ -406,9 +406,13 @@ func TestUpdateThatPanics(t *testing.T) {
 func TestBounds(t *testing.T) {
 	ix := NewIndex()
 	ix.Update(func(tx *Tx) {
-		for i := range maxClaims + 1 {
+		for i := range maxClaims {
 			m := Meta{Namespace: "other", Name: fmt.Sprintf("w%04d", i), Created: 1}
-			tx.Set(NewIngress(IngressSpec{Meta: m, Hosts: []string{"www.example.org", fmt.Sprintf("h%04d.below.example.org", i)}, Addresses: []string{"192.0.2.1"}}))
+			tx.Set(NewIngress(IngressSpec{Meta: m, Hosts: []string{"www.example.org"}, Addresses: []string{"192.0.2.1"}}))
+		}
+		for i := range maxBelow + 1 {
+			m := Meta{Namespace: "other", Name: fmt.Sprintf("b%04d", i), Created: 1}
+			tx.Set(NewIngress(IngressSpec{Meta: m, Hosts: []string{fmt.Sprintf("h%04d.below.example.org", i)}, Addresses: []string{"192.0.2.1"}}))
 		}
 		m := Meta{Namespace: "shop", Name: "web", Created: 2}
 		tx.Set(NewIngress(IngressSpec{Meta: m, Hosts: []string{"www.example.org"}, Addresses: []string{"192.0.2.2"}}))
@@ -422,7 +426,7 @@ func TestBounds(t *testing.T) {
 	}
 	ix.Update(func(tx *Tx) {
 		tx.Delete(KindIngress, "other", "w0000")
-		tx.Delete(KindIngress, "other", "w0001")
+		tx.Delete(KindIngress, "other", "b0001")
 	})
 	for name, want := range map[string]string{"www.example.org.": "192.0.2.2", "below.example.org.": "NXDOMAIN"} {
 		if got := answerTo(ix.State(), name, &sel); got != want {
@@ -606,4 +610,116 @@ func TestReadersWhileWriting(t *testing.T) {
 		default:
 		}
 	}
+}
+
+func TestDNSEndpointRecords(t *testing.T) {
+	s := indexOf(NewDNSEndpoint(DNSEndpointSpec{Meta: named("records"), Endpoints: []Endpoint{
+		{"cname.example.org", "CNAME", 0, []string{"b.example.net", "a.example.net"}}, // one alias alone
+		{"cname.example.org", "TXT", 0, []string{"text"}},
+		{"cname.example.org", "MX", 0, []string{"10 mail.example.org"}},
+		{"both.example.org", "CNAME", 0, []string{"a.example.net"}}, // none beside addresses
+		{"both.example.org", "A", 0, []string{"192.0.2.1"}},
+		{"both.example.org", "TXT", 0, []string{"text"}},
+		{"null.example.org", "MX", 0, []string{"0 .", "65536 mail.example.org", "10 *.example.org", "10"}},
+		{"wrong.example.org", "CNAME", 0, []string{"192.0.2.1", "*.example.org"}},
+		{"wrong.example.org", "A", 0, []string{"a.example.net", "2001:db8::1"}},
+		{"wrong.example.org", "AAAA", 0, []string{"192.0.2.1"}},
+		{"long.example.org", "TXT", 0, []string{strings.Repeat("x", maxText+1)}},
+		{"Upper.Example.Org.", "a", 0, []string{"::ffff:192.0.2.3"}},
+	}})).State()
+	for name, want := range map[string]string{
+		"cname.example.org.": "a.example.net.",
+		"both.example.org.":  `192.0.2.1 TXT "text"`,
+		"null.example.org.":  "MX {0 .}",
+		"wrong.example.org.": "NXDOMAIN",
+		"long.example.org.":  "NXDOMAIN",
+		"upper.example.org.": "192.0.2.3",
+	} {
+		if got := answerTo(s, name, &everything); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
+// What has to be said of a route, a ListenerSet and a listener before a name counts, by whom, and of which addresses.
+func TestWhatIsAccepted(t *testing.T) {
+	core, group := "", "gateway.networking.k8s.io"
+	yes, no, before := []Condition{{"Accepted", "True", 3}}, []Condition{{"Accepted", "False", 3}}, []Condition{{"Accepted", "True", 2}}
+	for _, c := range []struct {
+		what                 string
+		parent, status       ParentRef
+		route, set, listener []Condition
+		address              string // its type
+		want                 string
+	}{
+		{"all", ParentRef{Name: "gw"}, ParentRef{Name: "gw"}, yes, yes, yes, "", "192.0.2.1"},
+		{"written out", ParentRef{Name: "gw"}, ParentRef{Group: &group, Kind: "Gateway", Namespace: "shop", Name: "gw"}, yes, yes, yes, "IPAddress", "192.0.2.1"},
+		{"a type of our own", ParentRef{Name: "gw"}, ParentRef{Name: "gw"}, yes, yes, yes, "example.com/own", "NXDOMAIN"},
+		{"NamedAddress", ParentRef{Name: "gw"}, ParentRef{Name: "gw"}, yes, yes, yes, "NamedAddress", "NXDOMAIN"},
+		{"the core group", ParentRef{Group: &core, Name: "gw"}, ParentRef{Group: &core, Name: "gw"}, yes, yes, yes, "", "NXDOMAIN"},
+		{"a Service", ParentRef{Kind: "Service", Name: "gw"}, ParentRef{Kind: "Service", Name: "gw"}, yes, yes, yes, "", "NXDOMAIN"},
+		{"another section", ParentRef{Name: "gw", Section: "web"}, ParentRef{Name: "gw", Section: "other"}, yes, yes, yes, "", "NXDOMAIN"},
+		{"the section", ParentRef{Name: "gw", Section: "web"}, ParentRef{Name: "gw", Section: "web"}, yes, yes, yes, "", "192.0.2.1"},
+		{"another port", ParentRef{Name: "gw", Port: 80}, ParentRef{Name: "gw"}, yes, yes, yes, "", "NXDOMAIN"},
+		{"another Gateway", ParentRef{Name: "gw"}, ParentRef{Name: "other"}, yes, yes, yes, "", "NXDOMAIN"},
+		{"not the route", ParentRef{Name: "gw"}, ParentRef{Name: "gw"}, no, yes, yes, "", "NXDOMAIN"},
+		{"nothing said of the route", ParentRef{Name: "gw"}, ParentRef{Name: "gw"}, nil, yes, yes, "", "NXDOMAIN"},
+		{"the route before", ParentRef{Name: "gw"}, ParentRef{Name: "gw"}, before, yes, yes, "", "NXDOMAIN"},
+		{"a Gateway's listener, of which nothing is said", ParentRef{Name: "gw"}, ParentRef{Name: "gw"}, yes, yes, nil, "", "192.0.2.1"},
+		{"not the Gateway's listener", ParentRef{Name: "gw"}, ParentRef{Name: "gw"}, yes, yes, no, "", "NXDOMAIN"},
+		{"the set", ParentRef{Kind: "ListenerSet", Name: "set"}, ParentRef{Kind: "ListenerSet", Name: "set"}, yes, yes, yes, "", "192.0.2.1"},
+		{"not the set", ParentRef{Kind: "ListenerSet", Name: "set"}, ParentRef{Kind: "ListenerSet", Name: "set"}, yes, no, yes, "", "NXDOMAIN"},
+		{"the set before", ParentRef{Kind: "ListenerSet", Name: "set"}, ParentRef{Kind: "ListenerSet", Name: "set"}, yes, before, yes, "", "NXDOMAIN"},
+		{"nothing said of the set", ParentRef{Kind: "ListenerSet", Name: "set"}, ParentRef{Kind: "ListenerSet", Name: "set"}, yes, nil, yes, "", "NXDOMAIN"},
+		{"not the set's listener", ParentRef{Kind: "ListenerSet", Name: "set"}, ParentRef{Kind: "ListenerSet", Name: "set"}, yes, yes, no, "", "NXDOMAIN"},
+		{"the set's listener before", ParentRef{Kind: "ListenerSet", Name: "set"}, ParentRef{Kind: "ListenerSet", Name: "set"}, yes, yes, before, "", "NXDOMAIN"},
+		{"a set's listener, of which nothing is said", ParentRef{Kind: "ListenerSet", Name: "set"}, ParentRef{Kind: "ListenerSet", Name: "set"}, yes, yes, nil, "", "NXDOMAIN"},
+	} {
+		m := named("rt")
+		m.Generation = 3
+		ofSet := named("set")
+		ofSet.Generation = 3
+		listeners := []Listener{{Name: "web", Protocol: "HTTP", Port: 80, Conditions: c.listener}}
+		s := indexOf(
+			NewGateway(GatewaySpec{Meta: named("gw"), Addresses: []Address{{c.address, "192.0.2.1"}}, Listeners: listeners, AllowedListeners: From{Namespaces: "All"}}),
+			NewListenerSet(ListenerSetSpec{Meta: ofSet, Parent: ParentRef{Name: "gw"}, Listeners: listeners, Conditions: c.set}),
+			NewRoute(RouteSpec{Meta: m, Kind: KindHTTPRoute, Hostnames: []string{"rt.example.org"}, Parents: []ParentRef{c.parent}, Status: []ParentStatus{{c.status, c.route}}}),
+		).State()
+		if got := answerTo(s, "rt.example.org.", &everything); got != c.want {
+			t.Errorf("%s: %s, want %s", c.what, got, c.want)
+		}
+	}
+	if NewListenerSet(ListenerSetSpec{Meta: named("set"), Parent: ParentRef{Kind: "ListenerSet", Name: "set"}}) != nil {
+		t.Error("a ListenerSet of a ListenerSet is kept")
+	}
+}
+
+func TestConflictsOfGatewaysAndServices(t *testing.T) {
+	gw := func(name, address string) *Object {
+		return NewGateway(GatewaySpec{Meta: named(name), Class: name, Addresses: []Address{{"", address}}, Listeners: []Listener{{Name: "web", Protocol: "HTTP", Port: 80}}})
+	}
+	route := func(name string) *Object {
+		parent := ParentRef{Name: name}
+		return NewRoute(RouteSpec{Meta: named(name), Kind: KindHTTPRoute, Hostnames: []string{"www.example.org"}, Parents: []ParentRef{parent}, Status: []ParentStatus{{parent, []Condition{{"Accepted", "True", 0}}}}})
+	}
+	ix := indexOf(gw("a", "192.0.2.1"), gw("b", "192.0.2.1"), route("a"), route("b"),
+		NewService(ServiceSpec{Meta: annotated("self", "external-dns.kubernetes.io/internal-hostname", "self.shop.example.org"), LoadBalancer: true, Addresses: []string{"192.0.2.9"}, ClusterIPs: []string{"10.96.0.9"}}))
+	c := ix.Watch(&everything, func([]Conflict, []Conflict) {})
+	defer c.Stop()
+	check := func(what string, want ...Conflict) {
+		t.Helper()
+		if got := c.All(); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+	}
+	check("one address")
+	lost := Conflict{"www.example.org.", Ref{KindHTTPRoute, "shop", "b"}, Ref{KindHTTPRoute, "shop", "a"}}
+	ix.Update(func(tx *Tx) { tx.Set(gw("b", "192.0.2.2")) })
+	check("another Gateway moved", lost)
+	ix.Update(func(tx *Tx) { tx.Set(gw("b", "192.0.2.1")) })
+	check("and back")
+	ix.Update(func(tx *Tx) {
+		tx.Set(NewIngress(IngressSpec{Meta: named("a"), Hosts: []string{"self.shop.example.org"}, Addresses: []string{"192.0.2.5"}}))
+	})
+	check("an Ingress has the name of a Service", Conflict{"self.shop.example.org.", Ref{KindService, "shop", "self"}, Ref{KindIngress, "shop", "a"}})
 }

@@ -820,6 +820,7 @@ func TestIndexAgainstModel(t *testing.T) {
 			}
 		}
 		w.checkUnpacking(t, ix.State())
+		checkSlots(t, ix.State())
 		ix.Update(func(tx *Tx) {
 			for ref := range m.objects {
 				tx.Delete(ref.Kind, ref.Namespace, ref.Name)
@@ -865,6 +866,16 @@ func (w worldMaker) checkUnpacking(t *testing.T, s *State) {
 		}
 		if n != s.Len(kind) {
 			t.Fatalf("%d objects are a %s, and %d are counted", n, kind, s.Len(kind))
+		}
+	}
+}
+
+// checkSlots checks that a name which one object claims stands there alone.
+func checkSlots(t *testing.T, s *State) {
+	t.Helper()
+	for h, n := range s.several.All {
+		if *n < 2 {
+			t.Fatalf("%d claim under %x, among several", *n, h)
 		}
 	}
 }
