@@ -16,8 +16,9 @@ import (
 // whose spec is not what was expected is refused alone, and does not end the watch of its kind.
 type customResource struct {
 	meta.TypeMeta
-	meta.ObjectMeta
-	Spec, Status json.RawMessage
+	meta.ObjectMeta `json:"metadata"`
+	Spec            json.RawMessage `json:"spec"`
+	Status          json.RawMessage `json:"status"`
 }
 
 // DeepCopyObject implements runtime.Object.

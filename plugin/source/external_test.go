@@ -1,13 +1,25 @@
 package source
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
+	"os"
+	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes/scheme"
+
 	"github.com/kubehosts/kubehosts/plugin/external"
+	"github.com/kubehosts/kubehosts/plugin/hostile"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -213,11 +225,10 @@ func TestExternalRefused(t *testing.T) {
 			}
 			o := listed(t, a.open(t), Selection{External: allSources})
 			checkHosts(t, o, map[string]string{"lb.default.example.org.": "192.0.2.9", "web.example.org.": "none", "http.example.org.": "none", "node-1.example.org.": "none"})
-			if known, denied := o.External().State().Synced(allSources.Kinds()), status != http.StatusInternalServerError; known != denied {
-				t.Errorf("all is known: %v, want %v", known, denied)
-			}
-			if s := o.group.source.Capture(nil, o, nil); (s != nil) != (status != http.StatusInternalServerError) {
-				t.Errorf("it can be captured: %v", s != nil)
+			denied := status != http.StatusInternalServerError
+			eventually(t, "all is known, or not", func() bool { return o.External().State().Synced(allSources.Kinds()) == denied })
+			if c := o.group.source.Capture(nil, o, nil); (c != nil) != denied {
+				t.Errorf("it can be captured: %v", c != nil)
 			}
 			for _, resource := range resources {
 				a.answer(resource, 0)
@@ -244,6 +255,42 @@ func TestExternalRefused(t *testing.T) {
 	}
 }
 
+// While a cluster lacks CustomResourceDefinitions, that is said once of each, nobody waits for them, and they are looked for by one
+// request for each group.
+func TestExternalWithoutDefinitions(t *testing.T) {
+	var b syncBuffer
+	clog.SetOutput(&b)
+	defer clog.SetOutput(os.Stderr)
+	a := newAPIServer(t)
+	a.putHosts()
+	for kind := range customKinds {
+		a.answer(customKinds[kind].resource, http.StatusNotFound)
+	}
+	o := listed(t, a.open(t), Selection{External: allSources})
+	checkHosts(t, o, map[string]string{"web.example.org.": "192.0.2.1 2001:db8::1", "lb.default.example.org.": "192.0.2.9", "http.example.org.": "none"})
+	asked := func(verb string) int {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.seen[verb]
+	}
+	eventually(t, "they are looked for", func() bool { return asked("discover "+gatewayVersion) > 5 && asked("discover "+dnsVersion) > 5 })
+	for kind := range customKinds {
+		if n := asked("list " + customKinds[kind].resource); n > 3 {
+			t.Errorf("%s are listed %d times", customKinds[kind].resource, n)
+		}
+		if n := strings.Count(b.String(), "has no "+customKinds[kind].resource+","); n != 1 {
+			t.Errorf("that there are no %s stands %d times in the log", customKinds[kind].resource, n)
+		}
+	}
+	if n := strings.Count(b.String(), "[ERROR]"); n != 0 {
+		t.Errorf("%d errors in the log:\n%s", n, b.String())
+	}
+	for kind := range customKinds {
+		a.answer(customKinds[kind].resource, 0)
+	}
+	checkHosts(t, o, hosts)
+}
+
 // An object that can't be understood is refused alone: it stays as it was, and all others are served.
 func TestExternalNotUnderstood(t *testing.T) {
 	quietly(t)
@@ -264,6 +311,243 @@ func TestExternalNotUnderstood(t *testing.T) {
 	}
 }
 
+// fromSnapshot returns a group for names from outside that holds what a snapshot holds.
+func fromSnapshot(sn *Snapshot, kinds []string) *group {
+	g := &group{key: groupKey{external: true}, ix: services.NewIndex(), outside: external.NewIndex(), counts: make(map[string]int)}
+	sn.fill(g, kinds)
+	for _, kind := range kinds {
+		g.setCount(kind, 0)
+	}
+	return g
+}
+
+// What a snapshot holds is what it was made of. One that was written before there was the option holds none of it, and is good
+// for the rest.
+func TestExternalSnapshot(t *testing.T) {
+	a := newAPIServer(t)
+	a.putHosts()
+	s := a.open(t)
+	o, inner := listed(t, s, Selection{External: allSources}), listed(t, s, Selection{Endpoints: true})
+	checkHosts(t, o, hosts)
+	c := s.Capture(inner, o, nil)
+	if c == nil {
+		t.Fatal("it can't be captured")
+	}
+	sn, err := parseSnapshot("f", bytes.NewReader(encoded(t, c)))
+	must(t, err)
+	g := fromSnapshot(sn, o.kinds)
+	for kind, k := range externalKinds {
+		var got, want []string
+		for o := range g.outside.State().Objects(k) {
+			got = append(got, fmt.Sprintf("%+v", specOf(o)))
+		}
+		for o := range o.External().State().Objects(k) {
+			want = append(want, fmt.Sprintf("%+v", specOf(o)))
+		}
+		if !slices.Equal(got, want) || len(got) == 0 {
+			t.Errorf("of kind %s there are\n%s\nwant\n%s", kind, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+	if st := g.outside.State(); st.Snapshot() == 0 || !st.Restored(allSources.Kinds()) || st.Synced(allSources.Kinds()) {
+		t.Error("a snapshot makes what it holds known, and not synced")
+	}
+	checkHosts(t, &Objects{group: g}, hosts)
+
+	outside := groupKey{external: true}
+	if !sn.holds(outside, o.kinds) || !sn.holds(groupKey{}, inner.kinds) || sn.holds(groupKey{external: true, labels: "a=b"}, o.kinds) {
+		t.Error("it does not hold what it was made of, or it holds what it was not")
+	}
+	if other := s.Capture(inner, nil, nil); c.Same(other) || !c.Same(s.Capture(inner, o, nil)) {
+		t.Error("one without names from outside is the same")
+	}
+	old, err := parseSnapshot("f", bytes.NewReader(encoded(t, s.Capture(inner, nil, nil))))
+	must(t, err)
+	if old.holds(outside, o.kinds) || !old.holds(groupKey{}, inner.kinds) {
+		t.Error("a snapshot without names from outside holds them, or not the rest")
+	}
+	head, rest := lines(t, encoded(t, c))
+	for _, bad := range []string{`"of":"HTTPRoute","spec":7}`, `"of":"HTTPRoute","spec":{"Hostnames":7}}`, `"of":7}`} {
+		if _, err := parseSnapshot("f", strings.NewReader(string(gzipped(head+"\n"+externalLine+bad+"\n")))); err == nil || !strings.HasPrefix(err.Error(), "f:2: ") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+	later := head + "\n" + externalLine + `"of":"Later","spec":{}}` + "\n" + strings.Join(rest, "\n")
+	if _, err := parseSnapshot("f", strings.NewReader(string(gzipped(later)))); err != nil {
+		t.Errorf("a kind of a later version: %v", err)
+	}
+}
+
+// Manifests give what an API server gives, and an object that can't be understood is an error with its line.
+func TestExternalManifests(t *testing.T) {
+	a := newAPIServer(t)
+	a.putHosts()
+	var text strings.Builder
+	for _, all := range a.objects {
+		for _, o := range all {
+			raw, err := json.Marshal(o)
+			must(t, err)
+			text.WriteString(string(raw) + "\n")
+		}
+	}
+	path := filepath.Join(t.TempDir(), "all.json")
+	write(t, path, text.String())
+	s, err := Open(Spec{Manifests: path})
+	must(t, err)
+	t.Cleanup(s.Close)
+	o := listed(t, s, Selection{External: allSources})
+	if !o.External().State().Synced(allSources.Kinds()) {
+		t.Error("manifests that were read are not synced")
+	}
+	checkHosts(t, o, hosts)
+	for _, kind := range []string{kindIngress, kindGateway, kindNode, kindExternalNamespace} {
+		if n := value(objectsHeld.WithLabelValues(kind)); n != 1 {
+			t.Errorf("%v %s are counted, want 1", n, kind)
+		}
+	}
+	for text, want := range map[string]string{
+		"---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\nspec: {hostnames: 7}\n": "f:2: HTTPRoute a: spec: ",
+		"apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: a}\nspec: {rules: 7}\n":                    "f:1: Ingress a: ",
+		"apiVersion: externaldns.k8s.io/v1alpha1\nkind: DNSEndpoint\nspec: {}\n":                                      "f:1: DNSEndpoint without metadata.name",
+		"apiVersion: v1\nkind: Node\nmetadata: {name: a}\nstatus: {addresses: 7}\n":                                   "f:1: Node a: ",
+	} {
+		if _, err := parse("f", []byte(text)); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: error %v, want %s", text, err, want)
+		}
+	}
+}
+
+// Objects that are changed in some part: what they do is done to them alone, and is over when a good list comes.
+func TestExternalHostile(t *testing.T) {
+	quietly(t)
+	a := newAPIServer(t)
+	a.putHosts()
+	newGroup := func() (*group, map[string]fed) {
+		g := &group{key: groupKey{external: true}, ix: services.NewIndex(), outside: external.NewIndex(), objects: labels.Everything(), counts: make(map[string]int)}
+		feeds := map[string]fed{
+			"namespaces": feedOf(g, externalTable(kindExternalNamespace, toExternalNamespace)), "services": feedOf(g, externalTable(kindExternalService, toExternalService)),
+			"ingresses": feedOf(g, externalTable(kindIngress, toIngress)), "nodes": feedOf(g, externalTable(kindNode, toNode)),
+		}
+		for kind, custom := range customKinds {
+			feeds[custom.resource] = feedOf(g, externalTable(kind, toCustom(kind, custom.read)))
+		}
+		return g, feeds
+	}
+	good := make(map[string][][]byte)
+	var resources []string
+	for resource, all := range a.objects {
+		for _, o := range all {
+			raw, err := json.Marshal(o)
+			must(t, err)
+			good[resource] = append(good[resource], raw)
+		}
+		resources = append(resources, resource)
+	}
+	slices.Sort(resources)
+	g, feeds := newGroup()
+	list := func(feeds map[string]fed) {
+		for resource, feed := range feeds {
+			must(t, feed.replace(good[resource]))
+		}
+	}
+	list(feeds)
+	taken := 0
+	hostile.Run(t, 3000, func(r *rand.Rand) {
+		resource := resources[r.IntN(len(resources))]
+		var tree any
+		must(t, json.Unmarshal(good[resource][r.IntN(len(good[resource]))], &tree))
+		for range 1 + r.IntN(4) {
+			tree = hostile.Value(r, tree)
+		}
+		raw, err := json.Marshal(tree)
+		must(t, err)
+		before := g.outside.State().Version()
+		if err := feeds[resource].put(raw, r); err != nil {
+			t.Errorf("%s: %v", raw, err)
+		}
+		if g.outside.State().Version() != before {
+			taken++
+		}
+		for name := range hosts {
+			hostOf(&Objects{group: g}, name)
+		}
+		if r.IntN(100) == 0 {
+			c := &Capture{outside: g.outside.State(), head: snapshotHead{typeMeta: snapshotType, External: kindsFor(allSources)}}
+			if _, err := parseSnapshot("f", bytes.NewReader(encoded(t, c))); err != nil {
+				t.Errorf("a snapshot of it can't be read: %v", err)
+			}
+		}
+	})
+	if taken == 0 {
+		t.Error("none was taken in")
+	}
+	list(feeds)
+	want, others := newGroup()
+	list(others)
+	for kind, k := range externalKinds {
+		var got, fresh []string
+		for o := range g.outside.State().Objects(k) {
+			got = append(got, fmt.Sprintf("%+v", specOf(o)))
+		}
+		for o := range want.outside.State().Objects(k) {
+			fresh = append(fresh, fmt.Sprintf("%+v", specOf(o)))
+		}
+		if !slices.Equal(got, fresh) {
+			t.Errorf("of kind %s there are\n%s\nwant\n%s", kind, strings.Join(got, "\n"), strings.Join(fresh, "\n"))
+		}
+		want.setCount(kind, 0)
+	}
+	for name, want := range hosts {
+		if got := hostOf(&Objects{group: g}, name); got != want {
+			t.Errorf("%s stands for %s, want %s", name, got, want)
+		}
+	}
+	for kind := range externalKinds {
+		g.setCount(kind, 0)
+	}
+}
+
+// FuzzCustom has no reply of an API server about the objects of CustomResourceDefinitions end the process.
+func FuzzCustom(f *testing.F) {
+	for _, s := range []string{
+		`{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"name":"a","namespace":"b","resourceVersion":"1"},"spec":{"hostnames":["a.b"],"parentRefs":[{"name":"g","port":80}]},"status":{"parents":[{"parentRef":{"name":"g"},"conditions":[{"type":"Accepted","status":"True","observedGeneration":1}]}]}}`,
+		`{"apiVersion":"gateway.networking.k8s.io/v1","kind":"GatewayList","metadata":{"resourceVersion":"1"},"items":[{"metadata":{"name":"a","namespace":"b"},"spec":{"listeners":[{"name":"x","allowedRoutes":{"namespaces":{"from":"Selector","selector":{"matchLabels":{"a":"b"}}}}}]},"status":{"addresses":[{"value":"10.0.0.1"}]}}]}`,
+		`{"apiVersion":"externaldns.k8s.io/v1alpha1","kind":"DNSEndpoint","metadata":{"name":"a","namespace":"b"},"spec":{"endpoints":[{"dnsName":"a.b","recordType":"MX","targets":["1 a"]}]}}`,
+		`{"apiVersion":"v1","kind":"Status","status":"Failure","code":404}`, `{}`, `[`, `{"apiVersion":"gateway.networking.k8s.io/v1","kind":"List","items":[1]}`,
+	} {
+		f.Add([]byte(s))
+	}
+	decoder := customCodecs{scheme.Codecs.WithoutConversion()}.DecoderToVersion(protobufInfo.Serializer, nil)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		quietly(t)
+		o, _, err := decoder.Decode(data, nil, nil)
+		if err != nil {
+			return
+		}
+		var all []*customResource
+		switch o := o.(type) {
+		case *customResource:
+			all = append(all, o)
+		case *customList:
+			for i := range o.Items {
+				all = append(all, &o.Items[i])
+			}
+		}
+		ix := external.NewIndex()
+		for _, r := range all {
+			custom, ok := customKinds[r.Kind]
+			if !ok {
+				continue
+			}
+			if packed, verdict := toCustom(r.Kind, custom.read)(r); verdict == keep {
+				ix.Update(func(tx *external.Tx) { tx.Set(packed) })
+			}
+			if !reflect.DeepEqual(r.DeepCopyObject(), r) {
+				t.Errorf("a copy differs from %+v", r)
+			}
+		}
+	})
+}
+
 // Two that select other Services for the zones of Services share what names from outside come from.
 func TestExternalShared(t *testing.T) {
 	a := newAPIServer(t)
@@ -281,4 +565,22 @@ func TestExternalShared(t *testing.T) {
 	if got := fmt.Sprint(len(one.Index().State().Served(&services.Options{}, false))); got != "0" {
 		t.Errorf("%s Services are in the index of names from outside", got)
 	}
+}
+
+// syncBuffer is a log that many write to.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }

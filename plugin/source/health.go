@@ -67,6 +67,7 @@ type trouble struct {
 	resource string // plural, as in the URL
 	optional bool   // of a CustomResourceDefinition, which the server may lack
 	silent   bool   // somebody else logs refusals
+	unasked  bool   // nobody asked for the resource by name, so that its absence is no trouble
 
 	mu     sync.Mutex
 	listed bool      // all objects were read at least once
@@ -106,6 +107,10 @@ func (t *trouble) saw(err error) (stands bool) {
 	works := "what was read before is still served"
 	if !t.listed {
 		works = "nothing was read of them yet"
+	}
+	if t.unasked && apierrors.IsNotFound(err) {
+		log.Infof("Kubernetes API has no %s, so no name comes of them; they count as soon as their CustomResourceDefinition is there", t.resource)
+		return true
 	}
 	log.Errorf("Kubernetes API gives no %s: %s; %s; %s; trying on", t.resource, reason, works, t.remedy(err))
 	return true

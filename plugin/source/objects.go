@@ -439,6 +439,9 @@ func run[O any, R any](g *group, f *feed, w watched, t table[O, R]) {
 	if w.optional && g.key.external {
 		of.stumbled = func() { g.waive(f) }
 	}
+	if custom, ok := customKinds[t.kind]; ok {
+		of.has = func(ctx context.Context) bool { return g.source.has(ctx, custom.version, custom.resource) }
+	}
 	g.source.follow(ctx, of)
 }
 

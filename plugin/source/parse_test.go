@@ -256,6 +256,9 @@ func FuzzManifests(f *testing.F) {
 		"apiVersion: v1\nkind: Endpoints\nmetadata: {name: web}\nsubsets: [{addresses: [{ip: 10.0.0.1, hostname: a}, {ip: fd00::1}], notReadyAddresses: [{ip: 10.0.0.2}], ports: [{name: http, port: 80}]}]\n",
 		"apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\nmetadata: {name: a, labels: {kubernetes.io/service-name: web}}\nendpoints: [{addresses: [10.0.0.1], conditions: {ready: no}, topology: {topology.kubernetes.io/zone: a}}]\n",
 		utf16le("apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n"),
+		"apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: a}\nspec: {rules: [{host: a.b}]}\nstatus: {loadBalancer: {ingress: [{ip: 10.0.0.1}]}}\n",
+		"apiVersion: v1\nkind: Node\nmetadata: {name: a}\nstatus: {addresses: [{type: InternalIP, address: 10.0.0.1}]}\n",
+		"apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\nspec: {hostnames: [a.b], parentRefs: [{name: g}]}\nstatus: {parents: []}\n",
 		"a: &a [*a]\n", "a: &a {<<: *a}\n", "? {a: b}\n: c\n", "{apiVersion: v1, kind: Namespace, metadata: {name: ~}}", "%YAML 1.1\n---\n...\n",
 	} {
 		f.Add([]byte(s))
@@ -270,7 +273,7 @@ func FuzzManifests(f *testing.F) {
 			if m.name.name == "" {
 				t.Error("an object without a name")
 			}
-			if (m.kind != kindNamespace) != (m.name.namespace != "") {
+			if (m.kind != kindNamespace && m.kind != kindNode) != (m.name.namespace != "") {
 				t.Errorf("%s %v", m.kind, m.name)
 			}
 			text, err := json.Marshal(m.service)

@@ -46,6 +46,8 @@ type Source struct {
 	groups     map[groupKey]*group
 	configMaps map[objectName]*configMap
 
+	discovery discoveries
+
 	telling sync.Mutex // guards what follows; mu may be held by who changes an index, and so by who tells
 	teller  *teller    // nil before the first Event on an object
 	untell  func()     // ends it

@@ -91,6 +91,10 @@ func newAPIServer(t *testing.T) *apiServer {
 
 func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	resource := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	if version, ok := strings.CutPrefix(r.URL.Path, "/apis/"); ok && strings.Count(version, "/") == 1 {
+		a.discover(w, version)
+		return
+	}
 	q := r.URL.Query()
 	verb := "list " + resource
 	if q.Get("watch") != "" {
@@ -190,6 +194,23 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// discover says which resources of a group and version there are.
+func (a *apiServer) discover(w http.ResponseWriter, version string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.seen["discover "+version]++
+	var resources []object
+	for resource, kind := range kinds {
+		if kind[0] == version && a.status[resource] != http.StatusNotFound {
+			resources = append(resources, object{"name": resource, "kind": kind[1]})
+		}
+	}
+	if len(resources) == 0 {
+		w.WriteHeader(http.StatusNotFound)
+	}
+	_ = json.NewEncoder(w).Encode(object{"kind": "APIResourceList", "groupVersion": version, "resources": resources})
 }
 
 // toProtobuf encodes a list that is given in JSON.

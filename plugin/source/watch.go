@@ -66,9 +66,11 @@ type auditable interface {
 type follower struct {
 	watched
 	store    auditable
-	auditing time.Duration // the period in which there is one audit; 0 for none
-	refused  func(error)   // called each time that the server refuses a list
-	stumbled func()        // called each time that the server gives no list, whatever its reason; nil for no call
+	auditing time.Duration              // the period in which there is one audit; 0 for none
+	refused  func(error)                // called each time that the server refuses a list
+	stumbled func()                     // called each time that the server replies and gives no list, whatever its reason; nil for no call
+	has      func(context.Context) bool // reports whether the server may have the resource; nil if only a list can tell
+	absent   error                      // the reply of a server that does not have the resource; nil if it may; run's own
 	trouble  trouble
 
 	mu       sync.Mutex
@@ -91,7 +93,7 @@ type follower struct {
 // follow runs f until ctx ends.
 func (s *Source) follow(ctx context.Context, f *follower) {
 	f.auditing = s.spec.Audit
-	f.trouble.resource, f.trouble.optional = f.resource, f.optional
+	f.trouble.resource, f.trouble.optional, f.trouble.unasked = f.resource, f.optional, f.has != nil
 	f.news = time.Now()
 	s.followers.add(ctx, f)
 	Go(ctx, "the watch of "+f.resource, f.run)
@@ -136,6 +138,31 @@ func (f *follower) run(ctx context.Context) {
 		case <-ctx.Done():
 		case <-time.After(pause):
 		}
+		f.awaitResource(ctx)
+	}
+}
+
+// awaitResource waits while the server says that it does not have the resource, if that was the reason of the last failure.
+func (f *follower) awaitResource(ctx context.Context) {
+	if f.has == nil {
+		return
+	}
+	for ; f.absent != nil && ctx.Err() == nil && !f.has(ctx); f.noteAbsent(f.absent) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(longestPause):
+		}
+	}
+	f.absent = nil
+}
+
+// noteAbsent notes that the server says that there are no such objects, as of now.
+func (f *follower) noteAbsent(err error) {
+	f.mu.Lock()
+	f.news = time.Now()
+	f.mu.Unlock()
+	if f.trouble.saw(err) {
+		f.refused(err)
 	}
 }
 
@@ -170,19 +197,17 @@ func (f *follower) failed(err error) {
 	if apierrors.IsGone(err) || apierrors.IsResourceExpired(err) { // a list follows
 		return
 	}
-	if f.optional && (apierrors.IsNotFound(err) || apierrors.IsForbidden(err)) { // there is none, as of now
-		f.mu.Lock()
-		f.news = time.Now()
-		f.mu.Unlock()
+	if f.stumbled != nil && !isOutage(err) {
+		f.stumbled()
 	}
-	if !f.trouble.saw(err) {
+	if f.optional && (apierrors.IsNotFound(err) || apierrors.IsForbidden(err)) {
+		if f.noteAbsent(err); apierrors.IsNotFound(err) {
+			f.absent = err
+		}
 		return
 	}
-	if isRefusal(err) {
+	if f.trouble.saw(err) && isRefusal(err) {
 		f.refused(err)
-	}
-	if f.stumbled != nil {
-		f.stumbled()
 	}
 }
 

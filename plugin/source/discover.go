@@ -1,0 +1,64 @@
+package source
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// discovered are the resources that the API server has in a group and version, as it said last. Names from outside come of up to
+// eight kinds that a cluster may lack: while it does, they are looked for by one request for each group.
+type discovered struct {
+	mu        sync.Mutex
+	asked     time.Time
+	resources map[string]struct{}
+}
+
+// discoveries are what an API server has, by group and version.
+type discoveries struct {
+	mu  sync.Mutex
+	all map[string]*discovered
+}
+
+func (d *discoveries) of(version string) *discovered {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.all == nil {
+		d.all = make(map[string]*discovered)
+	}
+	if d.all[version] == nil {
+		d.all[version] = new(discovered)
+	}
+	return d.all[version]
+}
+
+// has reports whether the API server may have a resource: unless it said within longestPause that it does not. A list shows what
+// is so, if the server does not tell.
+func (s *Source) has(ctx context.Context, version, resource string) bool {
+	d := s.discovery.of(version)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if time.Since(d.asked) >= longestPause {
+		raw, err := s.clients.custom[version].Get().AbsPath("/apis/" + version).Do(ctx).Raw()
+		if err != nil && !apierrors.IsNotFound(err) {
+			return true
+		}
+		var list struct {
+			Resources []struct {
+				Name string `json:"name"`
+			} `json:"resources"`
+		}
+		if err == nil && json.Unmarshal(raw, &list) != nil {
+			return true
+		}
+		d.asked, d.resources = time.Now(), make(map[string]struct{})
+		for _, r := range list.Resources {
+			d.resources[r.Name] = struct{}{}
+		}
+	}
+	_, ok := d.resources[resource]
+	return ok
+}
