@@ -3,12 +3,15 @@ package kubehosts
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/coredns/coredns/plugin/metadata"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/coredns/coredns/request"
 	"github.com/miekg/dns"
@@ -476,4 +479,120 @@ func TestExternalAllocations(t *testing.T) {
 			t.Errorf("%s %s: %v allocations, want at most %v", tc.name, dns.TypeToString[tc.qtype], got, tc.most)
 		}
 	}
+}
+
+// A ConfigMap changes all of an external option but the reach of its zones, and the serial of the zones rises with what they hold.
+func TestExternalLive(t *testing.T) {
+	dir := t.TempDir()
+	objects, cm := filepath.Join(dir, "outside.yaml"), filepath.Join(dir, "cm.yaml")
+	save(t, objects, outside)
+	k := serve(t, "dns://.:53", fmt.Sprintf("kubehosts cluster.local {\nmanifests %s %s\nconfigmap kube-system/coredns\nexternal example.org\n}", objects, cm))
+	get := func(name string) func() string {
+		return func() string { return described(ask(t, k, name, dns.TypeA)) }
+	}
+	serial := func() uint32 {
+		m := ask(t, k, "example.org.", dns.TypeSOA)
+		if m == nil || len(m.Answer) == 0 {
+			return 0
+		}
+		return m.Answer[0].(*dns.SOA).Serial
+	}
+	const soa = " | SOA example.org."
+	within(t, "the Corefile's", "NOERROR A 192.0.2.4", get("balanced.example.org."))
+	n := 0
+	put := func(text string) {
+		n++
+		save(t, cm, fmt.Sprintf(configMap, n, indent(text)))
+	}
+	last := serial()
+	for _, tc := range []struct{ text, name, want string }{
+		{"kubehosts {\n external example.org {\n inside\n }\n}", "balanced.example.org.", "NOERROR A 10.96.7.4"},
+		{"kubehosts {\n external example.org {\n from node\n }\n}", "node-1.example.org.", "NOERROR A 192.0.2.8"},
+		{"kubehosts {\n external example.org {\n from node\n }\n}", "web.example.org.", "NXDOMAIN" + soa},
+		{"kubehosts {\n external example.org {\n class c\n }\n}", "a.g.example.org.", "NOERROR A 192.0.2.5"},
+		{"kubehosts {\n external team.example.org\n}", "web.team.example.org.", "NOERROR A 192.0.2.1"},
+		{"kubehosts {\n external team.example.org\n}", "web.example.org.", "next"},
+		{"kubehosts\n", "web.team.example.org.", "next"},
+		{"kubehosts {\n external example.org\n}", "web.example.org.", "NOERROR A 192.0.2.1"},
+	} {
+		put(tc.text)
+		within(t, tc.text, tc.want, get(tc.name))
+		if now := serial(); now != 0 {
+			if int32(now-last) < 0 {
+				t.Errorf("after %q the serial is %d, and was %d", tc.text, now, last)
+			}
+			last = now
+		}
+	}
+	put("kubehosts {\n external elsewhere.example\n}")
+	within(t, "a zone that the Corefile lacks is refused", "true", func() string { return fmt.Sprint(strings.Contains(k.block.Refused(), "elsewhere.example")) })
+	if got := get("web.example.org.")(); got != "NOERROR A 192.0.2.1" {
+		t.Errorf("after a refused stanza: %s", got)
+	}
+
+	before := serial()
+	save(t, objects, strings.ReplaceAll(outside, "{ip: 192.0.2.1}", "{ip: 192.0.2.11}"))
+	within(t, "an object that changed", "NOERROR A 192.0.2.11", get("web.example.org."))
+	if now := serial(); int32(now-before) < 0 {
+		t.Errorf("the serial is %d, and was %d", now, before)
+	}
+}
+
+// Who loses a name is counted, told once however many server blocks serve it, and told again only after it was settled.
+func TestExternalConflicts(t *testing.T) {
+	var log syncBuffer
+	clog.SetOutput(&log)
+	defer clog.SetOutput(os.Stderr)
+	manifest := filepath.Join(t.TempDir(), "outside.yaml")
+	rival := `---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: rival, namespace: shop, creationTimestamp: "2026-01-02T00:00:00Z"}
+spec: {rules: [{host: web.example.org}, {host: own.example.org}]}
+status: {loadBalancer: {ingress: [{ip: 192.0.2.66}]}}
+`
+	save(t, manifest, outside+rival)
+	text := "kubehosts cluster.local {\nmanifests " + manifest + "\nexternal example.org\n}"
+	k, other := serve(t, "dns://.:53", text), serve(t, "dns://.:54", strings.Replace(text, "external example.org", "external example.org {\ninside\n}", 1))
+	for _, k := range []*Kubehosts{k, other} {
+		for name, want := range map[string]string{"web.example.org.": "NOERROR A 192.0.2.1", "own.example.org.": "NOERROR A 192.0.2.66"} {
+			if got := described(ask(t, k, name, dns.TypeA)); got != want {
+				t.Errorf("%s: %s, want %s", name, got, want)
+			}
+		}
+	}
+	lost := func() string { return fmt.Sprint(metric(t, "external_conflicts", "dns://.:53")) }
+	told := func() int {
+		return strings.Count(log.String(), "Ingress shop/rival does not have the name web.example.org., which the older Ingress shop/web has")
+	}
+	within(t, "one name is lost", "1", lost)
+	if n := told(); n != 1 {
+		t.Errorf("it is told %d times:\n%s", n, log.String())
+	}
+	save(t, manifest, outside+strings.Replace(rival, "192.0.2.66", "192.0.2.1}, {ip: '2001:db8::1'", 1))
+	within(t, "the same addresses are no conflict", "0", lost)
+	save(t, manifest, outside+rival)
+	within(t, "it is lost again", "1", lost)
+	within(t, "and told again", "2", func() string { return fmt.Sprint(told()) })
+	if got := described(ask(t, k, "web.example.org.", dns.TypeA)); got != "NOERROR A 192.0.2.1" {
+		t.Errorf("the winner is %s", got)
+	}
+}
+
+// syncBuffer is a log that many write to.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
