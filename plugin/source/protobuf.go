@@ -13,7 +13,7 @@ import (
 	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
-// Of the Services and EndpointSlices that an API server streams in protobuf only what can be kept is decoded: most of the
+// Of the Services and EndpointSlices that an API server sends in protobuf only what can be kept is decoded: most of the
 // bytes say who manages which field, and on which node an endpoint is. With 80,000 endpoints a start allocates 0.7 million
 // times in place of 2 million, and has read them in a third less time. The numbers of the fields are those of
 // generated.proto in k8s.io/api/core/v1, k8s.io/api/discovery/v1 and k8s.io/apimachinery; they never change.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
 // settle is how long a process is left alone until its memory is what it holds: the collector gives back what a start
@@ -21,12 +23,24 @@ func memory(t *testing.T) {
 	table.add("RssAnon beyond an empty server, 8,000 Services, 80,000 endpoints", mb(a), mb(b), times(a/b), "a fifth of stock's", b <= a/5)
 	table.add("RssAnon of the whole process, steady (empty)", fmt.Sprintf("%s (%s)", mb(stock.steady), mb(stock.empty)),
 		fmt.Sprintf("%s (%s)", mb(ours.steady), mb(ours.empty)), times(stock.steady/ours.steady), "", false)
-	line := func(what string, a, b float64) {
-		text := func(peak, steady float64) string { return fmt.Sprintf("%s, %.2f times steady", mb(peak), peak/steady) }
-		table.add(what, text(a, stock.steady), text(b, ours.steady), times(a/b), "< 1.3 times steady", b < 1.3*ours.steady)
-	}
-	line("its peak during the start", stock.start, ours.start)
-	line("its peak while everything is listed again", stock.relist, ours.relist)
+	peakRow("its peak during the start", stock.start, stock.steady, ours.start, ours.steady)
+	peakRow("its peak while everything is listed again", stock.relist, stock.steady, ours.relist, ours.steady)
+}
+
+// peakRow adds a row about what stock (a) and kubehosts (b) hold at the most, beside what they hold later.
+func peakRow(what string, a, steadyA, b, steadyB float64) {
+	text := func(peak, steady float64) string { return fmt.Sprintf("%s, %.2f times steady", mb(peak), peak/steady) }
+	table.add(what, text(a, steadyA), text(b, steadyB), times(a/b), "< 1.3 times steady", b < 1.3*steadyB)
+}
+
+// begin starts a server and leaves it alone for a while. It returns what the server holds at the most meanwhile, and in the end.
+func begin(t *testing.T, name, kubeconfig string) (c *cluster.CoreDNS, most, steady float64) {
+	t.Helper()
+	c = launch(t, name, kubeStanza(name, kubeconfig))
+	stop := peak(t, c.PID())
+	c.WaitReady(t)
+	time.Sleep(settle)
+	return c, stop(), anonymous(t, c.PID())
 }
 
 // life starts a server, empty and then with objects, and has it list them again.
@@ -38,13 +52,8 @@ func life(t *testing.T, name string, empty, full *objectServer) (h held) {
 	h.empty = anonymous(t, c.PID())
 	c.Stop()
 
-	c = launch(t, name, kubeStanza(name, full.kubeconfig(t)))
+	c, h.start, h.steady = begin(t, name, full.kubeconfig(t))
 	stop := peak(t, c.PID())
-	c.WaitReady(t)
-	time.Sleep(settle)
-	h.start, h.steady = stop(), anonymous(t, c.PID())
-
-	stop = peak(t, c.PID())
 	streams := full.sent() + len(resources)
 	full.forget()
 	waitFor(t, 2*time.Minute, func() bool { return full.sent() >= streams })

@@ -65,6 +65,12 @@ func startReal(t *testing.T) {
 		return fmt.Sprintf("a client that reads %s and keeps nothing; without gzip %s", r.lists(), text(reading{r.streamed, false}.String()))
 	}
 	streams, plain := reading{true, true}, reading{false, true}
+	progress("memory with the real API server")
+	c, stockMost, stockSteady := begin(t, "kubernetes", kubeconfig)
+	c.Stop()
+	c, most, steady := begin(t, "kubehosts", kubeconfig)
+	c.Stop()
+	peakRow("RssAnon of the whole process, its peak during that start", stockMost, stockSteady, most, steady)
 	table.add(without(streams), text(streams.String()), "", "", "", false)
 	table.add(without(plain), "", text(plain.String()), "", "", false)
 }
