@@ -147,6 +147,11 @@ func TestLookup(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
+	for name, want := range map[string]Outcome{"0.db.shop.example.org.": NameError, "0.apps.example.org.": Found, "c.example.org.": NoData} {
+		if m := s.LookupWildcard(zone, name, &everything); m.Outcome != want {
+			t.Errorf("%s: outcome %d, want %d", name, m.Outcome, want)
+		}
+	}
 	m := s.Lookup(zone, "mx.example.org.", &everything)
 	for typ, want := range map[RecordType]uint32{TypeA: 30, TypeTXT: 40} {
 		if ttl, ok := m.TTL(typ); !ok || ttl != want {
@@ -526,10 +531,13 @@ func TestLookupAllocatesNothing(t *testing.T) {
 			spec.Status = append(spec.Status, ParentStatus{p, []Condition{{"Accepted", "True", 0}}})
 		}
 		tx.Set(NewRoute(spec))
+		for _, ns := range []string{"shop", "team-1", "team-2"} {
+			tx.Set(NewNamespace(NamespaceSpec{Name: ns}))
+		}
 	})
 	s := ix.State()
 	sel := everything
-	sel.Classes, sel.Namespaces = NamesOf("nginx", "traefik", ""), NamesOf("shop", "team-1", "team-2")
+	sel.Classes, sel.Namespaces, sel.Listed = NamesOf("nginx", "traefik", ""), NamesOf("shop", "team-1", "team-2"), true
 	for _, name := range []string{"web-00001.team-1.example.org.", "route-00002.team-2.example.org.", "two.example.org.", "same.example.org.", "x.wild.example.org.", "wild.example.org.", "team-1.example.org.", "team-3.example.org.",
 		"none.example.org.", "lb.shop.example.org.", "_http._tcp.lb.shop.example.org.", "_tcp.lb.shop.example.org.", "in.example.org.", "mx.example.org.", "node.example.org.", "shop.example.org.", zone} {
 		for _, sel := range []*Selection{&everything, &sel} {

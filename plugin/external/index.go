@@ -60,10 +60,11 @@ func (h nameHash) Hash() uint64 { return uint64(h) * 0x9e3779b97f4a7c15 }
 
 // The sorts of names.
 const (
-	plain    nameHash = 0
-	wild     nameHash = 0x5bd1e995 // of the name that a wildcard stands below
-	direct   nameHash = 0x1b873593 // "name.namespace" of a Service, below any zone
-	nodeName nameHash = 0xcc9e2d51 // of a Node, below any zone
+	plain      nameHash = 0
+	wild       nameHash = 0x5bd1e995 // of the name that a wildcard stands below
+	direct     nameHash = 0x1b873593 // "name.namespace" of a Service, below any zone
+	nodeName   nameHash = 0xcc9e2d51 // of a Node, below any zone
+	namespaced nameHash = 0x85ebca6b // of a Namespace
 )
 
 // The seed is drawn at start, so that nobody can prepare names that all have one hash.

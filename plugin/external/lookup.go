@@ -12,9 +12,18 @@ type Selection struct {
 	Listed     bool  // only namespaces that the State has count: those that were selected by their labels
 }
 
-// serves reports whether sel admits objects of the namespace.
+// serves reports whether sel admits objects of the namespace, "" for those of none.
 func (s *State) serves(namespace string, sel *Selection) bool {
-	return sel.Namespaces.has(namespace) && (!sel.Listed || namespace == "" || s.find(Ref{Kind: KindNamespace, Name: namespace}) != 0)
+	switch {
+	case namespace == "":
+		return true
+	case !sel.Namespaces.has(namespace):
+		return false
+	case !sel.Listed:
+		return true
+	}
+	c := s.slots.Find(hashOf(namespace) ^ namespaced)
+	return c != nil && s.one(c, Ref{Kind: KindNamespace, Name: namespace}) != ""
 }
 
 // Outcome says what a Match is.
@@ -57,13 +66,25 @@ func (s *State) Lookup(zone, name string, sel *Selection) (m Match) {
 		base := strings.TrimSuffix(name[:len(name)-len(zone)], ".")
 		exists = m.direct(base, asked)
 	}
-	if m.Outcome != NameError || m.wildcard(name, zone) {
-		return m
-	}
-	if exists || s.anyBelow(name, sel) {
-		m.Outcome = NoData
+	if m.Outcome == NameError {
+		m.other(name, zone, exists)
 	}
 	return m
+}
+
+// LookupWildcard is Lookup for a name that a Match is Headless for and that the index of Services turns out not to have: it
+// finds a wildcard, or names below. It allocates nothing.
+func (s *State) LookupWildcard(zone, name string, sel *Selection) (m Match) {
+	m.state, m.sel = s, sel
+	m.other(trimDot(name), trimDot(zone), false)
+	return m
+}
+
+// other looks for what a name has that nobody claims as it stands.
+func (m *Match) other(name, zone string, exists bool) {
+	if !m.wildcard(name, zone) && (exists || m.state.anyBelow(name, m.sel)) {
+		m.Outcome = NoData
+	}
 }
 
 // claimed fills m in with the first claim of the name that is admitted.

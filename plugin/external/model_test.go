@@ -741,6 +741,7 @@ func (w worldMaker) selection() *Selection {
 	if w.IntN(3) == 0 {
 		sel.Classes = NamesOf(pick(w, "c1", "c2", "c3"))
 	}
+	sel.Listed = w.IntN(4) == 0
 	if w.IntN(3) == 0 {
 		sel.Namespaces = NamesOf(pick(w, "n1", "n2"), pick(w, "n2", "n3"))
 	}
@@ -796,7 +797,7 @@ func TestIndexAgainstModel(t *testing.T) {
 			})
 			claims := m.claims()
 			for i, sel := range sels {
-				all := append(slices.Clone(claims), m.direct(sel)...)
+				all := slices.DeleteFunc(append(slices.Clone(claims), m.direct(sel)...), func(c modelClaim) bool { return sel.Listed && !m.listed(c.ref.Namespace) })
 				slices.SortStableFunc(all, func(a, b modelClaim) int {
 					return cmp.Or(cmp.Compare(a.created, b.created), strings.Compare(a.ref.Namespace, b.ref.Namespace), strings.Compare(a.ref.Name, b.ref.Name), cmp.Compare(a.ref.Kind, b.ref.Kind))
 				})
@@ -829,6 +830,12 @@ func TestIndexAgainstModel(t *testing.T) {
 		checkEmpty(t, ix)
 	}
 	t.Log(outcomes)
+}
+
+// listed reports whether the namespace is there.
+func (m *model) listed(namespace string) bool {
+	_, ok := m.objects[Ref{Kind: KindNamespace, Name: namespace}]
+	return ok || namespace == ""
 }
 
 // names returns the names that have records.

@@ -42,10 +42,7 @@ func (tx *Tx) settle() {
 	s, d := tx.state, &tx.dirty
 	for ns := range d.namespaces {
 		for kind := KindListenerSet; kind <= KindUDPRoute; kind++ {
-			for id, packed := range s.from(Ref{Kind: kind, Namespace: ns}) {
-				if kindOf(packed) != kind || namespaceOf(packed) != ns {
-					break
-				}
+			for packed, id := range s.inNamespace(kind, ns) {
 				tx.again(id, packed)
 			}
 		}
@@ -68,6 +65,34 @@ func (tx *Tx) settle() {
 	}
 	if len(tx.ix.watchers) > 0 {
 		tx.touchMoved()
+		tx.touchNamespaces()
+	}
+}
+
+// touchNamespaces touches the names of all objects in namespaces that changed: a Selection may admit those of Listed ones.
+func (tx *Tx) touchNamespaces() {
+	for ns := range tx.dirty.namespaces {
+		for kind := KindIngress; kind <= KindDNSEndpoint; kind++ {
+			for packed := range tx.state.inNamespace(kind, ns) {
+				for name := range claimsOf(packed) {
+					tx.touch(name)
+				}
+				if name, sort, ok := directName(packed); ok {
+					tx.touchDirect(name, sort)
+				}
+			}
+		}
+	}
+}
+
+// inNamespace yields the objects of the kind in the namespace.
+func (s *State) inNamespace(kind Kind, namespace string) func(yield func(string, objectID) bool) {
+	return func(yield func(string, objectID) bool) {
+		for id, packed := range s.from(Ref{Kind: kind, Namespace: namespace}) {
+			if kindOf(packed) != kind || namespaceOf(packed) != namespace || !yield(packed, id) {
+				return
+			}
+		}
 	}
 }
 

@@ -143,7 +143,7 @@ func (tx *Tx) index(id objectID) {
 	if name, sort, ok := directName(packed); ok {
 		tx.addSlot(hashOf(name)^sort, claim{id: id})
 		tx.addBelow(name, sort)
-		tx.touchDirect(name)
+		tx.touchDirect(name, sort)
 	}
 	for name, at := range claimsOf(packed) {
 		tx.addClaim(name, claim{id, at}, packed)
@@ -156,16 +156,19 @@ func (tx *Tx) unindex(id objectID) {
 	if name, sort, ok := directName(packed); ok {
 		tx.delSlot(hashOf(name)^sort, "")
 		tx.delBelow(name, sort)
-		tx.touchDirect(name)
+		tx.touchDirect(name, sort)
 	}
 	for name := range claimsOf(packed) {
 		tx.delClaim(name, packed)
 	}
 }
 
-// directName returns the name below any zone that the object has without claiming it.
+// directName returns the name below any zone that the object has without claiming it. A Namespace has none, and is found by its
+// own.
 func directName(packed string) (name string, sort nameHash, ok bool) {
 	switch kindOf(packed) {
+	case KindNamespace:
+		return nameOf(packed), namespaced, true
 	case KindService:
 		if s := serviceOf(packed); !s.headless && s.outside.empty() {
 			return "", 0, false
@@ -355,8 +358,8 @@ func (tx *Tx) touch(name string) {
 	}
 }
 
-func (tx *Tx) touchDirect(name string) {
-	if len(tx.ix.watchers) > 0 {
+func (tx *Tx) touchDirect(name string, sort nameHash) {
+	if len(tx.ix.watchers) > 0 && sort != namespaced {
 		tx.touched.direct = append(tx.touched.direct, name)
 	}
 }
