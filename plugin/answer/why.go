@@ -38,6 +38,9 @@ func (a *Answer) Match() *services.Match { return &a.match }
 // Host returns what the index of names from outside found for the last name that was looked up in it.
 func (a *Answer) Host() *external.Match { return &a.host }
 
+// Outside returns what the index of names from outside held when the Answer was made, nil for a name in no zone of hosts.
+func (a *Answer) Outside() *external.State { return a.outside }
+
 // State returns what the index held when the Answer was made, nil for a name outside of all zones.
 func (a *Answer) State() *services.State { return a.state }
 

@@ -135,15 +135,20 @@ func (o *Object) Name() string { return nameOf(o.packed) }
 // Ref returns the reference to the object.
 func (o *Object) Ref() Ref { return refOf(o.packed) }
 
+// Created returns the object's creationTimestamp in Unix seconds, 0 if it has none.
+func (o *Object) Created() (seconds int64) {
+	for _, b := range []byte(createdOf(o.packed)) {
+		seconds = seconds<<8 | int64(b)
+	}
+	return seconds
+}
+
 // Equal reports whether nothing that is kept of o and p differs.
 func (o *Object) Equal(p *Object) bool { return o.packed == p.packed }
 
 // meta returns the Meta of the packed form of an object that has the TTL by an annotation.
 func (o *Object) meta() Meta {
-	m := Meta{Namespace: o.Namespace(), Name: o.Name()}
-	for _, b := range []byte(createdOf(o.packed)) {
-		m.Created = m.Created<<8 | int64(b)
-	}
+	m := Meta{Namespace: o.Namespace(), Name: o.Name(), Created: o.Created()}
 	if ttl, ok := ttlOf(o.packed); ok {
 		m.annotate(ttlKeys, utoa(ttl))
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
+	"github.com/kubehosts/kubehosts/plugin/external"
 	"github.com/kubehosts/kubehosts/plugin/hosts"
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
@@ -121,6 +122,24 @@ func (b *Block) Snapshot() (s Snapshot, ok bool) {
 
 // Objects returns the objects that the stanza serves, nil where it serves none.
 func (n *Now) Objects() *source.Objects { return n.s.objects }
+
+// Held returns the objects that answers are made of: those of Objects, and those that names from outside come from.
+func (n *Now) Held() (all []*source.Objects) {
+	for _, o := range []*source.Objects{n.s.objects, n.s.outside} {
+		if o != nil {
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
+// Conflicts returns the names in the zones of the external options that an object claims and another one has.
+func (n *Now) Conflicts() (all []external.Conflict) {
+	for _, c := range n.s.conflicts {
+		all = append(all, c.All()...)
+	}
+	return all
+}
 
 // HostsFile is a hosts file that serves, or that should.
 type HostsFile struct {

@@ -57,8 +57,26 @@ func checkText(t *testing.T, text string, keys []string) {
 			t.Fatalf("written anew as %q: %v", anew, err)
 		}
 	}
+	checkExcerpt(t, text, keys, c)
 	if !c.bare && !strings.Contains(text, "import") && !asCorefile(t, text, c.Hash()) {
 		t.Fatal("the Corefile has no such stanza")
+	}
+}
+
+// checkExcerpt checks that the excerpt of a text is the same stanza.
+func checkExcerpt(t *testing.T, text string, keys []string, c *Config) {
+	shown, err := Excerpt("T", text, keys, "")
+	if err != nil {
+		t.Fatalf("no excerpt: %v", err)
+	}
+	if !c.ZonesWritten && !c.bare {
+		return // it has the zones of its server block, which are not in it
+	}
+	if strings.Contains(text, "{$") || strings.Contains(text, "{%") || strings.ContainsAny(text, "\"\\") {
+		return // what a variable brings may be several words, and caddyfile has no way to write every word
+	}
+	if again, err := ParseText("T", shown, keys, ""); err != nil || again.Hash() != c.Hash() {
+		t.Fatalf("the excerpt is\n%s, %v", shown, err)
 	}
 }
 

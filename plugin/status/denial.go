@@ -19,6 +19,10 @@ func (e *explanation) sayMissing() {
 		e.say("why", "no object has an address that this is the reverse name of")
 		return
 	}
+	if a.Outside() != nil {
+		e.noHost(name)
+		return
+	}
 	n := services.ParseName(a.Zone.Below(name), a.Zone.Grammar)
 	m := a.Match()
 	switch m.Why {

@@ -509,7 +509,11 @@ func (e *explanation) sayAge() {
 // sayZone says which zone the name is in.
 func (e *explanation) sayZone() {
 	if z := e.answer.Zone; z != nil {
-		e.say("zone", "%s", z.Name)
+		of := ""
+		if z.External != nil {
+			of = ", of the option external"
+		}
+		e.say("zone", "%s%s", z.Name, of)
 		return
 	}
 	var zones []string

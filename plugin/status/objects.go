@@ -18,7 +18,7 @@ func objectName(svc services.Service) string { return svc.Namespace() + "/" + sv
 // nameOf takes a lower-case name in the zone of a apart. ok is false if there is no Service's name in it.
 func nameOf(a *answer.Answer, name string) (n services.Name, ok bool) {
 	z := a.Zone
-	if z == nil || z.Reverse || !answer.InZone(name, z.Name) {
+	if z == nil || z.Reverse || z.External != nil || !answer.InZone(name, z.Name) {
 		return n, false
 	}
 	n = services.ParseName(z.Below(name), z.Grammar)
@@ -48,6 +48,8 @@ func (e *explanation) sayObjects() {
 	}
 	m := a.Match()
 	switch {
+	case a.Outside() != nil:
+		e.sayHost()
 	case a.Why() == answer.IsReverse:
 		e.sayAddress()
 	case m.Outcome == services.OfEndpoints:
@@ -228,7 +230,7 @@ func (e *explanation) sayWhy() {
 	case answer.AboveHosts:
 		e.say("why", "nothing has the name, which exists because a hosts entry is below it")
 	case answer.HostsLackType:
-		e.say("why", "hosts entries hold the name without a %s record, and nothing else has it", e.Type)
+		e.say("why", "hosts entries hold the name, no %s for it, and nothing else has the name", e.Type)
 	case answer.FellThrough:
 		e.sayMissing()
 		e.say("next", "fallthrough %s passes names that do not exist on", strings.Join(e.now.Config.Fallthrough, " "))
@@ -237,6 +239,10 @@ func (e *explanation) sayWhy() {
 	case answer.OfObject:
 		if denied {
 			e.sayLacking()
+		}
+	case answer.OfHost:
+		if denied {
+			e.sayHostLacking()
 		}
 	}
 	if a.Outcome == answer.Follow {
@@ -259,7 +265,7 @@ func (e *explanation) sayFollowed() {
 }
 
 // types are those that a name may have records of.
-var types = []uint16{dns.TypeCNAME, dns.TypeSOA, dns.TypeNS, dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT}
+var types = []uint16{dns.TypeCNAME, dns.TypeSOA, dns.TypeNS, dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT, dns.TypeMX}
 
 // sayLacking says which records the name has, in place of those that were asked for.
 func (e *explanation) sayLacking() {
@@ -271,10 +277,15 @@ func (e *explanation) sayLacking() {
 		e.say("why", "no ready endpoint is in that topology zone")
 		return
 	}
+	e.sayTypes()
+}
+
+// sayTypes says which records the name has, and that the one that was asked for is not among them.
+func (e *explanation) sayTypes() {
 	var has []string
 	for _, t := range types {
 		other := e.now.View.Answer(answer.NewQuestion(e.answer.Owner(), t, dns.ClassINET))
-		if other.Outcome == answer.Ours && other.Rcode == dns.RcodeSuccess && other.Kind != answer.None {
+		if other.Outcome == answer.Follow || other.Outcome == answer.Ours && other.Rcode == dns.RcodeSuccess && (other.Kind != answer.None || len(other.Aliases) > 0) {
 			has = append(has, dns.Type(t).String())
 		}
 	}

@@ -77,14 +77,15 @@ func TestExplainSnapshot(t *testing.T) {
 
 // Offline, without manifests and snapshots, nothing is known of Services, and hosts entries are.
 func TestExplainWithoutObjects(t *testing.T) {
-	s, closeAll, err := Offline("Corefile", []byte(".:53 {\n kubehosts cluster.local {\n hosts {\n 192.0.2.1 a.example\n }\n }\n}\n"))
+	s, closeAll, err := Offline("Corefile", []byte(".:53 {\n kubehosts cluster.local {\n hosts {\n 192.0.2.1 a.example\n }\n external apps.example\n }\n}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer closeAll()
 	for name, want := range map[string]string{
 		"web.shop.svc.cluster.local.": "why nothing is known of the objects: offline, they are those of manifests or of a snapshot; answer SERVFAIL, nothing was read from the Kubernetes API yet",
-		"a.example.":                  "hosts held: Corefile:4; zone none of cluster.local.; answer NOERROR 3600 s  a.example. A 192.0.2.1",
+		"shop.apps.example.":          "why nothing is known of the objects: offline, they are those of manifests or of a snapshot; answer SERVFAIL, nothing was read from the Kubernetes API yet",
+		"a.example.":                  "hosts held: Corefile:4; zone none of cluster.local., apps.example.; answer NOERROR 3600 s  a.example. A 192.0.2.1",
 	} {
 		q, err := NewQuery(name, "", "")
 		if err != nil {

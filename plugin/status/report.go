@@ -2,6 +2,7 @@ package status
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
@@ -57,7 +58,12 @@ type Block struct {
 	Hosts     []HostsFile     `json:"hosts,omitempty"`
 	Lines     int             `json:"inlineLines"`
 	Snapshot  *SnapshotReport `json:"snapshot,omitempty"`
+	Conflicts []string        `json:"conflicts,omitempty"` // names that an object claims and another one has, the first of them
+	MoreLost  int             `json:"moreConflicts,omitempty"`
 }
+
+// maxConflicts is how many conflicts are shown.
+const maxConflicts = 100
 
 // Objects is how many objects of a kind there are.
 type Objects struct {
@@ -194,6 +200,13 @@ func (r *Report) addBlock(s *Servers, live *live.Block, now *live.Now) {
 	r.addObjects(&b, now)
 	r.addHosts(&b, now)
 	r.addSnapshot(&b, live)
+	if all := now.Conflicts(); len(all) > 0 {
+		for _, c := range all[:min(len(all), maxConflicts)] {
+			b.Conflicts = append(b.Conflicts, source.Printable(fmt.Sprintf("%s: %s claims it, and the older %s has it", c.Name, c.Loser, c.Winner)))
+		}
+		b.MoreLost = len(all) - len(b.Conflicts)
+		r.problem("%s: %s claimed by an object that does not have it", b.Name, count(len(all), "name"))
+	}
 	r.Blocks = append(r.Blocks, b)
 }
 
@@ -212,22 +225,23 @@ func (s *Servers) text(b *live.Block, now *live.Now) (text, why string) {
 }
 
 func (r *Report) addObjects(b *Block, now *live.Now) {
-	objects := now.Objects()
-	if objects == nil {
-		return
+	counts := make(map[string]int)
+	for _, objects := range now.Held() {
+		for kind, n := range objects.Counts() {
+			counts[kind] = max(counts[kind], n) // a kind that is held twice is the same objects
+		}
+		if objects.Synced() {
+			continue
+		}
+		b.Synced, b.Waits = false, "objects are yet to be listed"
+		if err := objects.Refused(); err != nil {
+			b.Waits = source.Printable(err.Error())
+		}
+		r.problem("%s: %s", b.Name, b.Waits)
 	}
-	for kind, n := range objects.Counts() {
-		b.Objects = append(b.Objects, Objects{kind, n})
+	for _, kind := range slices.Sorted(maps.Keys(counts)) {
+		b.Objects = append(b.Objects, Objects{kind, counts[kind]})
 	}
-	slices.SortFunc(b.Objects, func(x, y Objects) int { return strings.Compare(x.Kind, y.Kind) })
-	if b.Synced = objects.Synced(); b.Synced {
-		return
-	}
-	b.Waits = "objects are yet to be listed"
-	if err := objects.Refused(); err != nil {
-		b.Waits = source.Printable(err.Error())
-	}
-	r.problem("%s: %s", b.Name, b.Waits)
 }
 
 func (r *Report) addHosts(b *Block, now *live.Now) {

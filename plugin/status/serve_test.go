@@ -52,7 +52,7 @@ func TestPages(t *testing.T) {
 		kind           string
 		want           []string
 	}{
-		{"/", "", 200, "text/html", []string{"<title>Status - kubehosts</title>", "1 thing to look at", "line 4: &#34;nonsense&#34; is not an IP address", "192.0.2.30 db.corp.example", "Namespace <b>2</b>"}},
+		{"/", "", 200, "text/html", []string{"<title>Status - kubehosts</title>", "2 things to look at", "shop.apps.example.: Ingress test/other claims it, and the older Ingress shop/front has it", "line 4: &#34;nonsense&#34; is not an IP address", "192.0.2.30 db.corp.example", "Namespace <b>2</b>"}},
 		{"/", "application/json", 200, "application/json", []string{`"well": false`, `"kind": "Service"`}},
 		{"/", "text/html,application/json", 200, "text/html", nil},
 		{"/index.json", "text/html", 200, "application/json", []string{`"well": false`}},

@@ -86,7 +86,7 @@ func (s *Servers) cluster() string {
 			continue
 		}
 		for _, z := range now.View.Zones {
-			if !z.Reverse && !z.Imported {
+			if !z.Reverse && !z.Imported && z.External == nil {
 				return z.Name
 			}
 		}
