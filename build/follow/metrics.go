@@ -21,6 +21,12 @@ var (
 	now       = describe("corefile_rejected", "1 while the ConfigMap of the Corefile can't be applied and an older one serves, else 0.")
 )
 
+// Both ways count from 0, or Prometheus would not see the first edit as an increase.
+func init() {
+	applied.WithLabelValues(inPlace)
+	applied.WithLabelValues(byRestart)
+}
+
 func describe(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, stanza.Name, name), help, labels, nil)
 }

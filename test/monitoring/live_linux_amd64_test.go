@@ -49,6 +49,11 @@ var faults = []fault{
 		w.edit(t, "nonsense")
 		return func() { w.edit(t, "192.0.2.3") }
 	}},
+	{"and so does the key with the whole Corefile", []string{"KubehostsCorefileRejected warning"}, func(t *testing.T, w *world) func() {
+		good := w.data["Whole"]
+		w.put(t, "Whole", strings.Replace(good, "errors\n", "errrors\n", 1))
+		return func() { w.put(t, "Whole", strings.Replace(good, "192.0.2.1", "192.0.2.2", 1)) }
+	}},
 	{"the folder of a snapshot is gone", []string{"KubehostsSnapshotOld warning"}, func(t *testing.T, w *world) func() {
 		return move(t, w.replicas[first].Path("state"))
 	}},
@@ -167,7 +172,7 @@ func (w *world) testExported(t *testing.T) {
 				continue
 			}
 			checked[name] = true
-			if len(w.replicas[first].Series(t, family(name))) == 0 {
+			if len(w.replicas[first].Series(t, family(name))) == 0 && len(w.replicas[fourth].Series(t, family(name))) == 0 {
 				t.Errorf("coredns exports no %s", name)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -47,6 +48,22 @@ whoami.example:PORT {
 	bind BIND
 	prometheus METRICS
 	whoami
+}
+`
+
+// wholeCorefile is what the fourth replica follows by -configmap, with an address in place of ADDRESS.
+const wholeCorefile = `.:PORT {
+	bind 127.0.0.1
+	errors
+	ready READY
+	prometheus METRICS
+	kubehosts cluster.local {
+		kubeconfig KUBECONFIG
+		hosts {
+			ADDRESS live.example.org
+		}
+	}
+	forward . UPSTREAM
 }
 `
 
@@ -93,25 +110,26 @@ endpoints:
 - {addresses: [10.244.1.NUMBER], conditions: {ready: true}}
 `
 
-// world is three replicas on an API server, the second of them behind a gate, and a Prometheus that scrapes them while they
-// are asked and objects change.
+// world is four replicas on an API server, and a Prometheus that scrapes them while they are asked and objects change. The second
+// is behind a gate, and the fourth has the whole Corefile from the ConfigMap.
 type world struct {
 	api      *cluster.API
 	gate     *cluster.Gate
 	upstream *upstream
+	data     map[string]string // of the ConfigMap
 	replicas map[string]*cluster.CoreDNS
 	prom     *prometheus
 	started  time.Time
 }
 
-const first, second, third = "coredns-a", "coredns-b", "coredns-c"
+const first, second, third, fourth = "coredns-a", "coredns-b", "coredns-c", "coredns-d"
 
 func newWorld(t *testing.T) *world {
 	kube, err := cluster.Kube()
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{replicas: make(map[string]*cluster.CoreDNS)}
+	w := &world{data: make(map[string]string), replicas: make(map[string]*cluster.CoreDNS)}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if w.api, err = cluster.Start(ctx, kube, t.TempDir()); err != nil {
@@ -132,6 +150,7 @@ func newWorld(t *testing.T) *world {
 	cluster.WriteFile(t, kubeconfig, strings.ReplaceAll(cluster.ReadFile(t, kubeconfig), w.gate.URL, w.api.URL))
 	w.launch(t, first, "127.0.0.1", text)
 	w.launch(t, third, "127.0.0.3", text)
+	w.launchWhole(t, kubeconfig)
 
 	w.prom = startPrometheus(t, w.replicas)
 	w.started = time.Now()
@@ -171,15 +190,37 @@ func (w *world) claim(t *testing.T, number string) (remove func()) {
 	return func() { w.api.Delete(t, text) }
 }
 
-// edit writes the ConfigMap that the replicas follow, with a stanza that has an entry with that address.
+// launchWhole starts the fourth replica.
+func (w *world) launchWhole(t *testing.T, kubeconfig string) {
+	t.Helper()
+	bin, err := cluster.Kubehosts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := cluster.Prepare(t, strings.NewReplacer("KUBECONFIG", kubeconfig, "ADDRESS", "192.0.2.1",
+		"UPSTREAM", strings.Join(w.upstream.addrs, " ")).Replace(wholeCorefile))
+	w.replicas[fourth] = c
+	w.put(t, "Whole", cluster.ReadFile(t, c.Path("Corefile")))
+	t.Setenv("KUBECONFIG", kubeconfig)
+	c.Start(t, bin, "-configmap", "kube-system/coredns:Whole")
+	c.WaitReady(t)
+}
+
+// edit makes a stanza the one that the replicas follow, with an entry that has that address.
 func (w *world) edit(t *testing.T, address string) {
 	t.Helper()
+	w.put(t, "Corefile", "kubehosts cluster.local in-addr.arpa {\n hosts {\n  "+address+" live.example.org\n }\n"+
+		" external apps.example.org {\n  from service\n }\n}\n")
+}
+
+// put writes a key of the ConfigMap.
+func (w *world) put(t *testing.T, key, text string) {
+	t.Helper()
+	w.data[key] = text
 	maps := w.api.Client.CoreV1().ConfigMaps("kube-system")
-	cm := &core.ConfigMap{ObjectMeta: meta.ObjectMeta{Name: "coredns"}, Data: map[string]string{
-		"Corefile": "kubehosts cluster.local in-addr.arpa {\n hosts {\n  " + address + " live.example.org\n }\n external apps.example.org {\n  from service\n }\n}\n",
-	}}
+	cm := &core.ConfigMap{ObjectMeta: meta.ObjectMeta{Name: "coredns"}, Data: w.data}
 	_, err := maps.Update(t.Context(), cm, meta.UpdateOptions{})
-	if err != nil {
+	if errors.IsNotFound(err) {
 		_, err = maps.Create(t.Context(), cm, meta.CreateOptions{})
 	}
 	if err != nil {
