@@ -82,14 +82,17 @@ func (f *follower) notePlain(err error) {
 	}
 }
 
-// items returns the store if it takes in objects in protobuf. Those of a CustomResourceDefinition can't be had as protobuf.
+// items returns the store if it takes in objects in protobuf, which those of a CustomResourceDefinition can't be had as.
 func (f *follower) items() itemStore {
-	if _, ok := f.example.(interface{ Unmarshal([]byte) error }); !ok {
+	if _, ok := f.example.(unmarshaler); !ok {
 		return nil
 	}
 	s, _ := f.store.(itemStore)
 	return s
 }
+
+// unmarshaler is what has a form in protobuf.
+type unmarshaler interface{ Unmarshal([]byte) error }
 
 // listPlain asks for a plain list, and packs its objects as they come in where it can.
 func (f *follower) listPlain(ctx context.Context, o meta.ListOptions) (runtime.Object, error) {
@@ -182,7 +185,7 @@ func (s *store[O, R]) decoded(raw []byte) (*O, error) {
 		}
 	}
 	o := new(O)
-	u, ok := any(o).(interface{ Unmarshal([]byte) error })
+	u, ok := any(o).(unmarshaler)
 	if !ok {
 		return nil, fmt.Errorf("%T has no form in protobuf", o)
 	}
