@@ -51,8 +51,8 @@ func list(value string) []string {
 	return words
 }
 
-// ttl returns the TTL that an annotation gives, in seconds or as a Go duration, and whether there is one. A TTL that is none
-// (RFC 2181, section 8) is left out.
+// ttl returns the TTL that an annotation gives, in seconds or as a Go duration, and whether there is one. It
+// ignores a value that is no TTL (RFC 2181, section 8).
 func (m *Meta) ttl() (seconds uint32, ok bool) {
 	value := strings.TrimSpace(m.annotated(ttlKeys))
 	if value == "" {

@@ -1,8 +1,8 @@
 package external
 
-// What is kept of one object. What is beyond a bound is left out, the rest of the object counts. The API server refuses most
-// objects that reach one: etcd stores no more than 1.5 MiB of an object, a Gateway may have 64 listeners and 16 addresses, an
-// HTTPRoute 16 hostnames and 32 parents, a TLSRoute 1,024 hostnames.
+// The limits of one object. An Index ignores what is beyond a limit, and takes the rest of the object. The API server refuses
+// most objects that reach a limit: etcd stores at most 1.5 MiB, a Gateway may have 64 listeners and 16 addresses, an HTTPRoute 16
+// hostnames and 32 parents, a TLSRoute 1,024 hostnames.
 const (
 	maxAddresses = 64      // IPv4 addresses, and IPv6 addresses, and hostnames, of a load balancer, a Gateway or a Service
 	maxNames     = 50_000  // hostnames, of one object that is no route
@@ -15,11 +15,11 @@ const (
 	maxPacked    = 8 << 20 // bytes of an object: one that is larger is left out
 )
 
-// What a look-up looks at.
+// The limits of one look-up.
 const (
 	// maxClaims is how many claims of one name count, the oldest ones. Younger ones lose, whatever a Selection admits.
 	maxClaims = 1000
-	// maxBelow is how many claims below a name are looked at to see whether one of them is admitted. If none of so many is,
-	// the name is taken to exist: it is answered by NODATA, and not by NXDOMAIN.
+	// maxBelow is how many claims below a name are read to see whether a Selection admits one of them. If it admits no claim and
+	// there are more, the name exists as far as we know: the answer is NODATA, not NXDOMAIN.
 	maxBelow = 1000
 )

@@ -25,13 +25,13 @@ var types = [...]RecordType{TypeA, TypeAAAA, TypeCNAME, TypeTXT, TypeSRV, TypeMX
 
 var typeNames = [len(types)]string{"A", "AAAA", "CNAME", "TXT", "SRV", "MX"}
 
-// Mail is what an MX record says.
+// Mail is the content of an MX record.
 type Mail struct {
 	Preference uint16
 	Host       string // fully qualified
 }
 
-// Server is what an SRV record says.
+// Server is the content of an SRV record.
 type Server struct {
 	Priority, Weight, Port uint16
 	Target                 string // fully qualified
@@ -39,7 +39,7 @@ type Server struct {
 
 // records are those that a DNSEndpoint gives to one name.
 type records struct {
-	ttl     [len(types)]uint64 // and one, 0 for none: the least that an endpoint says
+	ttl     [len(types)]uint64 // the least TTL of the endpoints plus one; 0 if they have no TTL
 	places  addresses          // its hostname is the target of a CNAME record
 	texts   []string
 	servers []string // packed, as are mails

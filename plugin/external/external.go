@@ -6,25 +6,25 @@
 // not change, and publishes it at once. A query takes the State once and asks only that, so it sees one consistent moment,
 // waits for nobody, and holds nobody up.
 //
-// An object claims names. The State has the claims of all objects, and a Selection filters them while a query is answered: it
-// is what one external option admits. So any number of options, in any number of server blocks, share one Index.
+// An object claims names. The State holds the claims of all objects, and a Selection filters them while a query is answered: a
+// Selection is what one external option admits. So any number of options, in any number of server blocks, share one Index.
 //
-// All names are in lower case, in presentation form, and fully qualified: they end in a dot. Names of objects that no DNS
-// message can hold (RFC 1035, section 2.3.4), and hostnames that are none by RFC 1123, claim nothing.
+// All names are in lower case, in presentation form, and fully qualified: they end in a dot. A hostname that breaks the rules of
+// RFC 1123, or that no DNS message can hold (RFC 1035, section 2.3.4), claims nothing.
 //
 // # Who has a name
 //
-// Of several objects that claim one name, the oldest has it: by creationTimestamp, then by namespace, then by name. All whose
-// addresses are the same agree with it and lose nothing. An object without an address claims nothing yet.
+// If several objects claim one name, the oldest one has it: by creationTimestamp, then by namespace, then by name. Objects with
+// the same addresses agree, and lose nothing. An object without an address claims nothing yet.
 //
-// A name that an object claims as it stands comes before any wildcard, whoever has it. The wildcard of an Ingress matches one
-// label (networking.k8s.io/v1), any other any number of labels (Gateway API; RFC 4592), and none the name that it stands
-// below. The wildcard with the most labels comes first.
+// An exact name comes before any wildcard, whoever has the wildcard. The wildcard of an Ingress matches one label
+// (networking.k8s.io/v1), and any other wildcard one or more labels (Gateway API; RFC 4592). The wildcard with the most labels
+// comes first.
 //
 // # Bounds
 //
-// Of one object, what is kept is bounded by the constants in bounds.go. A look-up compares no more wildcards than the name has
-// labels, looks at no more than maxClaims claims of one name, and at no more than maxBelow claims below a name.
+// The constants in bounds.go limit what one object adds. A look-up looks up one wildcard for each label of the name, and reads
+// at most maxClaims claims of one name and maxBelow claims below a name.
 package external
 
 import "strings"

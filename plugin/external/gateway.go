@@ -2,7 +2,7 @@ package external
 
 import "slices"
 
-// What the Gateway API says of Gateways, ListenerSets and routes, as far as names depend on it.
+// The rules of the Gateway API for Gateways, ListenerSets and listeners, as far as names depend on them.
 
 const gatewayGroup = "gateway.networking.k8s.io"
 
@@ -38,7 +38,7 @@ func (spec *GatewaySpec) addresses() (all addresses) {
 // gateway is the packed form of a Gateway, taken apart.
 type gateway struct {
 	class      string
-	overridden bool // places are what an annotation says
+	overridden bool // places come from an annotation
 	places     places
 	shape      string // which listeners there are and what they allow: routes are resolved anew where it changes
 }
@@ -50,7 +50,7 @@ func gatewayOf(packed string) (g gateway) {
 	return g
 }
 
-// listening returns what the shape says.
+// listening unpacks the shape.
 func (g *gateway) listening() (From, []listener) {
 	r := reader{g.shape, 0}
 	return r.from(), r.listeners()
@@ -98,7 +98,7 @@ func NewListenerSet(spec ListenerSetSpec) *Object {
 type listenerSet struct {
 	parent   Ref
 	accepted bool
-	places   places // what an annotation says, in place of the addresses of the Gateway
+	places   places // from an annotation, in place of the addresses of the Gateway
 	at       reader // of the listeners
 }
 
@@ -160,7 +160,7 @@ func (p protocol) routes() Kinds {
 	return 0
 }
 
-// named reports whether a hostname tells listeners of the protocol apart.
+// named reports whether listeners of the protocol match hostnames.
 func (p protocol) named() bool { return p >= protocolHTTP && p <= protocolPassthrough }
 
 var protocols = [...]struct{ protocol, mode string }{
@@ -190,8 +190,7 @@ func (l *Listener) protocol() protocol {
 	return protocolNone
 }
 
-// rejected reports whether the controller says that the listener is not served, because of its own or for a conflict with
-// another one.
+// rejected reports whether the controller does not serve the listener: the listener is invalid, or in conflict with another.
 func rejected(conditions []Condition) bool {
 	for _, c := range conditions {
 		if c.Type == "Accepted" && c.Status == "False" || c.Type == "Conflicted" && c.Status == "True" {
@@ -276,7 +275,7 @@ func specs(all []listener, generation int64) []Listener {
 	return specs
 }
 
-// acceptance says whether a controller accepted an object.
+// acceptance is whether a controller accepted an object.
 type acceptance uint8
 
 const (

@@ -82,7 +82,7 @@ func NewIndex() *Index {
 // State returns the current State.
 func (ix *Index) State() *State { return ix.state.Load() }
 
-// Update calls change with a Tx and publishes what it did as one step. Then it tells those who watch. It is safe for
+// Update calls change with a Tx and publishes what it did as one step. Then it calls those who Watch. It is safe for
 // concurrent use. If change panics nothing is published.
 func (ix *Index) Update(change func(*Tx)) {
 	s, touched := ix.update(change)
@@ -212,7 +212,7 @@ func (tx *Tx) SetListed(kinds Kinds) {
 	tx.setRestored(tx.state.restored &^ kinds)
 }
 
-// SetUnlisted notes that nobody keeps the objects of these kinds up to date any more, until SetListed.
+// SetUnlisted notes that the objects of these kinds are not up to date any more, until SetListed.
 func (tx *Tx) SetUnlisted(kinds Kinds) {
 	tx.state.listed &^= kinds
 	tx.setRestored(tx.state.restored &^ kinds)

@@ -12,7 +12,7 @@ type Selection struct {
 	Listed     bool  // only namespaces that the State has count: those that were selected by their labels
 }
 
-// serves reports whether sel admits objects of the namespace, "" for those of none.
+// serves reports whether sel admits objects of the namespace. It admits those without a namespace, "".
 func (s *State) serves(namespace string, sel *Selection) bool {
 	switch {
 	case namespace == "":
@@ -26,7 +26,7 @@ func (s *State) serves(namespace string, sel *Selection) bool {
 	return c != nil && s.one(c, Ref{Kind: KindNamespace, Name: namespace}) != ""
 }
 
-// Outcome says what a Match is.
+// Outcome is the kind of a Match.
 type Outcome uint8
 
 // The outcomes of a look-up.
@@ -38,7 +38,7 @@ const (
 	Headless                 // it is a headless Service, or below one: the index of Services has its endpoints
 )
 
-// Match is what a State knows of a name under a Selection.
+// Match is what a State has for a name under a Selection.
 type Match struct {
 	Outcome Outcome
 
@@ -72,15 +72,15 @@ func (s *State) Lookup(zone, name string, sel *Selection) (m Match) {
 	return m
 }
 
-// LookupWildcard is Lookup for a name that a Match is Headless for and that the index of Services turns out not to have: it
-// finds a wildcard, or names below. It allocates nothing.
+// LookupWildcard is Lookup without exact names: it finds a wildcard, or names below. It is for a name with the Outcome Headless
+// that the index of Services does not have. It allocates nothing.
 func (s *State) LookupWildcard(zone, name string, sel *Selection) (m Match) {
 	m.state, m.sel = s, sel
 	m.other(trimDot(name), trimDot(zone), false)
 	return m
 }
 
-// other looks for what a name has that nobody claims as it stands.
+// other looks for a wildcard that matches the name, and for names below it.
 func (m *Match) other(name, zone string, exists bool) {
 	if !m.wildcard(name, zone) && (exists || m.state.anyBelow(name, m.sel)) {
 		m.Outcome = NoData
@@ -226,7 +226,7 @@ func (g *groupReader) has(name string) bool {
 	return false
 }
 
-// held returns where the names of a group lead, none if sel does not admit the class of the Gateway.
+// held returns where the names of a group lead. It returns no places if sel does not admit the class of the Gateway.
 func (s *State) held(g *groupReader, sel *Selection) places {
 	gw := gatewayOf(s.at(g.gateway))
 	switch {
@@ -239,7 +239,7 @@ func (s *State) held(g *groupReader, sel *Selection) places {
 }
 
 // direct looks base, the name without the zone, up among those that Services and Nodes have without claiming them. Where
-// another object claimed the name, the older one has it. exists tells that such names stand below it.
+// another object claimed the name, the older one has it. exists reports that such names stand below it.
 func (m *Match) direct(base, asked string) (exists bool) {
 	s := m.state
 	if m.sel.Sources&FromNode != 0 {

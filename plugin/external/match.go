@@ -5,7 +5,7 @@ import "net/netip"
 // Object returns the object that has the name. It is for a Match that is neither a NameError nor NoData.
 func (m *Match) Object() Ref { return refOf(m.packed) }
 
-// Wildcard returns the name that the wildcard stands below which matches the name, without a final dot, and "" if none does.
+// Wildcard returns x, without a final dot, if the wildcard *.x matched, and "" if the name itself was found.
 func (m *Match) Wildcard() string {
 	if m.wild {
 		return m.below

@@ -7,7 +7,7 @@ import (
 
 // hostname returns host in lower case and without a final dot, and whether it is a hostname that an object may claim: labels
 // of letters, digits and hyphens (RFC 1123, section 2.1), with underscores (RFC 8552), of up to 253 octets (RFC 1035,
-// section 2.3.4), of which the first may be the wildcard "*", and not an address.
+// section 2.3.4), and not an address. The first label may be the wildcard "*".
 func hostname(host string) (string, bool) {
 	host = trimDot(host)
 	if len(host) == 0 || len(host) > 253 {

@@ -143,7 +143,7 @@ func (o *Object) Created() (seconds int64) {
 	return seconds
 }
 
-// Equal reports whether nothing that is kept of o and p differs.
+// Equal reports whether o and p are the same, as far as they are packed.
 func (o *Object) Equal(p *Object) bool { return o.packed == p.packed }
 
 // meta returns the Meta of the packed form of an object that has the TTL by an annotation.
@@ -195,7 +195,7 @@ func NewIngress(spec IngressSpec) *Object {
 	return p.object()
 }
 
-// target returns the addresses that an annotation puts in the place of the object's own. Where it spells none, those stay.
+// target returns the addresses that an annotation puts in the place of the object's own. If it spells no address, those stay.
 func (m *Meta) target() (a addresses, ok bool) {
 	a = addressesOf(list(m.annotated(targetKeys)))
 	return a, !a.empty()
@@ -215,7 +215,7 @@ func (o *Object) Ingress() IngressSpec {
 	return IngressSpec{Meta: o.meta(), Class: r.text(), Addresses: r.places().texts(), Hosts: r.texts()}
 }
 
-// NewService packs spec. It returns nil if the Service has no name for clients outside, and none by an annotation.
+// NewService packs spec. It returns nil if the Service has neither addresses outside nor internal names, and is not headless.
 func NewService(spec ServiceSpec) *Object {
 	p := begin(KindService, &spec.Meta)
 	if p == nil {
@@ -264,7 +264,7 @@ func (spec *ServiceSpec) names(outside, inside bool) (hosts, internal []string) 
 // service is the packed form of a Service, taken apart.
 type service struct {
 	headless   bool
-	overridden bool   // outside is what an annotation says
+	overridden bool   // outside comes from an annotation
 	internal   int    // where the names begin that an annotation gives it inside
 	outside    places // where clients outside get to
 	at         reader // of what stands behind

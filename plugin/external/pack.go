@@ -141,7 +141,7 @@ func (p *packer) addresses(a addresses) {
 	}
 }
 
-// places is the packed form of addresses, and a view of it. The zero places are none.
+// places is the packed form of addresses, and a view of it. The zero places are empty.
 type places string
 
 const noPlaces places = "\x00\x00\x00"

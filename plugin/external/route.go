@@ -1,11 +1,11 @@
 package external
 
-// NewRoute packs spec. It returns nil if no Gateway and no ListenerSet accepted the route, if none of its hostnames is one, or if
+// NewRoute packs spec. It returns nil if no Gateway and no ListenerSet accepted the route, if it has only invalid hostnames, or if
 // no API server has a route of that name.
 //
-// A route counts for a parent whose status says Accepted for the present generation. Where it says so of an earlier one, the
-// hostnames count that the route had already when that generation was accepted, as far as the Index knows: a controller
-// takes a moment to accept an edit, and until then it serves what it accepted.
+// A route counts for a parent whose status says Accepted for the present generation. If the status says so for an earlier
+// generation, those hostnames count that were in the route, as the Index had it, when that generation was accepted: a controller
+// takes a moment to accept an edit, and serves what it accepted until then.
 func NewRoute(spec RouteSpec) *Object {
 	if !spec.Kind.route() {
 		return nil

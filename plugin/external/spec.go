@@ -118,7 +118,7 @@ type RouteSpec struct {
 	Status    []ParentStatus // status.parents
 }
 
-// ParentStatus is what a controller says of one parent of a route.
+// ParentStatus is an entry of a route's status.parents.
 type ParentStatus struct {
 	ParentRef
 	Conditions []Condition

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Tx is a change to an Index that is being made. It is only good inside Update. Setting an object that equals what is there
-// does nothing, and nor does setting nil.
+// Tx is a change to an Index that is being made. It is only good inside Update. Setting nil, or an object that equals what is
+// there, does nothing.
 type Tx struct {
 	ix      *Index
 	state   *State
@@ -20,7 +20,7 @@ type Tx struct {
 	changed bool
 }
 
-// touched is what a Tx changed, as far as it may have changed who has a name. It is kept where somebody watches.
+// touched are the names that may have another owner after a Tx. They are collected only if somebody watches.
 type touched struct {
 	names  []string // that were claimed, or are
 	direct []string // names below any zone that Services and Nodes have without claiming them
@@ -163,8 +163,8 @@ func (tx *Tx) unindex(id objectID) {
 	}
 }
 
-// directName returns the name below any zone that the object has without claiming it. A Namespace has none, and is found by its
-// own.
+// directName returns the name below any zone that the object has without claiming it. A Namespace has no such
+// name: it stands there under its own.
 func directName(packed string) (name string, sort nameHash, ok bool) {
 	switch kindOf(packed) {
 	case KindNamespace:
