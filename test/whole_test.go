@@ -324,6 +324,25 @@ func TestWholeEditsUnderLoad(t *testing.T) {
 	})
 }
 
+// The way to a Corefile without kubehosts and back loses no question: its sockets are given back and taken again.
+func TestWholeWayBack(t *testing.T) {
+	f := prepareWhole(t)
+	with := strings.Split(strings.Replace(f.corefile(editIP(0), "text"), "\ttemplate", "}\n#", 1), "#")[0]
+	without := f.Fill(".:PORT {\n bind 127.0.0.1\n errors\n ready READY\n prometheus METRICS\n hosts {\n  " + editIP(0) + " live.example.org\n  ttl 5\n }\n}\n")
+	putMap(t, "coredns", map[string]string{"Corefile": with})
+	f.start(t)
+	var l load
+	l.run(t, f.Addr)
+	for i := range 10 {
+		putMap(t, "coredns", map[string]string{"Corefile": []string{without, with}[i%2]})
+		cluster.Eventually(t, bound, func() (bool, string) {
+			n := strings.Count(f.Log(), "applied with a restart")
+			return n == i+1, fmt.Sprintf("%d restarts, want %d", n, i+1)
+		})
+	}
+	l.end(t)
+}
+
 // What cannot be started with is not: the process starts from the last good Corefile, is ready, says so, and takes the next good
 // edit.
 func TestWholeStart(t *testing.T) {

@@ -112,7 +112,7 @@ func (m *move) testImage(t *testing.T) {
 func (m *move) testStanza(t *testing.T) {
 	shipped := filepath.Join(m.folder, "build/kubernetes/kubeadm")
 	want := cluster.ReadFile(t, shipped+"/Corefile")
-	m.typed(t, "kubectl -n kube-system get configmap coredns")
+	m.typed(t, "kubectl -n kube-system get configmap coredns -o jsonpath")
 	m.typed(t, "awk '")
 	m.typed(t, "diff Corefile.before")
 	if got := cluster.ReadFile(t, shipped+"/Corefile"); got != want {
@@ -159,9 +159,9 @@ func (m *move) testUpgrade(t *testing.T) {
 		m.resolve(t)
 		m.addon(t, registry)
 		m.serves(t, m.ours)
-		m.must(t, "apply", "-k", filepath.Join(m.folder, "build/kubernetes/kubeadm")) // kubeadm has set its own flags
-		m.serves(t, m.ours)
 	})
+	m.must(t, "apply", "-k", filepath.Join(m.folder, "build/kubernetes/kubeadm")) // kubeadm has set its own flags
+	m.serves(t, m.ours)
 	if after := m.corefile(t); after != before {
 		t.Errorf("kubeadm changed the Corefile\n%s\nto\n%s", before, after)
 	}

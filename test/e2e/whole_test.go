@@ -1,0 +1,201 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	core "k8s.io/api/core/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubehosts/kubehosts/test/cluster"
+)
+
+// second is how soon an edit of any plugin is to be answered from.
+const second = time.Second
+
+// testWhole edits what other plugins have in the Corefile.
+func (n *node) testWhole(t *testing.T) {
+	for _, tt := range []struct{ plugin, name, old, new, after string }{
+		{"template", "edited.example", "^\\( *\\)loop$", "&\\n\\1template IN A edited.example {\\n\\1   answer \"edited.example 60 IN A 192.0.2.70\"\\n\\1}", "NOERROR 192.0.2.70"},
+		{"template again", "edited.example", "192.0.2.70", "192.0.2.71", "NOERROR 192.0.2.71"},
+		{"rewrite", "moved.example", "^\\( *\\)loop$", "&\\n\\1rewrite name moved.example db.corp.example", "NOERROR 192.0.2.10"},
+		{"forward", "outside.example", "max_concurrent 1000", "except outside.example", "SERVFAIL"},
+		{"forward back", "outside.example", "except outside.example", "max_concurrent 1000", "NOERROR 198.51.100.7"},
+	} {
+		w := n.stream(t, "client", "watch", tt.name)
+		w.next(t, 10*time.Second) // what it is before
+		left := n.edit(t, "kube-system", "coredns", tt.old, tt.new)
+		took := w.answered(t, tt.after, 10*time.Second).Sub(left)
+		w.stdin.Close()
+		t.Logf("kubectl edit of %s to the new answer: %v", tt.plugin, took.Round(time.Millisecond))
+		if took > second {
+			t.Errorf("%s: %v", tt.plugin, took)
+		}
+	}
+}
+
+// store makes a text the Corefile.
+func (n *node) store(t *testing.T, text string) {
+	t.Helper()
+	maps := n.Client.CoreV1().ConfigMaps("kube-system")
+	cm, err := maps.Get(context.Background(), "coredns", meta.GetOptions{})
+	if err == nil {
+		cm.Data["Corefile"] = text
+		_, err = maps.Update(context.Background(), cm, meta.UpdateOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stored is the text in a ConfigMap.
+func (n *node) stored(t *testing.T, name string) string {
+	t.Helper()
+	cm, err := n.Client.CoreV1().ConfigMaps("kube-system").Get(context.Background(), name, meta.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cm.Data["Corefile"]
+}
+
+// answers waits until replicas answer for db.corp.example with an address.
+func (n *node) answers(t *testing.T, pods []core.Pod, want string) {
+	t.Helper()
+	for _, ip := range addresses(pods) {
+		c := cluster.Dial(t, "udp", ip+":53")
+		cluster.Eventually(t, 30*time.Second, func() (bool, string) {
+			m, err := c.Ask("db.corp.example", 1)
+			if err != nil || len(m.Answer) != 1 {
+				return false, fmt.Sprint(ip, ": ", err, m)
+			}
+			return strings.HasSuffix(m.Answer[0].String(), "\t"+want), m.Answer[0].String()
+		})
+	}
+}
+
+// testWholeEdits stores 100 Corefiles, a third of them broken, while a pod asks 1,000 times a second.
+func (n *node) testWholeEdits(t *testing.T) {
+	good := n.stored(t, "coredns")
+	defer n.store(t, good)
+	w := n.stream(t, "client", "watch", "db.corp.example")
+	w.answered(t, "NOERROR 192.0.2.10", 10*time.Second)
+	took := map[string][]time.Duration{}
+	n.under(t, "100 edits, a third of them broken", func() {
+		for i := range 100 {
+			text := strings.ReplaceAll(good, "192.0.2.10 db", fmt.Sprintf("192.0.2.%d db", 101+i))
+			how := "in place"
+			switch i % 3 {
+			case 1:
+				n.store(t, text+"}\n"+"bogus {")
+				continue
+			case 2:
+				how, text = "with a restart", strings.Replace(text, "    errors\n", fmt.Sprintf("    errors\n    nsid edit%d\n", i), 1)
+			}
+			start := time.Now()
+			n.store(t, text)
+			took[how] = append(took[how], w.answered(t, fmt.Sprintf("NOERROR 192.0.2.%d", 101+i), 10*time.Second).Sub(start))
+		}
+	})
+	for how, all := range took {
+		slices.Sort(all)
+		t.Logf("from the request to the new answer in a pod, %s: median %v, slowest %v of %d", how, all[len(all)/2], all[len(all)-1], len(all))
+		if slowest := all[len(all)-1]; slowest > second {
+			t.Errorf("%s: %v", how, slowest)
+		}
+	}
+}
+
+// testWholeBroken stores a broken Corefile: replicas that start do so from the last good one, and all serve the repair.
+func (n *node) testWholeBroken(t *testing.T) {
+	good := n.stored(t, "coredns")
+	cluster.Eventually(t, 90*time.Second, func() (bool, string) {
+		return n.stored(t, "coredns-last-good") == good, "the Corefile is not kept as the last good one"
+	})
+	n.store(t, strings.Replace(good, "    errors\n", "    errors\n    bogus\n", 1))
+	n.under(t, "a broken Corefile, and a pod deleted by force", func() {
+		n.must(t, "delete", "pod", n.list(t, "kube-system", replicas)[0].Name, "-n", "kube-system", "--force", "--grace-period=0")
+		n.settled(t, 2)
+	})
+	n.testDrain(t)
+	n.under(t, "a broken Corefile, and 2 to 5 replicas", func() {
+		n.must(t, "scale", "deployment/coredns", "-n", "kube-system", "--replicas=5")
+		n.settled(t, 5)
+	})
+	all := n.list(t, "kube-system", replicas)
+	n.answers(t, all, "192.0.2.10")
+	for _, ip := range addresses(all) {
+		m := metrics(t, ip)
+		if !strings.Contains(m, `coredns_kubehosts_corefile_info{hash=`) || !strings.Contains(m, `origin="last-good"`) || !strings.Contains(m, "\ncoredns_kubehosts_corefile_rejected 1\n") {
+			t.Errorf("the replica at %s does not tell that it serves the last good Corefile", ip)
+		}
+	}
+	t.Logf("Events:\n%s", n.must(t, "get", "events", "-n", "kube-system", "--field-selector=reason=CorefileRejected"))
+	n.store(t, strings.ReplaceAll(good, "192.0.2.10 db", "192.0.2.11 db"))
+	n.answers(t, all, "192.0.2.11")
+	n.store(t, good)
+	n.answers(t, all, "192.0.2.10")
+	n.under(t, "5 to 2 replicas", func() {
+		n.must(t, "scale", "deployment/coredns", "-n", "kube-system", "--replicas=2")
+		n.settled(t, 2)
+	})
+}
+
+// testWholeCustom gives the replicas the ConfigMap coredns-custom to import from, and edits it.
+func (n *node) testWholeCustom(t *testing.T) {
+	good := n.stored(t, "coredns")
+	n.must(t, "patch", "role", "coredns-configmap", "-n", "kube-system", "--type=json",
+		"-p", `[{"op": "add", "path": "/rules/0/resourceNames/-", "value": "coredns-custom"}]`)
+	n.must(t, "patch", "deployment", "coredns", "-n", "kube-system", "--type=json",
+		"-p", `[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "-import=kube-system/coredns-custom=custom"}]`)
+	n.rolled(t)
+	w := n.stream(t, "client", "watch", "custom.example")
+	_, before, _ := strings.Cut(w.next(t, 10*time.Second), " ")
+	n.store(t, strings.Replace(good, "    errors\n", "    errors\n    import custom/*.override\n", 1))
+	for i, custom := range []string{"192.0.2.80", "192.0.2.81"} {
+		verb := []string{"create", "replace"}[i]
+		file := n.write(t, "custom.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: coredns-custom, namespace: kube-system}\ndata:\n  a.override: |\n    template IN A custom.example {\n        answer \"custom.example 60 IN A "+custom+"\"\n    }\n")
+		start := time.Now()
+		n.must(t, verb, "-f", file)
+		took := w.answered(t, "NOERROR "+custom, 10*time.Second).Sub(start)
+		t.Logf("kubectl %s of coredns-custom to the new answer: %v", verb, took.Round(time.Millisecond))
+		if took > 2*second { // kubectl's own start is in it
+			t.Errorf("%s: %v", verb, took)
+		}
+	}
+	n.must(t, "delete", "configmap", "coredns-custom", "-n", "kube-system")
+	w.answered(t, before, 10*time.Second)
+	n.store(t, good)
+	n.must(t, "rollout", "undo", "deployment/coredns", "-n", "kube-system")
+	n.rolled(t)
+}
+
+// testWholeAlone starts the process of a replica while there is no API server: it serves the mounted Corefile.
+func (n *node) testWholeAlone(t *testing.T) {
+	pod := n.list(t, "kube-system", replicas)[0]
+	n.StopServer()
+	if err := syscall.Kill(process(t, pod), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	n.answers(t, []core.Pod{pod}, "192.0.2.10")
+	t.Logf("hosts entries of the mounted Corefile are answered %v after the process was killed", time.Since(start).Round(time.Millisecond))
+	if m := metrics(t, pod.Status.PodIP); !strings.Contains(m, `origin="file"`) {
+		t.Error("the replica does not tell that it serves the file")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	if err := n.StartServer(ctx); err != nil {
+		t.Fatal(err)
+	}
+	cluster.Eventually(t, 90*time.Second, func() (bool, string) {
+		m := metrics(t, pod.Status.PodIP)
+		return strings.Contains(m, `coredns_kubehosts_corefile_info{`) && strings.Contains(m, `origin="configmap"`), "the ConfigMap is not followed again"
+	})
+	n.must(t, "wait", "--for=condition=Ready", "pod", "--all", "-n", "kube-system", "--timeout=90s")
+	n.settled(t, 2)
+}

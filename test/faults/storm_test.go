@@ -1,0 +1,158 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+	core "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/errors"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubehosts/kubehosts/test/cluster"
+)
+
+// The ConfigMap of this test alone, which the account may follow.
+const stormName = "coredns-storm"
+
+const stormRole = `apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: coredns-storm, namespace: kube-system}
+rules:
+- {apiGroups: [""], resources: [configmaps], resourceNames: [coredns-storm], verbs: [list, watch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: coredns-storm, namespace: kube-system}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: coredns-storm}
+subjects:
+- {kind: ServiceAccount, name: coredns, namespace: kube-system}
+`
+
+// storm writes the ConfigMap again and again.
+type storm struct {
+	good  string
+	edits atomic.Int64
+	stop  func() // and wait
+}
+
+// text is the Corefile number i: of four, one changes the stanza, one another plugin, one the server blocks, and one is wrong.
+func (s *storm) text(i int) string {
+	switch i % 4 {
+	case 0:
+		return strings.Replace(s.good, "hosts {", fmt.Sprintf("ttl %d\n\t\thosts {", i%3600), 1)
+	case 1:
+		return strings.Replace(s.good, "\terrors\n", fmt.Sprintf("\terrors\n\tnsid edit%d\n", i), 1)
+	case 2:
+		return s.good + strings.Replace("more.example:PORT {\n\tbind 127.0.0.1\n\twhoami\n}\n", "PORT", s.port(), 1)
+	}
+	return strings.Replace(s.good, "\terrors\n", "\terrors\n\tbogus\n", 1)
+}
+
+func (s *storm) port() string {
+	port, _, _ := strings.Cut(strings.TrimPrefix(s.good, ".:"), " ")
+	return port
+}
+
+// write makes text the Corefile.
+func write(ctx context.Context, t *testing.T, text string) error {
+	maps := api(t).Client.CoreV1().ConfigMaps("kube-system")
+	cm := &core.ConfigMap{ObjectMeta: meta.ObjectMeta{Name: stormName}, Data: map[string]string{"Corefile": text}}
+	_, err := maps.Update(ctx, cm, meta.UpdateOptions{})
+	if errors.IsNotFound(err) {
+		_, err = maps.Create(ctx, cm, meta.CreateOptions{})
+	}
+	return err
+}
+
+// begin begins to write, 100 times a second if the API server is as fast.
+func (s *storm) begin(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for tick := time.Tick(10 * time.Millisecond); ctx.Err() == nil; <-tick {
+			if err := write(ctx, t, s.text(int(s.edits.Add(1)))); err != nil && ctx.Err() == nil {
+				t.Error(err)
+			}
+		}
+	}()
+	s.stop = func() {
+		cancel()
+		<-done
+	}
+}
+
+// The whole Corefile is edited as fast as the API server takes it, while that can be reached and while it can't: nothing fails,
+// nothing is answered wrong, nothing is left behind, and the last Corefile serves in the end.
+func TestCorefileStorm(t *testing.T) {
+	if stock {
+		return // it follows none
+	}
+	tr := changes(t)
+	who := account(t)
+	api(t).Apply(t, stormRole)
+	gate := api(t).Gate(t)
+	kubeconfig := cluster.Kubeconfig(t, gate.URL, who.Token)
+	t.Setenv("KUBECONFIG", kubeconfig)
+	c := cluster.Prepare(t, corefileOf(kubeconfig))
+	s := &storm{good: c.Fill(corefileOf(kubeconfig))}
+	if err := write(t.Context(), t, s.good); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = api(t).Client.CoreV1().ConfigMaps("kube-system").Delete(context.Background(), stormName, meta.DeleteOptions{})
+	})
+	c.Start(t, coredns(t), "-configmap", "kube-system/"+stormName)
+	c.WaitReady(t)
+	a := ask(t, c.Addr, tr)
+	a.heal(t)
+
+	udp := cluster.Dial(t, "udp", c.Addr)
+	calm := func() (applied float64) {
+		t.Helper()
+		s.stop()
+		if err := write(t.Context(), t, s.good+fmt.Sprintf("# %d\nlast%d.example:%s {\n\tbind 127.0.0.1\n\twhoami\n}\n", s.edits.Load(), s.edits.Load(), s.port())); err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf("last%d.example.", s.edits.Load())
+		cluster.Eventually(t, bound, func() (bool, string) {
+			m, err := udp.Ask(want, dns.TypeA)
+			return err == nil && m.Rcode == dns.RcodeSuccess && len(m.Extra) > 0, fmt.Sprint("the last Corefile does not serve: ", m, err)
+		})
+		if n := c.Metric(t, "coredns_kubehosts_corefile_rejected"); n != 0 {
+			t.Errorf("the gauge is %v", n)
+		}
+		return c.Metric(t, "coredns_kubehosts_corefile_applied_total")
+	}
+	hold := func() (fds int, goroutines float64) { return c.FDs(t), c.Metric(t, "go_goroutines") }
+
+	s.begin(t)
+	<-time.After(lasts / 2)
+	calm()
+	fds, goroutines := hold()
+	a.counted(t, "a storm of edits of the whole Corefile, each fourth wrong", func() time.Duration {
+		s.begin(t)
+		<-time.After(lasts)
+		calm()
+		return a.heal(t)
+	})
+	a.fault(t, "the same, and the API server refuses connections", func() {
+		s.begin(t)
+		gate.Close()
+	}, func() {
+		s.stop()
+		gate.Open(t)
+	})
+	applied := calm()
+	fdsAfter, goroutinesAfter := hold()
+	t.Logf("%d edits, %v applied, %v refused; %d and %d file descriptors, %v and %v goroutines",
+		s.edits.Load(), applied, c.Metric(t, "coredns_kubehosts_corefile_rejected_total"), fds, fdsAfter, goroutines, goroutinesAfter)
+	if fdsAfter > fds+10 || goroutinesAfter > goroutines+20 {
+		t.Errorf("%d file descriptors became %d, and %v goroutines %v", fds, fdsAfter, goroutines, goroutinesAfter)
+	}
+}
