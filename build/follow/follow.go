@@ -296,7 +296,9 @@ func (f *Follower) put(serving, next *state) (how string, err error) {
 		}
 	}
 	found, err := judge(next.text)
-	if err != nil {
+	if errors.Is(err, errNoJudge) {
+		log.Warningf("Corefile %s is not judged before the restart: %v", next.hash, err)
+	} else if err != nil {
 		return "", &retriable{err}
 	}
 	if err := wrong(found); err != nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kubehosts/kubehosts/build/check"
 	"github.com/kubehosts/kubehosts/build/corefile"
@@ -202,6 +203,48 @@ func TestFindings(t *testing.T) {
 	}
 	if !check.IsWrong(all) {
 		t.Error("no error among them")
+	}
+}
+
+// The process that judges may not start, not end, end in some other way than it should, or say something else.
+func TestJudgeBy(t *testing.T) {
+	text, err := following(t, t.TempDir(), map[string]map[string]string{"coredns": {"Corefile": ". {\n}\n"}}).text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := func(body string) string {
+		path := filepath.Join(t.TempDir(), "judge")
+		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+body+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	finding := `echo '{"file":"stdin","line":1,"level":"error","text":"bad"}'`
+	for _, tt := range []struct {
+		program, want string // in the error, "" for none
+		found         int
+	}{
+		{"/nonexistent/program", errNoJudge.Error(), 0},
+		{script("exit 0"), "", 0},
+		{script(finding + "; exit 1"), "", 1},
+		{script("exit 1"), "end the process that tries them: exit status 1", 0},
+		{script("echo fatal error: out of memory >&2; exit 2"), "end the process that tries them: exit status 2: fatal error: out of memory", 0},
+		{script("kill -9 $$"), "end the process that tries them: signal: killed", 0},
+		{script("exec sleep 60"), "take longer than 300ms", 0},
+		{script("echo nonsense"), "is not understood", 0},
+		{script("cat >&2; exit 3"), ". {", 0},
+	} {
+		most := time.Minute
+		if strings.Contains(tt.want, "take longer") {
+			most = 300 * time.Millisecond
+		}
+		found, err := judgeBy(tt.program, most, text)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) || len(found) != tt.found {
+			t.Errorf("%s: %v %v, want %d and %q", tt.program, found, err, tt.found, tt.want)
+		}
+		if errors.Is(err, errNoJudge) != strings.HasPrefix(tt.program, "/nonexistent") {
+			t.Errorf("%s: %v", tt.program, err)
+		}
 	}
 }
 

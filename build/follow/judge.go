@@ -19,32 +19,55 @@ import (
 // judgeMost is how long a Corefile may take to be judged.
 const judgeMost = 20 * time.Second
 
+// errNoJudge is the error of judge where no process can be started. CoreDNS itself is the judge then, as it is for the plugin reload.
+var errNoJudge = errors.New("no process can be started to judge the Corefile")
+
 // judge lets another process of this program judge a Corefile, as `coredns check` does, and returns the findings. So what the
 // setups of plugins leave behind, use up or break is of no consequence here; some set up again what all server blocks share.
 //
 // The error is for a Corefile that ends that process, and for one that can't be judged.
 func judge(text *corefile.Text) ([]check.Finding, error) {
-	program, err := os.Executable()
+	program, err := thisProgram()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errNoJudge, err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), judgeMost)
+	return judgeBy(program, judgeMost, text)
+}
+
+// judgeBy is judge with a program and the time that it may take.
+func judgeBy(program string, most time.Duration, text *corefile.Text) ([]check.Finding, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, "check", "-json", "-conf", "-") // #nosec G204 -- this program itself
+	cmd.Args[0] = "coredns"
 	cmd.Stdin = strings.NewReader(text.Body)
 	cmd.Env = append(os.Environ(), check.Alone+"=1")
 	var stdout, stderr limited
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err = cmd.Run()
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoJudge, err)
+	}
+	err := cmd.Wait()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("the setups of its plugins take longer than %s", most)
+	}
+	found, malformed := findings(text, stdout.Bytes())
 	var exit *exec.ExitError
-	switch {
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("the setups of its plugins take longer than %s", judgeMost)
-	case err != nil && (!errors.As(err, &exit) || exit.ExitCode() != check.ExitWrong):
+	judged := err == nil || errors.As(err, &exit) && exit.ExitCode() == check.ExitWrong && check.IsWrong(found)
+	if !judged {
 		first, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
 		return nil, fmt.Errorf("the setups of its plugins end the process that tries them: %v: %s", err, source.Printable(first))
 	}
-	return findings(text, stdout.Bytes())
+	return found, malformed
+}
+
+// thisProgram is a path of the program that runs, also if its file was replaced or removed.
+func thisProgram() (string, error) {
+	const link = "/proc/self/exe"
+	if _, err := os.Stat(link); err == nil {
+		return link, nil
+	}
+	return os.Executable()
 }
 
 // findings reads what `coredns check -json` prints, and puts the lines where they come from.

@@ -160,7 +160,9 @@ func try(c candidate) (*state, error) {
 		return nil, errors.New("the server does not start with it: " + why)
 	}
 	found, err := judge(text)
-	if err != nil {
+	if errors.Is(err, errNoJudge) {
+		log.Warningf("Corefile %s is not judged before the start: %v", s.hash, err)
+	} else if err != nil {
 		return nil, err
 	}
 	for _, finding := range found {
