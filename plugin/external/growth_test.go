@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+	"time"
 )
 
 // A kind of objects of which there may be many, and where n of them may cost more than n times what one costs.
@@ -141,4 +142,51 @@ func TestOneChangeCostsTheSame(t *testing.T) {
 		t.Errorf("among 100 routes: %.0f B and %.0f B, among 5,000: %.0f B and %.0f B", route1, address1, route2, address2)
 	}
 	t.Logf("an edit of a route %.0f B, another address of its Gateway %.0f B", route2, address2)
+}
+
+// A name of a route that leads to many holders of addresses is answered without going over the route's other names.
+func TestAnswerDoesNotGrowWithTheNamesOfARoute(t *testing.T) {
+	fastest := func(names int) time.Duration {
+		s := manyHolders(names).State()
+		name := fmt.Sprintf("h%d.example.org.", names-1)
+		best := time.Hour
+		for range 5 {
+			start := time.Now()
+			m := s.Lookup(zone, name, &everything)
+			n := 0
+			for range m.Addrs {
+				n++
+			}
+			if best = min(best, time.Since(start)); n != maxParents/2*3+1 {
+				t.Fatalf("%s has %d addresses", name, n)
+			}
+		}
+		return best
+	}
+	few, many := fastest(10), fastest(maxHostnames)
+	if many > 20*few {
+		t.Errorf("%v out of %d names, %v out of 10", many, maxHostnames, few)
+	}
+}
+
+// manyHolders has a route of so many names that half as many ListenerSets as it may have parents have accepted. Each has three
+// addresses of its own and one that all have.
+func manyHolders(names int) *Index {
+	spec := RouteSpec{Meta: Meta{Namespace: "shop", Name: "rt", Generation: 1}, Kind: KindTLSRoute}
+	for i := range names {
+		spec.Hostnames = append(spec.Hostnames, fmt.Sprintf("h%d.example.org", i))
+	}
+	all := []*Object{NewGateway(GatewaySpec{Meta: Meta{Namespace: "infra", Name: "gw"}, AllowedListeners: From{Namespaces: "All"}})}
+	for i := range maxParents / 2 {
+		m := annotated(fmt.Sprintf("set%d", i), targetKeys[0], fmt.Sprintf("10.1.0.%d,10.2.0.%d,fd00::%x,fd00::1:0", i, i, i+1))
+		m.Generation = 1
+		all = append(all, NewListenerSet(ListenerSetSpec{
+			Meta: m, Parent: ParentRef{Namespace: "infra", Name: "gw"}, Conditions: acceptance1(),
+			Listeners: []Listener{{Name: "tls", Protocol: "TLS", Conditions: acceptance1()}},
+		}))
+		parent := ParentRef{Kind: "ListenerSet", Name: m.Name}
+		spec.Parents = append(spec.Parents, parent)
+		spec.Status = append(spec.Status, ParentStatus{parent, acceptance1()})
+	}
+	return indexOf(append(all, NewRoute(spec))...)
 }

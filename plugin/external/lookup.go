@@ -195,19 +195,12 @@ func (m *Match) leads(packed string, at uint32) bool {
 		r := bodyOf(packed)
 		to = r.places()
 	default:
-		g := groupsOf(packed)
-		name := ""
-		if g.groups > 1 {
-			name = claimed(packed, at)
-		}
-		for g.next() {
-			if name != "" && !g.has(name) {
-				continue
-			}
-			if p := m.state.held(&g, m.sel); !p.empty() {
+		held(packed, at, func(h holder) bool {
+			if p := m.state.placesOf(h, m.sel); !p.empty() {
 				to, several = p, to != ""
 			}
-		}
+			return true
+		})
 		if to == "" {
 			return false
 		}
@@ -216,26 +209,16 @@ func (m *Match) leads(packed string, at uint32) bool {
 	return true
 }
 
-// has reports whether the group has the name. It goes past the name.
-func (g *groupReader) has(name string) bool {
-	for g.names > 0 {
-		if g.name() == name {
-			return true
-		}
-	}
-	return false
-}
-
-// held returns where the names of a group lead. It returns no places if sel does not admit the class of the Gateway.
-func (s *State) held(g *groupReader, sel *Selection) places {
-	gw := gatewayOf(s.at(g.gateway))
+// placesOf returns where the names of a route lead to by a holder. It returns no places if sel does not admit the class of the Gateway.
+func (s *State) placesOf(h holder, sel *Selection) places {
+	gw := gatewayOf(s.at(h.gateway))
 	switch {
 	case !sel.Classes.has(gw.class):
 		return ""
-	case g.holder == g.gateway:
+	case h.id == h.gateway:
 		return gw.places
 	}
-	return listenerSetOf(s.at(g.holder)).places
+	return listenerSetOf(s.at(h.id)).places
 }
 
 // direct looks base, the name without the zone, up among those that Services and Nodes have without claiming them. Where

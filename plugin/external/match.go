@@ -32,17 +32,10 @@ func (m *Match) places(yield func(places) bool) bool {
 	if !m.several {
 		return yield(m.to)
 	}
-	g := groupsOf(m.packed)
-	name := claimed(m.packed, m.at)
-	for g.next() {
-		if !g.has(name) {
-			continue
-		}
-		if p := m.state.held(&g, m.sel); !p.empty() && !yield(p) {
-			return false
-		}
-	}
-	return true
+	return held(m.packed, m.at, func(h holder) bool {
+		p := m.state.placesOf(h, m.sel)
+		return p.empty() || yield(p)
+	})
 }
 
 // Addrs yields the addresses of a Match that is Found, IPv4 before IPv6 of each load balancer, each once.
@@ -52,24 +45,25 @@ func (m *Match) Addrs(yield func(netip.Addr) bool) {
 	case !m.several:
 		m.to.addrs(yield)
 	default:
+		var all [maxParents]places
 		n := 0
-		m.places(func(p places) bool {
-			n++
-			return p.addrs(func(a netip.Addr) bool { return m.earlier(n, a) || yield(a) })
-		})
+		m.places(func(p places) bool { all[n] = p; n++; return true })
+		for i, p := range all[:n] {
+			if !p.addrs(func(a netip.Addr) bool { return among(all[:i], a) || yield(a) }) {
+				return
+			}
+		}
 	}
 }
 
-// earlier reports whether one of the first n-1 places has the address.
-func (m *Match) earlier(n int, a netip.Addr) (found bool) {
-	m.places(func(p places) bool {
-		if n--; n == 0 {
-			return false
+// among reports whether one of all has the address.
+func among(all []places, a netip.Addr) bool {
+	for _, p := range all {
+		if p.has(a) {
+			return true
 		}
-		p.addrs(func(b netip.Addr) bool { found = a == b; return !found })
-		return !found
-	})
-	return found
+	}
+	return false
 }
 
 // Hosts yields the hostnames of load balancers of a Match that is Found, fully qualified, or the one that a DNSEndpoint has a

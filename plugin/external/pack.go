@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -176,6 +177,20 @@ func (p places) addrs(yield func(netip.Addr) bool) bool {
 		}
 	}
 	return true
+}
+
+// has reports whether a is among the addresses.
+func (p places) has(a netip.Addr) bool {
+	if p == "" {
+		return false
+	}
+	octets := a.As16()
+	want, start, n := octets[:], 3+4*int(p[0]), int(p[1])
+	if a.Is4() {
+		want, start, n = octets[12:], 3, int(p[0])
+	}
+	i := sort.Search(n, func(i int) bool { return string(p[start+i*len(want):start+(i+1)*len(want)]) >= string(want) })
+	return i < n && string(p[start+i*len(want):start+(i+1)*len(want)]) == string(want)
 }
 
 // hosts yields the hostnames.

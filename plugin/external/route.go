@@ -152,12 +152,14 @@ func (o *Object) Route() RouteSpec {
 //
 //	carried: for each parent that accepted an earlier generation, whether the hostnames of the listeners count, and where
 //	         those hostnames of the route stand that do
-//	groups:  for each holder of addresses the names that lead there
+//	holders: what has the addresses, maxParents at most
+//	names:   each once, with the set of the holders that it leads to, where there is more than one
 
 // resolved is what an Index found out about a route.
 type resolved struct {
 	carried []carried // one for each parent with earlier
-	groups  []group
+	holders []holder
+	names   []led
 }
 
 type carried struct {
@@ -165,72 +167,70 @@ type carried struct {
 	at   []int
 }
 
-// group are names that lead to one place.
-type group struct {
-	holder, gateway objectID // the addresses are those of the holder: the Gateway, or a ListenerSet that has them by an annotation
-	names           []own    // at is 0 for one of a listener
+// holder is what has the addresses that names lead to: the Gateway, or a ListenerSet that has them by an annotation.
+type holder struct{ id, gateway objectID }
+
+// led is a name and what it leads to.
+type led struct {
+	own        // at is 0 for one of a listener
+	to  uint64 // a bit for each holder
 }
 
 // with returns the packed form of a route with what an Index found out.
 func (res *resolved) with(raw string) string {
 	p := make(packer, 0, len(raw)+64)
 	p.raw(raw)
-	p.len(len(res.carried))
-	for _, c := range res.carried {
-		p.bool(c.open)
-		p.len(len(c.at))
-		for _, at := range c.at {
-			p.len(at)
-		}
-	}
-	p.len(len(res.groups))
-	for _, g := range res.groups {
-		p.uint(uint64(g.gateway))
-		if g.holder == g.gateway {
+	p.carried(res.carried)
+	p.len(len(res.holders))
+	for _, h := range res.holders {
+		p.uint(uint64(h.gateway))
+		if h.id == h.gateway {
 			p.uint(0)
 		} else {
-			p.uint(uint64(g.holder))
+			p.uint(uint64(h.id))
 		}
-		p.len(len(g.names))
-		for _, o := range g.names {
-			if o.at > 0 {
-				p.len(o.at<<1 | 1)
-			} else {
-				p.len(len(o.name) << 1)
-				p.raw(o.name)
-			}
+	}
+	p.len(len(res.names))
+	for _, n := range res.names {
+		if n.at > 0 {
+			p.len(n.at<<1 | 1)
+		} else {
+			p.len(len(n.name) << 1)
+			p.raw(n.name)
+		}
+		if len(res.holders) > 1 {
+			p.uint(n.to)
 		}
 	}
 	return string(p)
 }
 
-func (r *reader) carried() []carried {
-	n := r.len()
-	if n == 0 {
-		return nil
-	}
-	all := make([]carried, n)
-	for i := range all {
-		all[i].open = r.bool()
-		all[i].at = make([]int, r.len())
-		for j := range all[i].at {
-			all[i].at[j] = r.len()
+// carried writes all as one text, which a look-up goes past.
+func (p *packer) carried(all []carried) {
+	var text packer
+	for _, c := range all {
+		text.bool(c.open)
+		text.len(len(c.at))
+		for _, at := range c.at {
+			text.len(at)
 		}
+	}
+	p.text(string(text))
+}
+
+func (r *reader) carried() (all []carried) {
+	text := reader{s: r.text()}
+	for text.at < len(text.s) {
+		c := carried{open: text.bool(), at: make([]int, text.len())}
+		for i := range c.at {
+			c.at[i] = text.len()
+		}
+		all = append(all, c)
 	}
 	return all
 }
 
-// skipCarried goes to the groups.
-func (r *reader) skipCarried() {
-	for range r.len() {
-		r.bool()
-		for range r.len() {
-			r.len()
-		}
-	}
-}
-
-// own reads a name of a group.
+// own reads a name that a route has.
 func (r *reader) own() string {
 	n := r.len()
 	if n&1 == 0 {
@@ -240,42 +240,50 @@ func (r *reader) own() string {
 	return own.text()
 }
 
-// groupReader goes through the groups of a route.
-type groupReader struct {
-	r               reader
-	groups          int // how many are left
-	holder, gateway objectID
-	names           int // how many are left in this group
+// holderReader goes through the holders of a route. It is at the names when it has gone through all.
+type holderReader struct {
+	r    reader
+	n    int // how many there are
+	left int
 }
 
-func groupsOf(packed string) (g groupReader) {
-	g.r = reader{packed, lengthOf(packed)}
-	if g.r.at == len(packed) {
-		return g // not resolved yet
+func holdersOf(packed string) (h holderReader) {
+	h.r = reader{packed, lengthOf(packed)}
+	if h.r.at == len(packed) {
+		return h // not resolved yet
 	}
-	g.r.skipCarried()
-	g.groups = g.r.len()
-	return g
+	h.r.text() // carried
+	h.n = h.r.len()
+	h.left = h.n
+	return h
 }
 
-// next goes to the next group, past all names of this one.
-func (g *groupReader) next() bool {
-	for g.names > 0 {
-		g.name()
+// next returns the next holder.
+func (h *holderReader) next() (next holder, ok bool) {
+	if h.left == 0 {
+		return next, false
 	}
-	if g.groups == 0 {
-		return false
+	h.left--
+	next.gateway, next.id = objectID(h.r.uint()), objectID(h.r.uint()) // #nosec G115 -- as written
+	if next.id == 0 {
+		next.id = next.gateway
 	}
-	g.groups--
-	g.gateway, g.holder, g.names = objectID(g.r.uint()), objectID(g.r.uint()), g.r.len() // #nosec G115 -- as written
-	if g.holder == 0 {
-		g.holder = g.gateway
+	return next, true
+}
+
+// held yields the holders that the name leads to whose entry stands at a place of the packed form of a route.
+func held(packed string, at uint32, yield func(holder) bool) bool {
+	h := holdersOf(packed)
+	to := uint64(1)
+	if h.n > 1 {
+		r := reader{packed, int(at)}
+		r.own()
+		to = r.uint()
+	}
+	for ; to != 0; to >>= 1 {
+		if next, ok := h.next(); !ok || to&1 != 0 && !yield(next) {
+			return false
+		}
 	}
 	return true
-}
-
-// name returns the next name of the group.
-func (g *groupReader) name() string {
-	g.names--
-	return g.r.own()
 }

@@ -218,12 +218,12 @@ func (r *resolver) resolve(id objectID) {
 	r.tx.index(id)
 }
 
-// find fills in the groups.
+// find fills in the names and their holders.
 func (r *resolver) find(rt route, res *resolved) {
 	parents, hosts := rt.all()
 	owns := hosts.owns()
 	carried := res.carried
-	names := names{res: res, seen: make(map[seenName]struct{})}
+	names := names{res: res, seen: make(map[string]int)}
 	for _, p := range parents {
 		open, own := rt.open, owns
 		if p.earlier {
@@ -252,43 +252,43 @@ func (r *resolver) attaches(rt *route, p *parentRef, l *listener, namespace stri
 // names collects the names of a route.
 type names struct {
 	res  *resolved
-	seen map[seenName]struct{}
-}
-
-type seenName struct {
-	group int
-	name  string
+	seen map[string]int // where they stand in res
 }
 
 // add adds those that a listener and the route have in common.
 func (n *names) add(parent *listening, l *listener, open bool, owns []own) {
-	g := slices.IndexFunc(n.res.groups, func(g group) bool { return g.holder == parent.holder && g.gateway == parent.gateway })
-	if g < 0 {
-		g = len(n.res.groups)
-		n.res.groups = append(n.res.groups, group{holder: parent.holder, gateway: parent.gateway})
+	h := holder{parent.holder, parent.gateway}
+	i := slices.Index(n.res.holders, h)
+	if i < 0 {
+		i = len(n.res.holders) // one at most of each parent
+		n.res.holders = append(n.res.holders, h)
 	}
+	to := uint64(1) << i
 	for _, o := range owns {
 		name, ok := intersect(l.hostname, o.name)
 		switch {
 		case !ok:
 		case name == o.name:
-			n.put(g, o)
+			n.put(o, to)
 		default:
-			n.put(g, own{name: name})
+			n.put(own{name: name}, to)
 		}
 	}
 	if open && l.hostname != "" {
-		n.put(g, own{name: l.hostname})
+		n.put(own{name: l.hostname}, to)
 	}
 }
 
-func (n *names) put(g int, o own) {
-	key := seenName{g, o.name}
-	if _, again := n.seen[key]; again || len(n.seen) >= maxNames {
+func (n *names) put(o own, to uint64) {
+	if i, again := n.seen[o.name]; again {
+		n.res.names[i].to |= to
 		return
 	}
-	n.seen[key] = struct{}{}
-	n.res.groups[g].names = append(n.res.groups[g].names, o)
+	if len(n.res.names) == maxNames {
+		return
+	}
+	n.seen[o.name] = len(n.res.names)
+	n.res.names = append(n.res.names, led{o, to})
 }
 
 // carriedOf returns what a route carried over from an earlier generation.

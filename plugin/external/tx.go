@@ -224,24 +224,21 @@ func (r *reader) names(yield func(string, uint32) bool) bool {
 }
 
 func routeNames(packed string, yield func(string, uint32) bool) {
-	g := groupsOf(packed)
-	var seen map[string]struct{}
-	if g.groups > 1 {
-		seen = make(map[string]struct{})
+	h := holdersOf(packed)
+	if h.n == 0 {
+		return
 	}
-	for g.next() {
-		for g.names > 0 {
-			at := g.r.at
-			name := g.name()
-			if _, again := seen[name]; again {
-				continue
-			}
-			if seen != nil {
-				seen[name] = struct{}{}
-			}
-			if !yield(name, uint32(at)) { // #nosec G115 -- within maxPacked
-				return
-			}
+	for range h.n {
+		h.next()
+	}
+	r := h.r
+	for range r.len() {
+		at := r.at
+		if name := r.own(); !yield(name, uint32(at)) { // #nosec G115 -- within maxPacked
+			return
+		}
+		if h.n > 1 {
+			r.uint() // the holders that it leads to
 		}
 	}
 }
