@@ -19,7 +19,8 @@ type token struct {
 // byteOrderMark at the beginning of a text is not part of the first word.
 const byteOrderMark = "\uFEFF"
 
-// lex returns the words of a text. open is the offset of a quotation mark that has no second, -1 if there is none.
+// lex returns the words of a text, the first maxWords and one more if there are more. open is the offset of a quotation mark that has
+// no second, -1 if there is none.
 //
 // caddyfile's own lexer does not return where a word stands. FuzzLex compares the two.
 func lex(text string) (all []token, open int) {
@@ -29,7 +30,7 @@ func lex(text string) (all []token, open int) {
 	}
 	for {
 		i, line = skip(text, i, line)
-		if i == len(text) {
+		if i == len(text) || len(all) > maxWords {
 			return all, -1
 		}
 		t, unended := token{start: i, line: line}, false

@@ -14,6 +14,7 @@ import (
 // What a Corefile may grow into by what it imports.
 const (
 	MaxText    = 4 << 20 // bytes
+	maxWords   = 1 << 18 // each takes 150 bytes while the text is read
 	maxImports = 1000    // files and keys
 	maxDepth   = 10      // imports in what is imported
 )
@@ -81,6 +82,9 @@ func Read(s Source, imports Importer) (*Text, error) {
 		r.text.lines = []Position{s.position(1)}
 	}
 	r.text.Body = r.body.String()
+	if err := r.text.checkVariables(); err != nil {
+		return nil, err
+	}
 	if err := r.text.checkSnippets(); err != nil {
 		return nil, err
 	}
@@ -92,6 +96,7 @@ type reader struct {
 	snippets map[string]bool // defined so far
 	depth    int             // of braces
 	imported int
+	words    int
 	body     strings.Builder
 	text     *Text
 }
@@ -104,6 +109,9 @@ func (r *reader) read(s *Source, depth int) error {
 	}
 	if r.body.Len()+len(s.Text) > MaxText {
 		return &Error{s.position(1), fmt.Sprintf("the Corefile is larger than %d MiB with what it imports", MaxText>>20)}
+	}
+	if r.words += len(tokens); r.words > maxWords {
+		return &Error{s.position(1), fmt.Sprintf("the Corefile has more than %d words with what it imports", maxWords)}
 	}
 	from, line := 0, 1
 	if depth > 0 && strings.HasPrefix(s.Text, byteOrderMark) {
@@ -187,7 +195,7 @@ func (r *reader) find(written string, s *Source, at Position, depth int) ([]Sour
 	}
 	found, err := r.imports(pattern, s)
 	if err != nil {
-		return nil, &Error{at, fmt.Sprintf("import %s: %v", source.Printable(pattern), err)}
+		return nil, &Error{at, fmt.Sprintf("import %s: %s", source.Printable(pattern), source.Printable(err.Error()))}
 	}
 	if r.imported += len(found); r.imported > maxImports {
 		return nil, &Error{at, fmt.Sprintf("more than %d files are imported", maxImports)}
@@ -236,6 +244,17 @@ func expand(s string) string {
 	return s
 }
 
+// maxVariables is how many environment variables a Corefile may refer to: for each, CoreDNS goes over the whole word again.
+const maxVariables = 1 << 10
+
+// checkVariables refuses a text that refers to too many environment variables.
+func (t *Text) checkVariables() error {
+	if strings.Count(t.Body, "{$")+strings.Count(t.Body, "{%") > maxVariables {
+		return &Error{t.Position(1), fmt.Sprintf("the Corefile refers to more than %d environment variables", maxVariables)}
+	}
+	return nil
+}
+
 func replaceVariables(s, open, end string) string {
 	var b strings.Builder
 	for {
@@ -264,6 +283,9 @@ func Files(pattern string, from *Source) ([]Source, error) {
 	}
 	var all []Source
 	for _, p := range paths {
+		if info, err := os.Stat(p); err == nil && !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is no regular file, and to read it may take forever", source.Printable(p))
+		}
 		s, err := File(p)
 		if err != nil {
 			return nil, err

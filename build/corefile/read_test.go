@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/coredns/caddy/caddyfile"
+	"golang.org/x/sys/unix"
 )
 
 // words returns the words of a Corefile as CoreDNS reads them: its server blocks, with the line breaks that plugins see.
@@ -144,6 +145,9 @@ func TestPositions(t *testing.T) {
 
 func TestReadErrors(t *testing.T) {
 	dir := folder(t, map[string]string{"self": "import self\n", "big": strings.Repeat("# a comment\n", MaxText/12)})
+	if err := unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	many := strings.Repeat("import more\n", maxImports+1)
 	for _, tt := range []struct{ text, want string }{
 		{". {\n import gone\n}\n", "Corefile:2 - import gone: "},
@@ -153,6 +157,13 @@ func TestReadErrors(t *testing.T) {
 		{"(a) {\n log\n}\n(b) {\n import a\n import b\n}\n. {\n import b\n}\n", "Corefile:9 - import of snippet b: more than 1000 imports"},
 		{doubling(40) + ". {\n import s40\n}\n", "import of snippet s40: more than 1000 imports"},
 		{"(a) {\n" + strings.Repeat("log\n", 1<<11) + "}\n. {\n" + strings.Repeat("import a\n", 100) + "}\n", "words out of snippets"},
+		{". {\n" + strings.Repeat("a ", maxWords) + "\n}\n", "Corefile:1 - the Corefile has more than 262144 words"},
+		{". {\n" + strings.Repeat(`""`, maxWords) + "\n}\n", "Corefile:1 - the Corefile has more than 262144 words"},
+		{"(a) {\n log\n}\n. {\n" + strings.Repeat("import a\n", 900) + strings.Repeat("a ", 50_000) + "\n}\n", "imports are too many for a Corefile of 51807 words"},
+		{"log " + strings.Repeat("{$A}", maxVariables+1), "more than 1024 environment variables"},
+		{"import \"gone\nforged\"\n", `Corefile:1 - import "gone\nforged": "open `},
+		{"\"(a\n)\" {\n import \"a\n\"\n}\n. {\n import \"a\n\"\n}\n", `import of snippet "a\n": more`},
+		{"import fifo\n", "fifo is no regular file"},
 		{many, "Corefile:1001 - more than 1000 files are imported"},
 	} {
 		imports := Files

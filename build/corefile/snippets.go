@@ -1,12 +1,18 @@
 package corefile
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/kubehosts/kubehosts/plugin/source"
+)
 
 // CoreDNS puts the words of a snippet wherever it is imported, copies the whole for each import, and so takes minutes for snippets
-// that import each other many times. A Corefile may have so many imports of snippets, and words out of them.
+// that import each other many times. A Corefile may have so many imports of snippets, and words out of them; and CoreDNS may copy
+// so many words.
 const (
 	maxSnippetImports = 1000
 	maxSnippetWords   = 1 << 17
+	maxSnippetCopied  = 1 << 24
 )
 
 // snippetCost is what imports of snippets make of a text.
@@ -61,7 +67,11 @@ func (t *Text) checkSnippets() error {
 		}
 		if total = total.plus(costOf(snippets, name, 1)); total.tooMuch() {
 			return &Error{t.Position(tok.line), fmt.Sprintf("import of snippet %s: more than %d imports, or %d words out of snippets; does one import itself?",
-				name, maxSnippetImports, maxSnippetWords)}
+				source.Printable(name), maxSnippetImports, maxSnippetWords)}
+		}
+		if total.imports*(len(tokens)+total.words) > maxSnippetCopied {
+			return &Error{t.Position(tok.line), fmt.Sprintf("import of snippet %s: %d imports are too many for a Corefile of %d words, as CoreDNS copies all of them each time",
+				source.Printable(name), total.imports, len(tokens))}
 		}
 	}
 	return nil

@@ -30,8 +30,12 @@ const (
 	fromFile      = "file"
 )
 
-// retry is when a Corefile is tried again that is good, and that the server could not be restarted with.
-const retry = 30 * time.Second
+const (
+	// retry is when a Corefile is tried again that is good, and that the server could not be restarted with.
+	retry = 30 * time.Second
+	// reread is how often the files are read again that a Corefile imports. No event tells of those.
+	reread = 30 * time.Second
+)
 
 // Follower follows the ConfigMap of the Corefile.
 //
@@ -214,13 +218,21 @@ func (f *Follower) imports(pattern string, from *corefile.Source) ([]corefile.So
 
 // follow applies edits until ctx ends, one after the other: of those that come meanwhile, the last.
 func (f *Follower) follow(ctx context.Context) {
+	again := time.NewTicker(reread)
+	defer again.Stop()
+	f.applyAll(ctx, again.C)
+}
+
+// applyAll applies what there is when something is heard, and at each tick of again.
+func (f *Follower) applyAll(ctx context.Context, again <-chan time.Time) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-f.wake:
-			f.apply()
+		case <-again:
 		}
+		f.apply()
 	}
 }
 

@@ -2,6 +2,7 @@ package follow
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"net"
@@ -129,6 +130,44 @@ func TestImports(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A Corefile that imports a file is refused while the file is not there, and serves when it comes, with no other edit.
+func TestFilesAreReadAgain(t *testing.T) {
+	dir := t.TempDir()
+	f := following(t, dir, map[string]map[string]string{"coredns": {"Corefile": ". {\n import more\n}\n"}})
+	text, err := corefile.Read(corefile.Source{Name: "file", Text: ". {\n errors\n}\n"}, corefile.Files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving, err := newState(text, fromFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.serving, f.read = serving, serving
+	again, ended := make(chan time.Time), make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { defer close(ended); f.applyAll(ctx, again) }()
+	again <- time.Time{}
+	again <- time.Time{} // what the first one led to is done
+	state := func() (refused, origin string) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return f.refused, f.serving.origin
+	}
+	if refused, _ := state(); !strings.Contains(refused, "no such file") {
+		t.Errorf("while the file is not there: %q", refused)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "more"), []byte("errors\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	again <- time.Time{}
+	again <- time.Time{}
+	if refused, origin := state(); refused != "" || origin != fromConfigMap {
+		t.Errorf("when it is there: refused for %q, what serves is out of the %s", refused, origin)
+	}
+	cancel()
+	<-ended
 }
 
 func TestTextOf(t *testing.T) {
