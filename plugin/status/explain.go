@@ -497,12 +497,18 @@ func (e *explanation) sayAge() {
 	if e.answer.Stale != 0 {
 		e.say("age", "objects are those of a snapshot, written %s", ago(time.Since(time.Unix(int64(e.answer.Stale), 0))))
 	}
-	objects := e.now.Objects()
-	if objects == nil || e.servers.Offline {
+	if e.servers.Offline {
 		return
 	}
-	if err := objects.Refused(); err != nil {
-		e.say("age", "%v", err)
+	for _, objects := range e.now.Held() {
+		if err := objects.Refused(); err != nil {
+			e.say("age", "%v", err)
+		}
+	}
+	if from := e.asked.server.Block.Source(); from != nil {
+		if c, ok := from.Contact(); ok && !c.Down.IsZero() {
+			e.say("age", "Kubernetes API %s does not reply since %s: objects are as they were then", c.Server, clock(c.Down))
+		}
 	}
 }
 

@@ -135,7 +135,7 @@ func handler(servers func() *Servers) http.Handler {
 	for path, f := range map[string]http.HandlerFunc{
 		"/{$}": p.index, "/index.json": p.index, "/explain": p.explain, "/explain.json": p.explain, "/style.css": style,
 	} {
-		mux.HandleFunc("GET "+path, f)
+		mux.HandleFunc(path, f)
 	}
 	return guarded(mux)
 }
@@ -159,6 +159,11 @@ func guarded(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		if !byAddress(r.Host) {
 			http.Error(w, "This page is reached by an IP address or as localhost, and not by another name.", http.StatusMisdirectedRequest)
+			return
+		}
+		if r.Method != http.MethodGet {
+			h.Set("Allow", http.MethodGet)
+			http.Error(w, "This page answers to GET alone.", http.StatusMethodNotAllowed)
 			return
 		}
 		next.ServeHTTP(w, r)

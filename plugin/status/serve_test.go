@@ -122,7 +122,7 @@ func TestPageIsGuarded(t *testing.T) {
 			}
 		}
 	}
-	for _, method := range []string{"POST", "PUT", "DELETE", "OPTIONS"} {
+	for _, method := range []string{"HEAD", "POST", "PUT", "DELETE", "OPTIONS"} {
 		if resp, _ := get(t, h, method, "/"); resp.StatusCode != http.StatusMethodNotAllowed {
 			t.Errorf("%s: %d", method, resp.StatusCode)
 		}
