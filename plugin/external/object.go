@@ -20,6 +20,12 @@ const (
 	headLen     = 7
 )
 
+// Nameable reports whether objects of the kind may be called so. What is not is never kept.
+func Nameable(kind Kind, namespace, name string) bool {
+	host, ok := hostname(name)
+	return begin(kind, &Meta{Namespace: namespace, Name: name}) != nil && (kind != KindNode || ok && host == name)
+}
+
 // begin begins to pack an object. It returns nil if no API server lets an object be called so.
 func begin(kind Kind, m *Meta) *packer {
 	namespaced := kind != KindNode && kind != KindNamespace
@@ -335,7 +341,7 @@ func (r *reader) port() Port {
 // NewNode packs spec. It returns nil if the name of the Node is no hostname.
 func NewNode(spec NodeSpec) *Object {
 	p := begin(KindNode, &spec.Meta)
-	if name, ok := hostname(spec.Name); p == nil || !ok || name != spec.Name {
+	if !Nameable(KindNode, "", spec.Name) {
 		return nil
 	}
 	p.addresses(spec.targets(spec.InternalIPs))

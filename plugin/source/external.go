@@ -94,13 +94,16 @@ func externalMeta(o meta.Object) external.Meta {
 	return m
 }
 
-// published returns what becomes of o, which is nil if there is no use for it.
+// published returns what becomes of o, which is nil if there is no use for it: most often not yet, as for a route that no Gateway
+// has accepted, or a load balancer without an address.
 func published(kind string, name objectName, o *external.Object) (*external.Object, verdict) {
-	if o == nil {
-		reject(kind, name, "no query can hold its name or namespace, it is left out")
-		return nil, drop
+	if o != nil {
+		return o, keep
 	}
-	return o, keep
+	if !external.Nameable(externalKinds[kind], name.namespace, name.name) {
+		reject(kind, name, "no query can hold its name or namespace, it is left out")
+	}
+	return nil, drop
 }
 
 func toIngress(i *networking.Ingress) (*external.Object, verdict) {

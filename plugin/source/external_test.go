@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	clog "github.com/coredns/coredns/plugin/pkg/log"
+	api "k8s.io/api/core/v1"
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes/scheme"
 
@@ -308,6 +310,37 @@ func TestExternalNotUnderstood(t *testing.T) {
 	checkHosts(t, o, hosts)
 	if n := value(objectsRejected.WithLabelValues(kindHTTPRoute)); n != before+1 {
 		t.Errorf("%v HTTPRoutes were refused since, want 1", n-before)
+	}
+}
+
+// An object that there is no use for yet is not refused.
+func TestExternalOfNoUseYet(t *testing.T) {
+	quietly(t)
+	web := meta.ObjectMeta{Namespace: "shop", Name: "web"}
+	custom := func(kind, spec string) func() (*external.Object, verdict) {
+		return func() (*external.Object, verdict) {
+			return toCustom(kind, customKinds[kind].read)(&customResource{ObjectMeta: web, Spec: []byte(spec)})
+		}
+	}
+	for kind, pack := range map[string]func() (*external.Object, verdict){
+		kindHTTPRoute:   custom(kindHTTPRoute, `{"hostnames": ["www.example.org"], "parentRefs": [{"name": "gw"}]}`),
+		kindTLSRoute:    custom(kindTLSRoute, `{"hostnames": ["192.0.2.1"]}`),
+		kindListenerSet: custom(kindListenerSet, `{"parentRef": {"kind": "Service", "name": "gw"}}`),
+		kindExternalService: func() (*external.Object, verdict) {
+			return toExternalService(&api.Service{ObjectMeta: web, Spec: api.ServiceSpec{Type: api.ServiceTypeLoadBalancer, ClusterIP: "10.96.0.1"}})
+		},
+	} {
+		before := value(objectsRejected.WithLabelValues(kind))
+		if o, verdict := pack(); o != nil || verdict != drop {
+			t.Errorf("%s: %v, %v", kind, o, verdict)
+		}
+		if n := value(objectsRejected.WithLabelValues(kind)) - before; n != 0 {
+			t.Errorf("%s: %v are refused", kind, n)
+		}
+	}
+	before := value(objectsRejected.WithLabelValues(kindNode))
+	if o, verdict := toNode(&api.Node{ObjectMeta: meta.ObjectMeta{Name: "no_de!"}}); o != nil || verdict != drop || value(objectsRejected.WithLabelValues(kindNode)) != before+1 {
+		t.Errorf("a Node of no hostname: %v, %v", o, verdict)
 	}
 }
 
