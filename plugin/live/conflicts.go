@@ -4,19 +4,27 @@ import (
 	"fmt"
 	"sync"
 
+	"k8s.io/client-go/util/flowcontrol"
+
 	"github.com/kubehosts/kubehosts/plugin/external"
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// maxConflicts is how many conflicts are remembered as told. Those beyond are only counted.
+// maxConflicts is how many conflicts are remembered as told, and how many are told at once; then one a second is, as an object
+// that is edited again and again may have as many names as it likes. The others are only counted.
 const maxConflicts = 1000
 
 // conflicts are the names that an object claims and does not have, of all server blocks: one that several serve is told once.
-var conflicts = conflictLog{told: make(map[external.Conflict]struct{})}
+var conflicts = newConflictLog()
 
 type conflictLog struct {
-	mu   sync.Mutex
-	told map[external.Conflict]struct{}
+	mu    sync.Mutex
+	told  map[external.Conflict]struct{}
+	limit flowcontrol.RateLimiter
+}
+
+func newConflictLog() *conflictLog {
+	return &conflictLog{told: make(map[external.Conflict]struct{}), limit: flowcontrol.NewTokenBucketRateLimiter(1, maxConflicts)}
 }
 
 // add takes note of conflicts, and tells of those that are new: in the log, and in an Event on the object that loses.
@@ -24,7 +32,7 @@ func (l *conflictLog) add(s *source.Source, lost []external.Conflict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, c := range lost {
-		if _, known := l.told[c]; known || len(l.told) == maxConflicts {
+		if _, known := l.told[c]; known || len(l.told) == maxConflicts || !l.limit.TryAccept() {
 			continue
 		}
 		l.told[c] = struct{}{}
