@@ -9,15 +9,15 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/persistent"
 )
 
-// addressSet is a set of addresses in order. It is what tells that a name exists above reverse names, which the tries can't,
-// and costs little beside them: an IPv4 address is a bit in the block of its /24, of which all private networks
-// have no more than 70,000, and an IPv6 address takes some 23 bytes.
+// addressSet is an ordered set of addresses. It finds out whether names exist below a reverse name, which the tries can't.
+// It is small beside them: an IPv4 address is one bit in the block of its /24, and all private networks have fewer than
+// 70,000 blocks; an IPv6 address takes some 23 bytes.
 type addressSet struct {
 	v4 persistent.Ordered[block4]
 	v6 persistent.Ordered[addr6]
 }
 
-// block4 are the addresses of a /24.
+// block4 holds the addresses of a /24.
 type block4 struct {
 	net  uint32 // the first three octets
 	bits [4]uint64
@@ -103,7 +103,7 @@ func (s *addressSet) next(a netip.Addr) (netip.Addr, bool) {
 	return netip.AddrFrom4([4]byte{byte(b.net >> 16), byte(b.net >> 8), byte(b.net), byte(octet)}), true
 }
 
-// next returns the first octet of the block that is not less than octet, -1 for none.
+// next returns the first octet of the block that is not less than octet, -1 if there is none.
 func (b *block4) next(octet int) int {
 	rest := b.bits[octet/64] &^ (1<<(octet%64) - 1)
 	for at := octet / 64; ; rest = b.bits[at] {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// What a State holds, for a copy of it. All yields come in no order.
+// What a State holds, for making a copy of it. Nothing is yielded in a particular order.
 
 // Namespaces yields the namespaces.
 func (s *State) Namespaces(yield func(string) bool) {
@@ -17,8 +17,8 @@ func (s *State) Namespaces(yield func(string) bool) {
 	}
 }
 
-// Owners yields the Services, or the imported ones, each with its EndpointSlices. Where there are only EndpointSlices the
-// Service is none. The caller must not change the list.
+// Owners yields the Services, or the imported ones, each with its EndpointSlices. If there are only EndpointSlices, the
+// Service is the zero one. The caller must not change the list.
 func (s *State) Owners(imported bool) iter.Seq2[Service, []Slice] {
 	return func(yield func(Service, []Slice) bool) {
 		s.ownersOf(imported).All(func(_ nameKey, o *owner) bool { return yield(o.service, o.slices()) })
@@ -29,7 +29,7 @@ func (s *State) Owners(imported bool) iter.Seq2[Service, []Slice] {
 func (s *State) Pods(yield func(*Pod) bool) {
 	for a, h := range s.pods.All {
 		for p := range h.all {
-			if p.firstAddr().As16() == a && !yield(p) { // one that has several addresses stands under each
+			if p.firstAddr().As16() == a && !yield(p) { // a Pod with several addresses is stored under each
 				return
 			}
 		}
@@ -49,8 +49,8 @@ func (p *Pod) Addrs() Addrs { return p.addrs.view() }
 // Cluster returns the cluster that an imported slice comes from, "" for any other.
 func (s Slice) Cluster() string { return strings.TrimPrefix(s.suffix(), ".") }
 
-// Endpoints yields each address with what is known of its endpoint, but for the addresses: its own name, "" if that
-// follows from the address, and its topology zone, "" if that is not known.
+// Endpoints yields each address with its endpoint's own name, "" if the name is derived from the address, and its topology
+// zone, "" if that is not known. It does not fill in the addresses.
 func (s Slice) Endpoints(yield func(netip.Addr, Endpoint) bool) {
 	addrs, names, zones := s.Addrs(), s.names(), s.zones()
 	all := []string{""}

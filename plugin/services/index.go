@@ -28,8 +28,8 @@ type Index struct {
 	importedSlices map[string]sliceID
 	pods           map[string]*Pod
 
-	last sliceID   // the highest that was given out
-	free []sliceID // of those, what no slice has
+	last sliceID   // the highest assigned so far
+	free []sliceID // assigned before, unused now
 }
 
 // State is what an Index held at one moment. It is safe for any number of readers.
@@ -46,17 +46,17 @@ type State struct {
 	// All keys of clusterIPs, and of endpoints4 and endpoints6, in order.
 	serviceAddrs, endpointAddrs addressSet
 	modified                    uint32
-	written                     uint32 // when the snapshot was written that restored came from, 0 for none
+	written                     uint32 // when the snapshot of restored was written, 0 for none
 	version                     uint64
-	listed                      Kinds // of which all objects were seen
-	restored                    Kinds // of which the objects come from a snapshot until they are listed
+	listed                      Kinds // kinds whose objects were all seen
+	restored                    Kinds // kinds whose objects come from a snapshot until they are listed
 }
 
-// sliceID stands for a slice where an address is kept: half the size of a pointer, and nothing for the collector to follow. With
-// a million endpoints, a collection takes half the time that it took with pointers to Slices that were structs. No slice has 0.
+// sliceID refers to a slice from an address. It is half the size of a pointer, and the collector does not follow it. With a
+// million endpoints, a collection takes half the time that it took with pointers to Slice structs. 0 refers to no slice.
 type sliceID uint32
 
-// Hash spreads the numbers, which are given out from 1 on and by nobody else: an odd factor does it well enough.
+// Hash spreads the numbers. The Index assigns them from 1 on, so an odd factor spreads them well enough.
 func (k sliceID) Hash() uint64 { return uint64(k) * 0x9e3779b97f4a7c15 }
 
 // The keys of the tries.
@@ -66,7 +66,7 @@ type (
 	key16   = persistent.Key16
 )
 
-// severalSlices stands for those that State.shared has.
+// severalSlices refers to the slices in State.shared.
 const severalSlices = ^sliceID(0)
 
 // NewIndex returns an empty Index, not synced.
@@ -109,8 +109,8 @@ func Serial(now time.Time, last uint32) uint32 {
 // SerialBefore reports whether the serial a is older than b (RFC 1982, section 3.2).
 func SerialBefore(a, b uint32) bool { return int32(a-b) < 0 } // #nosec G115 -- the comparison wraps
 
-// Tx is a change to an Index that is being made. It is only good inside Update. Setting an object that is nil does
-// nothing; setting one that equals what is there does nothing either.
+// Tx is a change to an Index. It is valid only inside Update. Setting an object that is nil, or equal to the current one,
+// does nothing.
 type Tx struct {
 	ix       *Index
 	state    *State
@@ -137,7 +137,7 @@ func (tx *Tx) SetNamespace(name string) {
 	*tx.changed = true
 }
 
-// DeleteNamespace takes a namespace out.
+// DeleteNamespace removes a namespace.
 func (tx *Tx) DeleteNamespace(name string) {
 	if tx.state.namespaces.Find(nameKey(name)) == nil {
 		return
@@ -146,7 +146,7 @@ func (tx *Tx) DeleteNamespace(name string) {
 	*tx.changed = true
 }
 
-// ReplaceNamespaces makes names all the namespaces there are.
+// ReplaceNamespaces replaces all namespaces with names.
 func (tx *Tx) ReplaceNamespaces(names []string) {
 	keep := make(map[string]struct{}, len(names))
 	for _, name := range names {
@@ -189,7 +189,7 @@ func (tx *Tx) SetService(s *Service) {
 	}
 }
 
-// DeleteService takes the Service of that name out. Its endpoints stay until their slices go.
+// DeleteService removes the Service of that name. Its endpoints stay until their slices are deleted.
 func (tx *Tx) DeleteService(namespace, name string) {
 	tx.deleteService(nameKey(name + "." + namespace))
 }
@@ -216,7 +216,7 @@ func (tx *Tx) unindexService(s Service) {
 	}
 }
 
-// putOwner stores o in place of what stands under key, or takes that out if nothing is left of it.
+// putOwner stores o under key, or removes the key if o is empty.
 func (tx *Tx) putOwner(key nameKey, o owner) {
 	if o.service.IsZero() && o.empty() {
 		tx.owners.Delete(tx.ix.batch, key)
@@ -225,7 +225,7 @@ func (tx *Tx) putOwner(key nameKey, o owner) {
 	tx.owners.Set(tx.ix.batch, o.key(), o)
 }
 
-// ReplaceServices makes all the Services there are. It skips those that are nil.
+// ReplaceServices replaces all Services with all. It skips those that are nil.
 func (tx *Tx) ReplaceServices(all []*Service) {
 	keep := make(map[string]struct{}, len(all))
 	for _, s := range all {
@@ -279,7 +279,7 @@ func (ix *Index) newID() sliceID {
 	return ix.last
 }
 
-// KnownSlice returns s, in the storage of the EndpointSlice that ix has if it equals s.
+// KnownSlice returns s or, if it equals the EndpointSlice that ix has, the latter's storage of it.
 func (ix *Index) KnownSlice(s *Slice) *Slice {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
@@ -289,7 +289,7 @@ func (ix *Index) KnownSlice(s *Slice) *Slice {
 	return s
 }
 
-// KnownService returns s, in the storage of the Service that ix has if it equals s.
+// KnownService returns s or, if it equals the Service that ix has, the latter's storage of it.
 func (ix *Index) KnownService(s *Service) *Service {
 	if old := ix.State().ServiceOf(s.Owner()); old == *s {
 		*s = old
@@ -297,7 +297,7 @@ func (ix *Index) KnownService(s *Service) *Service {
 	return s
 }
 
-// DeleteSlice takes the EndpointSlice of that name out.
+// DeleteSlice removes the EndpointSlice of that name.
 func (tx *Tx) DeleteSlice(namespace, name string) { tx.deleteSlice(namespace + "/" + name) }
 
 func (tx *Tx) deleteSlice(key string) {
@@ -312,7 +312,7 @@ func (tx *Tx) deleteSlice(key string) {
 	*tx.changed = true
 }
 
-// ReplaceSlices makes all the EndpointSlices there are. It skips those that are nil.
+// ReplaceSlices replaces all EndpointSlices with all. It skips those that are nil.
 func (tx *Tx) ReplaceSlices(all []*Slice) {
 	keep := make(map[string]struct{}, len(all))
 	for _, s := range all {
@@ -377,7 +377,7 @@ func (tx *Tx) unindexPod(p *Pod) {
 	}
 }
 
-// DeletePod takes the Pod of that name out.
+// DeletePod removes the Pod of that name.
 func (tx *Tx) DeletePod(namespace, name string) { tx.deletePod(namespace + "/" + name) }
 
 func (tx *Tx) deletePod(key string) {
@@ -390,7 +390,7 @@ func (tx *Tx) deletePod(key string) {
 	*tx.changed = true
 }
 
-// ReplacePods makes all the Pods there are. It skips those that are nil.
+// ReplacePods replaces all Pods with all. It skips those that are nil.
 func (tx *Tx) ReplacePods(all []*Pod) {
 	keep := make(map[string]struct{}, len(all))
 	for _, p := range all {
@@ -408,7 +408,7 @@ func (tx *Tx) ReplacePods(all []*Pod) {
 	}
 }
 
-// addHolder adds v, which compare tells the place of, to the holders of the address a. It reports whether it is the first.
+// addHolder adds v to the holders of the address a, at the place that compare gives. It reports whether v is the first.
 func addHolder[T any](batch uint64, t *persistent.Trie[key16, holders[T]], a netip.Addr, v T, compare func(T) int) (first bool) {
 	h := t.Find(a.As16())
 	if h == nil {
@@ -419,7 +419,7 @@ func addHolder[T any](batch uint64, t *persistent.Trie[key16, holders[T]], a net
 	return false
 }
 
-// delHolder takes the one out for which compare returns 0. It reports whether it was the last.
+// delHolder removes the holder for which compare returns 0. It reports whether it was the last.
 func delHolder[T any](batch uint64, t *persistent.Trie[key16, holders[T]], a netip.Addr, compare func(T) int) (last bool) {
 	h := t.Find(a.As16())
 	if h == nil {
@@ -437,10 +437,10 @@ func delHolder[T any](batch uint64, t *persistent.Trie[key16, holders[T]], a net
 // versions counts the changes of all Indexes.
 var versions atomic.Uint64
 
-// Version is another one after each change, and for no two Indexes the same but for 0, before the first.
+// Version differs after each change and between Indexes. It is 0 before the first change.
 func (s *State) Version() uint64 { return s.version }
 
-// Modified returns the serial of the zones: the Unix time of the last change, in seconds, but that it never falls.
+// Modified returns the serial of the zones: the Unix time of the last change, in seconds. It never decreases.
 func (s *State) Modified() uint32 { return s.modified }
 
 // Service returns the Service of that name, or none.
@@ -453,7 +453,7 @@ func (s *State) ServiceOf(owner string) Service {
 	return s.owners.Get(nameKey(owner)).service
 }
 
-// Owned is ServiceOf, or, if imported, the ServiceImport that stands under owner.
+// Owned returns what ServiceOf does or, if imported, the ServiceImport that stands under owner.
 func (s *State) Owned(owner string, imported bool) Service {
 	return s.ownersOf(imported).Get(nameKey(owner)).service
 }

@@ -34,7 +34,7 @@ func (o *Options) kinds(imported bool) Kinds {
 	return want
 }
 
-// SetListed notes that all objects of these kinds were set. It ends what a snapshot stood in for.
+// SetListed notes that all objects of these kinds were set. They replace those of a snapshot.
 func (tx *Tx) SetListed(kinds Kinds) {
 	tx.state.listed |= kinds
 	tx.setRestored(tx.state.restored &^ kinds)
@@ -69,6 +69,5 @@ func (s *State) Known(o *Options, imported bool) bool {
 	return (s.listed | s.restored).has(o.kinds(imported))
 }
 
-// Snapshot returns the Unix time, in seconds, at which the snapshot was written that some of the objects still come from:
-// 0 if none do.
+// Snapshot returns when, in Unix seconds, the snapshot was written that some of the objects still come from, 0 if none do.
 func (s *State) Snapshot() uint32 { return s.written }

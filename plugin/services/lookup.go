@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Options are the parts of a stanza that decide which of a State's objects are answered for.
+// Options are the parts of a stanza that decide which objects of a State are served.
 type Options struct {
 	Namespaces         Names // nil: all
 	Pods               PodMode
@@ -28,7 +28,7 @@ func NamesOf(all ...string) Names {
 	return names
 }
 
-// PodMode says which names of pods are answered.
+// PodMode selects the names of pods that are answered.
 type PodMode uint8
 
 // The modes of the option pods.
@@ -46,20 +46,20 @@ func (o *Options) serves(namespace string) bool {
 	return ok
 }
 
-// Outcome says what a Match is.
+// Outcome is the kind of a Match.
 type Outcome uint8
 
 // The outcomes of a look-up.
 const (
 	NameError Outcome = iota // no such name: NXDOMAIN
-	NoData                   // the name is there, and holds no record that depends on an object
+	NoData                   // the name exists, and has no record that depends on an object
 	OfService                // a Service's cluster IPs
 	OfEndpoints
 	OfPod
 	Alias // an ExternalName
 )
 
-// Match is what a State knows of a name: where the records are, not the records.
+// Match is what a look-up found: where the records are, not the records.
 type Match struct {
 	Outcome Outcome
 	Why     Why
@@ -69,7 +69,7 @@ type Match struct {
 	repeats bool // an address may come more than once
 	pod     netip.Addr
 
-	port, protocol, zone string // as in Name; no pointer to it, which would take every Name to the heap
+	port, protocol, zone string // as in Name; a pointer to it would move every Name to the heap
 }
 
 // Lookup finds the name n. It allocates nothing.
@@ -134,7 +134,7 @@ func (m Match) endpoints(own *owner, n *Name) Match {
 	m.Outcome = OfEndpoints
 	m.owner = own
 	m.zone = n.Zone
-	m.repeats = own.repeats() || n.imported // whose addresses are not indexed, so taken for granted
+	m.repeats = own.repeats() || n.imported // imported addresses are not indexed: they may repeat
 	if n.Endpoint != "" {
 		m.own = parseEndpointLabel(n.Endpoint, n.Cluster)
 		m.repeats = true // one name, and few addresses
@@ -146,7 +146,7 @@ func (m Match) endpoints(own *owner, n *Name) Match {
 		if m.zone = ""; n.Prefer && m.members() {
 			return m
 		}
-		return Match{Outcome: NoData, Why: NoZone} // the name is there whichever zones are, as in stock
+		return Match{Outcome: NoData, Why: NoZone} // the name exists whatever zones there are, as in stock
 	}
 	if own.standsAbove(n) {
 		return Match{Outcome: NoData, Why: StandsAbove}
@@ -175,8 +175,8 @@ func (m *Match) members() bool {
 	return false
 }
 
-// standsAbove reports whether names exist below n, which stands for nothing itself, so that n exists as well (RFC 8020,
-// section 2): the protocol of SRV records, as in _tcp.web.shop.svc, or the cluster of imported endpoints.
+// standsAbove reports whether names exist below n, so that n exists without records of its own (RFC 8020, section 2): the
+// protocol of SRV records, as in _tcp.web.shop.svc, or the cluster of imported endpoints.
 func (o *owner) standsAbove(n *Name) bool {
 	if n.imported && n.Cluster == "" && n.Endpoint != "" {
 		for run := o.first(); len(run) > 0; run = o.after(run) {
@@ -240,8 +240,8 @@ func podIn(h *holders[*Pod], namespace string) bool {
 	return p != nil && p.Namespace() == namespace
 }
 
-// parsePodLabel returns the address that a pod's label spells: 10-1-2-3, or fd00--1 (specification, section 2.6). It takes
-// what netip.ParseAddr takes with dots or colons for the dashes, and allocates nothing.
+// parsePodLabel returns the address in a pod's label: 10-1-2-3, or fd00--1 (specification, section 2.6). It accepts what
+// netip.ParseAddr accepts with dots or colons for the dashes, and allocates nothing.
 func parsePodLabel(label string) (a netip.Addr, ok bool) {
 	if strings.Count(label, "-") == 3 && !strings.Contains(label, "--") {
 		return parseDashed4(label)
@@ -262,7 +262,7 @@ func parseDashed4(label string) (a netip.Addr, ok bool) {
 	return netip.AddrFrom4(ip), true
 }
 
-// parseOctet parses a number up to 255. No number begins with a zero but zero itself.
+// parseOctet parses a number up to 255. Only zero itself begins with a zero.
 func parseOctet(s string) (byte, bool) {
 	if len(s) == 0 || len(s) > 3 || len(s) > 1 && s[0] == '0' {
 		return 0, false
@@ -345,8 +345,7 @@ func isPodLabel(label string, a netip.Addr) bool {
 	return true
 }
 
-// endpointLabel is the label of an endpoint that a query asks for: a name, and the address that it spells if it is one
-// that follows from an address.
+// endpointLabel is the label of an endpoint in a query: a name and, if the name is derived from an address, that address.
 type endpointLabel struct {
 	text    string
 	addr    netip.Addr
@@ -355,7 +354,7 @@ type endpointLabel struct {
 
 func parseEndpointLabel(label, cluster string) endpointLabel {
 	l := endpointLabel{text: label, cluster: cluster}
-	if strings.Count(label, "-") < 2 { // most names; and an address has more
+	if strings.Count(label, "-") < 2 { // most names; an address has more
 		return l
 	}
 	if a, ok := parsePodLabel(label); ok {
@@ -367,8 +366,8 @@ func parseEndpointLabel(label, cluster string) endpointLabel {
 	return l
 }
 
-// appendDerived appends the label of an endpoint that has no name of its own: its address with dashes, and a 0 behind a
-// last dash, which a label can't end in (RFC 1123, section 2.1).
+// appendDerived appends the label of an endpoint that has no name of its own: its address with dashes, and a 0 after a
+// final dash, because a label can't end in one (RFC 1123, section 2.1).
 func appendDerived(b []byte, a netip.Addr) []byte {
 	start := len(b)
 	b = a.AppendTo(b)

@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// Service returns the Service that m is of.
+// Service returns the Service that m belongs to.
 func (m *Match) Service() Service { return m.service }
 
 // Repeats reports whether Members may yield an address, or an endpoint's name, more than once.
@@ -50,7 +50,7 @@ func (m *Match) Count() (n4, n6 int) {
 	return n4, n6
 }
 
-// Member is an address that stands behind a name, with what is known of it.
+// Member is an address behind a name, with the details of its endpoint.
 type Member struct {
 	Addr   netip.Addr
 	name   string // an endpoint's own
@@ -59,14 +59,14 @@ type Member struct {
 }
 
 // MaxRecords is more records than a message can hold: each takes at least 12 bytes of the 65535 (RFC 1035, section 4.1.3).
-// There is no use in making more for an answer that is cut to its size.
+// An answer is cut to its size, so making more is useless.
 const MaxRecords = 65535/12 + 1
 
-// maxMembers is how many members of a family Members looks at where they repeat: enough to fill a message with what is
-// left when each stands there three times.
+// maxMembers is how many members of a family Members looks at if they may repeat: enough to fill a message when each comes
+// three times.
 const maxMembers = 3 * MaxRecords
 
-// families says which addresses are wanted.
+// families selects families of addresses.
 type families struct{ v4, v6 bool }
 
 // Members yields the addresses behind the name: a Service's cluster IPs, a pod's address, or those of the endpoints that
@@ -104,11 +104,11 @@ func (m *Match) members46(want families, yield func(Member) bool) {
 	}
 }
 
-// walk is a way through the endpoints of a Match.
+// walk goes through the endpoints of a Match.
 type walk struct {
 	match        *Match
 	want         families
-	left4, left6 int // how many may be yielded still, if they repeat
+	left4, left6 int // how many more may be yielded, if they repeat
 	yield        func(Member) bool
 }
 
@@ -139,7 +139,7 @@ func (w *walk) slice(s Slice) bool {
 	return true
 }
 
-// labelled yields the members in s whose label the name has.
+// labelled yields the members in s that have the label in the name.
 func (w *walk) labelled(s Slice) bool {
 	own := &w.match.own
 	if s.Cluster() != own.cluster {
@@ -193,19 +193,19 @@ func (w *walk) add(v *view, i int) bool {
 	return w.yield(e)
 }
 
-// Block is what a Service or an EndpointSlice has as a whole: its addresses, and the ports that all of them share.
+// Block is a whole Service or EndpointSlice: its addresses, and the ports that all of them share.
 type Block struct {
 	Addrs
 	slice Slice // none for a Service
 	ports portSet
 }
 
-// Whole reports whether Members yields all that there is in Blocks, each address and each name once. It is so for nearly
-// every name.
+// Whole reports whether Members yields everything in Blocks, each address and each name once. It does for nearly every
+// name.
 func (m *Match) Whole() bool { return !m.repeats && !m.narrow() && m.Outcome != OfPod }
 
-// Blocks yields what Members does where Whole is true, an object at a time: without a call for each endpoint, headless A with
-// ten takes 0.92 us instead of 1.02.
+// Blocks yields what Members does if Whole is true, one object at a time. Without a call for each endpoint, an A answer of
+// ten endpoints takes 0.92 us instead of 1.02.
 func (m *Match) Blocks(yield func(Block) bool) {
 	if m.Outcome == OfService {
 		yield(Block{Addrs: m.service.Addrs(), ports: m.service.ports()})
@@ -225,7 +225,7 @@ func (b Block) Unnamed() bool {
 	return !b.slice.IsZero() && b.slice.names() == "" && b.slice.suffix() == ""
 }
 
-// Only4 returns the IPv4 address of a Service that has one of them, whatever else it has.
+// Only4 returns the IPv4 address of a Service that has exactly one, with or without others of IPv6.
 func (m *Match) Only4() (ip [4]byte, ok bool) {
 	if m.Outcome != OfService {
 		return ip, false
@@ -254,13 +254,13 @@ func (e Member) AppendLabel(b []byte) []byte {
 }
 
 // PutLabel writes the label of an endpoint that is named after the address ip, and a dot, to the end of b, which has room
-// for 16 bytes, and returns where it begins. It is AppendLabel for answers with many of them.
+// for 16 bytes, and returns where it begins. It is a faster AppendLabel, for answers with many endpoints.
 func PutLabel(b *[16]byte, ip [4]byte) (start int) {
 	at := len(b) - 1
 	b[at] = '.'
 	for i := 3; ; i-- {
 		o := &octets[ip[i]]
-		copy(b[at-3:at], o.text[:]) // also what o has no digits for, which the next octet writes over, or nobody reads
+		copy(b[at-3:at], o.text[:]) // may copy more than the digits: the next octet overwrites that, or nothing reads it
 		at -= o.digits
 		if i == 0 {
 			return at
@@ -287,7 +287,7 @@ func (m *Match) Ports(e Member) Ports {
 	return Ports{e.ports.iter(), m.port, m.protocol}
 }
 
-// Ports walks ports: Number is good after Next returned true. A number may come twice.
+// Ports walks ports. Number is valid after Next returned true. A number may come twice.
 type Ports struct {
 	it             portIter
 	name, protocol string
@@ -318,7 +318,7 @@ func (s Service) Ports() Ports { return Ports{it: s.ports().iter()} }
 // Ports walks all ports of the slice.
 func (s Slice) Ports() Ports { return Ports{it: s.ports().iter()} }
 
-// Pairs returns in how many ways an address of Members goes with one of its Ports.
+// Pairs returns the number of pairs of an address of Members and one of its Ports.
 func (m *Match) Pairs() int {
 	switch m.Outcome {
 	case OfService:

@@ -12,14 +12,14 @@ type Name struct {
 	Protocol  string
 	Cluster   string // under Multicluster, the second label left of Service where it is no protocol
 	Zone      string // under Zonal, the topology zone, which may be several labels
-	Prefer    bool   // with Zone: any endpoint will do where the zone has none
+	Prefer    bool   // with Zone: any endpoint will do if the zone has none
 	owner     string // "service.namespace"
 
 	aboveZonal bool // under Zonal, names with a topology zone stand below this one: it is _zone, or pin._zone or prefer._zone
 	imported   bool
 }
 
-// Grammar is what a zone's names may be besides those of the specification.
+// Grammar selects the names of a zone beyond those of the specification.
 type Grammar uint8
 
 // The extensions of the stock plugin.

@@ -37,7 +37,7 @@ type Endpoint struct {
 	Addrs   []netip.Addr
 	Name    string // the endpoint's own label; empty when it follows from the address
 	PodName bool   // Name is that of its pod, not a hostname that somebody gave it
-	Zone    string // the topology zone it is in; empty when that is of no interest
+	Zone    string // the topology zone it is in; empty if not needed
 }
 
 // PodSpec is what the answers need of a Pod.
@@ -47,11 +47,11 @@ type PodSpec struct {
 	Labels          map[string]string
 }
 
-// Service is the packed form of a Service, all of it in one string: with 100,000 Services most of an answer's time goes into
-// fetching from memory what no cache of the CPU holds, and this is one thing to fetch. It never changes. The zero Service is
-// none, which only IsZero may be asked of.
+// Service is the packed form of a Service, all in one string: with 100,000 Services most of an answer's time goes into
+// memory that no cache of the CPU holds, and this is one fetch. It never changes. The zero Service is none: only IsZero may
+// be called on it.
 type Service struct {
-	// A head of bytes, each at its place below, and what they give the lengths of, in this order; the ports are the rest.
+	// A head of bytes, at the places below, and the parts whose lengths they give, in this order; the ports are the rest.
 	packed string
 }
 
@@ -72,8 +72,8 @@ const (
 	externalName
 )
 
-// NewService packs spec. It returns nil if the Service's name or namespace is no DNS label (RFC 1035, section 2.3.4),
-// so that no query can reach it. Of more than 255 cluster IPs of a family it keeps the first.
+// NewService packs spec. It returns nil if the Service's name or namespace is no DNS label (RFC 1035, section 2.3.4), so
+// that no query can reach it. It keeps the first 255 cluster IPs of a family.
 func NewService(spec ServiceSpec) *Service {
 	if !validLabel(spec.Name) || !validLabel(spec.Namespace) {
 		return nil
@@ -180,7 +180,7 @@ func NewPod(spec PodSpec) *Pod {
 // Namespace returns the namespace of the object.
 func (p *Pod) Namespace() string { return p.object[:strings.IndexByte(p.object, '/')] }
 
-// compare tells the order of p and the Pod of that name, by namespace and then by name.
+// compare orders p and the Pod of that name, by namespace and then by name.
 func (p *Pod) compare(namespace, name string) int {
 	return cmp.Or(strings.Compare(p.Namespace(), namespace), strings.Compare(p.ObjectName(), name))
 }
@@ -204,7 +204,7 @@ func validLabel(s string) bool {
 	return true
 }
 
-// packed holds addresses without pointers: n4 of four bytes, then the rest of sixteen.
+// packed holds addresses without pointers: n4 addresses of four bytes, then the rest, of sixteen.
 type packed struct {
 	bytes string
 	n4    int32
@@ -253,13 +253,13 @@ func (a Addrs) At4(i int) [4]byte { return [4]byte([]byte(a.v4[4*i : 4*i+4])) }
 // At6 returns the i-th IPv6 address.
 func (a Addrs) At6(i int) [16]byte { return [16]byte([]byte(a.v6[16*i : 16*i+16])) }
 
-// portSet is an ordered set of ports. Each is its protocol and its name, each with its length before it and in lower case,
-// and its number in two bytes, 0 when the object gives none.
+// portSet is an ordered set of ports. A port is its protocol and its name, both in lower case after their length, and its
+// number in two bytes, 0 when the object gives none.
 type portSet string
 
 func packPorts(ports []Port) portSet {
 	if len(ports) == 0 {
-		return noPorts // which has addresses all the same
+		return noPorts // it has addresses all the same
 	}
 	var b []byte
 	for _, p := range ports {
@@ -274,8 +274,8 @@ func packPorts(ports []Port) portSet {
 	return portSet(b)
 }
 
-// askable is s in lower case, or, if it is too long for a label of a query, a name that is as well once it has its
-// underscore. "" would not do, which asks for any.
+// askable returns s in lower case. In place of a name that is too long for a label of a query it returns one that, with its
+// underscore, is too long as well: "" would match any.
 func askable(s string) string {
 	if s = strings.ToLower(s); len(s) <= 63 {
 		return s
@@ -360,7 +360,7 @@ func (a Addrs) at(i int) netip.Addr {
 	return netip.AddrFrom4(a.At4(i))
 }
 
-// within returns from where on, and to before where, addresses of those families stand.
+// within returns the range [from, to) of the addresses of those families.
 func (a Addrs) within(want families) (from, to int) {
 	to = a.len()
 	if !want.v4 {

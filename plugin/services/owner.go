@@ -7,11 +7,11 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/persistent"
 )
 
-// owner is what stands under one "service.namespace": the Service, and the slices that name it.
+// owner holds the objects of one "service.namespace": the Service, and the slices that name it.
 type owner struct {
 	service Service   // none when only slices name it
-	one     [1]Slice  // the slice, where there is one, nearly always
-	several *sliceSet // where there are more
+	one     [1]Slice  // the slice if there is just one, as nearly always
+	several *sliceSet // the slices if there are more
 }
 
 // sliceSet are several slices of one owner, in the order of their names.
@@ -27,7 +27,7 @@ func byKey(s Slice) func(Slice) int {
 	return func(o Slice) int { return strings.Compare(o.key(), s.key()) }
 }
 
-// count takes s into the sums, or out of them where by is -1.
+// count adds s to the sums, or subtracts it if by is -1.
 func (set *sliceSet) count(s Slice, by, repeated int) {
 	set.n4 += by * s.number(atCount4)
 	set.n6 += by * s.number(atCount6)
@@ -40,9 +40,9 @@ func (set *sliceSet) count(s Slice, by, repeated int) {
 	set.repeated += by * repeated
 }
 
-// first returns the first slices, nearly always all of them; after returns those behind some, none behind the last. With a
-// function that is called for each slice, or a cursor, the one slice that nearly every Service has would take longer. The
-// caller must not change them.
+// first returns the first slices, nearly always all of them; after returns those that follow, none after the last. A call
+// for each slice, or a cursor, would take longer for the one slice that nearly every Service has. The caller must not
+// change them.
 func (o *owner) first() []Slice {
 	if o.several == nil {
 		return o.one[:min(1, len(o.one[0].packed))]
@@ -107,7 +107,7 @@ func (o *owner) repeats() bool {
 	return !o.one[0].IsZero() && o.one[0].packed[atFlags] != 0
 }
 
-// with returns o with s, of which that many addresses stand in another slice of o.
+// with returns o with s added. repeated is how many addresses of s are in another slice of o as well.
 func (o *owner) with(batch uint64, s Slice, repeated int) owner {
 	if o.empty() {
 		return owner{service: o.service, one: [1]Slice{s}}
@@ -124,7 +124,7 @@ func (o *owner) with(batch uint64, s Slice, repeated int) owner {
 	return owner{service: o.service, several: next}
 }
 
-// without returns o without s, one of its slices, of which that many addresses stand in another.
+// without returns o without s, one of its slices. repeated is how many addresses of s are in another as well.
 func (o *owner) without(batch uint64, s Slice, repeated int) owner {
 	if o.several == nil {
 		return owner{service: o.service}
@@ -138,7 +138,7 @@ func (o *owner) without(batch uint64, s Slice, repeated int) owner {
 	return owner{service: o.service, several: &next}
 }
 
-// key is what o, which is not empty, stands under. It is part of what o holds, so that it holds on to nothing else.
+// key returns the key of o, which is not empty. It is a part of o's own strings, so it keeps nothing else in memory.
 func (o *owner) key() nameKey {
 	if !o.service.IsZero() {
 		return nameKey(o.service.Owner())
@@ -161,7 +161,7 @@ func (h *holders[T]) all(yield func(T) bool) {
 	h.more.All(yield)
 }
 
-// with returns h with v, which compare tells the place of.
+// with returns h with v added, at the place that compare gives.
 func (h *holders[T]) with(batch uint64, v T, compare func(T) int) holders[T] {
 	next := *h
 	switch {

@@ -28,7 +28,7 @@ func ParseReversePrefix(name string) (p netip.Prefix, ok bool) {
 	return p, ok && !p.IsSingleIP()
 }
 
-// parseReverse returns the prefix that a reverse name spells, from its last label on.
+// parseReverse returns the prefix that a reverse name stands for. It reads from the last label on.
 func parseReverse(name string) (netip.Prefix, bool) {
 	if rest, ok := strings.CutSuffix(name, reverse4); ok {
 		return parseReverse4(rest)
@@ -39,7 +39,7 @@ func parseReverse(name string) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// parseReverse4 takes octets apart, each with a dot behind it. The last octet of the address stands first.
+// parseReverse4 parses octets, each followed by a dot. The last octet of the address comes first.
 func parseReverse4(rest string) (netip.Prefix, bool) {
 	var ip [4]byte
 	octets := 0
@@ -55,7 +55,7 @@ func parseReverse4(rest string) (netip.Prefix, bool) {
 	return netip.PrefixFrom(netip.AddrFrom4(ip), 8*octets), rest == ""
 }
 
-// parseReverse6 takes nibbles apart, each with a dot behind it. The last nibble of the address stands first.
+// parseReverse6 parses nibbles, each followed by a dot. The last nibble of the address comes first.
 func parseReverse6(rest string) (netip.Prefix, bool) {
 	var ip [16]byte
 	nibbles := len(rest) / 2
@@ -73,15 +73,14 @@ func parseReverse6(rest string) (netip.Prefix, bool) {
 	return netip.PrefixFrom(netip.AddrFrom16(ip), 4*nibbles), true
 }
 
-// Pointer is the name of a Service or of an endpoint that has an address: the target of a PTR record, less the zone.
+// Pointer is the name of a Service or of an endpoint that has an address: the target of a PTR record, without the zone.
 type Pointer struct {
 	owner string
 	name  string     // an endpoint's own name
 	addr  netip.Addr // valid for an endpoint without a name of its own
 }
 
-// AppendTo appends the name in full: "web.shop.svc" or "db-0.db.shop.svc", and then zone, which has ".svc" and its own dots in
-// it, as in ".svc.cluster.local.".
+// AppendTo appends the full name: "web.shop" or "db-0.db.shop", and then zone, such as ".svc.cluster.local.".
 func (p Pointer) AppendTo(b []byte, zone string) []byte {
 	switch {
 	case p.name != "":
@@ -92,15 +91,15 @@ func (p Pointer) AppendTo(b []byte, zone string) []byte {
 	return append(append(b, p.owner...), zone...)
 }
 
-// maxLooked is how many endpoints, or Services, of one address are looked at for a PTR record: where the options leave
-// some namespaces out, enough to find those that they do not.
+// maxLooked is how many endpoints, or Services, of one address are looked at for a PTR record. If the options leave some
+// namespaces out, it is enough to find the others.
 const maxLooked = 3 * MaxRecords
 
 // PointerTo returns the name of a Service.
 func PointerTo(s Service) Pointer { return Pointer{owner: s.Owner()} }
 
-// OnlyService returns the Service whose name is all that Pointers yields, if that is easily seen: nearly every address that is
-// asked for is the cluster IP of one Service. Else it returns the zero Service.
+// OnlyService returns the Service whose name alone Pointers yields, if that takes no search: nearly every address in a
+// query is the cluster IP of one Service. Else it returns the zero Service.
 func (s *State) OnlyService(a netip.Addr, o *Options) Service {
 	if h := s.clusterIPs.Find(a.As16()); h != nil && h.more.Empty() && len(o.Namespaces) == 0 {
 		return h.one
@@ -112,25 +111,24 @@ func (s *State) OnlyService(a netip.Addr, o *Options) Service {
 // else of each endpoint that has it, each name once. Endpoints with a hostname come first, then those that are named after
 // their pod, then those that are named after the address; each in the order of their Services' names, and then their own.
 //
-// There are at most MaxRecords names. Where more than three times as many endpoints have the address, the last of them
-// are not looked at. It allocates nothing, unless endpoints with a hostname and such as are named after their pod share the
-// address.
+// There are at most MaxRecords names. If more than three times as many endpoints have the address, the last of them are not
+// looked at. It allocates nothing, unless endpoints with a hostname and endpoints named after their pod share the address.
 func (s *State) Pointers(a netip.Addr, o *Options, yield func(Pointer) bool) {
 	h := s.clusterIPs.Find(a.As16())
 	look := pointers{state: s, options: o, addr: a.Unmap(), looked: maxLooked, left: MaxRecords}
 	look.all(h, yield)
 }
 
-// pointers is a search for the names of an address. What is called with them is no part of it, or it would be taken to the
-// heap.
+// pointers is a search for the names of an address. The function to call with them is not a field, which would move the
+// search to the heap.
 type pointers struct {
 	state        *State
 	options      *Options
 	addr         netip.Addr
-	looked, left int // how many may be looked at, and yielded, still
+	looked, left int // how many more may be looked at, and yielded
 	last         Pointer
-	hostnames    int                  // how many endpoints with one were looked at
-	taken        map[Pointer]struct{} // the names of these, once pods come behind them
+	hostnames    int                  // how many endpoints with a hostname were looked at
+	taken        map[Pointer]struct{} // their names, once pods follow them
 }
 
 // all yields the names of the address, which is the cluster IP of h, if of any Service.
@@ -152,7 +150,7 @@ func (p *pointers) all(h *holders[Service], yield func(Pointer) bool) {
 	p.endpoints(func(sl Slice, at int) bool { return p.endpoint(sl, at, yield) })
 }
 
-// endpoints yields where the endpoints with the address stand.
+// endpoints yields the places of the endpoints with the address.
 func (p *pointers) endpoints(yield func(sl Slice, at int) bool) {
 	switch id := p.state.idOf(p.addr); id {
 	case 0:
@@ -175,7 +173,7 @@ func (p *pointers) exposed(namespace string) bool {
 	return len(p.options.Namespaces) == 0 || p.state.exposed(namespace, p.options)
 }
 
-// endpoint yields the name of the endpoint that stands in sl at a place. It reports whether more are wanted.
+// endpoint yields the name of the endpoint at that place in sl. It reports whether more are wanted.
 func (p *pointers) endpoint(sl Slice, at int, yield func(Pointer) bool) bool {
 	if p.looked--; p.looked < 0 || p.left == 0 {
 		return false
@@ -220,12 +218,12 @@ func (p *pointers) isHostname(pod Pointer) bool {
 	return ok
 }
 
-// maxBelow is how many addresses below a name are looked at to find one that the options let be named.
+// maxBelow is how many addresses below a name are looked at to find one in a namespace that is served.
 const maxBelow = 256
 
 // AddressBelow reports whether an address in p has a name, so that names above its reverse name exist as well (RFC 8020,
-// section 2). It costs the same for any number of addresses. With Options.Namespaces it looks at 256 addresses, and some
-// thousand endpoints of theirs, and takes the name for one that exists if there are more.
+// section 2). It costs the same for any number of addresses. With Options.Namespaces it looks at no more than 256 addresses
+// and some thousand of their endpoints; if there are more, it returns true.
 func (s *State) AddressBelow(p netip.Prefix, o *Options) (found bool) {
 	left, looked := maxBelow, maxLooked
 	s.addresses(p, o, func(a netip.Addr) bool {
@@ -246,7 +244,8 @@ func (s *State) Addresses(p netip.Prefix, o *Options) iter.Seq[netip.Addr] {
 	}
 }
 
-// pointed reports whether an address of addresses has a name. It takes off looked how many endpoints it looked at.
+// pointed reports whether an address of addresses has a name. It subtracts the number of endpoints that it looked at from
+// looked.
 func (s *State) pointed(a netip.Addr, o *Options, looked *int) (found bool) {
 	if len(o.Namespaces) == 0 {
 		return true

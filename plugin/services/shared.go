@@ -33,7 +33,7 @@ func (h *sharers) each(yield func(sharer) bool) {
 	}
 }
 
-// place is where a sharer stands among others: endpoints with a hostname come first, then those with the name of a pod,
+// place is the position of a sharer among others: endpoints with a hostname come first, then those with the name of a pod,
 // each by their Service.
 type place struct {
 	rank        rank
@@ -47,7 +47,7 @@ func (s *State) placeOf(e sharer) place {
 	return place{rank, sl.Owner(), name, e}
 }
 
-// compare returns what ordered asks for: how e stands to p.
+// compare returns the comparison that Ordered needs: of e with p.
 func (p place) compare(s *State) func(sharer) int {
 	return func(e sharer) int {
 		o := s.placeOf(e)
@@ -125,8 +125,8 @@ func (h *sharers) has(s *State, owner string) bool {
 	return false
 }
 
-// addAddr adds the slice s to those that have the address a, which stands in it from a place to before another. It returns 1
-// if another slice of the same Service has it, else 0.
+// addAddr adds the slice s, whose places [from, to) have the address a, to those that have it. It returns 1 if another
+// slice of the same Service has it, else 0.
 func (tx *Tx) addAddr(a netip.Addr, id sliceID, s Slice, from, to int) (repeated int) {
 	var h sharers
 	switch held := tx.state.idOf(a); held {
@@ -170,7 +170,7 @@ func (tx *Tx) delAddr(a netip.Addr, id sliceID, s Slice, from, to int) (repeated
 		h = h.without(tx.ix.batch, tx.state, sharer{id, uint32(at)}) // #nosec G115 -- no slice has so many
 	}
 	switch {
-	case h == sharers{}: // one slice had it, many times
+	case h == sharers{}: // one slice had it, several times
 		tx.state.shared.Delete(tx.ix.batch, a.As16())
 		tx.delID(a)
 		return 0
@@ -186,7 +186,7 @@ func (tx *Tx) delAddr(a netip.Addr, id sliceID, s Slice, from, to int) (repeated
 	return 0
 }
 
-// setID makes id what the address a leads to.
+// setID maps the address a to id.
 func (tx *Tx) setID(a netip.Addr, id sliceID) {
 	if a.Is4() {
 		tx.state.endpoints4.Set(tx.ix.batch, a.As4(), id)
@@ -195,7 +195,7 @@ func (tx *Tx) setID(a netip.Addr, id sliceID) {
 	}
 }
 
-// delID takes the address a out.
+// delID removes the address a.
 func (tx *Tx) delID(a netip.Addr) {
 	if a.Is4() {
 		tx.state.endpoints4.Delete(tx.ix.batch, a.As4())

@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// Slice is the packed form of an EndpointSlice's ready endpoints, all of it in one string as a Service is: the collector has
-// one thing to look at, and nothing to follow from there. An address takes four bytes or sixteen, and a name only where the
-// endpoint has one of its own. It never changes. The zero Slice is none, which only IsZero may be asked of.
+// Slice is the packed form of an EndpointSlice's ready endpoints, all in one string like a Service: the collector sees one
+// object, and has nothing to follow from there. An address takes four bytes or sixteen, and a name takes some only if the
+// endpoint has one of its own. It never changes. The zero Slice is none: only IsZero may be called on it.
 //
-// The endpoints stand in the order of their addresses, those of one address as PTR records are to name them: hostnames
-// first, then names of pods, each in alphabetical order, then what has no name of its own.
+// The endpoints are sorted by address, and those of one address in the order of their PTR records: hostnames first, then
+// names of pods, each in alphabetical order, then endpoints without a name of their own.
 type Slice struct {
-	// A head, and the parts that it gives the lengths of, in this order; the zones are the rest.
+	// A head, and the parts whose lengths it gives, in this order; the zones are the rest.
 	packed string
 }
 
@@ -24,7 +24,7 @@ const (
 	atService = 1  // length of the Service's name; it stands as "service.namespace/object"
 	atSpace   = 2  // length of the namespace
 	atCluster = 3  // length of the suffix of an imported slice: "." and its cluster
-	atObject  = 4  // length of the object's name, in four bytes as all that follows
+	atObject  = 4  // length of the object's name; this and the following take four bytes
 	atCount4  = 8  // number of IPv4 addresses
 	atCount6  = 12 // number of IPv6 addresses
 	atPorts   = 16 // length of the portSet
@@ -34,8 +34,8 @@ const (
 
 // The flags.
 const (
-	sameAddr byte = 1 << iota // an address stands more than once
-	sameName                  // a name stands more than once
+	sameAddr byte = 1 << iota // an address comes more than once
+	sameName                  // a name comes more than once
 )
 
 // endpoint is an address of a Slice that is being made.
@@ -46,7 +46,7 @@ type endpoint struct {
 	zone byte // its number, from 1 on; 0 when it is not known
 }
 
-// rank says which of several names of an address comes first in PTR records.
+// rank orders the names of one address in PTR records.
 type rank uint8
 
 const (
@@ -59,9 +59,9 @@ func (e endpoint) compare(o endpoint) int {
 	return cmp.Or(e.addr.Compare(o.addr), cmp.Compare(e.rank, o.rank), strings.Compare(e.name, o.name))
 }
 
-// NewSlice packs spec. It returns nil if the slice names no Service that a query could reach. An endpoint's name that is
-// no DNS label gives way to the one that follows from the address, and a zone that no query could hold is not known. The
-// work grows with the number of addresses, n log n.
+// NewSlice packs spec. It returns nil if the slice names no Service that a query could reach. An endpoint's name that is no
+// DNS label is replaced by the one derived from the address, and a zone that fits no query is dropped. The work for n
+// addresses is n log n.
 func NewSlice(spec SliceSpec) *Slice {
 	if !validLabel(spec.Service) || !validLabel(spec.Namespace) {
 		return nil
@@ -143,8 +143,8 @@ func (spec *SliceSpec) endpoints() ([]endpoint, string) {
 	return all, zones.packed(all)
 }
 
-// underived returns e without a name that is the one which follows from its address: another endpoint may have that, and one
-// name is to be found once.
+// underived returns e without its name if that is the one derived from its address: another endpoint may have that as well,
+// and a name must be found once.
 func (e endpoint) underived() endpoint {
 	var buf [64]byte
 	if e.rank != derived && strings.Count(e.name, "-") >= 2 && string(appendDerived(buf[:0], e.addr)) == e.name {
@@ -153,8 +153,8 @@ func (e endpoint) underived() endpoint {
 	return e
 }
 
-// nameList are the own names of the endpoints, "" if none has one. It begins with a number of four bytes for each address
-// that says where its name stands, 0 for none. A name is a byte, its length and isPodName, and then its text.
+// nameList holds the endpoints' own names, "" if none has one. It begins with four bytes for each address: the place of its
+// name, 0 for none. A name is one byte, its length and isPodName, and then its text.
 type nameList string
 
 const isPodName = 1 << 6 // above the length of a label
@@ -230,7 +230,7 @@ func repeats[T comparable](all []T) bool {
 // IsZero reports whether s is none.
 func (s Slice) IsZero() bool { return s.packed == "" }
 
-// number is what stands in four bytes of the head.
+// number returns a number of four bytes of the head.
 func (s Slice) number(at int) int { return int(little32(s.packed, at)) }
 
 // Where the parts begin.
@@ -278,7 +278,7 @@ func (s Slice) zones() zoneList {
 	return zoneList{s.packed[s.fromZones():], s.count()}
 }
 
-// spans yields, for each address in order, where it stands first and where it stands no more.
+// spans yields the range [from, to) of each address, in order.
 func (s Slice) spans(yield func(from, to int) bool) {
 	addrs, n := s.Addrs(), s.count()
 	for from := 0; from < n; {
@@ -298,7 +298,7 @@ func (s Slice) spans(yield func(from, to int) bool) {
 // sorted are addresses in order, as those of a Slice are.
 type sorted struct{ Addrs }
 
-// find returns the places from the first to behind the last at which a stands.
+// find returns the range [from, to) of a.
 func (s sorted) find(a netip.Addr) (from, to int) {
 	packed, start, size := s.v4, 0, 4
 	ip := a.As16()
@@ -322,8 +322,8 @@ func (s sorted) find(a netip.Addr) (from, to int) {
 	return start + from, start + to
 }
 
-// zoneList are the topology zones of a Slice: a length and a name for each zone, and then a byte for each address, in order,
-// that counts from 1 into the names. It is empty when none is known.
+// zoneList holds the topology zones of a Slice: a length and a name for each zone, then a byte for each address, in order:
+// the number of its zone, from 1 on. It is empty if no zone is known.
 type zoneList struct {
 	packed string
 	n      int // addresses
@@ -368,7 +368,7 @@ type zoneBuilder struct {
 	numbers map[string]byte
 }
 
-// number returns the number of a zone, 0 for none. A slice of more than 255 zones, which no provider has, loses the rest.
+// number returns the number of a zone, 0 for none. It drops zones beyond 255; no provider has as many in a slice.
 func (b *zoneBuilder) number(name string) byte {
 	if name == "" || len(name) > 63 {
 		return 0

@@ -1,6 +1,6 @@
 package services
 
-// Why says what about the objects made a Match what it is, for whoever has to explain it.
+// Why is the reason for a Match, for those who have to explain it.
 type Why uint8
 
 // The reasons.

@@ -9,9 +9,9 @@ import (
 // that the options serve, of its named ports, and of its endpoints. Each comes once, without the zone, as "web.shop.svc"
 // or "_http._tcp.web.shop.svc". The order is the same for equal States: by Service, then ports, then endpoints.
 //
-// There are no names of pods, nor of topology zones, as there is no end to those that a query may ask for. The names stay
-// those of s however long the caller takes. Memory is held for a list of the Services and, where endpoints have names of
-// their own or share addresses, for the labels of one Service.
+// Names of pods and of topology zones are left out: a query may ask for any number of them. The names stay those of s
+// however long the caller takes. It needs memory for a list of the Services and, if endpoints have names of their own or
+// share addresses, for the labels of one Service.
 func (s *State) OwnerNames(o *Options, imported bool, yield func(string) bool) {
 	for _, svc := range s.Served(o, imported) {
 		own := s.ownersOf(imported).Find(nameKey(svc.Owner()))
@@ -122,7 +122,7 @@ func (o *owner) eachLabel(yield func(string) bool) {
 	}
 }
 
-// distinct reports whether each address stands once, in slices of the own cluster, and no endpoint has a name of its own.
+// distinct reports whether each address comes once, in slices of this cluster, and no endpoint has a name of its own.
 func (o *owner) distinct() bool {
 	for run := o.first(); len(run) > 0; run = o.after(run) {
 		for _, s := range run {
