@@ -9,20 +9,20 @@ import (
 	"slices"
 )
 
-// limits keep offsets within 32 bits.
+// limits keeps offsets within 32 bits.
 type limits struct {
 	size int // octets of the file
 	more int // addresses that are not the first of their name
 }
 
-// A further address adds to the lists, of which there may be 4 GiB, at most 40
-// octets: its own and, for the first of a name, the list's head and the address
+// A further address adds at most 40 octets to the lists, which may take 4
+// GiB: its own and, for the first of a name, the list's head and the address
 // that was in the record.
 var defaults = limits{size: MaxSize, more: math.MaxUint32 / 40}
 
 // builder makes a Table out of names and addresses. Most names have one
-// address; it goes into the name's record at once, and so a file of such names
-// is in its final place as soon as it is read. Further addresses of a name wait
+// address; it goes into the name's record at once, so a file of such names is
+// in its final place as soon as it is read. Further addresses of a name wait
 // in a log until the end.
 type builder struct {
 	t         *Table
@@ -35,7 +35,7 @@ type builder struct {
 	logged int
 	seen   index // by name and address: places in the log
 
-	path []step // of the ancestors of a name
+	path []step // the ancestors of a name
 
 	addrs4, addrs6 int // addresses of names that PTR records lead to
 }
@@ -43,7 +43,7 @@ type builder struct {
 // pair is a further address of a name.
 type pair struct {
 	record uint32
-	before uint32   // the records below this offset came earlier in the file
+	before uint32   // records below this offset came earlier in the file
 	addr   [16]byte // an IPv4 address is IPv4-mapped
 }
 
@@ -54,7 +54,7 @@ func newBuilder(o Options, max limits) builder {
 	return builder{t: t, noReverse: o.NoReverse, max: max, pause: o.Pause, seen: newIndex(16)}
 }
 
-// another is called for each name that something is done with.
+// another is called for each name that is worked on.
 func (b *builder) another() {
 	if b.names++; b.names == 0 && b.pause != nil {
 		b.pause()
@@ -62,9 +62,9 @@ func (b *builder) another() {
 }
 
 // add gives an address of 4 or 16 octets to a name, unless the name has it. A
-// wildcard comes without its asterisk. With pointer, the name is one of its
-// addresses' names; it must be the same in each call for a name. add returns
-// false if there is no room.
+// wildcard comes without its asterisk. With pointer, PTR records of the
+// address lead to the name; it must be the same in each call for a name. add
+// returns false if there is no room.
 func (b *builder) add(name, addr []byte, pointer bool) bool {
 	b.another()
 	t := b.t
@@ -141,7 +141,7 @@ func (b *builder) count(record uint32, addr []byte) {
 // index makes the index of names anew, for n of them.
 func (b *builder) index(n int) {
 	t := b.t
-	t.names = index{} // the collector may take it
+	t.names = index{} // lets the collector take it
 	t.names = newIndex(n)
 	for off := range t.all {
 		b.another()
@@ -229,8 +229,8 @@ func (b *builder) makeLists() {
 	}
 }
 
-// makeList gives a list to one name, whose further addresses are in the log at
-// the lower halves of order.
+// makeList gives a list to one name. The lower halves of order are the places
+// of its further addresses in the log.
 func (b *builder) makeList(record uint32, order []uint64) {
 	l := b.t.lists
 	start := len(l)
@@ -251,7 +251,7 @@ func (b *builder) makeList(record uint32, order []uint64) {
 	b.t.setList(record, uint32(start))
 }
 
-// inline returns the first address of a name in the file.
+// inline returns the address of a name that comes first in the file.
 func (b *builder) inline(record uint32) []byte {
 	return b.t.first(record, b.t.firstSize(record))
 }
@@ -282,8 +282,8 @@ func (b *builder) each(size int) iter.Seq2[uint32, []byte] {
 	}
 }
 
-// makeReverse fills r for addresses of size octets. The names have at most n
-// different ones.
+// makeReverse fills r for addresses of size octets. n is the most different
+// ones that the names can have.
 func (b *builder) makeReverse(r *reverse, size, n int) {
 	s, words := &b.t.store, size/4
 	r.index = newIndex(n)

@@ -12,27 +12,28 @@
 // made fully qualified, a * as the first label stands for exactly one label, and
 // every name that is not a wildcard is also a PTR target of its addresses.
 //
-// Some things differ. Names are compared by the octets that they are on the
-// wire, without regard to the case of ASCII letters (RFC 4343), so it does not
-// matter how a file escapes them. A name outside ASCII is served under its
-// octets and under its ASCII form (RFC 5891), which alone is a PTR target. An
-// address that stands twice under one name counts once, as RFC 2181 section 5
-// asks of an RRset. CR alone ends a line, and a byte order mark before a line is
-// dropped. A field that is no domain name (a label over 63 octets, a name over
-// 255, an empty label, a backslash with nothing after it) is left out and
-// reported: no question could ask for it, and a PTR record could not carry it.
+// There are some differences. Names are compared in their wire form, without
+// regard to the case of ASCII letters (RFC 4343), so it does not matter how a
+// file escapes them. A name outside ASCII is served under its octets and
+// under its ASCII form (RFC 5891); only the latter is a PTR target. An
+// address that is given twice to one name counts once, as RFC 2181 section 5
+// requires of an RRset. CR alone ends a line, and a byte order mark before a
+// line is dropped. A field that is no domain name (a label over 63 octets, a
+// name over 255, an empty label, a backslash with nothing after it) is left
+// out and reported: no question could ask for it, and no PTR record could
+// carry it.
 //
 // # Memory
 //
 // A [Table] is made for files of millions of lines, in a process that has a
-// garbage collector. A name, its addresses and its place in the forward and the
-// reverse index are bytes and 32-bit offsets in a few large blocks that have no
-// pointers, so the collector has nothing to follow in them. A name with one
-// address takes the length of the name plus about 20 bytes, indexes included.
-// What [Table.NonTerminal] needs adds about 9 bytes for each name that has no
-// parent in common with a name before it, and nothing for others. What
-// [Table.HasNames] needs adds 4 bytes for each network of 16 addresses that has
-// names.
+// garbage collector. A name, its addresses and its place in the forward and
+// the reverse index are bytes and 32-bit offsets in a few large blocks
+// without pointers, so the collector has nothing to follow in them. A name
+// with one address takes the length of the name plus about 20 bytes, indexes
+// included. [Table.NonTerminal] needs about 9 more bytes for each name that
+// has no parent in common with a name before it, and none for others.
+// [Table.HasNames] needs 4 more bytes for each network of 16 addresses that
+// has names.
 package hosts
 
 import (
@@ -41,9 +42,9 @@ import (
 	"unsafe"
 )
 
-// Table holds the entries of one hosts file. [Parse] makes it, nothing changes
-// it afterwards, and any number of goroutines may read it without a lock. A nil
-// *Table is an empty one.
+// Table holds the entries of one hosts file. [Parse] makes it, it never
+// changes afterwards, and any number of goroutines may read it without a
+// lock. A nil *Table is an empty one.
 type Table struct {
 	store
 	seed  maphash.Seed
@@ -57,10 +58,10 @@ type Table struct {
 	problems, warnings faults
 }
 
-// Problem is what is wrong with a line, or with a name of a line.
+// Problem is a fault of a line, or of a name in a line.
 type Problem struct {
 	Line   int    // counted from 1
-	Reason string // what is wrong and what became of it
+	Reason string // what is wrong, and the consequence
 }
 
 // Addresses are the IPv4 and IPv6 addresses of one name, in the order of the
@@ -100,8 +101,8 @@ func (n Names) Len() int {
 }
 
 // At returns name i, lower case, in presentation form and with the final dot.
-// It panics unless 0 <= i < Len(). The string shares the table's memory: one
-// that is kept keeps 64 KiB of the table with it.
+// It panics unless 0 <= i < Len(). The string shares the table's memory:
+// holding on to it keeps 64 KiB of the table in memory.
 func (n Names) At(i int) string {
 	if n.group == nil && i == 0 {
 		return view(n.t.name(n.one))
@@ -110,11 +111,12 @@ func (n Names) At(i int) string {
 }
 
 // Lookup returns the addresses of name, which must be lower case, fully
-// qualified and in presentation form, as CoreDNS's request.Request.Name returns
-// it. ok tells whether the name has an entry of its own; with it, a question
-// for a type that the name lacks is answered by NODATA. Wildcards are of no
-// account: an exact name hides the wildcard that covers it, whatever address
-// families they have (RFC 4592, section 3.3.1). Lookup does not allocate.
+// qualified and in presentation form, as CoreDNS's request.Request.Name
+// returns it. ok reports whether the name has an entry of its own; if so, a
+// question for a type that the name lacks is answered with NODATA. Wildcards
+// are ignored: an exact name hides the wildcard that covers it, whatever
+// address families they have (RFC 4592, section 3.3.1). Lookup does not
+// allocate.
 func (t *Table) Lookup(name string) (a Addresses, ok bool) {
 	if t == nil || name == "" || wildcard(name) {
 		return Addresses{}, false
@@ -126,12 +128,12 @@ func (t *Table) Lookup(name string) (a Addresses, ok bool) {
 	return t.addresses(off), true
 }
 
-// LookupWildcard returns the addresses of the wildcard that covers name, whose
-// form is that of Lookup: *.example covers a.example and *.example itself, and
-// neither example nor a.b.example. It is for a name that Lookup finds in no
-// table that serves together with this one. ok tells whether there is such a
-// wildcard. LookupWildcard does not allocate, and costs nothing if the table
-// has no wildcard.
+// LookupWildcard returns the addresses of the wildcard that covers name,
+// which must have the form that Lookup takes: *.example covers a.example and
+// *.example itself, and neither example nor a.b.example. Call it for a name
+// that Lookup finds in none of the tables that serve together. ok reports
+// whether there is such a wildcard. LookupWildcard does not allocate, and
+// costs nothing if the table has no wildcard.
 func (t *Table) LookupWildcard(name string) (a Addresses, ok bool) {
 	if t == nil || !t.wild {
 		return Addresses{}, false
@@ -200,8 +202,8 @@ func (t *Table) Warnings() ([]Problem, int) {
 	return t.warnings.first, t.warnings.n
 }
 
-// find returns the record of a name. A wildcard's record stands under the name
-// less its asterisk.
+// find returns the record of a name. A wildcard's record is stored under the
+// name without its asterisk.
 func (t *Table) find(name string) (off uint32, ok bool) {
 	if t.names.used == 0 {
 		return 0, false
@@ -213,6 +215,6 @@ func (t *Table) find(name string) (off uint32, ok bool) {
 	return t.names.slots[i], true
 }
 
-// view returns b as a string without a copy. That is safe as no byte of a name
-// is written again once its record is in place.
+// view returns b as a string without a copy. That is safe because no byte of
+// a name is written again once its record is in place.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

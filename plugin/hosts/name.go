@@ -6,13 +6,13 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Names are compared as they are on the wire. A table holds each name in the
+// Names are compared in their wire form. A table holds each name in the
 // presentation form that the DNS library gives to a question's name: octets
-// that are not printable ASCII are \DDD, and a few printable ones come after a
-// backslash. There is one such form for each name, so that two strings are
-// equal if and only if the names are the same octets.
+// that are not printable ASCII are \DDD, and a few printable ones come after
+// a backslash. Each name has one such form, so two strings are equal if and
+// only if the names are the same octets.
 
-// shape is how the presentation form shows an octet.
+// shape is the form of an octet in presentation form.
 type shape uint8
 
 const (
@@ -21,7 +21,7 @@ const (
 	special                // after a backslash
 	decimal                // as \DDD
 	dot                    // after a backslash, unless it ends the label
-	backslash              // after another
+	backslash              // after another backslash
 )
 
 var shapes = func() (all [256]shape) {
@@ -53,11 +53,13 @@ func appendOctet(name []byte, c byte) []byte {
 	return append(name, c)
 }
 
-// nulFault is the fault of a NUL that is not spelled \000. No text has one.
+// nulFault is the fault of a NUL that is not written \000. No text contains
+// one.
 const nulFault = "it has a NUL octet"
 
-// unescape returns the octet that an escape stands for, how many characters it
-// has (RFC 1035, section 5.1), and why it is none. b begins with a backslash.
+// unescape returns the octet that an escape stands for and how many
+// characters it has (RFC 1035, section 5.1), or why it is not valid. b begins
+// with a backslash.
 func unescape(b []byte) (c byte, size int, fault string) {
 	switch {
 	case len(b) == 1:
@@ -76,16 +78,16 @@ func unescape(b []byte) (c byte, size int, fault string) {
 
 func digit(c byte) bool { return c >= '0' && c <= '9' }
 
-// normalize returns a field as a fully qualified name in the form of the table,
-// in the storage of buf, and why it is none, in a few words. Letters of ASCII
-// become lower case, and no others (RFC 4343). wide tells whether the field has
-// an octet beyond ASCII, even if there is a fault.
+// normalize returns a field as a fully qualified name in the form of the
+// table, in the storage of buf, or its fault in a few words. Only letters of
+// ASCII become lower case (RFC 4343). wide reports whether the field has an
+// octet beyond ASCII, even if there is a fault.
 func normalize(buf, field []byte) (name []byte, wide bool, fault string) {
 	name = buf[:0]
 	if string(field) == "." {
 		return append(name, '.'), false, ""
 	}
-	total, label := 1, 0 // octets on the wire: the root's, and of this label
+	total, label := 1, 0 // octets on the wire: with the root's, and of this label
 	for i := 0; i < len(field); {
 		c, size := field[i], 1
 		switch shapes[c] {
@@ -130,8 +132,8 @@ func normalize(buf, field []byte) (name []byte, wide bool, fault string) {
 	return name, wide, fault
 }
 
-// lengthFault returns the fault of a label of so many octets, or the one before
-// it.
+// lengthFault returns the fault of a label of that many octets, or the one
+// before it.
 func lengthFault(before string, octets int) string {
 	switch {
 	case before != "":
@@ -145,15 +147,17 @@ func lengthFault(before string, octets int) string {
 }
 
 // maxWide is the length in octets of the longest label that is tried as an
-// internationalized one. The time for a label grows with the square of it. A
-// label that fits the 63 octets of its encoded form has 59 characters at most.
+// internationalized one. The time for a label grows with the square of its
+// length. A label whose encoded form fits 63 octets has at most 59
+// characters.
 const maxWide = 255
 
 var errNotIDN = errors.New("not an internationalized label")
 
-// toASCII returns a field that normalize takes with each label beyond ASCII in
-// the form that hostnames have on the wire: the A-label of RFC 5890, in which
-// the rest of the label is encoded in ASCII letters. Other labels stay.
+// toASCII returns a field that normalize takes, with each label beyond ASCII
+// as the A-label of RFC 5890: the form of hostnames on the wire, in which the
+// rest of the label is encoded in ASCII letters. It leaves other labels
+// unchanged.
 func toASCII(buf, field []byte) (name []byte, err error) {
 	var ascii, label []byte
 	wide, inner := false, false // the label is beyond ASCII; it has a dot in it
@@ -203,7 +207,7 @@ func toASCII(buf, field []byte) (name []byte, err error) {
 	return name, nil
 }
 
-// within tells whether name is in one of the zones; with no zones it is.
+// within reports whether name is in one of the zones, or there are no zones.
 func within(zones []string, name []byte) bool {
 	for _, z := range zones {
 		if z == "." || string(name) == z || below(view(name), z) {
@@ -213,14 +217,14 @@ func within(zones []string, name []byte) bool {
 	return len(zones) == 0
 }
 
-// below tells whether name is below node. Both are fully qualified, and node is
-// not the root.
+// below reports whether name is below node. Both are fully qualified, and
+// node is not the root.
 func below(name, node string) bool {
 	dot := len(name) - len(node) - 1
 	return dot >= 0 && name[dot] == '.' && name[dot+1:] == node && !escaped(name[:dot])
 }
 
-// escaped tells whether the character after s is escaped: an odd number of
+// escaped reports whether the character after s is escaped: an odd number of
 // backslashes come before it.
 func escaped(s string) bool {
 	n := 0
@@ -230,8 +234,8 @@ func escaped(s string) bool {
 	return n%2 == 1
 }
 
-// parent returns a fully qualified name from the dot after its first label on,
-// or nothing if it has but one label.
+// parent returns a fully qualified name from the dot after its first label
+// on, or nothing if it has only one label.
 func parent(name string) string {
 	for i := 0; i < len(name)-1; i++ {
 		switch name[i] {
@@ -245,7 +249,7 @@ func parent(name string) string {
 }
 
 // above returns a fully qualified name without its first label, or nothing if
-// it has but one. Above a wildcard, whose record has no asterisk, is what
+// it has only one. Above a wildcard, whose record has no asterisk, is what
 // follows the dot.
 func above(name string) string {
 	if p := parent(name); p != "" {

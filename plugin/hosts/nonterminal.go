@@ -10,13 +10,13 @@ import (
 	"sort"
 )
 
-// NonTerminal reports whether an entry stands below name, which must have the
-// form that Lookup asks for. A non-terminal without an entry of its own, an
-// empty non-terminal, exists all the same: the answer for it is NODATA, not
-// NXDOMAIN (RFC 8020, section 2; RFC 4592, section 2.2.2). With an entry
-// db.corp.example, corp.example and example are non-terminals. A wildcard
-// *.apps.example makes apps.example one. NonTerminal does not allocate; it
-// costs at most one probe for each label of name.
+// NonTerminal reports whether an entry exists below name, which must have the
+// form that Lookup takes. An empty non-terminal, one without an entry of its
+// own, exists all the same: the answer for it is NODATA, not NXDOMAIN (RFC
+// 8020, section 2; RFC 4592, section 2.2.2). With an entry db.corp.example,
+// corp.example and example are non-terminals. A wildcard *.apps.example makes
+// apps.example one. NonTerminal does not allocate; it costs at most one probe
+// for each label of name.
 func (t *Table) NonTerminal(name string) bool {
 	if t == nil {
 		return false
@@ -60,22 +60,22 @@ func (t *Table) HasNames(p netip.Prefix) bool {
 }
 
 // tree finds out which nodes have names below them. It does not hold all of
-// these nodes. A node in the tree has one record as its witness: a record whose
-// name is below the node. Every ancestor of a name either is in the tree or is
-// an ancestor of the witness of the closest node above it that is in the tree.
-// So a look-up walks up to the first node that is in the tree and compares the
-// name with that node's witness.
+// these nodes. A node in the tree has one record as its witness: a record
+// whose name is below the node. Every ancestor of a name is either in the
+// tree or an ancestor of the witness of the closest node above it that is in
+// the tree. So a look-up walks up to the first node that is in the tree and
+// compares the name with that node's witness.
 //
-// A record is the witness of one node at most. However deep the names are, the
-// tree has no more nodes than there are records, and where many names share a
+// A record is the witness of at most one node. However deep the names are,
+// the tree has no more nodes than there are records; where many names share a
 // parent, it has far fewer.
 type tree struct {
 	index            // offsets of the witnesses
 	lengths []uint16 // by slot: the length of the node's name
-	hashes  []uint64 // by slot, while the tree is made: growing it looks at no name
+	hashes  []uint64 // by slot, until the tree is made: growing it then needs no names
 }
 
-// seek returns the slot of a node, or the free one that is for it.
+// seek returns the slot of a node, or the free one for it.
 func (x *tree) seek(s *store, hash uint64, node string) (slot int, found bool) {
 	for i := x.home(hash); ; i++ {
 		i, found = x.next(i, tag(hash))
@@ -119,7 +119,7 @@ type step struct {
 }
 
 // addAncestors adds what the tree lacks of the ancestors of a record's name,
-// from parent up: the topmost of them that is no ancestor of the witness.
+// from parent up: the topmost of them that is not an ancestor of the witness.
 func (b *builder) addAncestors(record uint32, parent string) {
 	t, path, witness := b.t, b.path[:0], ""
 	for node := parent; node != "" && witness == ""; node = above(node) {
@@ -165,11 +165,12 @@ func (b *builder) growTree(n int) {
 	}
 }
 
-// netBits is how many bits of an address the order leaves out: the last digit
-// of an IPv6 reverse name.
+// netBits is how many bits of an address the order ignores: the last digit of
+// an IPv6 reverse name.
 const netBits = 4
 
-// within tells whether an address whose first bits are those of ip has a name.
+// within reports whether an address whose first bits are those of ip has a
+// name.
 func (r *reverse) within(s *store, ip []byte, bits int) bool {
 	if bits > 8*len(ip)-netBits {
 		return false
@@ -207,20 +208,20 @@ func (a addr128) octets(buf *[16]byte, size int) []byte {
 	return buf[16-size:]
 }
 
-// sameNet tells whether two addresses differ in no more than the last bits.
+// sameNet reports whether two addresses differ only in the last netBits.
 func (a addr128) sameNet(v addr128) bool {
 	return a[0] == v[0] && a[1]>>netBits == v[1]>>netBits
 }
 
-// networks has an address of each network in which an address has a name, once
-// or more. It grows without copies.
+// networks holds an address of each network in which an address has a name,
+// once or more. It grows without copies.
 type networks struct {
 	blocks [][]addr128
 	last   addr128
 }
 
-// add adds an address, unless the one before it is of the same network, as it
-// is in most files.
+// add adds an address, unless the one before it is of the same network, as in
+// most files.
 func (n *networks) add(addr []byte) {
 	a := addr128Of(addr)
 	k := len(n.blocks) - 1

@@ -15,8 +15,8 @@ import (
 const MaxSize = 256 << 20
 
 const (
-	// maxField is the length of the longest field that is looked at, as in
-	// CoreDNS. No name of 255 octets is longer.
+	// maxField is the length of the longest field that is read, as in CoreDNS.
+	// No name of 255 octets is longer.
 	maxField = 1024
 
 	// maxProblems is how many problems are kept with their reasons.
@@ -28,15 +28,15 @@ const (
 
 // Options say which entries of a file count.
 type Options struct {
-	// Origins are the zones whose names count, lower case and fully
-	// qualified. With none, all names do.
+	// Origins are the zones whose names count, lower case and fully qualified.
+	// If it is empty, all names count.
 	Origins []string
 
 	// NoReverse makes no PTR records.
 	NoReverse bool
 
-	// Pause is called about every 256 names. It may sleep, so that a long
-	// file leaves the CPU to others. Nil is none.
+	// Pause is called about every 256 names. It may sleep, so that a long file
+	// leaves the CPU to others. It may be nil.
 	Pause func()
 }
 
@@ -46,11 +46,11 @@ var (
 	errUTF16    = errors.New("file is UTF-16, by the byte order mark at its beginning: save it as UTF-8")
 )
 
-// Parse reads a hosts file to its end. A line ends with LF, CR, or CRLF. Lines
-// and names that cannot be used are left out and counted, see
-// [Table.Problems]; they are no error. There is an error, and no table, only if
-// reading fails, if the file is UTF-16, or if it is too large: longer than
-// [MaxSize], or with so many names that they do not fit 32-bit offsets.
+// Parse reads a hosts file to its end. A line ends with LF, CR, or CRLF.
+// Lines and names that can't be used are left out and counted, see
+// [Table.Problems]; they are no error. It returns an error, and no table,
+// only if reading fails, if the file is UTF-16, or if it is too large: longer
+// than [MaxSize], or with so many names that they do not fit 32-bit offsets.
 //
 // The memory in use while reading does not depend on the length of a line.
 func Parse(r io.Reader, o Options) (*Table, error) {
@@ -76,7 +76,7 @@ func (p *parser) read(r io.Reader, max limits) error {
 		if size += len(chunk); size > max.size {
 			return fmt.Errorf("line %d: %w", p.line, errTooLong)
 		}
-		// A full buffer is all that leaves a line unfinished.
+		// Only a full buffer leaves a line unfinished.
 		if perr := p.feed(chunk, err != bufio.ErrBufferFull); perr != nil {
 			return perr
 		}
@@ -91,7 +91,7 @@ func (p *parser) read(r io.Reader, max limits) error {
 }
 
 // normalizeAll returns zones in the form of the table's names. One that is no
-// domain name stays as it is: no name is in it.
+// domain name stays unchanged: no name is in it.
 func normalizeAll(zones []string) []string {
 	all := slices.Clone(zones)
 	for i, z := range zones {
@@ -108,36 +108,37 @@ type parser struct {
 	origins []string
 
 	line    int
-	returns int    // the CRs since the line before, up to which line counts
+	returns int    // CRs since the end of the line before; line does not count them yet
 	comment bool   // the rest of the line is a comment
 	fields  int    // fields of the line so far
 	addr    []byte // the line's address in 4 or 16 octets, nil if it has none
 	part    []byte // the beginning of a field that the next piece continues
-	long    bool   // that field is longer than maxField, and not in part
+	long    bool   // the field is longer than maxField, and not in part
 
 	addrBuf [16]byte
 	nameBuf []byte
 
-	// Of Find: called with each name and its address in place of building a table.
+	// For Find: called with each name and its address instead of building a
+	// table.
 	seen func(name, addr []byte)
 
 	problems, warnings faults
 }
 
-// faults are the first few of what is to be reported, and the number of all.
+// faults are the first few faults to report, and the number of all.
 type faults struct {
 	first []Problem
 	n     int
 }
 
-// table returns the table of what was read.
+// table returns the table of the entries read.
 func (p *parser) table() *Table {
 	t := p.b.table()
 	t.problems, t.warnings = p.problems, p.warnings
 	return t
 }
 
-// feed takes a piece of the file, in which nothing follows an LF. end tells
+// feed takes a piece of the file, in which nothing follows an LF. end reports
 // whether the last line in it ends with it.
 func (p *parser) feed(b []byte, end bool) error {
 	lf := len(b) > 0 && b[len(b)-1] == '\n'
@@ -170,7 +171,7 @@ func (p *parser) feed(b []byte, end bool) error {
 	return nil
 }
 
-// piece takes a piece of a line; end tells whether the line ends with it.
+// piece takes a piece of a line; end reports whether the line ends with it.
 func (p *parser) piece(b []byte, end bool) error {
 	if p.comment {
 		b = nil
@@ -214,7 +215,7 @@ func (p *parser) split(b []byte, last bool) error {
 
 func space(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
 
-// keep adds to the field that the next piece continues.
+// keep adds to the field that continues in the next piece.
 func (p *parser) keep(b []byte) {
 	if p.long || len(p.part)+len(b) > maxField {
 		p.long, p.part = true, p.part[:0]
@@ -223,8 +224,8 @@ func (p *parser) keep(b []byte) {
 	p.part = append(p.part, b...)
 }
 
-// field takes a field, of which an earlier piece may have held the beginning.
-// There may be none at all.
+// field takes a field, or the rest of one that began in an earlier piece. It
+// may be empty.
 func (p *parser) field(b []byte) error {
 	long := len(b) > maxField
 	if len(p.part) > 0 || p.long {
@@ -246,7 +247,7 @@ func (p *parser) field(b []byte) error {
 		p.address(b, long)
 		return nil
 	case p.addr == nil:
-		return nil // the line is reported already
+		return nil // the line has been reported
 	case long:
 		p.problem("a name is longer than %d bytes; left out", maxField)
 		return nil
@@ -264,7 +265,7 @@ func (p *parser) address(b []byte, long bool) {
 	if i := bytes.IndexByte(s, '%'); i >= 0 {
 		s = s[:i]
 	}
-	// Only an error holds on to the string, and it is dropped here.
+	// Only an error keeps the string, and the error is dropped here.
 	addr, err := netip.ParseAddr(view(s))
 	if err != nil {
 		p.problem("%s is not an IP address; line left out", quote(b))
@@ -308,16 +309,16 @@ func (p *parser) wideName(field, name []byte, fault string) error {
 		return err
 	}
 	pointed, err := p.add(field, ascii, true)
-	if err != nil || fault != "" { // a label may be too long for its octets and yet have an ASCII form that fits
+	if err != nil || fault != "" { // a label may be too long in its octets and yet have an ASCII form that fits
 		return err
 	}
 	_, err = p.add(field, name, !pointed)
 	return err
 }
 
-// add gives the line's address to a name that a field stands for, unless the
-// name is in none of the zones. With pointer, PTR records of the address lead
-// to the name.
+// add gives the line's address to the name in a field, unless the name is in
+// none of the zones. With pointer, PTR records of the address lead to the
+// name.
 func (p *parser) add(field, name []byte, pointer bool) (added bool, err error) {
 	if !within(p.origins, name) {
 		return false, nil
@@ -352,7 +353,7 @@ func (f *faults) add(line int, format string, args ...any) {
 	}
 }
 
-// quote returns a field for a message, cut to a length that suits a log.
+// quote returns a field for a message, cut to a length that fits a log.
 func quote(field []byte) string {
 	const most = 64
 	if len(field) <= most {

@@ -9,13 +9,13 @@ import (
 // store holds the bytes of names and addresses.
 //
 // A record is a header of two octets, the name, and the address: 4 octets, or
-// 16 if the header has isSix. If the header has isList, the name has more than
-// this one address, and in the address's place stands the offset of a list.
-// A list is the number of IPv4 addresses and that of IPv6 addresses, 4 octets
+// 16 if the header has isSix. If the header has isList, the name has more
+// addresses than one, and the offset of a list is in the address's place. A
+// list is the number of IPv4 addresses and that of IPv6 addresses, 4 octets
 // each, then the addresses.
 //
-// A wildcard's name is stored without the asterisk, so it begins with a dot. The
-// only other name that does is the root's.
+// A wildcard's name is stored without the asterisk, so it begins with a dot.
+// Only the root's name does so as well.
 type store struct {
 	// Records lie in blocks, so that growing copies none of them. The block
 	// is the upper half of a record's offset. No record spans two blocks.
@@ -29,7 +29,7 @@ const (
 	maxBlocks = isGroup >> blockBits
 
 	headSize = 2
-	lenMask  = 1<<10 - 1 // 255 octets, each at most \DDD, are shorter
+	lenMask  = 1<<10 - 1 // 255 octets, each at most \DDD, are fewer
 	isSix    = 1 << 10   // the first address in the file is an IPv6 one
 	isList   = 1 << 11
 	// No PTR record leads to the name.
@@ -52,7 +52,7 @@ func (s *store) name(off uint32) []byte {
 	return name
 }
 
-// wildcard tells whether a record's name is that of a wildcard.
+// wildcard reports whether a record's name is that of a wildcard.
 func wildcard[T string | []byte](name T) bool { return len(name) > 1 && name[0] == '.' }
 
 // addresses returns the addresses of a record.
@@ -81,8 +81,8 @@ func (s *store) first(off uint32, size int) []byte {
 	return all[:min(size, len(all))]
 }
 
-// firstSize returns the length of the address of a record that comes first in
-// the file.
+// firstSize returns the length of the first address in the file of a record's
+// name.
 func (s *store) firstSize(off uint32) int {
 	if head, _, _ := s.record(off); head&isSix != 0 {
 		return 16
@@ -97,14 +97,14 @@ func (s *store) setList(off, list uint32) {
 	binary.NativeEndian.PutUint16(s.blocks[off>>blockBits][off%blockSize:], head|isList)
 }
 
-// pointed tells whether PTR records lead to a record's name.
+// pointed reports whether PTR records lead to a record's name.
 func (s *store) pointed(off uint32) bool {
 	head, _, _ := s.record(off)
 	return head&noPointer == 0
 }
 
-// add appends a record and returns its offset, false if the store is full. head
-// is noPointer or nothing.
+// add appends a record and returns its offset, false if the store is full.
+// head is noPointer or 0.
 func (s *store) add(head uint16, name, addr []byte) (off uint32, ok bool) {
 	last := len(s.blocks) - 1
 	size := headSize + len(name) + len(addr)
@@ -113,7 +113,7 @@ func (s *store) add(head uint16, name, addr []byte) (off uint32, ok bool) {
 			return 0, false
 		}
 		last++
-		var b []byte // the first block of many a file is far from full
+		var b []byte // the first block is often far from full
 		if last > 0 {
 			b = make([]byte, 0, blockSize)
 		}
@@ -156,23 +156,23 @@ func (s *store) all(yield func(off uint32) bool) {
 }
 
 // index is a hash table with linear probing that maps the hash of a key to
-// values; which of the values is the key's is for the caller to see. The upper
-// bits of a hash say where its probing begins, the lowest eight are its tag. A
-// tag beside each value keeps most values of other keys from being looked at.
+// values; the caller finds out which of the values belongs to the key. The
+// upper bits of a hash are where its probing begins, the lowest eight are its
+// tag. A tag beside each value spares a look at most values of other keys.
 type index struct {
 	tags  []uint8 // 0: the slot is free
 	slots []uint32
 	used  int
 }
 
-// newIndex returns an index with room for n values. It always has a free slot,
-// which is what ends a search.
+// newIndex returns an index with room for n values. It always has a free
+// slot, which ends a search.
 func newIndex(n int) index {
 	n += n/4 + 1
 	return index{tags: make([]uint8, n), slots: make([]uint32, n)}
 }
 
-// full tells whether the index has to grow ahead of the next put.
+// full reports whether the index has to grow before the next put.
 func (x *index) full() bool { return x.used+x.used/4+1 >= len(x.tags) }
 
 func (x *index) home(hash uint64) int {
@@ -182,8 +182,8 @@ func (x *index) home(hash uint64) int {
 
 func tag(hash uint64) uint8 { return max(uint8(hash), 1) }
 
-// next returns the first slot from i on that has the tag, or the free slot that
-// ends the search. After the last slot comes the first; i may be one too many.
+// next returns the first slot from i on that has the tag, or the free slot
+// that ends the search. It wraps around; i may be one too high.
 func (x *index) next(i int, tag uint8) (slot int, found bool) {
 	for ; ; i++ {
 		if i == len(x.tags) {
@@ -204,7 +204,8 @@ func (x *index) put(slot int, hash uint64, value uint32) {
 	x.used++
 }
 
-// insert puts a value whose key the index does not have, and returns its slot.
+// insert puts in a value whose key the index does not have, and returns its
+// slot.
 func (x *index) insert(hash uint64, value uint32) int {
 	i := x.home(hash)
 	for x.tags[i] != 0 {
@@ -216,8 +217,8 @@ func (x *index) insert(hash uint64, value uint32) int {
 	return i
 }
 
-// seek returns the slot of the record with this name, or the free one that is
-// for it. The values of x are offsets of records.
+// seek returns the slot of the record with this name, or the free one for it.
+// The values of x are offsets of records.
 func (x *index) seek(s *store, hash uint64, name string) (slot int, found bool) {
 	for i := x.home(hash); ; i++ {
 		i, found = x.next(i, tag(hash))
@@ -227,16 +228,16 @@ func (x *index) seek(s *store, hash uint64, name string) (slot int, found bool) 
 	}
 }
 
-// reverse finds the names of an address of one family. Where the address has
-// one name, and is the first of the family that this name has, the value is the
-// record's offset. Else it is isGroup plus the place of a group, which is the
-// address in words of the machine, the number of names, and the offsets of
-// their records.
+// reverse finds the names of an address of one family. If the address has one
+// name, and is the first of the family that this name has, the value is the
+// record's offset. Else it is isGroup plus the place of a group: the address
+// in words of the machine, the number of names, and the offsets of their
+// records.
 type reverse struct {
 	index
 	groups []uint32
 
-	// order has, by address, one of the values for each network of 16
+	// order has one of the values, sorted by address, for each network of 16
 	// addresses in which an address has a name.
 	order []uint32
 }
@@ -244,7 +245,7 @@ type reverse struct {
 // isGroup marks a value of reverse that is a place in groups.
 const isGroup = 1 << 31
 
-// seek returns the slot of an address, or the free one that is for it.
+// seek returns the slot of an address, or the free one for it.
 func (r *reverse) seek(s *store, hash uint64, addr []byte) (slot int, found bool) {
 	for i := r.home(hash); ; i++ {
 		i, found = r.next(i, tag(hash))
@@ -259,8 +260,8 @@ func (r *reverse) holds(s *store, value uint32, addr []byte) bool {
 	return bytes.Equal(r.addr(s, value, buf[:len(addr)]), addr)
 }
 
-// addr returns the address that a value stands for, of the length of buf. It
-// may be in buf.
+// addr returns the address of a value, with the length of buf. It may be in
+// buf.
 func (r *reverse) addr(s *store, value uint32, buf []byte) []byte {
 	if value&isGroup == 0 {
 		return s.first(value, len(buf))
