@@ -179,7 +179,16 @@ func toExternalService(svc *api.Service) (*external.Object, verdict) {
 	if spec == nil {
 		return nil, drop
 	}
-	return published(kindExternalService, nameOf(svc), external.NewService(*spec))
+	return packPublished(*spec)
+}
+
+// packPublished packs what a Service has outside. One whose load balancer has no address yet has nothing.
+func packPublished(spec external.ServiceSpec) (*external.Object, verdict) {
+	o := external.NewService(spec)
+	if o == nil {
+		return nil, drop
+	}
+	return o, keep
 }
 
 func toNode(n *api.Node) (*external.Object, verdict) {

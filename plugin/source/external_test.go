@@ -71,6 +71,7 @@ func (a *apiServer) putHosts() {
 	a.put("services", "default", "inner", object{"annotations": object{"external-dns.kubernetes.io/internal-hostname": "inner.example.org"}},
 		object{"spec": object{"clusterIP": "10.0.0.7"}})
 	a.put("services", "default", "db", nil, object{"spec": object{"clusterIP": "None"}})
+	a.put("services", "default", "pending", nil, object{"spec": object{"type": "LoadBalancer", "clusterIP": "10.0.0.6"}})
 	a.put("ingresses", "default", "web", object{"creationTimestamp": "2026-01-01T00:00:00Z"}, object{
 		"spec":   object{"ingressClassName": "nginx", "rules": []object{{"host": "web.example.org"}, {"http": object{}}}},
 		"status": object{"loadBalancer": object{"ingress": []object{{"ip": "192.0.2.1"}, {"ip": "2001:db8::1"}}}},
@@ -149,6 +150,9 @@ func TestExternal(t *testing.T) {
 	}
 	a.mu.Unlock()
 	checkHosts(t, o, hosts)
+	if n := value(objectsRejected.WithLabelValues(kindExternalService)); n != 0 {
+		t.Errorf("%v Services are refused that merely have no address", n)
+	}
 	for kind := range externalKinds {
 		want := 1.0
 		switch kind {
@@ -592,7 +596,7 @@ func TestExternalShared(t *testing.T) {
 		t.Error("there are two indexes")
 	}
 	inner := listed(t, s, Selection{})
-	if inner.Index() == one.Index() || len(inner.Index().State().Served(&services.Options{}, false)) != 4 {
+	if inner.Index() == one.Index() || len(inner.Index().State().Served(&services.Options{}, false)) != 5 {
 		t.Error("Services are in the wrong index")
 	}
 	if got := fmt.Sprint(len(one.Index().State().Served(&services.Options{}, false))); got != "0" {

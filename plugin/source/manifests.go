@@ -296,7 +296,7 @@ func (v *view) packPublished(o *manifest) (*external.Object, verdict) {
 	if a, ok := v.clusterIPs[o.name]; ok {
 		spec.ClusterIPs = []string{a.String()}
 	}
-	return published(kindExternalService, o.name, external.NewService(spec))
+	return packPublished(spec)
 }
 
 // packAll packs the objects that selector matches.

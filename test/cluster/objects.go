@@ -26,7 +26,7 @@ type object struct {
 	} `json:"metadata"`
 }
 
-// path of the object. The plural of every kind that a test writes is the kind and an s.
+// path of the object. The plural of every kind that a test writes is the kind and an s, or es behind an s.
 func (o object) path() string {
 	p := "/api/"
 	if strings.Contains(o.APIVersion, "/") {
@@ -36,7 +36,11 @@ func (o object) path() string {
 	if o.Metadata.Namespace != "" {
 		p += "/namespaces/" + o.Metadata.Namespace
 	}
-	return p + "/" + strings.ToLower(o.Kind) + "s/" + o.Metadata.Name
+	plural := strings.ToLower(o.Kind) + "s"
+	if strings.HasSuffix(o.Kind, "s") {
+		plural = strings.ToLower(o.Kind) + "es"
+	}
+	return p + "/" + plural + "/" + o.Metadata.Name
 }
 
 // documents splits YAML at its --- lines and calls do with each object and its JSON.

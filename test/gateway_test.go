@@ -1,0 +1,224 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
+	_ "sigs.k8s.io/gateway-api/pkg/consts" // so that the module with the CustomResourceDefinitions is at hand
+
+	"github.com/kubehosts/kubehosts/test/cluster"
+	"github.com/miekg/dns"
+)
+
+// dnsEndpoints is the CustomResourceDefinition of external-dns' DNSEndpoints, as far as the API server needs it.
+const dnsEndpoints = `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: dnsendpoints.externaldns.k8s.io
+  annotations: {api-approved.kubernetes.io: "https://github.com/kubernetes-sigs/external-dns/pull/2007"}
+spec:
+  group: externaldns.k8s.io
+  scope: Namespaced
+  names: {kind: DNSEndpoint, plural: dnsendpoints, singular: dnsendpoint, listKind: DNSEndpointList}
+  versions:
+  - name: v1alpha1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+`
+
+// applyGatewayAPI writes the CustomResourceDefinitions of the Gateway API, out of its own module, and that of DNSEndpoints.
+func applyGatewayAPI(t *testing.T) {
+	t.Helper()
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"gateways", "listenersets", "httproutes", "grpcroutes", "tlsroutes", "tcproutes", "udproutes"} {
+		path := filepath.Join(strings.TrimSpace(string(dir)), "config/crd/standard/gateway.networking.k8s.io_"+kind+".yaml")
+		api(t).Apply(t, cluster.ReadFile(t, path))
+	}
+	api(t).Apply(t, dnsEndpoints)
+	for _, path := range []string{"gateway.networking.k8s.io/v1/udproutes", "gateway.networking.k8s.io/v1/gateways", "externaldns.k8s.io/v1alpha1/dnsendpoints"} {
+		cluster.Eventually(t, bound, func() (bool, string) {
+			_, err := api(t).Client.RESTClient().Get().AbsPath("/apis/" + path).DoRaw(context.Background())
+			return err == nil, path + " to be served"
+		})
+	}
+}
+
+// published are objects that have names in example.org, without their status.
+const published = `
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web, namespace: shop}
+spec: {rules: [{host: web.example.org, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: front, namespace: shop}
+spec: {type: LoadBalancer, allocateLoadBalancerNodePorts: false, clusterIP: 10.96.7.50, ports: [{name: http, port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gw, namespace: shop}
+spec:
+  gatewayClassName: test
+  listeners:
+  - {name: http, port: 80, protocol: HTTP, hostname: "*.example.org", allowedRoutes: {namespaces: {from: Selector, selector: {matchLabels: {team: shop}}}}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: route, namespace: shop}
+spec: {hostnames: [route.example.org, "*.apps.example.org"], parentRefs: [{name: gw}], rules: [{backendRefs: [{name: web, port: 80}]}]}
+---
+apiVersion: externaldns.k8s.io/v1alpha1
+kind: DNSEndpoint
+metadata: {name: ep, namespace: shop}
+spec: {endpoints: [{dnsName: ep.example.org, recordType: TXT, targets: [hello]}]}
+`
+
+// statuses are what controllers write into the status of published.
+const statuses = `
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: web, namespace: shop}
+status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: front, namespace: shop}
+status: {loadBalancer: {ingress: [{ip: 192.0.2.2}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gw, namespace: shop}
+status: {addresses: [{type: IPAddress, value: 192.0.2.2}]}
+`
+
+// accepted is the status of an HTTPRoute that a Gateway accepts, or does not, at a generation.
+const accepted = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: route, namespace: shop}
+status:
+  parents:
+  - parentRef: {name: gw}
+    controllerName: example.com/test
+    conditions: [{type: Accepted, status: %q, observedGeneration: %d, reason: Test, message: "", lastTransitionTime: "2026-01-01T00:00:00Z"}]
+`
+
+const namespaceShop = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {team: %q}}\n"
+
+// Names from outside with a real API server: the CustomResourceDefinitions come while the server runs, objects and their status
+// change, and an object that loses a name is told so in an Event. Two server blocks, one with inside, share what was read.
+func TestExternal(t *testing.T) {
+	objects(t, shop+"---\n"+strings.Split(published, "---\n")[0]+"---\n"+strings.Split(published, "---\n")[1])
+	api(t).Apply(t, fmt.Sprintf(namespaceShop, "shop"))
+	objects(t, cluster.ReadFile(t, "../build/kubernetes/rbac/external.yaml"))
+	api(t).ApplyStatus(t, strings.Join(strings.Split(statuses, "---\n")[:2], "---\n"))
+	who := account(t)
+	c := cluster.Run(t, coredns(t), strings.ReplaceAll(`.:PORT {
+	bind 127.0.0.1
+	ready READY
+	prometheus METRICS
+	kubehosts cluster.local {
+		kubeconfig KUBECONFIG
+		external example.org
+	}
+}
+.:OTHER {
+	bind 127.0.0.1
+	kubehosts cluster.local {
+		kubeconfig KUBECONFIG
+		external example.org {
+			inside
+		}
+	}
+}
+`, "KUBECONFIG", cluster.Kubeconfig(t, api(t).URL, who.Token)))
+	outside, inside := cluster.Dial(t, "udp", c.Addr), cluster.Dial(t, "udp", c.Other)
+	await := func(client *cluster.Client, name, want string) {
+		t.Helper()
+		cluster.Eventually(t, bound, func() (bool, string) {
+			m, err := client.Ask(name, dns.TypeA)
+			if err != nil {
+				return false, err.Error()
+			}
+			got := dns.RcodeToString[m.Rcode]
+			for _, rr := range m.Answer {
+				got = strings.TrimPrefix(rr.String(), rr.Header().String())
+			}
+			return got == want, fmt.Sprintf("%s is %s, want %s", name, got, want)
+		})
+	}
+	await(outside, "web.example.org.", "192.0.2.1")
+	await(outside, "front.shop.example.org.", "192.0.2.2")
+	await(inside, "front.shop.example.org.", "10.96.7.50")
+	await(outside, "route.example.org.", "NXDOMAIN")
+
+	applyGatewayAPI(t)
+	t.Cleanup(func() { api(t).Delete(t, dnsEndpoints) })
+	objects(t, published)
+	api(t).ApplyStatus(t, statuses)
+	await(outside, "route.example.org.", "NXDOMAIN") // nobody accepted it
+	api(t).ApplyStatus(t, fmt.Sprintf(accepted, "True", 1))
+	await(outside, "route.example.org.", "192.0.2.2")
+	await(outside, "a.b.apps.example.org.", "192.0.2.2")
+	await(inside, "route.example.org.", "10.96.7.50")
+	await(outside, "ep.example.org.", "NOERROR")
+
+	api(t).Apply(t, fmt.Sprintf(namespaceShop, "other")) // which the listener does not select
+	await(outside, "route.example.org.", "NXDOMAIN")
+	api(t).Apply(t, fmt.Sprintf(namespaceShop, "shop"))
+	await(outside, "route.example.org.", "192.0.2.2")
+	api(t).ApplyStatus(t, fmt.Sprintf(accepted, "False", 1))
+	await(outside, "route.example.org.", "NXDOMAIN")
+	api(t).ApplyStatus(t, fmt.Sprintf(accepted, "True", 1))
+
+	rival := "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: rival, namespace: shop}\nspec: {rules: [{host: web.example.org}]}\n"
+	objects(t, rival)
+	api(t).ApplyStatus(t, "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: rival, namespace: shop}\nstatus: {loadBalancer: {ingress: [{ip: 192.0.2.66}]}}\n")
+	cluster.Eventually(t, bound, func() (bool, string) {
+		loser, err := api(t).Client.NetworkingV1().Ingresses("shop").Get(context.Background(), "rival", meta.GetOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		list, err := api(t).Client.CoreV1().Events("shop").List(context.Background(), meta.ListOptions{FieldSelector: "involvedObject.uid=" + string(loser.UID)})
+		if err != nil {
+			return false, err.Error()
+		}
+		for _, e := range list.Items {
+			if e.Reason == "NameConflict" && e.Type == "Warning" && strings.Contains(e.Message, "web.example.org. leads to the older Ingress shop/web") {
+				return len(list.Items) == 1, "one Event on it"
+			}
+		}
+		return false, fmt.Sprintf("%d Events on the loser", len(list.Items))
+	})
+	await(outside, "web.example.org.", "192.0.2.1")
+	if n := c.Metric(t, "coredns_kubehosts_objects", "kind", "HTTPRoute"); n != 1 {
+		t.Errorf("%v HTTPRoutes are held, want 1, for both server blocks", n)
+	}
+
+	// One watch of each kind for both server blocks, and nothing that the Roles do not grant.
+	lists := map[string]int{}
+	for _, r := range api(t).Audit(t, who) {
+		if r.Code == 403 {
+			t.Errorf("%v is forbidden", r)
+		}
+		if r.Verb == "watch" && r.Code == 200 {
+			lists[r.Resource]++
+		}
+	}
+	for _, resource := range []string{"ingresses.networking.k8s.io", "httproutes.gateway.networking.k8s.io", "gateways.gateway.networking.k8s.io"} {
+		if lists[resource] != 1 {
+			t.Errorf("%d watches of %s, want 1: %v", lists[resource], resource, lists)
+		}
+	}
+}
