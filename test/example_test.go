@@ -46,6 +46,8 @@ func TestExample(t *testing.T) {
 		{"db-1.db.shop", "A", "db-1.db.shop.svc.cluster.local. 30 IN A 10.244.1.6"},
 		{"db-2.db.shop", "A", "NXDOMAIN aa" + soa},
 		{"docs.shop", "CNAME", "docs.shop.svc.cluster.local. 30 IN CNAME www.example.org."},
+		{"www.shop.example.", "A", "www.shop.example. 60 IN A 192.0.2.40"},
+		{"any.apps.shop.example.", "A", "any.apps.shop.example. 60 IN A 192.0.2.41"},
 		{"registry.corp.example.", "A", "registry.corp.example. 60 IN A 192.0.2.10"},
 		{"any.apps.corp.example.", "A", "any.apps.corp.example. 60 IN A 192.0.2.20"},
 		{"live.corp.example.", "A", "live.corp.example. 3600 IN A 192.0.2.30"},
@@ -65,6 +67,7 @@ func TestExample(t *testing.T) {
 		{"corp.hosts", "192.0.2.10 ", "192.0.2.11 ", question{"registry.corp.example.", "A", "registry.corp.example. 60 IN A 192.0.2.11"}},
 		{"shop.yaml", "clusterIP: 10.96.7.10\n  clusterIPs: [10.96.7.10", "clusterIP: 10.96.7.13\n  clusterIPs: [10.96.7.13",
 			question{"web.shop", "A", "web.shop.svc.cluster.local. 30 IN A 10.96.7.13"}},
+		{"outside.yaml", "value: 192.0.2.41", "value: 192.0.2.42", question{"any.apps.shop.example.", "A", "any.apps.shop.example. 60 IN A 192.0.2.42"}},
 		{"shop.yaml", "conditions: {ready: false}", "conditions: {ready: true}", question{"db-2.db.shop", "A", "db-2.db.shop.svc.cluster.local. 30 IN A 10.244.1.7"}},
 	} {
 		path := filepath.Join(dir, edit.file)

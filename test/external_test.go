@@ -105,4 +105,3 @@ func TestMovedFromK8sExternal(t *testing.T) {
 	}
 	t.Logf("%d questions are answered as by k8s_external", same)
 }
-

@@ -24,6 +24,8 @@ var asked = []struct{ name, qtype, about string }{
 	{"db-0.db.shop.svc.cluster.local", "A", "one of them"},
 	{"docs.shop.svc.cluster.local", "CNAME", "an ExternalName"},
 	{"cart.shop.svc.cluster.local", "A", "a Service that was written without a clusterIP"},
+	{"www.shop.example", "A", "a host of an Ingress, as clients outside of the cluster see it"},
+	{"any.apps.shop.example", "A", "a wildcard of an HTTPRoute, which leads to its Gateway"},
 	{"registry.corp.example", "A", "a line of the hosts file"},
 	{"any.apps.corp.example", "A", "a wildcard of it"},
 	{"live.corp.example", "A", "a line out of the ConfigMap"},
@@ -46,7 +48,7 @@ func main() {
 			fmt.Println(strings.TrimPrefix(rr.String(), rr.Header().String()))
 		}
 	}
-	fmt.Print("\nServing until Ctrl-C. Now edit build/example/coredns.yaml, corp.hosts or shop.yaml, and ask again.\n")
+	fmt.Print("\nServing until Ctrl-C. Now edit build/example/coredns.yaml, corp.hosts, shop.yaml or outside.yaml, and ask again.\n")
 }
 
 // wait waits until the server with that process id answers.
