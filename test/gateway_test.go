@@ -120,7 +120,6 @@ const namespaceShop = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, l
 // change, and an object that loses a name is told so in an Event. Two server blocks, one with inside, share what was read.
 func TestExternal(t *testing.T) {
 	objects(t, shop+"---\n"+strings.Split(published, "---\n")[0]+"---\n"+strings.Split(published, "---\n")[1])
-	api(t).Apply(t, fmt.Sprintf(namespaceShop, "shop"))
 	objects(t, cluster.ReadFile(t, "../build/kubernetes/rbac/external.yaml"))
 	api(t).ApplyStatus(t, strings.Join(strings.Split(statuses, "---\n")[:2], "---\n"))
 	who := account(t)
@@ -165,7 +164,8 @@ func TestExternal(t *testing.T) {
 
 	applyGatewayAPI(t)
 	t.Cleanup(func() { api(t).Delete(t, dnsEndpoints) })
-	objects(t, published)
+	objects(t, published) // which takes the label off the namespace
+	api(t).Apply(t, fmt.Sprintf(namespaceShop, "shop"))
 	api(t).ApplyStatus(t, statuses)
 	await(outside, "route.example.org.", "NXDOMAIN") // nobody accepted it
 	api(t).ApplyStatus(t, fmt.Sprintf(accepted, "True", 1))
@@ -183,7 +183,8 @@ func TestExternal(t *testing.T) {
 	api(t).ApplyStatus(t, fmt.Sprintf(accepted, "True", 1))
 
 	rival := "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: rival, namespace: shop}\nspec: {rules: [{host: web.example.org}]}\n"
-	objects(t, rival)
+	api(t).Apply(t, rival)
+	t.Cleanup(func() { api(t).Delete(t, rival) })
 	api(t).ApplyStatus(t, "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: rival, namespace: shop}\nstatus: {loadBalancer: {ingress: [{ip: 192.0.2.66}]}}\n")
 	cluster.Eventually(t, bound, func() (bool, string) {
 		loser, err := api(t).Client.NetworkingV1().Ingresses("shop").Get(context.Background(), "rival", meta.GetOptions{})
