@@ -16,6 +16,7 @@ import (
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/kubehosts/kubehosts/build/corefile"
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
@@ -49,11 +50,14 @@ func (f *Follower) run() {
 	caddy.RegisterCaddyfileLoader("configmap", f)
 	prometheus.MustRegister(f)
 
-	corefile, err := caddy.LoadCaddyfile("dns")
+	input, err := caddy.LoadCaddyfile("dns")
+	if err == nil && caddy.IsUpgrade() {
+		err = f.adopt(input)
+	}
 	if err != nil {
 		stdlog.Fatal(err)
 	}
-	instance, err := caddy.Start(corefile)
+	instance, err := caddy.Start(input)
 	if err != nil {
 		f.startFailed(err)
 	}
@@ -66,6 +70,23 @@ func (f *Follower) run() {
 	f.keepLater(first)
 	source.Go(context.Background(), "following the Corefile", f.follow)
 	instance.Wait()
+}
+
+// adopt begins with the Corefile of the process before, which has handed it over with its sockets (SIGUSR2).
+func (f *Follower) adopt(input caddy.Input) error {
+	text, err := corefile.Read(corefile.Source{Name: input.Path(), Text: string(input.Body()), Dir: f.dir()}, f.imports)
+	if err != nil {
+		return err
+	}
+	s, err := newState(text, fromFile)
+	if err != nil {
+		return err
+	}
+	f.read, f.serving = s, s
+	if err := f.listen(); err != nil {
+		log.Warningf("%s can't be followed: %v", f.flags.configMap.object(), err)
+	}
+	return nil
 }
 
 // setLog sets the log up as coremain.Run does.
