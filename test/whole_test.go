@@ -454,6 +454,8 @@ func TestWholeLastGood(t *testing.T) {
 	want := f.corefile("10.9.0.2", "one")
 	putMap(t, "coredns", map[string]string{"Corefile": want})
 	f.await(t, c, "10.9.0.2", "one")
+	want += "# a comment is no reason to wait for another edit\n"
+	putMap(t, "coredns", map[string]string{"Corefile": want})
 	started := time.Now()
 	cluster.Eventually(t, 45*time.Second, func() (bool, string) {
 		cm, err := api(t).Client.CoreV1().ConfigMaps("kube-system").Get(t.Context(), "coredns-last-good", meta.GetOptions{})

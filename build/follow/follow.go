@@ -52,7 +52,8 @@ type Follower struct {
 	serving *state
 	read    *state // what CoreDNS has read; stanzas may have changed in place since
 	refused string // why the newest Corefile is not applied; "" if it is
-	of      string // the hash of the one that is refused, or what stands for it
+	of      string // the hash of the one that is refused; "" if it has none, or is to be tried again
+	unkept  string // why the last good Corefile could not be kept, as it was logged last
 }
 
 // object is a ConfigMap.
@@ -311,7 +312,7 @@ func (f *Follower) put(serving, next *state) (how string, err error) {
 	if errors.Is(err, errNoJudge) {
 		log.Warningf("Corefile %s is not judged before the restart: %v", next.hash, err)
 	} else if err != nil {
-		return "", &retriable{err}
+		return "", err
 	}
 	if err := wrong(found); err != nil {
 		return "", err
@@ -390,10 +391,8 @@ func (f *Follower) accept(s *state, how string) {
 	case refused != "":
 		note = fmt.Sprintf("Corefile %s is good and serves", s.hash)
 		log.Infof("%s is good again, and its Corefile %s serves", f.flags.configMap.title(), s.hash)
-	default:
-		if before == s || before.origin == fromConfigMap {
-			return
-		}
+	case before == s:
+		return
 	}
 	f.keepLater(s)
 	if note != "" {

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"github.com/kubehosts/kubehosts/build/corefile"
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
@@ -19,7 +21,9 @@ func (f *Follower) keepLater(s *state) {
 	if f.flags.lastGood.name == "" || f.source == nil || s.origin != fromConfigMap {
 		return
 	}
-	time.AfterFunc(proven, func() { f.keep(s) })
+	time.AfterFunc(proven, func() {
+		_ = source.Recovered("keeping the last good Corefile", func() { f.keep(s) }) // logged
+	})
 }
 
 // keep keeps s, if it still serves. A process that is not ready by now looks again later.
@@ -40,11 +44,28 @@ func (f *Follower) keep(s *state) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if err := f.source.StoreConfigMap(ctx, good.namespace, good.name, good.key, s.text.Body); err != nil {
-		log.Warningf("Corefile %s is not kept in %s, whose Corefile before stays; it is tried again with the next edit: %s", s.hash, good.object(), source.Printable(err.Error()))
+	err := f.source.StoreConfigMap(ctx, good.namespace, good.name, good.key, s.text.Body)
+	if apierrors.IsConflict(err) {
+		return // another replica was first, in this moment
+	}
+	if err != nil {
+		f.notKept(s, err)
 		return
 	}
 	log.Infof("Corefile %s is kept in %s as the last good one", s.hash, good.object())
+}
+
+// notKept notes why s could not be kept, and tries it again later.
+func (f *Follower) notKept(s *state, err error) {
+	why := source.Printable(err.Error())
+	f.mu.Lock()
+	known := f.unkept == why
+	f.unkept = why
+	f.mu.Unlock()
+	if !known {
+		log.Warningf("Corefile %s is not kept in %s, whose Corefile before stays; it is tried again every %s: %s", s.hash, f.flags.lastGood.object(), proven, why)
+	}
+	f.keepLater(s)
 }
 
 // ready asks the plugin ready of a Corefile. Without that plugin, what serves is ready.
