@@ -160,11 +160,11 @@ func (m *move) testUpgrade(t *testing.T) {
 		m.addon(t, registry)
 		m.serves(t, m.ours)
 	})
-	m.must(t, "apply", "-k", filepath.Join(m.folder, "build/kubernetes/kubeadm")) // kubeadm has set its own flags
-	m.serves(t, m.ours)
 	if after := m.corefile(t); after != before {
 		t.Errorf("kubeadm changed the Corefile\n%s\nto\n%s", before, after)
 	}
+	m.must(t, "apply", "-k", filepath.Join(m.folder, "build/kubernetes/kubeadm")) // kubeadm has set its own flags
+	m.serves(t, m.ours)
 }
 
 // plan is `kubeadm upgrade plan` for a Deployment with another tag, which kubeadm refuses for the reasons given.
