@@ -191,7 +191,7 @@ func TestWireOff(t *testing.T) {
 			if n := answers(t, c); n != 0 {
 				t.Errorf("%v questions were answered past CoreDNS's own server", n)
 			}
-			if strings.Count(c.Log(), "answered by way of CoreDNS's server") != min(1, len(tc.says)) || !strings.Contains(c.Log(), tc.says) {
+			if strings.Count(c.Log(), "go through CoreDNS's server") != min(1, len(tc.says)) || !strings.Contains(c.Log(), tc.says) {
 				t.Errorf("the log does not say %q once:\n%s", tc.says, c.Log())
 			}
 		})

@@ -14,16 +14,16 @@ import (
 
 const (
 	batchSize = 32
-	queryRoom = 512 // octets of a packet that CoreDNS reads (dns.MinMsgSize); what a longer one has more is not looked at
+	queryRoom = 512 // octets of a packet that CoreDNS reads (dns.MinMsgSize); the rest of a longer one is ignored
 
-	// Room for the replies of a batch. They are sent in between when another might not fit any more.
+	// Room for the replies of a batch. They are sent early when the next might not fit.
 	replyRoom  = 2 * maxReply
 	maxReply   = 1<<16 - 1
 	controlMax = 64 // octets of control messages: one with packet info is 28 or 32, and padding
 )
 
-// batch reads up to batchSize packets from a socket at once, and sends replies to them likewise. All its memory is allocated
-// once. It is used by one goroutine.
+// batch reads up to batchSize packets from a socket at once, and sends replies likewise. All its memory is allocated once.
+// One goroutine uses it.
 type batch struct {
 	raw  syscall.RawConn
 	info bool // packets come with packet info
@@ -36,12 +36,12 @@ type batch struct {
 	packets  [batchSize][queryRoom]byte
 	room     [replyRoom]byte
 
-	n    int // packets that were read
-	held int // replies that wait to be sent
+	n    int // packets read
+	held int // replies waiting to be sent
 	used int // of room
 
-	receiver, sender func(fd uintptr) bool // kept, as a closure would be allocated each time
-	err              error                 // of what they did
+	receiver, sender func(fd uintptr) bool // stored, because a closure would be allocated each time
+	err              error                 // the error of either
 	sent             int
 }
 
@@ -62,7 +62,7 @@ func newBatch(raw syscall.RawConn, info bool) *batch {
 	return b
 }
 
-// reset makes the header of a packet ready for the next; the kernel wrote over it.
+// reset prepares the header of a packet for the next one; the kernel overwrote it.
 func (b *batch) reset(i int) {
 	h := &b.in[i].Hdr
 	h.Namelen = unix.SizeofSockaddrInet6
@@ -73,7 +73,8 @@ func (b *batch) reset(i int) {
 	}
 }
 
-// read waits for packets and reads them. The error is that of a closed socket, or one of the kernel's that concerns no packet.
+// read waits for packets and reads them. It returns the error of a closed socket, or one of the kernel's that concerns no
+// packet.
 func (b *batch) read() error {
 	for i := range b.n {
 		b.reset(i)
@@ -110,7 +111,7 @@ func (b *batch) empty() bool {
 	return err == nil && waiting == 0
 }
 
-// packet returns packet i as far as it was read, and whether that is all of it.
+// packet returns packet i as far as it was read, and whether it was read to its end.
 func (b *batch) packet(i int) (packet []byte, whole bool) {
 	m := &b.in[i]
 	return b.packets[i][:min(m.Len, queryRoom)], m.Hdr.Flags&unix.MSG_TRUNC == 0
@@ -139,7 +140,7 @@ func (b *batch) add(i, n int) {
 	b.used += n
 }
 
-// send sends the replies that were added. One that can't be sent is lost, as it is where CoreDNS sends it.
+// send sends the replies that were added. One that can't be sent is lost, as in CoreDNS.
 func (b *batch) send() {
 	for b.sent = 0; b.sent < b.held; {
 		b.err = nil
@@ -174,8 +175,8 @@ func (b *batch) transmit(fd uintptr) bool {
 	}
 }
 
-// control returns the control message that lets a reply to packet i leave from the address that was asked, nil if there is
-// none. It is the one that came with the packet, without the interface: how a reply leaves is for the routes to say, except
+// control returns the control message with which a reply to packet i leaves from the address that was asked, nil if there
+// is none. It is the one that came with the packet, without the interface: the routes decide how a reply leaves, except
 // where an address belongs to a link.
 func (b *batch) control(i int) []byte {
 	h := &b.in[i].Hdr
@@ -205,8 +206,8 @@ func (b *batch) v4(i int) bool {
 	return name.Family == unix.AF_INET || netip.AddrFrom16(name.Addr).Is4In6()
 }
 
-// from returns where packet i came from. The control message of a reply stands behind the address, out of sight, so that
-// controlOf finds it in what CoreDNS replies to.
+// from returns the address that packet i came from. The control message of a reply follows the address in memory, so that
+// controlOf finds it when CoreDNS replies.
 func (b *batch) from(i int) *net.UDPAddr {
 	control := b.control(i)
 	ip := make([]byte, net.IPv6len, net.IPv6len+len(control))
@@ -226,7 +227,7 @@ func (b *batch) from(i int) *net.UDPAddr {
 	return addr
 }
 
-// controlOf returns the control message behind an address that from returned.
+// controlOf returns the control message that follows an address returned by from.
 func controlOf(addr *net.UDPAddr) []byte {
 	if len(addr.IP) != net.IPv6len || cap(addr.IP) == net.IPv6len {
 		return nil
@@ -243,7 +244,7 @@ type zoneNames struct {
 
 var zones zoneNames
 
-// name returns what the zone of an IPv6 address is called, the index itself if there is no such interface.
+// name returns the name of the zone of an IPv6 address, the index itself if there is no such interface.
 func (z *zoneNames) name(index uint32) string {
 	z.mu.Lock()
 	defer z.mu.Unlock()

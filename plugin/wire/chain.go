@@ -20,17 +20,17 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// chain is a server block whose questions may be answered here, and what the plugins ahead of kubehosts do to its answers.
+// chain is a server block whose questions may be answered here, and the changes that plugins ahead of kubehosts make.
 type chain struct {
 	view    func() *answer.View
 	shuffle bool      // *loadbalance* puts addresses in random order
 	cache   *cacheTTL // nil without *cache*
 	counted []string  // the zones that *prometheus* counts for, the longest first; nil without it
-	behind  string    // the plugin behind *prometheus*, which counts it as the one that answers
+	behind  string    // the plugin behind *prometheus*, which is counted as the one that answers
 }
 
-// newChain returns the chain of a server block out of its plugins in their order. The error names what does not let it be
-// answered for here.
+// newChain returns the chain of a server block with these plugins, in their order. The error names what prevents that
+// questions for it are answered here.
 func newChain(c *dnsserver.Config, view func() *answer.View) (*chain, error) {
 	handlers := c.Handlers()
 	switch {
@@ -45,8 +45,8 @@ func newChain(c *dnsserver.Config, view func() *answer.View) (*chain, error) {
 		switch h.Name() {
 		case stanza.Name:
 			return ch, nil
-		case "errors", "cancel", "metadata": // nothing fails or waits here, and what reads metadata is not allowed
-		case "transfer": // takes zone transfers alone, which are passed on
+		case "errors", "cancel", "metadata": // nothing fails or waits here, and plugins that read metadata are not allowed
+		case "transfer": // handles zone transfers alone, which are passed on
 		case "prometheus":
 			err = ch.countFor(h, handlers[i+1].Name())
 		case "loadbalance":
@@ -63,7 +63,7 @@ func newChain(c *dnsserver.Config, view func() *answer.View) (*chain, error) {
 	return nil, fmt.Errorf("no plugin %s", stanza.Name)
 }
 
-// countFor reads what *prometheus* counts for.
+// countFor finds out which zones *prometheus* counts for.
 func (c *chain) countFor(h plugin.Handler, behind string) error {
 	m, ok := h.(interface{ ZoneNames() []string })
 	if !ok {
@@ -72,15 +72,15 @@ func (c *chain) countFor(h plugin.Handler, behind string) error {
 	c.behind = behind
 	c.counted = slices.SortedFunc(slices.Values(m.ZoneNames()), longest)
 	if !slices.Contains(c.counted, ".") {
-		c.counted = append(c.counted, ".") // as it counts names of no zone of its own
+		c.counted = append(c.counted, ".") // it counts names outside its zones here
 	}
 	return nil
 }
 
 func longest(a, b string) int { return cmp.Compare(len(b), len(a)) }
 
-// balance finds out whether *loadbalance* does nothing but shuffle: it may have weights or preferred subnets, and does not
-// tell.
+// balance finds out whether *loadbalance* only shuffles: it may have weights or preferred subnets, which it does not
+// export.
 func (c *chain) balance(h plugin.Handler) error {
 	shuffle := field(h, "shuffle", reflect.Func)
 	if !shuffle.IsValid() || !strings.HasSuffix(runtime.FuncForPC(shuffle.Pointer()).Name(), "/loadbalance.randomShuffle") {
@@ -90,7 +90,7 @@ func (c *chain) balance(h plugin.Handler) error {
 	return nil
 }
 
-// field returns a field of what h is or points to, the zero Value if there is no such field of that kind.
+// field returns a field of h or of the value that it points to, the zero Value if there is no such field of that kind.
 func field(h plugin.Handler, name string, kind reflect.Kind) reflect.Value {
 	v := reflect.Indirect(reflect.ValueOf(h))
 	if v.Kind() != reflect.Struct {
@@ -102,8 +102,8 @@ func field(h plugin.Handler, name string, kind reflect.Kind) reflect.Value {
 	return reflect.Value{}
 }
 
-// cacheTTL is what *cache* makes of the TTLs of an answer that it takes in: all records get the lowest, within bounds. The
-// cache itself is passed by, as looking an answer up takes less time here, but an answer may live no longer with whoever asks.
+// cacheTTL applies the TTLs that *cache* gives to an answer that it stores: all records get the lowest, within bounds. The
+// cache itself is skipped, because a look-up here takes less time, but clients must not see a longer TTL.
 type cacheTTL struct {
 	zones           []string
 	success, denial bounds
@@ -113,7 +113,7 @@ type cacheTTL struct {
 // bounds are the lowest and the highest TTL, in seconds.
 type bounds struct{ min, max uint32 }
 
-// newCacheTTL reads the bounds, which *cache* does not tell.
+// newCacheTTL reads the bounds, which *cache* does not export.
 func newCacheTTL(h plugin.Handler) (*cacheTTL, error) {
 	unknown := false
 	seconds := func(name string) uint32 {
@@ -139,7 +139,7 @@ func newCacheTTL(h plugin.Handler) (*cacheTTL, error) {
 	return c, nil
 }
 
-// ttl returns the TTL of all records of an answer, of which lowest is the lowest. ok is false if the cache leaves it alone.
+// ttl returns the TTL for all records of an answer whose lowest TTL is lowest. ok is false if the cache does not change it.
 func (c *cacheTTL) ttl(a *answer.Answer, lowest uint32) (ttl uint32, ok bool) {
 	if !slices.ContainsFunc(c.zones, func(zone string) bool { return answer.InZone(a.Lower, zone) }) {
 		return 0, false
@@ -148,7 +148,7 @@ func (c *cacheTTL) ttl(a *answer.Answer, lowest uint32) (ttl uint32, ok bool) {
 	switch {
 	case a.Rcode == dns.RcodeServerFailure:
 		return c.failure, true
-	case a.Rcode == dns.RcodeNameError && len(a.Aliases) > 0: // which it does not take in
+	case a.Rcode == dns.RcodeNameError && len(a.Aliases) > 0: // not stored
 		lowest = uint32(dnsutil.MinimalDefaultTTL.Seconds())
 	case a.Denied:
 		of = c.denial
@@ -156,16 +156,16 @@ func (c *cacheTTL) ttl(a *answer.Answer, lowest uint32) (ttl uint32, ok bool) {
 	return min(max(lowest, of.min), of.max), true
 }
 
-// listener is what is answered on an address.
+// listener holds the zones that are answered on an address.
 type listener struct {
-	addr  string // as dnsserver.Server has it: dns://127.0.0.1:53
-	zones []zone // of all server blocks that listen there, the longest first
+	addr  string // as in dnsserver.Server: dns://127.0.0.1:53
+	zones []zone // of all server blocks on that address, the longest first
 }
 
 // zone is a zone of a server block.
 type zone struct {
 	name     string
-	chain    *chain      // nil where CoreDNS answers
+	chain    *chain      // nil if CoreDNS answers
 	counters []*counters // for chain.counted that are in the zone or above it, the longest first; nil without *prometheus*
 }
 
@@ -195,14 +195,14 @@ type blockOf struct {
 	block  int
 }
 
-// newListener returns what is answered on addr, where the zones of blocks are served. chains are those of the server blocks
-// that are answered for here, by their index.
+// newListener returns the listener of addr, where the zones of blocks are served. chains are those of the server blocks
+// that are answered here, by their index.
 func newListener(addr string, all []blockOf, chains map[int]*chain) *listener {
 	l := &listener{addr: addr}
 	for _, b := range all {
 		z := zone{name: b.config.Zone, chain: chains[b.block]}
 		if at := slices.IndexFunc(l.zones, func(other zone) bool { return other.name == z.name }); at >= 0 {
-			l.zones[at].chain = nil // told apart by view
+			l.zones[at].chain = nil // only view can tell them apart
 			continue
 		}
 		if z.chain != nil {
@@ -224,7 +224,7 @@ func (c *chain) counters(addr, zone string) (all []*counters) {
 	return all
 }
 
-// listens returns the addresses for plain DNS that a server block listens on, as dnsserver.Server has them.
+// listens returns the addresses for plain DNS that a server block listens on, in the form of dnsserver.Server.
 func listens(c *dnsserver.Config) (addrs []string) {
 	if c.Transport != transport.DNS {
 		return nil
@@ -232,7 +232,7 @@ func listens(c *dnsserver.Config) (addrs []string) {
 	for _, host := range c.ListenHosts {
 		addr, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(host, c.Port))
 		if err != nil {
-			continue // CoreDNS did not start
+			continue // CoreDNS would not have started
 		}
 		addrs = append(addrs, c.Transport+"://"+addr.String())
 	}

@@ -11,17 +11,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// reason says why a packet was passed on to CoreDNS.
+// reason is why a packet was passed on to CoreDNS.
 type reason uint8
 
 const (
 	answered   reason = iota
 	notPlain          // no plain question
-	unusualOPT        // an EDNS option or flag that is left to CoreDNS
+	unusualOPT        // an EDNS option or flag that CoreDNS handles
 	otherType         // a type that the server or another plugin treats differently
-	otherZone         // a name of a server block that CoreDNS answers for
+	otherZone         // a name of a server block that CoreDNS answers
 	nextPlugin        // kubehosts passes it on
-	panicked          // a fault of this package
+	panicked          // a panic in this package
 	reasons
 )
 
@@ -61,8 +61,8 @@ var (
 	}()
 )
 
-// counters are the metrics that *prometheus* has for one zone on one address, each made when it is first needed: a label that
-// was never seen has no series.
+// counters are the metrics that *prometheus* has for one zone on one address. Each is made when it is first needed, so a
+// label that never occurred has no series.
 type counters struct {
 	server, zone, plugin string
 
@@ -74,7 +74,7 @@ type counters struct {
 	responses   [16]prometheus.Counter
 }
 
-// What is counted of a type: its own number, or that it is ANY, or another one.
+// Types are counted by their own number, as ANY, or as another one.
 const (
 	typeANY = iota + typeLast + 1
 	typeOther
@@ -85,7 +85,7 @@ const (
 
 const udp = "udp"
 
-// counting is an answer that is to be counted when its batch is done.
+// counting is an answer to count when its batch is done.
 type counting struct {
 	to        *counters
 	qtype     uint16
@@ -133,7 +133,7 @@ func (n *counting) count(took time.Duration) {
 	(*response).Inc()
 }
 
-// typeOf returns the place of a type in counters, and its label: "other" for the types that plugin/metrics/vars names none for.
+// typeOf returns the place of a type in counters, and its label: "other" for types without one in plugin/metrics/vars.
 func typeOf(qtype uint16) (at int, label string) {
 	switch qtype {
 	case dns.TypeA, dns.TypeAAAA, dns.TypeCNAME, dns.TypeDNSKEY, dns.TypeDS, dns.TypeMX, dns.TypeNSEC3, dns.TypeNSEC, dns.TypeNS,

@@ -6,14 +6,14 @@ import (
 	"unsafe"
 )
 
-// unsafeString returns b as a string, which lives as long as b is not written to.
+// unsafeString returns b as a string, which is valid until b is written to.
 func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// putBytes is put for a name that was put together in a buffer.
+// putBytes is put for a name in a buffer.
 func (r *reply) putBytes(name []byte, point bool) { r.put(unsafeString(name), point) }
 
-// put writes a name, given in presentation form and fully qualified. While the message is compressed, a suffix that stands in
-// it already becomes a pointer if point says so, and what is new is remembered (RFC 1035, section 4.1.4).
+// put writes a name, given in presentation form and fully qualified. While the message is compressed, a suffix that it has
+// already becomes a pointer if point is set, and new ones are remembered (RFC 1035, section 4.1.4).
 func (r *reply) put(name string, point bool) {
 	if !r.compress {
 		r.plain(name)
@@ -30,7 +30,7 @@ func (r *reply) put(name string, point bool) {
 	for at := 0; at < len(name) && name != "."; {
 		suffix := name[at:]
 		if pointer, ok := r.names.find(r.b, suffix); ok {
-			if !point { // all that is shorter is known as well
+			if !point { // shorter suffixes are known as well
 				break
 			}
 			r.labels(name[:at])
@@ -67,7 +67,7 @@ func (r *reply) labels(name string) {
 		return
 	}
 	copy(b[1:], name[:len(name)-1])
-	last := 0 // the octet before a label, where the dot of the one before it stood, is its length
+	last := 0 // the octet before a label is its length; the dot of the one before was there
 	for i := range len(name) {
 		if name[i] != '.' {
 			continue
@@ -85,7 +85,7 @@ func (r *reply) labels(name string) {
 	}
 }
 
-// escaped is labels for names with octets that are written as \DDD, or behind a backslash (RFC 1035, section 5.1).
+// escaped is labels for names with escapes: \DDD, or an octet after a backslash (RFC 1035, section 5.1).
 func (r *reply) escaped(name string) {
 	length := r.n // where the length of the label goes
 	r.byte(0)
@@ -126,10 +126,10 @@ func isNumber(s string) bool {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// names are the suffixes of names that stand in a message, and where.
+// names are the suffixes of the names in a message, and their offsets.
 type names struct {
 	slots   []slot // a hash table, whose length is a power of two
-	message uint32 // slots of an earlier one are empty
+	message uint32 // slots of an earlier message are empty
 	n       int
 }
 
@@ -146,7 +146,7 @@ const (
 
 var seed = maphash.MakeSeed()
 
-// begin forgets the names of the message before.
+// begin drops the names of the message before.
 func (n *names) begin() {
 	if n.slots == nil {
 		n.slots = make([]slot, slots)
@@ -158,7 +158,7 @@ func (n *names) begin() {
 	}
 }
 
-// add notes all suffixes of a name that stands at an offset.
+// add stores all suffixes of a name at an offset.
 func (n *names) add(name string, at int) {
 	for name != "" && name != "." {
 		n.insert(name, at)
@@ -167,7 +167,7 @@ func (n *names) add(name string, at int) {
 	}
 }
 
-// insert notes that a suffix stands at an offset, unless that is too far for pointers.
+// insert stores a suffix at an offset, unless that is too far for pointers.
 func (n *names) insert(suffix string, at int) {
 	if at > maxPointer || n.n == slots/4*3 {
 		return
@@ -181,7 +181,7 @@ func (n *names) insert(suffix string, at int) {
 	n.n++
 }
 
-// find returns where in msg a suffix stands.
+// find returns the offset of a suffix in msg.
 func (n *names) find(msg []byte, suffix string) (at uint16, ok bool) {
 	hash := uint32(maphash.String(seed, suffix))
 	for i := hash % slots; n.slots[i].message == n.message; i = (i + 1) % slots {
@@ -192,14 +192,14 @@ func (n *names) find(msg []byte, suffix string) (at uint16, ok bool) {
 	return 0, false
 }
 
-// stands reports whether a name, in presentation form without escapes, stands at an offset of msg.
+// stands reports whether msg has a name, in presentation form without escapes, at an offset.
 func stands(msg []byte, at int, name string) bool {
 	for at < len(msg) {
 		length := int(msg[at])
 		switch {
 		case length == 0:
 			return name == ""
-		case length >= 0xc0: // points back, and not to itself
+		case length >= 0xc0: // a pointer back, never to itself
 			if at+1 == len(msg) {
 				return false
 			}

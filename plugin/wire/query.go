@@ -13,7 +13,7 @@ const (
 	headerSize   = 12
 	optSize      = 11 // an OPT record without options
 	maxName      = 255
-	maxPresented = 4 * maxName // octets of a name in presentation form; each may be \DDD
+	maxPresented = 4 * maxName // octets of a name in presentation form; each may become \DDD
 
 	bitQR = 1 << 15
 	bitAA = 1 << 10
@@ -24,8 +24,8 @@ const (
 	bitDO = 1 << 15 // in the TTL field of an OPT record
 )
 
-// Query is a packet that was found to be a plain question: opcode QUERY, one question of class IN, nothing else but an OPT
-// record of version 0. Its memory is used again for the next one.
+// Query is a packet that is a plain question: opcode QUERY, one question of class IN, nothing else but an OPT record of
+// version 0. Its memory is reused for the next one.
 type Query struct {
 	packet   []byte
 	question []byte // of packet: name, type and class
@@ -37,19 +37,19 @@ type Query struct {
 	Type  uint16
 
 	OPT  bool   // there is an OPT record
-	DO   bool   // with the bit that asks for DNSSEC records
-	size uint16 // of the UDP payload that the OPT record allows
+	DO   bool   // with the bit that requests DNSSEC records
+	size uint16 // UDP payload size of the OPT record
 
-	presented, lowered [maxPresented]byte // what Name and Lower are views of
+	presented, lowered [maxPresented]byte // the memory of Name and Lower
 }
 
-// parse reads a packet. It returns why the packet is no plain question, or that it is one.
+// parse reads a packet. It returns why the packet is no plain question, or that it is.
 func (q *Query) parse(packet []byte, v4 bool) reason {
 	if len(packet) < headerSize {
 		return notPlain
 	}
 	flags := binary.BigEndian.Uint16(packet[2:])
-	if flags&^(bitRD|bitAD|bitCD) != 0 { // a reply, another opcode, or a bit that has no meaning in a query
+	if flags&^(bitRD|bitAD|bitCD) != 0 { // a reply, another opcode, or a bit without meaning in a query
 		return notPlain
 	}
 	counts := binary.BigEndian.Uint64(packet[4:])
@@ -76,7 +76,7 @@ func (q *Query) parse(packet []byte, v4 bool) reason {
 	return q.parseOPT(packet[end:])
 }
 
-// parseName reads the name of the question. It returns where the name ends, -1 if it is none, or compressed.
+// parseName reads the name of the question. It returns where the name ends, -1 if it is invalid or compressed.
 func (q *Query) parseName(packet []byte) int {
 	at, n := headerSize, 0
 	for {
@@ -106,8 +106,7 @@ func (q *Query) parseName(packet []byte) int {
 	return at
 }
 
-// present appends an octet of a label to the presentation form of the name, which has n octets, and returns how many it has
-// then.
+// present appends an octet of a label to the presentation form of the name, which has n octets, and returns its new length.
 func (q *Query) present(c byte, n int) int {
 	lower := c
 	if 'A' <= c && c <= 'Z' {
@@ -127,7 +126,7 @@ func (q *Query) present(c byte, n int) int {
 	return n + 1
 }
 
-// How an octet of a label is written (RFC 1035, section 5.1, and miekg/dns).
+// The forms of an octet of a label (RFC 1035, section 5.1, and miekg/dns).
 const (
 	asItIs = iota
 	asEscaped
@@ -146,8 +145,8 @@ var presentedAs = func() (as [256]uint8) {
 	return as
 }()
 
-// parseOPT reads what stands behind the question, which must be an OPT record. It skips options that no reply depends on, and
-// that miekg/dns takes whatever their data is.
+// parseOPT reads what follows the question, which must be an OPT record. It skips options that no reply depends on and that
+// miekg/dns accepts with any data.
 func (q *Query) parseOPT(rr []byte) reason {
 	if len(rr) < optSize || rr[0] != 0 || binary.BigEndian.Uint16(rr[1:]) != dns.TypeOPT {
 		return notPlain
@@ -158,7 +157,7 @@ func (q *Query) parseOPT(rr []byte) reason {
 	if int(binary.BigEndian.Uint16(rr[9:])) != len(options) {
 		return notPlain
 	}
-	if ttl&^bitDO != 0 { // another version, or flags that nothing is known of
+	if ttl&^bitDO != 0 { // another version, or unknown flags
 		return unusualOPT
 	}
 	for len(options) > 0 {
@@ -171,7 +170,7 @@ func (q *Query) parseOPT(rr []byte) reason {
 		}
 		switch code {
 		case dns.EDNS0COOKIE, dns.EDNS0PADDING, dns.EDNS0NSID:
-			if edns.SupportedOption(code) { // a plugin has CoreDNS copy it into replies
+			if edns.SupportedOption(code) { // at the request of a plugin, CoreDNS copies it into replies
 				return unusualOPT
 			}
 		default:
@@ -183,5 +182,5 @@ func (q *Query) parseOPT(rr []byte) reason {
 	return answered
 }
 
-// limit is how long the reply may be.
+// limit is the maximum length of the reply.
 func (q *Query) limit() int { return max(int(q.size), dns.MinMsgSize) }

@@ -12,21 +12,21 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/answer"
 )
 
-// From these lengths on CoreDNS compresses a reply that would fit as it is, in the hope that it need not be fragmented.
+// From these lengths on CoreDNS compresses a reply that would fit without, to avoid fragments.
 const (
 	fragment4 = 1480
 	fragment6 = 1220
 )
 
-// Sections of a message behind the question.
+// Sections of a message after the question.
 const (
 	answers = iota
 	authority
 	additional
 )
 
-// reply writes an Answer as a message, octet by octet as CoreDNS sends it: what request.ScrubWriter makes of it, packed by
-// miekg/dns. Its memory is used again for the next one.
+// reply writes an Answer as a message, octet by octet as CoreDNS sends it: the result of request.ScrubWriter, packed by
+// miekg/dns. Its memory is reused for the next one.
 type reply struct {
 	q     *Query
 	a     *answer.Answer
@@ -38,8 +38,8 @@ type reply struct {
 	ttl    uint32 // the lowest of all records
 
 	section  int
-	limit    int  // the length that records must not go beyond
-	compress bool // names are written as pointers where they can be
+	limit    int  // the maximum length of the message
+	compress bool // names are written as pointers where possible
 	mark     int  // where the record begins
 	rdata    int  // where its data begins
 	full     bool // more records are left out
@@ -47,9 +47,9 @@ type reply struct {
 	failed   bool // something can't be written as CoreDNS does
 
 	names names
-	name  [2 * maxPresented]byte // a name that is put together
-	texts []byte                 // several
-	addrs []netip.Addr           // of the answer section, where they are put in random order
+	name  [2 * maxPresented]byte // room to put a name together
+	texts []byte                 // several names
+	addrs []netip.Addr           // of the answer section, when they are put in random order
 	extra []extra                // of the additional section
 }
 
@@ -60,18 +60,18 @@ type extra struct {
 	ttl  uint32
 }
 
-// written is what is counted of a reply.
+// written are the lengths of a reply, for counting.
 type written struct {
 	n      int // octets of the message
-	length int // as *prometheus* sees it: not compressed, not cut, and without the OPT record that the server adds
+	length int // as in *prometheus*: neither compressed nor cut, and without the OPT record that the server adds
 }
 
-// write writes the reply to q, which is a, into b. ok is false if CoreDNS has to write it.
+// write writes a as the reply to q into b. ok is false if CoreDNS has to write it.
 func (r *reply) write(b []byte, q *Query, a *answer.Answer, c *chain) (w written, ok bool) {
 	r.q, r.a, r.chain, r.b = q, a, c, b
 	r.compress, r.failed = false, false
 	w, ok = r.message()
-	clear(r.extra) // it holds on to the objects of a cluster
+	clear(r.extra) // so as not to keep the objects of a cluster in memory
 	r.addrs, r.extra = r.addrs[:0], r.extra[:0]
 	return w, ok
 }
@@ -124,7 +124,7 @@ func (r *reply) records(limit int) {
 	r.counts, r.ttl, r.limit, r.full, r.cut = [3]uint16{}, math.MaxUint32, limit, false, false
 	if r.compress {
 		if strings.IndexByte(r.q.Name, '\\') >= 0 {
-			r.failed = true // miekg/dns reckons with the length of the presentation form
+			r.failed = true // miekg/dns counts octets in presentation form
 			return
 		}
 		r.names.begin()
@@ -180,7 +180,7 @@ func (r *reply) records(limit int) {
 func (r *reply) hostTexts() {
 	for text := range r.a.Texts {
 		if strings.IndexByte(text, '\\') >= 0 {
-			r.failed = true // miekg/dns reckons with the length of the presentation form
+			r.failed = true // miekg/dns counts octets in presentation form
 			return
 		}
 		if !r.start(r.a.Owner(), dns.TypeTXT, r.a.TTL) {
@@ -198,7 +198,7 @@ func (r *reply) hostTexts() {
 
 // mails writes MX records.
 func (r *reply) mails() {
-	if r.chain.shuffle { // they are as well; few ask for them
+	if r.chain.shuffle { // MX records are shuffled too; CoreDNS does it, as few ask for them
 		r.failed = true
 		return
 	}
@@ -211,9 +211,9 @@ func (r *reply) mails() {
 	}
 }
 
-// servers writes the SRV records of hosts, and the addresses of the target that is this zone's.
+// servers writes the SRV records of hosts, and the addresses of the target that belongs to this zone.
 func (r *reply) servers() {
-	if r.chain.shuffle { // the addresses are; few ask for them
+	if r.chain.shuffle { // the addresses are shuffled; CoreDNS does it, as few ask for SRV records
 		r.failed = true
 		return
 	}
@@ -244,7 +244,7 @@ func (r *reply) addresses() {
 		}
 		return
 	}
-	if len(r.addrs) == 0 { // else they are in order already
+	if len(r.addrs) == 0 { // else they are in order
 		for ip := range r.a.Addrs {
 			r.addrs = append(r.addrs, ip)
 		}
@@ -273,7 +273,7 @@ func (r *reply) address(owner string, ip netip.Addr, ttl uint32) {
 
 // targets writes SRV records, and the addresses of their targets.
 func (r *reply) targets() {
-	if len(r.extra) == 0 { // else they are in order already
+	if len(r.extra) == 0 { // else they are in order
 		r.collect()
 	}
 	weight, n := r.a.Weight(), 0
@@ -314,7 +314,7 @@ func (r *reply) collect() {
 	}
 }
 
-// text returns a name as text, which stays good until texts is emptied.
+// text returns a name as text, which is valid until texts is emptied.
 func (r *reply) text(name *answer.Name) string {
 	start := len(r.texts)
 	r.texts = name.AppendTo(r.texts)
@@ -323,7 +323,7 @@ func (r *reply) text(name *answer.Name) string {
 
 // nameservers writes NS records, and the addresses of the servers.
 func (r *reply) nameservers() {
-	if r.chain.shuffle { // the addresses are; nobody asks for so many NS records that it matters who answers
+	if r.chain.shuffle { // the addresses are shuffled; CoreDNS does it, as few ask for NS records
 		r.failed = true
 		return
 	}
@@ -375,7 +375,7 @@ func (r *reply) soa() {
 	r.end()
 }
 
-// start begins a record. It reports whether there may be one.
+// start begins a record. It reports whether there is room.
 func (r *reply) start(owner string, rrtype uint16, ttl uint32) bool {
 	r.ttl = min(r.ttl, ttl)
 	if r.full {
@@ -393,7 +393,7 @@ func (r *reply) start(owner string, rrtype uint16, ttl uint32) bool {
 	return true
 }
 
-// end ends a record, and takes it back if it goes beyond the limit.
+// end ends a record, and removes it if it goes beyond the limit.
 func (r *reply) end() {
 	if r.n > r.limit {
 		r.n, r.full, r.cut = r.mark, true, true
@@ -406,7 +406,7 @@ func (r *reply) end() {
 	}
 }
 
-// opt writes the OPT record, which repeats what the query has, with an Extended DNS Error (RFC 8914) if there is one.
+// opt writes the OPT record, which repeats the query's, with an Extended DNS Error (RFC 8914) if there is one.
 func (r *reply) opt(explained bool, code uint16, text string) {
 	b := r.room(optSize)
 	ttl, length := uint32(0), 0
@@ -443,7 +443,7 @@ func (r *reply) header() {
 	}
 }
 
-// cached gives all records the TTL that *cache* gives them.
+// cached gives all records the TTL that *cache* would give them.
 func (r *reply) cached() {
 	ttl, ok := r.chain.cache.ttl(r.a, r.ttl)
 	if !ok {
@@ -463,7 +463,7 @@ func (r *reply) cached() {
 	}
 }
 
-// room returns the next n octets, nil if they are beyond the end of what there is.
+// room returns the next n octets, nil if they are beyond the end of b.
 func (r *reply) room(n int) []byte {
 	at := r.n
 	r.n += n

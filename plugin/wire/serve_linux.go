@@ -1,10 +1,10 @@
 // Package wire answers questions over UDP past CoreDNS's own server: packets are read and replies written in batches, and
 // nothing is allocated on the way.
 //
-// On each address for plain DNS that a kubehosts stanza is served on, wire opens a socket beside CoreDNS's own and steers the
-// packets to it. It answers what is a plain question to kubehosts. Any other packet goes, as it is, to CoreDNS's server by way
-// of a net.PacketConn that exists in memory only; all that a server block may do to it is CoreDNS's code. Where that would be
-// needed for every packet, because of the plugins ahead of kubehosts, no socket is opened at all.
+// On each address for plain DNS that serves a kubehosts stanza, wire opens a socket beside CoreDNS's own and steers the
+// packets to it. It answers plain questions to kubehosts. Any other packet goes unchanged to CoreDNS's server through a
+// net.PacketConn that exists in memory only; everything that a server block may do to it is CoreDNS's code. If the plugins
+// ahead of kubehosts would require that for every packet, no socket is opened at all.
 package wire
 
 import (
@@ -29,12 +29,12 @@ import (
 
 var log = clog.NewWithPlugin(stanza.Name)
 
-// grace is how long CoreDNS gets to answer what it was handed, when a socket is closed or a reload is done. CoreDNS gives
-// itself as much.
+// grace is how long CoreDNS may take to answer the packets handed to it when a socket is closed or a reload is done.
+// CoreDNS allows itself the same.
 const grace = 5 * time.Second
 
-// Serve has the questions over UDP that reach the server block of c answered here, out of view, if its plugins allow that. It
-// is called in the setup of the block's stanza.
+// Serve answers the questions over UDP for the server block of c here, from view, if its plugins allow that. The setup of
+// the block's stanza calls it.
 func Serve(c *caddy.Controller, view func() *answer.View) {
 	in, _ := c.Get(instanceKey{}).(*instance)
 	if in == nil {
@@ -60,25 +60,25 @@ type instanceKey struct{}
 
 // instance is one reading of the Corefile.
 type instance struct {
-	blocks    map[int]*block       // with a stanza, by their index
-	listeners map[string]*listener // by address; those that are answered for here
+	blocks    map[int]*block       // those with a stanza, by their index
+	listeners map[string]*listener // by address; those that are answered here
 	hooks     map[string]hook      // by address; those of other plugins
 
 	mu      sync.Mutex
-	began   map[string]*serving // by address, once the first server of the address begins to serve; nil if it can't be served
-	restart bool                // another reading is about to take the place of this one
+	began   map[string]*serving // by address, once the first server of the address begins to serve; nil if that failed
+	restart bool                // another reading is about to replace this one
 }
 
 // block is a server block with a stanza.
 type block struct {
 	view func() *answer.View
-	hook hook // what another plugin of the block set before
+	hook hook // hook set earlier by another plugin of the block
 }
 
 // hook is a UDPDecorateWriterFunc. dnsserver calls it when a server is about to serve packets.
 type hook = func(*dnsserver.Server) dns.DecorateWriter
 
-// start finds out what is answered here. CoreDNS has made its servers by then, and opened no socket yet.
+// start finds out what is answered here. CoreDNS has made its servers, and opened no socket yet.
 func (in *instance) start(c *caddy.Controller) {
 	byAddr := make(map[string][]blockOf)
 	chains := make(map[int]*chain)
@@ -92,7 +92,7 @@ func (in *instance) start(c *caddy.Controller) {
 		}
 		ch, err := newChain(b.config, ours.view)
 		if err != nil {
-			log.Infof("Questions over UDP for %s are answered by way of CoreDNS's server, because of %v", b.config.Zone, err)
+			log.Infof("Questions over UDP for %s go through CoreDNS's server, because of %v", b.config.Zone, err)
 		}
 		chains[b.block] = ch
 	}
@@ -103,7 +103,7 @@ func (in *instance) start(c *caddy.Controller) {
 			continue
 		}
 		if err := allowed(addr, all, byAddr, called); err != nil {
-			log.Infof("Questions over UDP to %s are answered by way of CoreDNS's server, because of %v", addr, err)
+			log.Infof("Questions over UDP to %s go through CoreDNS's server, because of %v", addr, err)
 			continue
 		}
 		in.listeners[addr] = newListener(addr, all, chains)
@@ -119,8 +119,8 @@ func serverBlocks(c *caddy.Controller) (all []blockOf) {
 	return all
 }
 
-// hooksOf returns the hook of other plugins for an address where the zones of all are served, nil if there is none, and whether
-// the hook that dnsserver calls, the last one that was set, is this package's.
+// hooksOf returns the hook of other plugins for an address that serves the zones of all, nil if there is none, and whether
+// dnsserver calls this package's hook, which it does if that was set last.
 func (in *instance) hooksOf(all []blockOf) (others hook, called bool) {
 	for _, b := range all {
 		set := b.config.UDPDecorateWriterFunc
@@ -137,8 +137,8 @@ func (in *instance) hooksOf(all []blockOf) (others hook, called bool) {
 	return others, called
 }
 
-// allowed returns why an address can't be answered for here, whatever the plugins of its server blocks are. called says whether
-// the hook is.
+// allowed returns why an address can't be answered here, whatever the plugins of its server blocks are. called is whether
+// the hook is called.
 func allowed(addr string, all []blockOf, byAddr map[string][]blockOf, called bool) error {
 	if slices.ContainsFunc(all, func(b blockOf) bool { return b.config.ProxyProtoConnPolicy != nil }) {
 		return errors.New("plugin proxyproto")
@@ -164,7 +164,7 @@ func wildcardPort(addr string) string {
 	return port
 }
 
-// decorate is the hook. It has the address answered for here, and then leaves the server to serve what it is handed.
+// decorate is the hook. It starts answering the address here, and then lets the server serve the packets handed to it.
 func (in *instance) decorate(s *dnsserver.Server) dns.DecorateWriter {
 	if l := in.listeners[s.Addr]; l != nil && in.begins(s.Addr) {
 		served := sockets.serve(l, s)
@@ -178,7 +178,7 @@ func (in *instance) decorate(s *dnsserver.Server) dns.DecorateWriter {
 	return nil
 }
 
-// begins reports whether an address begins to be served: the hook is called for it again by the server that is handed
+// begins reports whether an address begins to be served. The hook is called for it again by the server that gets the handed
 // packets, and by each further server that *multisocket* makes.
 func (in *instance) begins(addr string) bool {
 	in.mu.Lock()
@@ -199,9 +199,9 @@ func (in *instance) restarting(now bool) {
 	}
 }
 
-// replaced waits until what in serves is served by the instance that takes its place, and what CoreDNS was handed by in is
-// answered; it closes the sockets of addresses that are served no more. When the process ends, which is the other reason for
-// a shutdown, it does nothing: questions are answered until *health* has been lame for long enough.
+// replaced waits until the next instance serves the sockets of in, and CoreDNS has answered the packets that in handed to
+// it; it closes the sockets of addresses that are no longer served. If the shutdown is for the end of the process it does
+// nothing: questions are answered until *health*'s lameduck is over.
 func (in *instance) replaced() {
 	in.mu.Lock()
 	restart := in.restart
@@ -230,7 +230,7 @@ func (in *instance) end() {
 	}
 }
 
-// all returns what in serves.
+// all returns everything that in serves.
 func (in *instance) all() (all []*serving) {
 	in.mu.Lock()
 	defer in.mu.Unlock()

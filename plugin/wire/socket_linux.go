@@ -24,12 +24,12 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/answer"
 )
 
-// sockets are those of this process. They outlive a reload of the Corefile: what they serve is exchanged.
+// sockets are those of this process. They outlive a reload of the Corefile, which exchanges what they serve.
 var sockets = registry{open: make(map[string]*socket)}
 
 type registry struct {
 	mu   sync.Mutex
-	open map[string]*socket // by address, as dnsserver.Server has it
+	open map[string]*socket // by address, in the form of dnsserver.Server
 	next *instance          // the one that started last
 }
 
@@ -46,14 +46,14 @@ func (r *registry) expected() *instance {
 	return r.next
 }
 
-// addresses returns those of the sockets that are open, sorted.
+// addresses returns the addresses of the open sockets, sorted.
 func addresses() []string {
 	sockets.mu.Lock()
 	defer sockets.mu.Unlock()
 	return slices.Sorted(maps.Keys(sockets.open))
 }
 
-// serving is what a socket serves. It never changes; another instance serves another one.
+// serving is what a socket serves. It never changes; another instance has another one.
 type serving struct {
 	socket   *socket
 	listener *listener
@@ -61,8 +61,8 @@ type serving struct {
 	replaced chan struct{} // closed when the socket serves something else
 }
 
-// serve opens the socket of an address, or takes the one that is open, and lets it serve l, and hand what is not answered to s.
-// It returns nil if that can't be done; CoreDNS serves the address as if there was no such socket then.
+// serve opens the socket of an address, or takes the one that is open, and lets it answer for l and hand other packets to
+// s. It returns nil if that fails; CoreDNS then serves the address as if there were no such socket.
 func (r *registry) serve(l *listener, s *dnsserver.Server) *serving {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -70,13 +70,13 @@ func (r *registry) serve(l *listener, s *dnsserver.Server) *serving {
 	if k == nil {
 		var err error
 		if k, err = listen(l.addr); err != nil {
-			log.Warningf("Questions over UDP to %s are answered by way of CoreDNS's server: %v", l.addr, err)
+			log.Warningf("Questions over UDP to %s go through CoreDNS's server: %v", l.addr, err)
 			return nil
 		}
 	}
 	next := &serving{socket: k, listener: l, coredns: newVirtual(k.conn), replaced: make(chan struct{})}
 	if !next.coredns.serve(s) {
-		log.Warningf("Questions over UDP to %s are answered by way of CoreDNS's server: it does not read what it is handed", l.addr)
+		log.Warningf("Questions over UDP to %s go through CoreDNS's server: it does not read the packets handed to it", l.addr)
 		if r.open[l.addr] == nil {
 			k.conn.Close()
 		}
@@ -91,7 +91,7 @@ func (r *registry) serve(l *listener, s *dnsserver.Server) *serving {
 	return next
 }
 
-// close closes the socket of s, if it serves s still, and waits for CoreDNS to answer what it was handed.
+// close closes the socket of s, if it still serves s, and waits for CoreDNS to answer the packets handed to it.
 func (r *registry) close(ctx context.Context, s *serving) {
 	r.mu.Lock()
 	k := s.socket
@@ -107,7 +107,7 @@ func (r *registry) close(ctx context.Context, s *serving) {
 	s.coredns.wait(ctx)
 }
 
-// check has all sockets look whether they still get the packets.
+// check makes all sockets check whether they still get the packets.
 func (r *registry) check() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -131,7 +131,7 @@ func (s *serving) await(ctx context.Context) {
 type socket struct {
 	conn     *net.UDPConn
 	steering *steering
-	now      chan struct{} // to look at once whether packets still come
+	now      chan struct{} // asks for a check at once whether packets still arrive
 	stop     chan struct{} // closed when the socket is about to be closed
 	kept     chan struct{} // closed when keep has returned
 	done     chan struct{} // closed when read has returned
@@ -151,7 +151,7 @@ type socket struct {
 	panicked atomic.Int64 // when a panic was last logged: Unix time in nanoseconds
 }
 
-// every is how often a socket looks whether packets still come to it.
+// every is how often a socket checks whether packets still arrive.
 const every = 3 * time.Second
 
 // listen opens a socket on an address.
@@ -173,9 +173,9 @@ func listen(addr string) (*socket, error) {
 	local := conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	wildcard := local.Addr().IsUnspecified()
 	if wildcard {
-		if err := tellAddress(raw); err != nil {
+		if err := requestPacketInfo(raw); err != nil {
 			conn.Close()
-			return nil, fmt.Errorf("asking for the address that a packet came to: %w", err)
+			return nil, fmt.Errorf("requesting packet info: %w", err)
 		}
 	}
 	return &socket{
@@ -190,15 +190,15 @@ func listen(addr string) (*socket, error) {
 	}, nil
 }
 
-// tellAddress has packets come with the address that they were sent to.
-func tellAddress(raw syscall.RawConn) error {
+// requestPacketInfo makes packets come with the address that they were sent to.
+func requestPacketInfo(raw syscall.RawConn) error {
 	var err error
 	outer := raw.Control(func(fd uintptr) {
 		family, e := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DOMAIN)
 		switch {
 		case e != nil:
 			err = e
-		case family == unix.AF_INET6: // of IPv4 as well
+		case family == unix.AF_INET6: // for IPv4 as well
 			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 		default:
 			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
@@ -207,7 +207,7 @@ func tellAddress(raw syscall.RawConn) error {
 	return errors.Join(outer, err)
 }
 
-// exchange makes next what is served. What was served before gets no more packets.
+// exchange makes the socket serve next. What it served before gets no more packets.
 func (k *socket) exchange(next *serving) {
 	k.mu.Lock()
 	last := k.serving
@@ -225,7 +225,7 @@ func (k *socket) current() *serving {
 	return k.serving
 }
 
-// keep sees to it that the packets of the address come to this socket, until it is about to be closed.
+// keep makes the packets of the address come to this socket, until it is about to be closed.
 func (k *socket) keep() {
 	defer close(k.kept)
 	tick := time.NewTicker(every)
@@ -242,17 +242,17 @@ func (k *socket) keep() {
 	}
 }
 
-// look has the steering looked after, and logs it once when that fails. last is what it came to before.
+// look calls after, which checks the steering, and logs once if it fails. last is the result before.
 func (k *socket) look(after func() error, last error) (err error) {
 	defer k.recovered(nil)
 	if err = after(); err != nil && last == nil {
-		log.Warningf("Of the questions over UDP to %s CoreDNS's server answers some: %v", k.conn.LocalAddr(), err)
+		log.Warningf("CoreDNS's server answers some of the questions over UDP to %s: %v", k.conn.LocalAddr(), err)
 	}
 	return err
 }
 
-// close has packets go elsewhere, answers those that are there, and closes the socket. The socket must serve s, and nothing
-// else from now on.
+// close sends new packets elsewhere, answers those in the socket, and closes it. The socket must serve s, and nothing else
+// from now on.
 func (k *socket) close(ctx context.Context, s *serving) {
 	close(k.stop)
 	<-k.kept
@@ -266,7 +266,7 @@ func (k *socket) close(ctx context.Context, s *serving) {
 	<-k.done
 }
 
-// drain waits until the socket is empty, and stays so for a moment: the kernel may be about to put a packet there.
+// drain waits until the socket is empty and stays empty for a moment: the kernel may be about to put a packet there.
 func (k *socket) drain(ctx context.Context) {
 	const moment = 5 * time.Millisecond
 	tick := time.NewTicker(moment)
@@ -292,13 +292,13 @@ func (k *socket) read() {
 			k.round()
 		case errors.Is(err, net.ErrClosed):
 			return
-		default: // no packet's fault, but memory that is missing
+		default: // not the fault of a packet, but a lack of memory
 			time.Sleep(time.Millisecond)
 		}
 	}
 }
 
-// round works on a batch. A panic costs no more than the batch.
+// round works on a batch. A panic costs at most the batch.
 func (k *socket) round() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -308,14 +308,14 @@ func (k *socket) round() {
 	}
 }
 
-// recovered ends a panic, if there is one, and calls then.
+// recovered recovers from a panic, if there is one, and calls then.
 func (k *socket) recovered(then func()) {
 	p := recover()
 	if p == nil {
 		return
 	}
 	vars.Panic.Inc()
-	// Once in a second: whoever knows how to cause it may do so with every packet.
+	// Log once a second at most: a client that can cause a panic may do so with every packet.
 	if now, last := time.Now().UnixNano(), k.panicked.Load(); now-last > int64(time.Second) && k.panicked.CompareAndSwap(last, now) {
 		log.Errorf("Recovered from a panic where questions over UDP to %s are answered: %v\n%s", k.conn.LocalAddr(), p, debug.Stack())
 	}
@@ -333,7 +333,7 @@ func (k *socket) work() {
 	}
 	took := time.Since(start)
 	k.batch.send()
-	k.answer = answer.Answer{} // it holds on to the objects of a cluster
+	k.answer = answer.Answer{} // so as not to keep the objects of a cluster in memory
 	answersTotal.Add(float64(k.answered))
 	for i := range k.counting {
 		k.counting[i].count(took)
@@ -341,7 +341,7 @@ func (k *socket) work() {
 	k.steering.packets.Add(uint64(k.batch.n - k.probes))
 }
 
-// packets answers the packets of a batch from number i on. After a panic, which costs one packet, it returns the number of the
+// packets answers the packets of a batch from number i on. A panic costs one packet; packets then returns the number of the
 // next.
 func (k *socket) packets(i int) (next int) {
 	defer k.recovered(func() {

@@ -14,42 +14,42 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// steering sends the packets of a SO_REUSEPORT group to one socket of it. The kernel keeps the sockets of a group in an array
-// and lets a classic BPF program return the place of the one that gets a packet. A place changes when a socket before it is
-// closed, so it is found by probes and looked at again from time to time.
+// steering sends the packets of a SO_REUSEPORT group to one socket of it. The kernel holds the sockets of a group in an
+// array and lets a classic BPF program return the place of the one that gets a packet. A place changes when a socket before
+// it is closed, so probes find it, and check it from time to time.
 //
 // The kernel picks a socket by hash while there is no program, and when the program returns a place that does not exist.
 type steering struct {
-	raw   syscall.RawConn // of the socket that is to get the packets
+	raw   syscall.RawConn // the socket that gets the packets
 	to    netip.AddrPort  // where a probe is sent; it reaches the group
-	nonce uint64          // what a probe begins with
+	nonce uint64          // the first octets of a probe
 	place atomic.Uint32
 
-	mu      sync.Mutex    // held by the one who sends probes
+	mu      sync.Mutex    // held while probes are sent
 	arrived chan uint32   // the places that probes asked for when they reached the socket
-	packets atomic.Uint64 // read from the socket so far, probes left out
+	packets atomic.Uint64 // read from the socket so far, without probes
 }
 
 const (
-	nowhere   = 1<<32 - 1 // a place that no group has
-	maxPlaces = 2048      // sockets of a group that are looked at; *multisocket* opens 1,024 at most
+	nowhere   = 1<<32 - 1 // a place that exists in no group
+	maxPlaces = 2048      // sockets of a group that are tried; *multisocket* opens 1,024 at most
 	atOnce    = 64        // probes under way; all of them fit into the buffer of a socket
 	probeSize = 16        // octets: the nonce, the place, and a number that tells probes of one place apart
 
 	probeWait = 50 * time.Millisecond // for a probe to arrive; over loopback that takes microseconds
 	maxWaits  = 10                    // of this length, while the socket's reader has packets to read
 	attempts  = 3                     // to find the place; sockets may be opened and closed meanwhile
-	checks    = 4                     // probes of a check, each from another port, so that a hash would part them
+	checks    = 4                     // probes of a check, each from another port, so that a hash would spread them
 )
 
 // newSteering makes the steering for a socket that is bound to local.
 func newSteering(raw syscall.RawConn, local netip.AddrPort) *steering {
 	var random [12]byte
 	rand.Read(random[:])
-	random[2] |= 1 << 7 // QR: a server that gets a probe by mistake takes it for a reply, and ignores it
+	random[2] |= 1 << 7 // QR: a server that gets a probe by mistake takes it for a reply and ignores it
 	to := local
 	if local.Addr().IsUnspecified() {
-		// Any address of this machine leads to the group, unless somebody else listens on that address in particular.
+		// Any address of this machine leads to the group, unless another socket listens on that very address.
 		to = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, random[8], random[9], random[10] | 2}), local.Port())
 	}
 	s := &steering{raw: raw, to: to, nonce: binary.BigEndian.Uint64(random[:8]), arrived: make(chan uint32, atOnce)}
@@ -57,8 +57,8 @@ func newSteering(raw syscall.RawConn, local netip.AddrPort) *steering {
 	return s
 }
 
-// begin finds the socket's place and steers the group's packets to it. An error says why they are not; they are spread over
-// all sockets of the group then.
+// begin finds the socket's place and steers the group's packets to it. On an error the kernel spreads them over all sockets
+// of the group.
 func (s *steering) begin() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,13 +104,13 @@ func (s *steering) probe(first uint32) (place uint32, ok bool) {
 	return s.next()
 }
 
-// again makes sure that packets still come to the socket, and looks for its place if they don't. Probes get lost while more
-// packets come in than the socket takes; what arrives shows that the place is right then.
+// again checks that packets still come to the socket, and looks for its place if they don't. Probes get lost while more
+// packets come in than the socket takes; then the packets that arrive show that the place is right.
 func (s *steering) again() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.packets.Load()
-	for range attempts { // a machine that has much to do may need longer for a probe
+	for range attempts { // on a busy machine a probe may take longer
 		if s.check() {
 			return nil
 		}
@@ -124,8 +124,8 @@ func (s *steering) again() error {
 	return err
 }
 
-// away leaves the choice to the kernel, and takes the socket out of it: a socket that is connected gets no packets but those
-// of its peer, which is itself. What is in its buffer stays.
+// away leaves the choice to the kernel, and takes the socket out of it: a connected socket gets only packets of its peer,
+// which is itself. The packets in its buffer stay.
 func (s *steering) away(local netip.AddrPort) error {
 	s.place.Store(nowhere)
 	if err := s.attach(s.program(nowhere)); err != nil {
@@ -210,7 +210,7 @@ func (s *steering) control(f func(fd int) error) error {
 	return err
 }
 
-// send sends a probe from a port of its own. What goes wrong shows as a probe that does not arrive.
+// send sends a probe from a port of its own. If that fails, the probe does not arrive.
 func (s *steering) send(place, number uint32) {
 	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(s.to))
 	if err != nil {
@@ -224,7 +224,7 @@ func (s *steering) send(place, number uint32) {
 	c.Close()
 }
 
-// isProbe takes note of a packet that is a probe, and reports whether it is one. The reader of the socket calls it.
+// isProbe reports whether a packet is a probe, and records it if so. The reader of the socket calls it.
 func (s *steering) isProbe(packet []byte) bool {
 	if len(packet) != probeSize || binary.BigEndian.Uint64(packet) != s.nonce {
 		return false
@@ -236,8 +236,8 @@ func (s *steering) isProbe(packet []byte) bool {
 	return true
 }
 
-// next waits for a probe. A machine that has much to do may read it late: while packets wait in the socket's buffer it may be
-// among them.
+// next waits for a probe. A busy machine may read it late: as long as packets wait in the socket's buffer, it may be among
+// them.
 func (s *steering) next() (place uint32, ok bool) {
 	for range maxWaits {
 		select {

@@ -5,14 +5,14 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Totals are what this process has done over UDP.
+// Totals are the counts of this process for UDP.
 type Totals struct {
-	Addresses []string // that questions are answered on, as dnsserver.Server has them, sorted
-	Answered  uint64   // questions that were answered here
-	PassedOn  uint64   // packets that CoreDNS's own server was handed
+	Addresses []string // addresses that are answered here, in the form of dnsserver.Server, sorted
+	Answered  uint64   // questions answered here
+	PassedOn  uint64   // packets handed to CoreDNS's own server
 }
 
-// Now returns what was done until now.
+// Now returns the totals until now.
 func Now() Totals {
 	t := Totals{Addresses: addresses(), Answered: counted(answersTotal)}
 	for _, c := range passedOn[notPlain:] {

@@ -10,50 +10,50 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 )
 
-// virtual is the net.PacketConn that a CoreDNS server reads the packets from that are not answered here. What the server
-// writes leaves by the socket that the packets came from.
+// virtual is the net.PacketConn from which a CoreDNS server reads the packets that are not answered here. The server's
+// replies leave by the socket that the packets came from.
 type virtual struct {
 	socket *net.UDPConn
-	queue  chan *passed
-	free   sync.Pool // of *passed
+	queue  chan *datagram
+	free   sync.Pool // of *datagram
 
 	once    sync.Once
 	reading chan struct{} // closed when the server reads for the first time
 	end     sync.Once
 	done    chan struct{} // closed when no more packets come
-	ended   chan struct{} // closed when the server has answered all that it got
+	ended   chan struct{} // closed when the server has answered all its packets
 }
 
-// passed is a packet that is passed on.
-type passed struct {
+// datagram is a packet for CoreDNS's server.
+type datagram struct {
 	packet [queryRoom]byte
 	n      int
 	from   *net.UDPAddr
 }
 
-// waiting is how many packets wait for the server at most; the socket's buffer takes what comes then. The server reads them
-// without waiting for an answer.
+// waiting limits how many packets wait for the server; further ones stay in the socket's buffer. The server reads packets
+// without waiting for answers.
 const waiting = 1024
 
 func newVirtual(socket *net.UDPConn) *virtual {
 	return &virtual{
 		socket:  socket,
-		queue:   make(chan *passed, waiting),
-		free:    sync.Pool{New: func() any { return new(passed) }},
+		queue:   make(chan *datagram, waiting),
+		free:    sync.Pool{New: func() any { return new(datagram) }},
 		reading: make(chan struct{}),
 		done:    make(chan struct{}),
 		ended:   make(chan struct{}),
 	}
 }
 
-// serve lets a server read from v, and returns when it does. It reports false if the server can't, or not within a second.
+// serve lets a server read from v, and returns once it does. It returns false if the server can't, or not within a second.
 //
-// The server keeps the last connection that it serves for Stop, and that must be its own: its ServePacket may go on only after
-// v was read from.
+// The server stores the last connection that it serves for Stop, and that must be its own: its ServePacket may go on only
+// after v was read from.
 func (v *virtual) serve(s *dnsserver.Server) bool {
 	go func() {
 		defer close(v.ended)
-		s.ServePacket(v) // an error is that v ended
+		s.ServePacket(v) // the error is that v ended
 	}()
 	timeout := time.NewTimer(time.Second)
 	defer timeout.Stop()
@@ -69,7 +69,7 @@ func (v *virtual) serve(s *dnsserver.Server) bool {
 
 // pass hands a packet to the server. It must not be called after finish.
 func (v *virtual) pass(packet []byte, from *net.UDPAddr) {
-	p := v.free.Get().(*passed)
+	p := v.free.Get().(*datagram)
 	p.n, p.from = copy(p.packet[:], packet), from
 	select {
 	case v.queue <- p:
@@ -77,7 +77,7 @@ func (v *virtual) pass(packet []byte, from *net.UDPAddr) {
 	}
 }
 
-// finish says that no more packets come. The server ends when it has answered those that it has.
+// finish ends the stream of packets. The server ends when it has answered those that it has.
 func (v *virtual) finish() { v.end.Do(func() { close(v.done) }) }
 
 // wait waits until the server has ended.
@@ -97,14 +97,14 @@ func (v *virtual) ReadFrom(b []byte) (int, net.Addr, error) {
 	case <-v.done:
 	}
 	select {
-	case p := <-v.queue: // came before the end
+	case p := <-v.queue: // it came before the end
 		return v.take(p, b)
 	default:
 		return 0, nil, net.ErrClosed
 	}
 }
 
-func (v *virtual) take(p *passed, b []byte) (int, net.Addr, error) {
+func (v *virtual) take(p *datagram, b []byte) (int, net.Addr, error) {
 	n, from := copy(b, p.packet[:p.n]), p.from
 	p.from = nil
 	v.free.Put(p)
