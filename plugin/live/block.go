@@ -1,10 +1,10 @@
 // Package live keeps the View of each server block current. A Block puts the Corefile's stanza in place, follows the
 // ConfigMap, and puts each good stanza of it in place of the last. It keeps hosts files and the snapshot file up to date.
 //
-// A Block has one writer at a time and many readers. Its mutex is held by whoever changes what it serves: Start, the
-// follower of the ConfigMap, a wait for objects that ended, and Stop. What they make never changes afterwards and is
-// published by an atomic pointer. Queries, readiness, metrics, the writer of the snapshot file and the Block that takes
-// over after a reload read these pointers and wait for nobody.
+// A Block has one writer at a time and many readers. Whoever changes what it serves holds its mutex: Start, the follower of the
+// ConfigMap, a wait for objects that ended, and Stop. What they make never changes afterwards and is published by an atomic pointer.
+// Queries, readiness, metrics, the writer of the snapshot file and the Block that takes over after a reload read these pointers and
+// wait for nobody.
 package live
 
 import (
@@ -26,10 +26,10 @@ var log = clog.NewWithPlugin(stanza.Name)
 
 // ServerBlock is the place of a stanza in a Corefile.
 type ServerBlock struct {
-	Keys []string // as CoreDNS writes them: dns://.:53
-	Root string   // the root plugin's folder, which relative paths are taken from; "" for the working directory
-	// Corefile stands for the Corefile that was read: the same value for all its server blocks, and another one after a
-	// reload. It must be comparable.
+	Keys []string // in CoreDNS's form: dns://.:53
+	Root string   // the root plugin's folder, which relative paths start from; "" for the working directory
+	// Corefile identifies the Corefile that was read: the same value for all its server blocks, and another one after a reload. It must be
+	// comparable.
 	Corefile any
 	// Offline asks no API server: objects come from manifests or the snapshot, which is not written.
 	Offline bool
@@ -38,24 +38,24 @@ type ServerBlock struct {
 // Block keeps the View of one server block current. It is safe for concurrent use once Start has returned.
 type Block struct {
 	ServerBlock
-	base *stanza.Config // the Corefile's, as the server block began
+	base *stanza.Config // the Corefile's at the start of the server block
 
 	// Start sets these.
 	view     string // the name that the view plugin gives the server block; "" without that plugin
 	name     string // of the Block, in logs, Events and metrics
-	twin     int    // how many server blocks of the Corefile with the same keys and the same view stand before this one
+	twin     int    // how many earlier server blocks of the Corefile have the same keys and the same view
 	local    []netip.Addr
 	source   *source.Source // nil if there are neither Services nor names from outside nor a ConfigMap
 	snapshot *snapshotFile  // nil without that option
 
 	serving atomic.Pointer[serving]
-	edit    atomic.Pointer[edit]      // the newest state of the ConfigMap; nil until something is known of it
+	edit    atomic.Pointer[edit]      // the newest state of the ConfigMap; nil until one is known
 	edits   atomic.Pointer[[]Edit]    // the last ones, the newest first; never changed
 	good    atomic.Pointer[lastGood]  // the last good text of the ConfigMap; nil if there is none
-	settled atomic.Bool               // the ConfigMap was heard of, and waiting for it any longer would not help
-	stale   atomic.Pointer[time.Time] // since when answers come out of the snapshot; nil if they do not
+	settled atomic.Bool               // the state of the ConfigMap is known, and waiting for it any longer would not help
+	stale   atomic.Pointer[time.Time] // since when answers come from the snapshot; nil if they do not
 
-	mu       sync.Mutex // held by whoever changes what is served; it guards what follows
+	mu       sync.Mutex // held by whoever changes what is served; it guards the following fields
 	waiting  *waiting   // the stanza whose objects are yet to be listed; nil if there is none
 	unfollow func()
 	atStop   []func()
@@ -65,7 +65,7 @@ type Block struct {
 // New returns the Block of a server block, for the Corefile's stanza base.
 func New(base *stanza.Config, of ServerBlock) *Block { return &Block{ServerBlock: of, base: base} }
 
-// View returns what the server block answers from at this moment. A query takes it once. It is nil before Start.
+// View returns what the server block answers from now. A query takes it once. It is nil before Start.
 func (b *Block) View() *answer.View {
 	if s := b.serving.Load(); s != nil {
 		return s.view
@@ -73,11 +73,11 @@ func (b *Block) View() *answer.View {
 	return nil
 }
 
-// Start puts the first View in place and begins to follow the ConfigMap. That View is made of the last good stanza that the
-// Block of the same server block had before a reload, else of the one in the snapshot file, else of the Corefile's.
+// Start puts the first View in place and begins to follow the ConfigMap. The View is made from the last good stanza of the same server
+// block's Block before a reload, else from that in the snapshot file, else from the Corefile's.
 //
-// view is the name that the view plugin gives the server block, "" if it has none. local are the addresses of this server.
-// The error is for the one who wrote the Corefile. RestartFailed cleans up behind it.
+// view is the name that the view plugin gives the server block, "" if it has none. local are the addresses of this server. An error is
+// for the author of the Corefile. RestartFailed cleans up after it.
 func (b *Block) Start(view string, local []netip.Addr) error {
 	b.view, b.local = view, local
 	before, place := blocks.add(b)
@@ -105,7 +105,7 @@ func (b *Block) Start(view string, local []netip.Addr) error {
 	return nil
 }
 
-// Stop closes all that is open. It may be called more than once. The last View goes on answering.
+// Stop closes everything that is open. It may be called more than once. The last View goes on answering.
 func (b *Block) Stop() {
 	b.mu.Lock()
 	if b.stopped {
@@ -135,8 +135,8 @@ func (b *Block) Stop() {
 	blocks.remove(b)
 }
 
-// AtStop has f called when b is stopped, which is when its server block is gone, or a reload that brought it has failed. It is
-// called at once if b is stopped already.
+// AtStop calls f when b is stopped, which is when its server block is gone, or when the reload that brought it has failed. It calls f
+// at once if b is already stopped.
 func (b *Block) AtStop(f func()) {
 	b.mu.Lock()
 	stopped := b.stopped
@@ -149,11 +149,11 @@ func (b *Block) AtStop(f func()) {
 	}
 }
 
-// Name returns what logs, Events and metrics call the server block: its first key, and its view if it has one. It is "" before
+// Name returns the name of the server block in logs, Events and metrics: its first key, and its view if it has one. It is "" before
 // Start.
 func (b *Block) Name() string { return b.name }
 
-// Settled reports whether the objects were listed and the ConfigMap was heard of, or answers come out of the snapshot.
+// Settled reports whether the objects were listed and the state of the ConfigMap is known, or answers come from the snapshot.
 func (b *Block) Settled() bool {
 	if b.stale.Load() != nil {
 		return true
@@ -165,8 +165,8 @@ func (b *Block) Settled() bool {
 	return b.base.ConfigMap == nil || b.settled.Load()
 }
 
-// Refused returns why the ConfigMap's stanza is not applied, "" if it is, if it still waits for its objects, or if no
-// ConfigMap is followed.
+// Refused returns why the ConfigMap's stanza is not applied, "" if it is, if it is still waiting for its objects, or if no ConfigMap is
+// followed.
 func (b *Block) Refused() string {
 	if e := b.edit.Load(); e != nil {
 		return e.refused
@@ -174,10 +174,10 @@ func (b *Block) Refused() string {
 	return ""
 }
 
-// spec says where the objects of the Corefile's stanza come from.
+// spec returns where the objects of the Corefile's stanza come from.
 func (b *Block) spec() source.Spec { return b.specOf(b.base) }
 
-// specOf says where the objects of a stanza of the Corefile come from.
+// specOf returns where the objects of a stanza of the Corefile come from.
 func (b *Block) specOf(c *stanza.Config) source.Spec {
 	return source.Spec{
 		Manifests:   strings.Join(b.paths(c.Manifests), "\n"),
@@ -195,7 +195,7 @@ func (b *Block) specOf(c *stanza.Config) source.Spec {
 	}
 }
 
-// namespace is the ConfigMap's.
+// namespace returns the namespace of the ConfigMap.
 func (b *Block) namespace() string {
 	if ns := b.base.ConfigMap.Namespace; ns != "" {
 		return ns
@@ -203,7 +203,7 @@ func (b *Block) namespace() string {
 	return source.InClusterNamespace()
 }
 
-// paths returns the paths of a stanza as they are to be opened: relative ones below the root plugin's folder.
+// paths returns the paths of a stanza for opening: relative ones below the root plugin's folder.
 func (b *Block) paths(written []string) []string {
 	all := make([]string, len(written))
 	for i, p := range written {

@@ -8,10 +8,10 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// edit is a state of the ConfigMap and what became of it. It never changes.
+// edit is a state of the ConfigMap and its outcome. It never changes.
 type edit struct {
 	event   source.ConfigMapEvent // without Data
-	refused string                // why its stanza is not applied; "" if it is, or if it waits for its objects
+	refused string                // why its stanza is not applied; "" if it is, or is waiting for its objects
 }
 
 // of reports whether e is about the same state of the ConfigMap as event. e may be nil.
@@ -28,23 +28,23 @@ func (e *edit) of(event source.ConfigMapEvent) bool {
 // lastGood is the last text of the ConfigMap whose stanza was applied. It never changes.
 type lastGood struct {
 	event   source.ConfigMapEvent // Data has the one key
-	written uint32                // Unix time at which the snapshot was written that the text is out of; 0 if it is out of none
+	written uint32                // Unix time at which the snapshot with the text was written; 0 if it is not from a snapshot
 }
 
 // waiting is a good stanza of the ConfigMap whose objects are yet to be listed. b.mu guards it.
 type waiting struct {
 	event  source.ConfigMapEvent
 	next   *serving
-	serves bool // next serves already, as the stanza before it has the same objects
+	serves bool // next serves already, because the stanza before it has the same objects
 	cancel context.CancelFunc
 }
 
-// configMapName is what logs and errors call the ConfigMap.
+// configMapName returns the name of the ConfigMap in logs and errors.
 func (b *Block) configMapName() string {
 	return "ConfigMap " + b.namespace() + "/" + b.base.ConfigMap.Name
 }
 
-// follow takes in what became of the ConfigMap. The source calls it for one change after the other.
+// follow handles a change of the ConfigMap. The source calls it for one change after the other.
 func (b *Block) follow(e source.ConfigMapEvent) {
 	c, err := b.read(e)
 
@@ -92,8 +92,8 @@ func (b *Block) read(e source.ConfigMapEvent) (c *stanza.Config, err error) {
 
 // apply puts c, the stanza in e, in place: at once if its objects are at hand, else as soon as they are. b.mu is held.
 //
-// A stanza that waits for its objects gives way to the next good one alone: a later text that is wrong does not make an
-// earlier good one wrong.
+// Only the next good stanza replaces one that is waiting for its objects: a later text that is wrong does not make an earlier good one
+// wrong.
 func (b *Block) apply(e source.ConfigMapEvent, c *stanza.Config) error {
 	now, hash := b.serving.Load(), c.Hash()
 	if w := b.waiting; w != nil && w.next.hash == hash { // something else in the ConfigMap changed
@@ -123,7 +123,7 @@ func (b *Block) apply(e source.ConfigMapEvent, c *stanza.Config) error {
 	return nil
 }
 
-// wait waits for the objects of w. Until they are listed the objects that serve go on, so that names do not vanish. b.mu is held.
+// wait waits for the objects of w. Until they are listed the current objects go on serving, so that names do not vanish. b.mu is held.
 func (b *Block) wait(w *waiting) {
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
@@ -131,8 +131,8 @@ func (b *Block) wait(w *waiting) {
 	source.Go(ctx, "the wait for the objects of "+b.configMapName(), func(ctx context.Context) { b.await(ctx, w) })
 }
 
-// expect notes that e is the newest state of the ConfigMap and waits for its objects. If the API server is known to refuse
-// them, that holds until it grants them. b.mu is held.
+// expect notes that e is the newest state of the ConfigMap and is waiting for its objects. If the API server is known to refuse them, e
+// stays refused until it grants them. b.mu is held.
 func (b *Block) expect(e source.ConfigMapEvent) {
 	if known := b.edit.Load(); !known.of(e) || known.refused == "" {
 		b.setEdit(e, "")
@@ -140,7 +140,7 @@ func (b *Block) expect(e source.ConfigMapEvent) {
 	}
 }
 
-// giveUpWaiting drops the stanza that waits for its objects, if one does. b.mu is held.
+// giveUpWaiting drops the stanza that is waiting for its objects, if there is one. b.mu is held.
 func (b *Block) giveUpWaiting() {
 	if w := b.waiting; w != nil {
 		b.waiting = nil
@@ -162,8 +162,8 @@ func (b *Block) await(ctx context.Context, w *waiting) {
 	b.objectsListed(w)
 }
 
-// objectsRefused notes that the API server refuses the objects of w. It goes on being asked, as the account may be granted them.
-// If the ConfigMap no longer holds the text of w, that says nothing about the ConfigMap.
+// objectsRefused notes that the API server refuses the objects of w. The requests go on, as the account may be granted them. If the
+// ConfigMap no longer holds the text of w, this does not concern the ConfigMap.
 func (b *Block) objectsRefused(w *waiting, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -194,18 +194,18 @@ func (b *Block) objectsListed(w *waiting) {
 	b.settle()
 }
 
-// settle notes that a start need not wait for the ConfigMap any longer: it was heard of, and its stanza serves, or is refused,
-// or an older one of it serves. b.mu is held.
+// settle notes that a start need not wait for the ConfigMap any longer: its state is known, and its stanza serves, or is refused, or an
+// older one of it serves. b.mu is held.
 func (b *Block) settle() {
 	if b.waiting == nil || b.Refused() != "" || b.serving.Load().origin != fromCorefile {
 		b.settled.Store(true)
 	}
 }
 
-// replace makes next, the stanza of e, what serves. newest says that e is the newest state of the ConfigMap. b.mu is held.
+// replace makes next, the stanza of e, the one that serves. newest means that e is the newest state of the ConfigMap. b.mu is held.
 func (b *Block) replace(e source.ConfigMapEvent, next *serving, newest bool) {
 	before := b.serving.Load().hash
-	b.remember(e) // ahead of put, so that a Block that takes over knows the text of what it sees serve
+	b.remember(e) // before put, so that a Block that takes over has the text of the stanza that it sees serve
 	if newest {
 		b.setEdit(e, "")
 	}
@@ -215,7 +215,7 @@ func (b *Block) replace(e source.ConfigMapEvent, next *serving, newest bool) {
 	b.report(e, source.Report{Note: fmt.Sprintf("Stanza %s applied to %s", next.hash, b.name)})
 }
 
-// accept notes that the stanza of e is the one that serves already. b.mu is held.
+// accept notes that the stanza of e already serves. b.mu is held.
 func (b *Block) accept(e source.ConfigMapEvent) {
 	if b.Refused() != "" {
 		now := b.serving.Load()
@@ -229,7 +229,7 @@ func (b *Block) accept(e source.ConfigMapEvent) {
 	b.remember(e)
 }
 
-// remember keeps the text of e as the last good one. b.mu is held.
+// remember stores the text of e as the last good one. b.mu is held.
 func (b *Block) remember(e source.ConfigMapEvent) {
 	key := b.base.ConfigMap.Key
 	good := e
@@ -243,7 +243,7 @@ func (b *Block) setEdit(e source.ConfigMapEvent, refused string) {
 	b.edit.Store(&edit{e, refused})
 }
 
-// refuse counts that the stanza of e is not applied, and says why, unless that is known. b.mu is held.
+// refuse counts that the stanza of e is not applied, and logs why, unless it did so before. b.mu is held.
 func (b *Block) refuse(e source.ConfigMapEvent, err error) {
 	known, why := b.edit.Load(), err.Error()
 	b.unstale()
@@ -259,8 +259,7 @@ func (b *Block) refuse(e source.ConfigMapEvent, err error) {
 	b.report(e, source.Report{Refused: true, Note: fmt.Sprintf("Stanza of %s not changed, the last good one goes on serving: %s", b.name, why)})
 }
 
-// unstale notes that the stanza of the snapshot, if that serves, is not one that served once but the last good one. b.mu is
-// held.
+// unstale notes that the stanza of the snapshot, if it serves, is not just one that served once but the last good one. b.mu is held.
 func (b *Block) unstale() {
 	now := *b.serving.Load()
 	if now.view.Snapshot == 0 {

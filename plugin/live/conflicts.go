@@ -10,44 +10,44 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// maxConflicts is how many conflicts are remembered as told, and how many are told at once; then one a second is, as an object
-// that is edited again and again may have as many names as it likes. The others are only counted.
+// maxConflicts is how many logged conflicts are remembered, and how many are logged at once; after that it is one a second, because
+// an object that is edited again and again may have any number of names. The others are only counted.
 const maxConflicts = 1000
 
-// conflicts are the names that an object claims and does not have, of all server blocks: one that several serve is told once.
+// conflicts are the names that an object claims and does not get, of all server blocks: one that several serve is logged once.
 var conflicts = newConflictLog()
 
 type conflictLog struct {
-	mu    sync.Mutex
-	told  map[external.Conflict]struct{}
-	limit flowcontrol.RateLimiter
+	mu     sync.Mutex
+	logged map[external.Conflict]struct{}
+	limit  flowcontrol.RateLimiter
 }
 
 func newConflictLog() *conflictLog {
-	return &conflictLog{told: make(map[external.Conflict]struct{}), limit: flowcontrol.NewTokenBucketRateLimiter(1, maxConflicts)}
+	return &conflictLog{logged: make(map[external.Conflict]struct{}), limit: flowcontrol.NewTokenBucketRateLimiter(1, maxConflicts)}
 }
 
-// add takes note of conflicts, and tells of those that are new: in the log, and in an Event on the object that loses.
+// add logs conflicts that are new, and writes an Event on the object that loses.
 func (l *conflictLog) add(s *source.Source, lost []external.Conflict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, c := range lost {
-		if _, known := l.told[c]; known || len(l.told) == maxConflicts || !l.limit.TryAccept() {
+		if _, known := l.logged[c]; known || len(l.logged) == maxConflicts || !l.limit.TryAccept() {
 			continue
 		}
-		l.told[c] = struct{}{}
+		l.logged[c] = struct{}{}
 		log.Warningf("%s does not have the name %s, which the older %s has; the two differ in their addresses", source.Printable(c.Loser.String()),
 			source.Printable(c.Name), source.Printable(c.Winner.String()))
 		s.Tell(c.Loser, fmt.Sprintf("The name %s leads to the older %s, which has other addresses", c.Name, c.Winner))
 	}
 }
 
-// remove takes note that conflicts are over.
+// remove forgets conflicts that are over.
 func (l *conflictLog) remove(settled []external.Conflict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, c := range settled {
-		delete(l.told, c)
+		delete(l.logged, c)
 	}
 }
 

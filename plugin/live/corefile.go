@@ -10,46 +10,45 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// The process may follow the ConfigMap that its whole Corefile is out of (-configmap). Then an edit of kubehosts stanzas alone is put in
-// place here, with no restart of the server: it is the Corefile's stanza that changes, with no bounds but those of a Corefile. Blocks
-// whose option configmap names that ConfigMap do not follow it themselves.
+// The process may follow the ConfigMap that holds its whole Corefile (-configmap). Then an edit of kubehosts stanzas alone is put in
+// place here, without a restart of the server: the Corefile's stanza changes, with no bounds but those of a Corefile. Blocks whose
+// option configmap names that ConfigMap do not follow it themselves.
 
-// Corefile is the ConfigMap that the whole Corefile is out of.
+// Corefile is the ConfigMap that holds the whole Corefile.
 type Corefile struct {
 	Spec                 source.Spec // where it is followed
 	Namespace, Name, Key string
 }
 
-// whole is what is known of the whole Corefile.
+// whole is the state of the whole Corefile.
 var whole struct {
 	mu   sync.Mutex
 	of   *Corefile              // nil if nobody follows it
 	base map[int]*stanza.Config // stanzas put in place since the Corefile was read, by their place among those of the Corefile
 }
 
-// FollowCorefile notes that somebody follows the ConfigMap of the whole Corefile, and calls Replace. It is to be called before
-// the Corefile is read for the first time.
+// FollowCorefile notes that the caller follows the ConfigMap of the whole Corefile, and calls Replace. Call it before the Corefile is
+// read for the first time.
 func FollowCorefile(of Corefile) {
 	whole.mu.Lock()
 	defer whole.mu.Unlock()
 	whole.of = &of
 }
 
-// ErrRestart is the error of Replace where a restart of the server is necessary: where a stanza follows another ConfigMap, and
-// where one that served no Services and followed nothing is to serve some.
+// ErrRestart is the error of Replace if the server has to be restarted: if a stanza follows another ConfigMap, or if one that served no
+// Services and followed nothing is to serve some.
 var ErrRestart = errors.New("the stanza can't be replaced without a restart")
 
-// Replace puts stanzas of the Corefile in place of those that serve, all of them or none. The keys are the places of their
-// server blocks among those that have a stanza. A start that reads the same Corefile again, as on a signal, goes on with them,
-// until Forget.
+// Replace replaces stanzas of the Corefile that serve, all of them or none. The keys are the places of their server blocks among those
+// that have a stanza. A start that reads the same Corefile again, as on a signal, goes on with them, until Forget.
 //
-// A stanza may not differ from the one before it in what stanza.Config.FixedIn names. Objects that the API server was not asked for
-// before are waited for, and until they are listed the stanza before goes on.
+// A stanza may not differ from the one before it in the parts that stanza.Config.FixedIn names. If its objects were not yet requested
+// from the API server, the stanza before serves until they are listed.
 func Replace(stanzas map[int]*stanza.Config) error {
 	running := blocks.running()
 	for i := range stanzas {
 		if i >= len(running) {
-			return ErrRestart // the server was restarted meanwhile, or is just now
+			return ErrRestart // the server was restarted meanwhile, or is being restarted
 		}
 	}
 	return replaceIn(running, stanzas, 0, nil)
@@ -61,8 +60,8 @@ type change struct {
 	next  *serving
 }
 
-// replaceIn prepares the stanzas of running from the place i on, with the mutex of each Block held, and puts them in place with
-// those that are prepared already.
+// replaceIn prepares the stanzas of running from the place i on, with the mutex of each Block held, and puts them in place with those
+// that are already prepared.
 func replaceIn(running []*Block, stanzas map[int]*stanza.Config, i int, prepared []change) error {
 	if i == len(running) {
 		for _, c := range prepared {
@@ -100,8 +99,8 @@ func remember(stanzas map[int]*stanza.Config) {
 	}
 }
 
-// Forget lets the next start go by the stanzas of the Corefile that it reads, in place of those of Replace. It is called before a
-// restart with a new Corefile; undo takes it back if that fails.
+// Forget makes the next start use the stanzas of the Corefile that it reads, instead of those of Replace. Call it before a restart with
+// a new Corefile; undo reverses it if the restart fails.
 func Forget() (undo func()) {
 	whole.mu.Lock()
 	defer whole.mu.Unlock()
@@ -114,7 +113,7 @@ func Forget() (undo func()) {
 	}
 }
 
-// baseOf returns the stanza that a Block begins with whose Corefile says c, at the place i among those of the Corefile.
+// baseOf returns the stanza that a Block begins with if its Corefile has c, at the place i among the stanzas of the Corefile.
 func baseOf(c *stanza.Config, i int, b *Block) *stanza.Config {
 	whole.mu.Lock()
 	defer whole.mu.Unlock()

@@ -29,8 +29,8 @@ var (
 	}, []string{"block"})
 )
 
-// The gauges of server blocks are read off the Blocks when they are asked for. So they are right during a reload, after one
-// that failed, and gone when their server block is.
+// The gauges of server blocks are read from the Blocks at each scrape. So they are right during a reload and after a failed one, and
+// gone when their server block is.
 var (
 	stanzaInfo = describe("stanza_info", "The stanza that serves: where it came from (corefile, configmap or snapshot) and its hash. Always 1.",
 		"block", "origin", "hash")
@@ -87,7 +87,7 @@ func (gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// maxFileLabels is how many values the label file of a metric has. All other files are put together under otherFiles.
+// maxFileLabels is how many values the label file of a metric has. All other files are counted together under otherFiles.
 const (
 	maxFileLabels = 1000
 	otherFiles    = "(others)"
@@ -102,11 +102,10 @@ var (
 		"Times that a hosts file could not be used and its last entries went on serving.", []string{"file"}, nil)
 )
 
-// fileMetrics are the metrics of hosts files, as they are when they are asked for: so there are none of a file that is
-// gone.
+// fileMetrics are the metrics of hosts files at the time of a scrape: a file that is gone has none.
 type fileMetrics struct{}
 
-// fileCount is what is told of a hosts file.
+// fileCount holds the figures of a hosts file.
 type fileCount struct {
 	entries  map[string]int // by server block
 	modified float64        // Unix time; 0 if it was never read
@@ -163,7 +162,7 @@ func (s *tableSet) count() map[string]*fileCount {
 	return all
 }
 
-// count adds the files of t to all. One that several FILEs have counts once for a server block. openTables.mu is held.
+// count adds the files of t to all. A file that several FILEs have counts once for a server block. openTables.mu is held.
 func (t *fileTables) count(all map[string]*fileCount) {
 	files := t.files.Load()
 	if files == nil {

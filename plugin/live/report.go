@@ -16,7 +16,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// Now is what a Block serves at one moment, for whoever has to explain or show it.
+// Now is what a Block serves at one moment, for explaining or showing it.
 type Now struct {
 	View   *answer.View
 	Config *stanza.Config
@@ -62,7 +62,7 @@ func (b *Block) Base() *stanza.Config { return b.base }
 // Source returns where objects come from, nil where there are none.
 func (b *Block) Source() *source.Source { return b.source }
 
-// Stale returns since when answers come out of the snapshot; zero if they do not.
+// Stale returns since when answers come from the snapshot; zero if they do not.
 func (b *Block) Stale() time.Time {
 	if since := b.stale.Load(); since != nil {
 		return *since
@@ -70,7 +70,7 @@ func (b *Block) Stale() time.Time {
 	return time.Time{}
 }
 
-// Edit is a state of the ConfigMap and what became of it.
+// Edit is a state of the ConfigMap and its outcome.
 type Edit struct {
 	Time    time.Time `json:"time"`
 	Version string    `json:"resourceVersion,omitempty"`
@@ -89,7 +89,7 @@ func (b *Block) Edits() []Edit {
 	return nil
 }
 
-// record remembers what became of e. b.mu is held.
+// record remembers the outcome of e. b.mu is held.
 func (b *Block) record(e source.ConfigMapEvent, hash, verdict string) {
 	last := b.Edits()
 	all := append(make([]Edit, 0, maxEdits), Edit{time.Now(), e.ResourceVersion, hash, verdict})
@@ -97,15 +97,15 @@ func (b *Block) record(e source.ConfigMapEvent, hash, verdict string) {
 	b.edits.Store(&all)
 }
 
-// Snapshot is how things stand with a snapshot file.
+// Snapshot is the state of a snapshot file.
 type Snapshot struct {
 	Path    string
 	Written time.Time // by this process; zero for not yet
 	Size    int64
-	Failed  string // why it could not be written last; "" if it could
+	Failed  string // why the last write failed; "" if it did not
 }
 
-// Snapshot returns how things stand with the snapshot of b. ok is false without that option.
+// Snapshot returns the state of the snapshot of b. ok is false without that option.
 func (b *Block) Snapshot() (s Snapshot, ok bool) {
 	if b.snapshot == nil {
 		return Snapshot{}, false
@@ -123,7 +123,7 @@ func (b *Block) Snapshot() (s Snapshot, ok bool) {
 // Objects returns the objects that the stanza serves, nil where it serves none.
 func (n *Now) Objects() *source.Objects { return n.s.objects }
 
-// Held returns the objects that answers are made of: those of Objects, and those that names from outside come from.
+// Held returns the objects that answers are made of: those of Objects, and those that give names from outside.
 func (n *Now) Held() (all []*source.Objects) {
 	for _, o := range []*source.Objects{n.s.objects, n.s.outside} {
 		if o != nil {
@@ -145,15 +145,14 @@ func (n *Now) Conflicts() (all []external.Conflict) {
 type HostsFile struct {
 	Path     string
 	Entries  int       // addresses and PTR targets
-	Modified time.Time // of what serves; zero if the file was never read
+	Modified time.Time // of the content that serves; zero if the file was never read
 	Size     int64
-	Problem  string          // why the file, as it is now, can't be used; "" if it can
-	Left     []hosts.Problem // the first lines that are of no use, or may not be what was meant
+	Problem  string          // why the file can't be used in its present state; "" if it can
+	Left     []hosts.Problem // the first lines that are useless, or may not be what was meant
 	More     int             // how many more there are
 }
 
-// Files returns the files behind the FILEs of the stanza, by their paths. A FILE that no file matches stands there with its
-// pattern.
+// Files returns the files behind the FILEs of the stanza, by their paths. A FILE that no file matches is listed with its pattern.
 func (n *Now) Files() []HostsFile {
 	byPath := make(map[string]HostsFile)
 	for file, use := range n.s.hosts {
@@ -191,8 +190,8 @@ func (n *Now) Lines() (lines int) {
 // maxPlaces is how many places of a name Places returns.
 const maxPlaces = 10
 
-// Places returns the lines, as FILE:LINE, on which a table of the layer has an entry that want reports true for, as hosts.Find
-// calls it. A file is read again, for no longer than 2 s; where that fails the file is returned without a line.
+// Places returns the lines, as FILE:LINE, on which a table of the layer has an entry that want reports true for, as for hosts.Find. It
+// reads a file again, for no longer than 2 s; if that fails it returns the file without a line.
 func (n *Now) Places(ctx context.Context, layer int, t *hosts.Table, want func(name string, addr netip.Addr) bool) []string {
 	if layer >= len(n.s.layers) {
 		return nil
@@ -219,13 +218,13 @@ func (n *Now) Places(ctx context.Context, layer int, t *hosts.Table, want func(n
 		}
 		return err
 	})
-	if err != nil || len(places) == 0 { // it changed, and is about to be read again
+	if err != nil || len(places) == 0 { // it changed, and will soon be read again
 		return []string{path}
 	}
 	return places
 }
 
-// fileOf returns the file behind a FILE whose table is t, "" if it is none any more.
+// fileOf returns the file behind a FILE whose table is t, "" if there is none any more.
 func (n *Now) fileOf(file string, t *hosts.Table) string {
 	for path, use := range n.s.hosts {
 		files := use.of.files.Load()

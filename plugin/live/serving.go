@@ -13,14 +13,14 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// Where a stanza that serves came from.
+// The origins of a stanza that serves.
 const (
 	fromCorefile  = "corefile"
 	fromConfigMap = "configmap"
 	fromSnapshot  = "snapshot"
 )
 
-// serving is a stanza made ready to answer, and what it holds open. It never changes once it is published.
+// serving is a stanza ready to answer, and what it holds open. It never changes once it is published.
 type serving struct {
 	view      *answer.View
 	config    *stanza.Config
@@ -30,13 +30,13 @@ type serving struct {
 	selection source.Selection
 	objects   *source.Objects // nil where neither Services nor names from outside are served
 	wanted    source.Selection
-	outside   *source.Objects       // of wanted: what names from outside come from; nil where none are served
+	outside   *source.Objects       // of wanted: the objects that give names from outside; nil if there are none to serve
 	conflicts []*external.Conflicts // of the external options
 	hosts     map[string]*tableUse  // by FILE
 	layers    []layerOrigin         // of view.Hosts
 }
 
-// selectionOf says which objects a stanza serves.
+// selectionOf returns which objects a stanza serves.
 func selectionOf(c *stanza.Config) source.Selection {
 	return source.Selection{
 		Labels:          c.Labels,
@@ -49,7 +49,7 @@ func selectionOf(c *stanza.Config) source.Selection {
 	}
 }
 
-// outsideOf says which objects the external options of a stanza ask for; none if it has no such option.
+// outsideOf returns which objects the external options of a stanza need; none if it has no such option.
 func outsideOf(c *stanza.Config) source.Selection {
 	sel := source.Selection{Labels: c.Labels, NamespaceLabels: c.NamespaceLabels}
 	for _, e := range c.External {
@@ -58,8 +58,8 @@ func outsideOf(c *stanza.Config) source.Selection {
 	return sel
 }
 
-// prepare makes c ready to be served, with whatever can fail. Objects that the API server was not asked for before are those
-// of the snapshot from, which may be nil, until it answers. b.mu is held.
+// prepare prepares c for serving, and does everything that can fail. Objects not yet requested from the API server are those of the
+// snapshot from, which may be nil, until it answers. b.mu is held.
 func (b *Block) prepare(c *stanza.Config, from *source.Snapshot) (*serving, error) {
 	now := b.serving.Load()
 	next := &serving{config: c, hash: c.Hash(), selection: selectionOf(c), wanted: outsideOf(c), hosts: make(map[string]*tableUse)}
@@ -110,15 +110,14 @@ func (b *Block) open(next, now *serving, from *source.Snapshot) (err error) {
 			return err
 		}
 		next.hosts[path] = use
-		if now == nil && reload == 0 { // a Corefile that is read again is a reason to read its files again
+		if now == nil && reload == 0 { // reading the Corefile again reads its files again
 			use.look()
 		}
 	}
 	return nil
 }
 
-// filesOf returns the FILEs of c and how often each is to be looked at: the shortest of what its options say, 0 only if
-// all say so.
+// filesOf returns the FILEs of c and how often each is checked: the shortest interval of its options, 0 only if all of them have 0.
 func (b *Block) filesOf(c *stanza.Config) map[string]time.Duration {
 	all := make(map[string]time.Duration)
 	for i := range c.Hosts {
@@ -148,7 +147,7 @@ func (s *serving) close(keep *serving) {
 	}
 }
 
-// put makes next, which b prepared, what serves in place of what does. It can't fail. b.mu is held.
+// put makes next, which b prepared, the one that serves. It can't fail. b.mu is held.
 func (b *Block) put(next *serving, origin string) {
 	now := b.serving.Load()
 	next.origin, next.since = origin, time.Now()
@@ -158,8 +157,8 @@ func (b *Block) put(next *serving, origin string) {
 	now.close(next)
 }
 
-// serialAfter is the serial of the zones when next takes the place of last at the time t: that of last where the zones hold
-// the same, else a later one.
+// serialAfter returns the serial of the zones when next takes the place of last at the time t: that of last if the zones hold the same,
+// else a later one.
 func serialAfter(t time.Time, last, next *serving) uint32 {
 	if last.hash == next.hash && last.sameIndexes(next) {
 		return last.view.Serial
@@ -177,12 +176,12 @@ func (s *serving) synced() bool {
 	return (s.objects == nil || s.objects.Synced()) && (s.outside == nil || s.outside.Synced())
 }
 
-// serial is the latest serial of the zones as they are now.
+// serial returns the latest serial of the zones.
 func (s *serving) serial() uint32 { return s.view.Latest() }
 
-// laterSerial is the SOA serial of a change at the time t, after the serial last: the time, or the next serial if the time is
-// not later, as in the second of the last change or where the clock was set back. A secondary transfers no zone whose serial
-// is not above its own (RFC 1982).
+// laterSerial returns the SOA serial of a change at the time t, after the serial last: the time, or the next serial if the time is not
+// later, as in the second of the last change or when the clock was set back. A secondary transfers no zone whose serial is not above
+// its own (RFC 1982).
 func laterSerial(t time.Time, last uint32) uint32 {
 	serial := uint32(t.Unix()) // #nosec G115 -- an SOA serial wraps
 	if last != 0 && !services.SerialBefore(last, serial) {
@@ -191,7 +190,7 @@ func laterSerial(t time.Time, last uint32) uint32 {
 	return serial
 }
 
-// origins are the zones of the server block, whose names count in hosts lines; nil for all names.
+// origins returns the zones of the server block, whose names count in hosts lines; nil for all names.
 func (b *Block) origins() []string {
 	origins := plugin.OriginsFromArgsOrServerBlock(nil, b.Keys)
 	if slices.Contains(origins, ".") {

@@ -14,40 +14,39 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// Every snapshotLook the writer of a snapshot file looks whether there is something new to write. It writes at most every
-// snapshotPause, and at most a share of 1/snapshotShare of the time: a cluster of a million endpoints, which takes seconds to
-// write, may change all the time.
+// Every snapshotLook the writer of a snapshot file checks for something new to write. It writes at most every snapshotPause, and for at
+// most 1/snapshotShare of the time: a cluster of a million endpoints, which takes seconds to write, may change all the time.
 const (
 	snapshotLook  = time.Second
 	snapshotPause = 5 * time.Second
 	snapshotShare = 20
 )
 
-// snapshotRenewed is the age at which a snapshot is written anew though nothing changed. So its time tells how old what it holds
-// may be, and one that is much older shows that something is wrong.
+// snapshotRenewed is the age at which a snapshot is written again without a change. So its time shows how old its content may be, and
+// one that is much older shows that something is wrong.
 const snapshotRenewed = 30 * time.Minute
 
-// snapshotFile is a snapshot file and its one writer. It belongs to one server block. During a reload two Blocks have it, and
-// the newer one says what is written.
+// snapshotFile is a snapshot file and its one writer. It belongs to one server block. During a reload two Blocks have it, and the newer
+// one decides what is written.
 type snapshotFile struct {
 	path   string
 	cancel context.CancelFunc          // ends the writing
-	last   atomic.Pointer[writtenFile] // what this process last wrote; nil if it wrote nothing yet
+	last   atomic.Pointer[writtenFile] // what this process last wrote; nil if nothing yet
 	users  []*Block                    // the newest last; guarded by snapshots.mu
-	next   time.Time                   // the earliest time for another write; the writer's own
-	failed string                      // what was last said of writing, so that it is not said again; "" if it went well; the writer's own
-	why    atomic.Pointer[string]      // failed, for others to read; nil if it went well
+	next   time.Time                   // the earliest time for another write; only the writer uses it
+	failed string                      // the error last logged for a write, so as not to repeat it; "" if it succeeded; only the writer uses it
+	why    atomic.Pointer[string]      // failed, for others to read; nil if the last write succeeded
 }
 
-// writtenFile is what a snapshot file holds.
+// writtenFile is the content of a snapshot file.
 type writtenFile struct {
 	capture *source.Capture // without its objects
 	at      time.Time
 	size    int64 // bytes
 }
 
-// outdated reports whether w, which holds what is so, is to be written anew at the time now. news is when it was last known that
-// nothing was missed (source.Source.News): while the API server is silent the file stays as old as it is.
+// outdated reports whether w, whose content is still current, has to be written again at the time now. news is when it was last known
+// that nothing was missed (source.Source.News): while the API server is silent the file keeps its age.
 func (w *writtenFile) outdated(now, news time.Time) bool {
 	return now.Sub(w.at) >= snapshotRenewed && news.After(w.at)
 }
@@ -80,7 +79,7 @@ func (s *snapshotFiles) claim(path string, b *Block) (*snapshotFile, error) {
 	return f, nil
 }
 
-// release takes b off the users of f. With the last one the writing ends; a write may be under way.
+// release removes b from the users of f. With the last one the writing ends; a write may still be running.
 func (s *snapshotFiles) release(f *snapshotFile, b *Block) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,7 +90,7 @@ func (s *snapshotFiles) release(f *snapshotFile, b *Block) {
 	}
 }
 
-// user returns the Block that says what is written to f, nil if there is none any more.
+// user returns the Block that decides what is written to f, nil if there is none any more.
 func (s *snapshotFiles) user(f *snapshotFile) *Block {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -132,8 +131,8 @@ func (b *Block) claimSnapshot() error {
 	return nil
 }
 
-// readSnapshot returns what the snapshot file holds, nil if there is nothing of use, or no need as objects were read from the
-// API server already.
+// readSnapshot returns the content of the snapshot file, nil if it is of no use, or not needed because objects were already read from
+// the API server.
 func (b *Block) readSnapshot() *source.Snapshot {
 	if b.snapshot == nil || b.source.Synced() {
 		return nil
@@ -151,7 +150,7 @@ func (b *Block) readSnapshot() *source.Snapshot {
 	return sn
 }
 
-// beginStale notes that the first answers come out of sn, which may be nil, if they do. b.mu is held.
+// beginStale notes that the first answers come from sn, which may be nil, if they do. b.mu is held.
 func (b *Block) beginStale(sn *source.Snapshot) {
 	if sn == nil || b.stale.Load() != nil {
 		return
@@ -169,7 +168,7 @@ func (b *Block) beginStale(sn *source.Snapshot) {
 // writtenAt is the Unix time at which sn was written.
 func writtenAt(sn *source.Snapshot) uint32 { return max(1, uint32(sn.Written().Unix())) } // #nosec G115 -- good until 2106
 
-// capture returns what is to be kept in the snapshot, nil if not all of it was read from the API server yet.
+// capture returns the content for the snapshot, nil if not all of it was read from the API server yet.
 func (b *Block) capture() *source.Capture {
 	now := b.serving.Load()
 	if now == nil || b.base.ConfigMap != nil && !b.settled.Load() {
@@ -191,7 +190,7 @@ func (b *Block) capture() *source.Capture {
 	return c
 }
 
-// run writes the file whenever what it is to hold changed, and when it is outdated, until ctx ends.
+// run writes the file whenever its content has changed or is outdated, until ctx ends.
 func (f *snapshotFile) run(ctx context.Context) {
 	source.CleanSnapshot(f.path)
 	look := time.NewTicker(snapshotLook)
@@ -221,7 +220,7 @@ func (f *snapshotFile) write(b *Block, c *source.Capture) {
 	if err != nil {
 		snapshots.countError(f, b)
 		if f.failed != err.Error() {
-			log.Errorf("Snapshot not written, the one before stays if there is one: %s; trying on", source.Printable(err.Error()))
+			log.Errorf("Snapshot not written, the previous one stays if there is one: %s; retrying", source.Printable(err.Error()))
 		}
 		why := err.Error()
 		f.failed = why

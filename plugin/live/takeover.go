@@ -10,17 +10,16 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// During a reload a server block has two Blocks. The new one starts while the old one serves. It takes over what the old
-// one knows. The old one is stopped once the new server listens; if that fails, the new one is stopped, and the old one goes
-// on untouched.
+// During a reload a server block has two Blocks. The new one starts while the old one serves, and takes over its state. The old one is
+// stopped once the new server listens; if that fails, the new one is stopped, and the old one goes on unchanged.
 
-// blocks are the Blocks that started and were not stopped.
+// blocks are the Blocks that are started and not stopped.
 var blocks registry
 
 type registry struct {
 	mu      sync.Mutex
 	all     []*Block // in the order of their start
-	restart *restart // the one under way; nil if there is none
+	restart *restart // the current one; nil if there is none
 }
 
 // restart is a reload of the Corefile.
@@ -29,15 +28,15 @@ type restart struct {
 	before []*Block // that had started when it began
 }
 
-// RestartBegan notes that a reload takes place of corefile, as in ServerBlock.
+// RestartBegan notes that a reload begins to replace corefile, as in ServerBlock.
 func RestartBegan(corefile any) {
 	blocks.mu.Lock()
 	defer blocks.mu.Unlock()
 	blocks.restart = &restart{corefile, slices.Clone(blocks.all)}
 }
 
-// RestartFailed stops the Blocks that started since a reload of corefile began: CoreDNS throws them away without a word. It
-// does nothing if no such reload is under way, as after one that another plugin prevented.
+// RestartFailed stops the Blocks that started since a reload of corefile began: CoreDNS drops them without notice. It does nothing if
+// there is no such reload, as after one that another plugin prevented.
 func RestartFailed(corefile any) {
 	for _, b := range blocks.abandoned(corefile) {
 		b.Stop()
@@ -55,8 +54,8 @@ func (r *registry) abandoned(corefile any) []*Block {
 	return slices.DeleteFunc(slices.Clone(r.all), func(b *Block) bool { return slices.Contains(before, b) })
 }
 
-// add adds b, gives it its name, and returns the Blocks of other Corefiles, those first that b is most like, and of these the
-// newest, and how many Blocks of its own Corefile stand before it.
+// add adds b, names it, and returns the Blocks of other Corefiles, sorted by their likeness to b and then the newest first, and how
+// many Blocks of its own Corefile precede it.
 func (r *registry) add(b *Block) (before []*Block, place int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,7 +83,7 @@ func (r *registry) add(b *Block) (before []*Block, place int) {
 	return before, place
 }
 
-// remove takes b out, and its counters unless another Block goes on with them.
+// remove removes b, and its counters unless another Block goes on with them.
 func (r *registry) remove(b *Block) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -109,7 +108,7 @@ func (r *registry) newest() map[string]*Block {
 	return all
 }
 
-// nameOf is what logs, Events and metrics call a server block.
+// nameOf returns the name of a server block in logs, Events and metrics.
 func nameOf(key, view string) string {
 	if view != "" {
 		key += " view=" + view
@@ -125,8 +124,8 @@ func (b *Block) sameKeys(o *Block) bool {
 // succeeds reports whether b is for the server block that old is for.
 func (b *Block) succeeds(old *Block) bool { return b.sameKeys(old) && b.twin == old.twin }
 
-// likeness is the higher the more old, of the Corefile before, has to tell b. The keys of a server block may have changed, so
-// that the ConfigMap is a better sign.
+// likeness is the higher the more of the state of old, of the Corefile before, is of use to b. The keys of a server block may have
+// changed, so the ConfigMap is a better sign.
 func (b *Block) likeness(old *Block) (n int) {
 	if b.succeeds(old) {
 		n += 4
@@ -140,8 +139,8 @@ func (b *Block) likeness(old *Block) (n int) {
 	return n
 }
 
-// sameConfigMap reports whether b follows the ConfigMap that old follows. The credentials and the pace of the requests may
-// have changed.
+// sameConfigMap reports whether b follows the ConfigMap that old follows. The credentials and the rate of the requests may have
+// changed.
 func (b *Block) sameConfigMap(old *Block) bool {
 	if b.base.ConfigMap == nil || old.base.ConfigMap == nil || b.namespace() != old.namespace() ||
 		b.base.ConfigMap.Name != old.base.ConfigMap.Name || b.base.ConfigMap.Key != old.base.ConfigMap.Key {
@@ -151,15 +150,15 @@ func (b *Block) sameConfigMap(old *Block) bool {
 	return here.Manifests == there.Manifests && here.Kubeconfig == there.Kubeconfig && here.Context == there.Context && here.Endpoint == there.Endpoint
 }
 
-// known is a last good text of the ConfigMap that a start may take up.
+// known is a last good text of the ConfigMap that a start may use.
 type known struct {
 	text *lastGood
 	from string // where it was found, for the log
 	own  bool   // it is this server block's own
 }
 
-// begin puts the first stanza in place: the last good one that is known and goes with the Corefile, else the Corefile's own.
-// No query sees another one first. before are the Blocks of the Corefile before.
+// begin puts the first stanza in place: the last good one that is known and fits the Corefile, else the Corefile's own. No query sees
+// another one first. before are the Blocks of the Corefile before.
 func (b *Block) begin(before []*Block) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -179,7 +178,7 @@ func (b *Block) begin(before []*Block) error {
 	return nil
 }
 
-// knownTexts returns the last good texts of the ConfigMap that before and sn have, the likeliest first.
+// knownTexts returns the last good texts of the ConfigMap in before and sn, the likeliest first.
 func (b *Block) knownTexts(before []*Block, sn *source.Snapshot) (all []known) {
 	if b.base.ConfigMap == nil {
 		return nil
@@ -198,8 +197,8 @@ func (b *Block) knownTexts(before []*Block, sn *source.Snapshot) (all []known) {
 	return all
 }
 
-// first prepares the first stanza to serve. The text that it is of becomes the last good one. If none goes with the Corefile,
-// the likeliest one does nevertheless, so that a Corefile that somebody put there by mistake does not lose it.
+// first prepares the first stanza to serve. Its text becomes the last good one. If none fits the Corefile, the likeliest text is kept
+// nevertheless, so that a Corefile put there by mistake does not lose it.
 func (b *Block) first(texts []known, sn *source.Snapshot) (*serving, error) {
 	for _, k := range texts {
 		next, err := b.prepareText(k.text, sn)
@@ -240,8 +239,8 @@ func (b *Block) prepareText(text *lastGood, sn *source.Snapshot) (*serving, erro
 	return next, nil
 }
 
-// firstSerial is the serial of the zones when a Block begins with next. It is not earlier than that of any Block of the
-// Corefile before, or of the snapshot sn, which may be nil, and later unless one of these Blocks serves the same.
+// firstSerial returns the serial of the zones when a Block begins with next. It is not earlier than that of any Block of the Corefile
+// before, or of the snapshot sn, which may be nil, and later unless one of these Blocks serves the same.
 func firstSerial(before []*Block, sn *source.Snapshot, next *serving) (serial uint32) {
 	if sn != nil {
 		serial = sn.Serial()
@@ -264,9 +263,9 @@ func firstSerial(before []*Block, sn *source.Snapshot, next *serving) (serial ui
 	return laterSerial(time.Now(), serial)
 }
 
-// takeOver takes over what old, the Block of the same server block, knows besides the stanza: what was said of the ConfigMap,
-// so that it is not said again, since when the stanza serves, and since when answers come out of the snapshot. next is what b
-// is about to serve. b.mu is held.
+// takeOver takes over the state of old, the Block of the same server block, besides the stanza: what was logged about the ConfigMap, so
+// as not to repeat it, since when the stanza serves, and since when answers come from the snapshot. next is what b is about to serve.
+// b.mu is held.
 func (b *Block) takeOver(old *Block, next *serving) {
 	if b.sameConfigMap(old) {
 		b.edit.Store(old.edit.Load())

@@ -12,7 +12,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// newView makes c ready for queries.
+// newView prepares c for queries.
 func newView(c *stanza.Config, index *services.Index, hosts []answer.Layer, local []netip.Addr) *answer.View {
 	v := &answer.View{
 		TTL: c.TTL,
@@ -41,7 +41,7 @@ func newView(c *stanza.Config, index *services.Index, hosts []answer.Layer, loca
 	return answer.New(v)
 }
 
-// externalZones returns the zones of an external option of c. Who may claim names in them is in a namespace that c serves.
+// externalZones returns the zones of an external option of c. Only objects in a namespace that c serves may claim names in them.
 func externalZones(e *stanza.External, c *stanza.Config) []answer.Zone {
 	claimants := e.Namespaces
 	switch {
@@ -65,7 +65,7 @@ func externalZones(e *stanza.External, c *stanza.Config) []answer.Zone {
 	return zones
 }
 
-// namesOf returns the set of names, nil for nil: an empty set is none, and nil is all.
+// namesOf returns the set of names, nil for nil: an empty set selects none, and nil selects all.
 func namesOf(names []string) external.Names {
 	if names == nil {
 		return nil
