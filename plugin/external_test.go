@@ -153,6 +153,8 @@ func TestExternal(t *testing.T) {
 		{"WEB.Example.ORG.", dns.TypeAAAA, "NOERROR AAAA 2001:db8::1"},
 		{"web.example.org.", dns.TypeTXT, "NOERROR" + soa},
 		{"web.example.org.", dns.TypeMX, "NOERROR" + soa},
+		{"web.example.org.", dns.TypeSOA, "NOERROR" + soa},
+		{"web.example.org.", dns.TypeNS, "NOERROR" + soa},
 		{"web.example.org.", dns.TypeSRV, "NOERROR" + soa},
 		{"web.example.org.", dns.TypeCNAME, "NOERROR" + soa},
 		{"web.team.example.org.", dns.TypeA, "NOERROR A 192.0.2.1"},
