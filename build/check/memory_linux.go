@@ -1,22 +1,61 @@
 package check
 
 import (
+	"os"
 	"runtime/debug"
+	"strconv"
+	"strings"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"golang.org/x/sys/unix"
 )
 
-// Bounds of the memory of the process that judges a Corefile for a running server, which shares the limit of a container with it.
+// How much memory the process may use that judges a Corefile for a running server, beyond what it has when it starts: two fifths of
+// what the container may have, which a Corefile of 1 MiB fits in. The kernel would end the server as well if both used more than
+// the container has (memory.oom.group).
 const (
-	// maxData is how much memory that can be written to the process may map, 80 MiB of which a Go program maps at its start. With
-	// more the Go runtime ends it. A Corefile of 1 MiB, all of it hosts lines, takes 160 MiB.
-	maxData = 192 << 20
-	// aim is how much the collector tries to do with.
-	aim = 48 << 20
+	leastMemory = 32 << 20
+	mostMemory  = 176 << 20
 )
 
-// boundMemory sets these bounds. Where the system refuses the first there is the second alone.
+// memoryRoom returns that for a limit of the container; 0 is none.
+func memoryRoom(limit uint64) uint64 {
+	if limit == 0 {
+		return mostMemory
+	}
+	return min(max(limit/5*2, leastMemory), mostMemory)
+}
+
+// boundMemory bounds the memory of this process. With more the Go runtime ends it.
 func boundMemory() {
-	debug.SetMemoryLimit(aim)
-	_ = unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: maxData, Max: maxData})
+	limit, err := memlimit.FromCgroup()
+	if err != nil {
+		limit = 0
+	}
+	boundTo(memoryRoom(limit))
+}
+
+// boundTo sets the bound. Where the system refuses it there is none.
+func boundTo(room uint64) {
+	soft := room / 4 * 3
+	debug.SetMemoryLimit(int64(soft))                         // #nosec G115 -- it fits
+	_ = os.Setenv("GOMEMLIMIT", strconv.FormatUint(soft, 10)) // so that no setup sets another one
+	if data, ok := dataSize(); ok {
+		_ = unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: data + room, Max: data + room})
+	}
+}
+
+// dataSize returns what counts against RLIMIT_DATA.
+func dataSize() (bytes uint64, ok bool) {
+	const field = 5 // data and stack, in pages (proc_pid_statm(5))
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0, false
+	}
+	fields := strings.Fields(string(b))
+	if len(fields) <= field {
+		return 0, false
+	}
+	pages, err := strconv.ParseUint(fields[field], 10, 64)
+	return pages * uint64(max(0, os.Getpagesize())), err == nil // #nosec G115 -- it is not negative
 }
