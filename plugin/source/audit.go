@@ -14,29 +14,29 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// An API server, or something on the way to it, may lose events of a watch without any sign. An audit finds what was lost: it
-// lists everything once more, by a stream, and compares the list with the store.
+// An API server, or something on the way to it, may lose events of a watch without any sign. An audit finds them: it lists
+// everything once more, by a stream, and compares the list with the store.
 //
-// Not all that differs was lost. The watch goes on while the list is made, and may be ahead of the list or behind it. So an
+// Not every difference is a loss. The watch goes on while the list is made, and may be ahead of the list or behind it. So an
 // audit leaves out
 //
 //   - the objects that the watch brought since the audit began, which may be newer in the store than in the list, and
 //   - the objects that the watch brings until it reaches the resourceVersion of the list, which the watch had yet to bring when
 //     the list was made. This takes a minute at the most, as a server sends a bookmark every minute.
 //
-// Whatever else differs changed at or before the resourceVersion of the list, and the watch is past that without having
-// brought the change. If the watch ends meanwhile, the audit has no result and is repeated soon.
+// Any other difference goes back to a change at or before the resourceVersion of the list, which the watch has passed without
+// bringing it. If the watch ends meanwhile, the audit has no result and is soon repeated.
 
 // Limits of an audit.
 const (
-	auditList  = 5 * time.Minute // that the list may take
-	auditReach = 2 * time.Minute // in which the watch reaches the resourceVersion of the list, or lost what it brings later
+	auditList  = 5 * time.Minute // for the list
+	auditReach = 2 * time.Minute // for the watch to reach the resourceVersion of the list; what it brings later counts as lost
 	auditLook  = 200 * time.Millisecond
 	auditAgain = time.Minute // until the next audit after one without a result
-	auditNamed = 5           // objects that the log names
+	auditNamed = 5           // objects named in the log
 )
 
-// audit is a comparison that is not finished.
+// audit is a comparison in progress.
 type audit struct {
 	version string                  // of the watch when it began
 	touched map[objectName]struct{} // what the watch brought since
@@ -71,12 +71,12 @@ func (f *follower) look(ctx context.Context) {
 		f.trouble.lasted()
 	}
 	if ask {
-		f.probe(ctx) // which logs its error
+		f.probe(ctx) // it logs its error
 	}
 }
 
-// schedule is when audits are made: one in each period, at a random moment of it, so that replicas that started together do not
-// list everything together.
+// schedule is when audits are made: one in each period, at a random moment of it, so that replicas that started together do
+// not list together.
 type schedule struct {
 	C      <-chan time.Time
 	period time.Duration
@@ -91,7 +91,7 @@ func (f *follower) audits() *schedule {
 	return s
 }
 
-// next sets C to the time of the next audit, after one with a result or without.
+// next sets C to the time of the next audit, after one with or without a result.
 func (s *schedule) next(result bool) {
 	if !result {
 		s.C = time.After(min(auditAgain, s.period))
@@ -197,7 +197,7 @@ func (f *follower) listAgain(ctx context.Context) (list []any, version string, e
 	return l.list, l.version, err
 }
 
-// listing takes in one list.
+// listing receives one list.
 type listing struct {
 	transform cache.TransformFunc
 	done      context.CancelFunc // called once the list is complete

@@ -22,7 +22,7 @@ import (
 	mcscheme "sigs.k8s.io/mcs-api/pkg/client/clientset/versioned/scheme"
 )
 
-// clients are the ways to ask an API server.
+// clients are the clients of an API server.
 type clients struct {
 	http    *http.Client
 	health  *health
@@ -32,12 +32,12 @@ type clients struct {
 	imports rest.Interface                // for ServiceImports
 
 	// For names from outside.
-	whole     rest.Interface            // for Services, Namespaces and Nodes, with all that they have
+	whole     rest.Interface            // for Services, Namespaces and Nodes, with all their fields
 	ingresses rest.Interface            // for Ingresses
 	custom    map[string]rest.Interface // for the objects of CustomResourceDefinitions, by group and version
 }
 
-// newClients makes the clients that spec asks for. Nothing is sent yet.
+// newClients makes the clients that spec needs. Nothing is sent yet.
 func newClients(spec Spec) (*clients, error) {
 	cfg, err := clientConfig(spec)
 	if err != nil {
@@ -53,10 +53,10 @@ func newClients(spec Spec) (*clients, error) {
 	if spec.Burst > 0 {
 		cfg.Burst = spec.Burst
 	}
-	if cfg.QPS > 0 { // one limit for both clients, each would make its own
+	if cfg.QPS > 0 { // one limit for both clients, which would each make their own
 		cfg.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(cfg.QPS, cfg.Burst)
 	}
-	if cfg.BearerTokenFile != "" { // client-go by itself reads it again after 50 s, also where its token is refused
+	if cfg.BearerTokenFile != "" { // client-go itself reads it again only after 50 s, even if its token is refused
 		cfg.Wrap(transport.ResettableTokenSourceWrapTransport(transport.NewCachedFileTokenSource(cfg.BearerTokenFile)))
 		cfg.BearerToken, cfg.BearerTokenFile = "", ""
 	}
@@ -89,7 +89,7 @@ func newClients(spec Spec) (*clients, error) {
 			c.slices[kept], err = keptClient(cfg, c.http, "/apis", &discovery.SchemeGroupVersion, keptCodecs{NegotiatedSerializer: codecs, kept: kept})
 		}
 	}
-	if err == nil { // the objects of a CustomResourceDefinition can't be had as protobuf
+	if err == nil { // the API server has no protobuf of objects of a CustomResourceDefinition
 		cfg.ContentType, cfg.AcceptContentTypes = utilruntime.ContentTypeJSON, utilruntime.ContentTypeJSON
 		c.imports, err = keptClient(cfg, c.http, "/apis", &mcs.SchemeGroupVersion, keptCodecs{NegotiatedSerializer: mcscheme.Codecs.WithoutConversion()})
 	}

@@ -8,32 +8,32 @@ import (
 	"sync"
 )
 
-// While objects are first listed, garbage is collected a little later than usual: with 80,000 endpoints they are read in an
-// eighth less time, for 1 MB. When they are listed once more it is collected sooner: nearly all that is decoded is garbage
-// then, and memory is not to grow by it. The process has 24 MB of its own, and 25 MB at the most while it lists them again.
+// While objects are first listed, garbage is collected a little later than usual: 80,000 endpoints are read in an eighth less
+// time, for 1 MB. When they are listed again it is collected sooner: nearly all that is decoded is garbage then, and memory
+// must not grow by it. The process has 24 MB of its own, and at most 25 MB while it lists them again.
 //
-// Between lists so little is in use, 10 MB at 80,000 endpoints, that a server under load would collect many times a second:
-// the collector had 13 % of its CPU time, and 4 % with this. So garbage may grow to garbageServing, if that is more than
-// what is in use, which is looked at after each collection: an index or a hosts file that grows brings no more of it. Where a
-// collection has much to look through, it may grow to garbageScanned times as much as that, up to garbageMost: with 100,000
-// Services, 24 MB, an answer takes a tenth less time. Who sets GOGC is obeyed.
+// Between lists so little memory is in use, 10 MB at 80,000 endpoints, that a server under load would collect many times a
+// second: the collector took 13 % of its CPU time, and takes 4 % with this. So garbage may grow to garbageServing, if that is
+// more than the memory in use, which is measured after each collection: a growing index or hosts file brings no more garbage.
+// If a collection has much to scan, garbage may grow to garbageScanned times as much, up to garbageMost: with 100,000
+// Services, 24 MB, an answer takes a tenth less time. GOGC in the environment turns all this off.
 const (
 	garbageServing = 80 << 20 // bytes
 	garbageMost    = 240 << 20
 	garbageScanned = 8
 )
 
-// collector is the pace of the garbage collector, which all lists of the process share.
+// collector sets the pace of the garbage collector, for all lists of the process.
 var collector = pace{listing: make(map[any]struct{})}
 
 type pace struct {
 	mu      sync.Mutex
-	listing map[any]struct{} // what is being listed
-	served  bool             // all was listed once
-	percent int              // that was set last
+	listing map[any]struct{} // lists in progress
+	served  bool             // everything was listed once
+	percent int              // the percentage last set
 }
 
-// list takes note that the list into store begins.
+// list notes that the list into store begins.
 func (p *pace) list(store any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,7 +45,7 @@ func (p *pace) list(store any) {
 	}
 }
 
-// listed takes note that the list into store is complete, or will never be.
+// listed notes that the list into store is complete, or never will be.
 func (p *pace) listed(store any) {
 	p.mu.Lock()
 	_, was := p.listing[store]
@@ -56,7 +56,7 @@ func (p *pace) listed(store any) {
 		return
 	}
 	go func() {
-		runtime.GC() // to know what is in use
+		runtime.GC() // to find out what is in use
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if len(p.listing) > 0 {
@@ -70,13 +70,12 @@ func (p *pace) listed(store any) {
 	}()
 }
 
-// follow sees to it that collected is called after the next collection, which is when an object that nothing refers to is
-// found.
+// follow makes the next collection call collected, by way of an object that nothing refers to.
 func (p *pace) follow() {
 	runtime.AddCleanup(&struct{ *pace }{p}, (*pace).collected, p)
 }
 
-// collected sets the pace for what is in use now.
+// collected sets the pace for the memory now in use.
 func (p *pace) collected() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -95,22 +94,23 @@ func (p *pace) set(percent int) {
 	debug.SetGCPercent(percent)
 }
 
-// What garbage may grow to, in percent of what is in use: Go's default, while objects are first listed, and once more.
+// The growth of garbage, in percent of the memory in use: Go's default, while objects are first listed, and when they are
+// again.
 const (
 	usualPercent = 100
 	firstPercent = 150
 	againPercent = 50
 )
 
-// percentFor returns the percentage of the bytes in use that garbage may grow to, where a collection looks through that many
-// of them. More than are in use were made since the last one.
+// percentFor returns how far garbage may grow, in percent of the bytes in use, if a collection scans that many of them.
+// scanned exceeds inUse if more was allocated since the last one.
 func percentFor(inUse, scanned uint64) int {
 	garbage := max(garbageServing, min(garbageMost, garbageScanned*min(scanned, inUse)))
 	return max(usualPercent, int(100*garbage/max(inUse, 1<<20))) // #nosec G115 -- at most 8000
 }
 
-// inUse returns the bytes that the last collection found in use, and how many of them, and of those that were made since, the
-// next has to look through: the rest has no pointers.
+// inUse returns the bytes that the last collection found in use, and how many of them, and of those allocated since, the next
+// one has to scan: the rest has no pointers.
 func inUse() (all, scanned uint64) {
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/heap:bytes"}}
 	metrics.Read(sample)

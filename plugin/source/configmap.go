@@ -13,13 +13,13 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 )
 
-// ConfigMapEvent is what is known of a ConfigMap at one moment.
+// ConfigMapEvent is the state of a ConfigMap at one moment.
 type ConfigMapEvent struct {
-	Data            map[string]string // the receiver's own copy; binaryData is in it too
-	ResourceVersion string            // another one means another content; opaque
-	UID             string            // "" for one out of manifests
+	Data            map[string]string // the receiver's own copy, with binaryData
+	ResourceVersion string            // a new one means new content; opaque
+	UID             string            // "" if it comes from manifests
 	Found           bool              // false: there is no such ConfigMap, or Err
-	Err             error             // the API server refuses to tell, and why; the rest is empty then
+	Err             error             // why the API server refuses the ConfigMap; the other fields are empty then
 }
 
 func (e *ConfigMapEvent) equal(o *ConfigMapEvent) bool {
@@ -27,7 +27,7 @@ func (e *ConfigMapEvent) equal(o *ConfigMapEvent) bool {
 		(e.Err == nil) == (o.Err == nil) && (e.Err == nil || e.Err.Error() == o.Err.Error())
 }
 
-// configMap is a ConfigMap that somebody follows.
+// configMap is a ConfigMap that is followed.
 type configMap struct {
 	name     objectName
 	unwatch  func()
@@ -38,19 +38,19 @@ type configMap struct {
 	subs  map[*subscriber]struct{}
 }
 
-// subscriber is told of a ConfigMap on a goroutine of its own, so that it may take its time.
+// subscriber gets the news of a ConfigMap on a goroutine of its own, so it may take its time.
 type subscriber struct {
 	wake chan struct{} // holds one token when there is news
 	done chan struct{}
 }
 
-// ConfigMap follows the one ConfigMap of that namespace and name. It calls f with what is known at present, as soon as
-// anything is, and after each change; one call ends before the next begins, and of changes in quick succession only the
-// last may be told. The first call means that the first list is settled: the object was found, is absent, or the API
-// server refuses to tell. While the server can't be reached f is not called.
+// ConfigMap follows the ConfigMap of that namespace and name. It calls f with the present state, as soon as that is known,
+// and after each change; one call ends before the next begins, and of changes in quick succession f may get only the last.
+// The first call means that the first list is settled: the object was found or is absent, or the API server refuses it. While
+// the server can't be reached f is not called.
 //
-// All that follow the same object share one watch, and it selects by field metadata.name, so that a Role with list and
-// watch for that one resource name is enough. stop ends it: no call begins after stop returned, but one may be under way.
+// All followers of one object share a watch, which selects by field metadata.name, so a Role with list and watch for that one
+// resource name is enough. stop ends it: no call begins after stop returned, but one may still be running.
 func (s *Source) ConfigMap(namespace, name string, f func(ConfigMapEvent)) (stop func()) {
 	key := objectName{namespace, name}
 	sub := &subscriber{wake: make(chan struct{}, 1), done: make(chan struct{})}
@@ -105,11 +105,11 @@ func (c *configMap) watch(s *Source) {
 		watched: w,
 		store:   c,
 		refused: func(err error) { c.set(&ConfigMapEvent{Err: err}) },
-		trouble: trouble{silent: true}, // who follows the ConfigMap logs refusals
+		trouble: trouble{silent: true}, // followers of the ConfigMap log refusals
 	})
 }
 
-// stop ends the watch, and all who follow it.
+// stop ends the watch, and the calls of all subscribers.
 func (c *configMap) stop() {
 	c.unwatch()
 	c.mu.Lock()
@@ -141,7 +141,7 @@ func (c *configMap) remove(sub *subscriber) bool {
 	return len(c.subs) == 0
 }
 
-// set makes e what is known.
+// set makes e the state.
 func (c *configMap) set(e *ConfigMapEvent) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -152,7 +152,7 @@ func (c *configMap) set(e *ConfigMapEvent) {
 	for sub := range c.subs {
 		select {
 		case sub.wake <- struct{}{}:
-		default: // it has yet to look, and will see e
+		default: // a token is there, so it will see e
 		}
 	}
 }
@@ -183,7 +183,7 @@ func (c *configMap) serve(sub *subscriber, f func(ConfigMapEvent)) {
 	}
 }
 
-// take makes obj, a ConfigMap, what is known.
+// take makes obj, a ConfigMap, the state.
 func (c *configMap) take(obj any) error {
 	cm, ok := obj.(*api.ConfigMap)
 	if !ok {
@@ -234,8 +234,8 @@ func (c *configMap) differing(list []any) ([]objectName, error) {
 	return []objectName{c.name}, nil
 }
 
-// StoreConfigMap makes text what the key of a ConfigMap holds, unless it does already. The ConfigMap must exist. It takes list and
-// update on it; if somebody else writes to it at the same time, that is the error.
+// StoreConfigMap stores text under the key of a ConfigMap, unless it is there already. The ConfigMap must exist. The account
+// needs list and update on it; a concurrent write by somebody else is an error.
 func (s *Source) StoreConfigMap(ctx context.Context, namespace, name, key, text string) error {
 	if s.clients == nil {
 		return errors.New("manifests are not written to")

@@ -2,15 +2,15 @@ package source
 
 import "time"
 
-// Contact is how things stand with the API server that a Source reads from.
+// Contact is the state of the connection to a Source's API server.
 type Contact struct {
 	Server    string    // its URL, without a password
-	Connected bool      // it replied to the last request that has ended
+	Connected bool      // it replied to the last finished request
 	Down      time.Time // since when it does not reply; zero while it does, and before the first request
-	News      time.Time // of News; zero if nothing is followed
+	News      time.Time // see News; zero if nothing is followed
 }
 
-// Contact returns how things stand with the API server. ok is false if none is asked, as with manifests.
+// Contact returns the state of the connection to the API server. ok is false if there is none, as with manifests.
 func (s *Source) Contact() (c Contact, ok bool) {
 	if s.clients == nil {
 		return Contact{}, false

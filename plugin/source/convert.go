@@ -12,28 +12,28 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// The kinds of objects, as metrics and logs call them.
+// The kinds of objects, as named in metrics and logs.
 const (
 	kindNamespace     = "Namespace"
 	kindService       = "Service"
 	kindSlice         = "EndpointSlice"
-	kindEndpoints     = "Endpoints" // in manifests alone, where it stands for the EndpointSlices that mirror it
+	kindEndpoints     = "Endpoints" // in manifests alone, where it gives the EndpointSlices that mirror it
 	kindPod           = "Pod"
 	kindConfigMap     = "ConfigMap"
 	kindServiceImport = "ServiceImport"
 	kindImportedSlice = "ImportedEndpointSlice" // an EndpointSlice that belongs to a ServiceImport
 )
 
-// verdict says what becomes of an object that was seen.
+// disposition is what to do with an object.
 type verdict uint8
 
 const (
-	keep   verdict = iota // it takes the place of the one of its name
-	drop                  // there is nothing to keep, and nothing is kept of the one before it
-	ignore                // as if it was not seen: the one before it stays
+	keep   verdict = iota // it replaces the object of its name
+	drop                  // it is not stored, and the object of its name is removed
+	ignore                // it is not stored, and the object of its name stays
 )
 
-// serviceSpec is what is kept of svc.
+// serviceSpec returns the fields of svc that are stored.
 func serviceSpec(svc *api.Service) services.ServiceSpec {
 	spec := services.ServiceSpec{
 		Namespace:    svc.Namespace,
@@ -69,8 +69,8 @@ func toService(svc *api.Service) (*services.Service, verdict) {
 	return packService(kindService, serviceSpec(svc))
 }
 
-// importSpec is what is kept of si (KEP-1645). Nothing but the reader gives a port its default protocol, the definition of
-// the resource has none.
+// importSpec returns the fields of si that are stored (KEP-1645). The reader has to give ports their default protocol,
+// because the definition of the resource has none.
 func importSpec(si *mcs.ServiceImport) services.ServiceSpec {
 	spec := services.ServiceSpec{
 		Namespace: si.Namespace,
@@ -107,14 +107,14 @@ func packService(kind string, spec services.ServiceSpec) (*services.Service, ver
 	return s, keep
 }
 
-// sliceParts are the parts of EndpointSlices that are kept only where they are wanted.
+// sliceParts are the parts of EndpointSlices that are stored only if they are needed.
 type sliceParts struct {
-	podNames bool // endpoints without a hostname are called after their pods
+	podNames bool // endpoints without a hostname are named after their pods
 	zones    bool // the topology zones of endpoints
 }
 
-// sliceSpec is what is kept of es, but for whose it is: its ready endpoints. It is nil if es holds names (addressType
-// FQDN), which the API gives no meaning to.
+// sliceSpec returns the fields of es that are stored, except its names: its ready endpoints. It returns nil if es holds names
+// (addressType FQDN), which have no meaning in the API.
 func sliceSpec(es *discovery.EndpointSlice, kept sliceParts) *services.SliceSpec {
 	if es.AddressType == discovery.AddressTypeFQDN {
 		return nil
@@ -145,7 +145,7 @@ func sliceSpec(es *discovery.EndpointSlice, kept sliceParts) *services.SliceSpec
 	addrs := make([]netip.Addr, 0, len(es.Endpoints)) // nearly always one each
 	for i := range es.Endpoints {
 		ep := &es.Endpoints[i]
-		if ep.Conditions.Ready != nil && !*ep.Conditions.Ready { // unknown counts as ready, says the API
+		if ep.Conditions.Ready != nil && !*ep.Conditions.Ready { // the API counts unknown as ready
 			continue
 		}
 		var to services.Endpoint
@@ -167,7 +167,7 @@ func sliceSpec(es *discovery.EndpointSlice, kept sliceParts) *services.SliceSpec
 	return spec
 }
 
-// endpointName returns an endpoint's hostname, else, where they are wanted, the name of its pod.
+// endpointName returns an endpoint's hostname, else, if podNames, the name of its pod.
 func endpointName(ep *discovery.Endpoint, podNames bool) (name string, ofPod bool) {
 	if ep.Hostname != nil && *ep.Hostname != "" {
 		return *ep.Hostname, false
@@ -178,14 +178,14 @@ func endpointName(ep *discovery.Endpoint, podNames bool) (name string, ofPod boo
 	return "", false
 }
 
-// toSlice returns what packs an EndpointSlice.
+// toSlice returns a function that packs an EndpointSlice.
 func toSlice(kept sliceParts) func(*discovery.EndpointSlice) (*services.Slice, verdict) {
 	return func(es *discovery.EndpointSlice) (*services.Slice, verdict) {
 		return packSlice(sliceSpec(es, kept), es.Labels)
 	}
 }
 
-// toImportedSlice returns what packs an EndpointSlice as one of a ServiceImport.
+// toImportedSlice returns a function that packs an EndpointSlice of a ServiceImport.
 func toImportedSlice(kept sliceParts) func(*discovery.EndpointSlice) (*services.Slice, verdict) {
 	return func(es *discovery.EndpointSlice) (*services.Slice, verdict) {
 		return packImportedSlice(sliceSpec(es, kept), es.Labels)
@@ -217,7 +217,7 @@ func packSliceOf(spec *services.SliceSpec, service, cluster string) (*services.S
 	return s, keep
 }
 
-// toPod packs pod. One that is being deleted is ignored: its address answers until it is gone, and no longer after.
+// toPod packs pod. It ignores one that is being deleted: its address answers until it is gone.
 func toPod(pod *api.Pod) (*services.Pod, verdict) {
 	if !pod.DeletionTimestamp.IsZero() {
 		return nil, ignore
@@ -241,13 +241,13 @@ func packPod(spec *services.PodSpec) (*services.Pod, verdict) {
 		reject(kindPod, objectName{spec.Namespace, spec.Name}, "no query can hold its namespace, it is left out")
 		return nil, drop
 	}
-	if len(spec.IPs) == 0 { // yet, or any more
+	if len(spec.IPs) == 0 { // not yet, or no longer
 		return nil, drop
 	}
 	return p, keep
 }
 
-// namespace is what is kept of a Namespace.
+// namespace is the stored form of a Namespace.
 type namespace struct{ name string }
 
 func toNamespace(ns *api.Namespace) (*namespace, verdict) { return &namespace{ns.Name}, keep }
@@ -262,7 +262,7 @@ func address(s, kind string, name objectName) (netip.Addr, bool) {
 	return addr, true
 }
 
-// configMapData returns what a ConfigMap holds under its keys, text and binary alike.
+// configMapData returns the values of a ConfigMap's keys, text and binary alike.
 func configMapData(cm *api.ConfigMap) map[string]string {
 	data := make(map[string]string, len(cm.Data)+len(cm.BinaryData))
 	for k, v := range cm.BinaryData {

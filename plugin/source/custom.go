@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// customResource is an object of a CustomResourceDefinition: the metadata that is kept, and the rest as it was sent. So one
-// whose spec is not what was expected is refused alone, and does not end the watch of its kind.
+// customResource is an object of a CustomResourceDefinition: the metadata that is needed, and the rest as it was sent. So an
+// object with an unexpected spec is refused alone, and does not end the watch of its kind.
 type customResource struct {
 	meta.TypeMeta
 	meta.ObjectMeta `json:"metadata"`
@@ -28,7 +28,7 @@ func (r *customResource) DeepCopyObject() runtime.Object {
 	return c
 }
 
-// customList is a list of them, of one kind.
+// customList is a list of customResources of one kind.
 type customList struct {
 	meta.TypeMeta
 	meta.ListMeta
@@ -52,10 +52,10 @@ func (c customCodecs) DecoderToVersion(d runtime.Decoder, gv runtime.GroupVersio
 	return customDecoder{c.NegotiatedSerializer.DecoderToVersion(d, gv)}
 }
 
-// customDecoder decodes the kinds of customKinds. The Decoder in it decodes the rest, such as a Status.
+// customDecoder decodes the kinds of customKinds. The Decoder in it decodes others, such as a Status.
 type customDecoder struct{ runtime.Decoder }
 
-// Decode implements runtime.Decoder. A panic is an error, as client-go would let it end the process.
+// Decode implements runtime.Decoder. It turns a panic into an error: client-go would let it end the process.
 func (d customDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (o runtime.Object, kind *schema.GroupVersionKind, err error) {
 	failed := Recovered("decoding an object", func() {
 		if into == nil {
@@ -71,7 +71,7 @@ func (d customDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, in
 	return o, kind, err
 }
 
-// customObject is a customResource, or a list of them, in JSON. Of the metadata it has what is kept.
+// customObject is a customResource, or a list of them, in JSON, with only the metadata that is needed.
 type customObject struct {
 	typeMeta
 	Metadata customMeta        `json:"metadata"`
@@ -92,7 +92,7 @@ type customMeta struct {
 	UID               types.UID         `json:"uid"`
 }
 
-// decodeCustom returns nil for what is none of customKinds, and no list of them.
+// decodeCustom returns nil for anything that is neither one of customKinds nor a list of them.
 func decodeCustom(data []byte) (runtime.Object, *schema.GroupVersionKind, error) {
 	var o customObject
 	if err := json.Unmarshal(data, &o); err != nil {
@@ -112,7 +112,7 @@ func decodeCustom(data []byte) (runtime.Object, *schema.GroupVersionKind, error)
 	return o.resource(), &kind, nil
 }
 
-// listOf returns the list o, whose items are of a kind that they need not name.
+// listOf returns the list o, whose items are of that kind; they need not name it.
 func listOf(o *customObject, kind string) (*customList, error) {
 	l := &customList{TypeMeta: meta.TypeMeta{APIVersion: o.APIVersion, Kind: o.Kind}, Items: make([]customResource, len(o.Items))}
 	l.ResourceVersion, l.Continue = o.Metadata.ResourceVersion, o.Metadata.Continue

@@ -9,15 +9,15 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// discovered are the resources that the API server has in a group and version, as it said last. Names from outside come of up to
-// eight kinds that a cluster may lack: while it does, they are looked for by one request for each group.
+// discovered are the resources that the API server last listed in a group and version. Names from outside come from up to
+// eight kinds that a cluster may lack: while it does, one request for each group looks for them.
 type discovered struct {
 	mu        sync.Mutex
 	asked     time.Time
 	resources map[string]struct{}
 }
 
-// discoveries are what an API server has, by group and version.
+// discoveries are the resources of an API server, by group and version.
 type discoveries struct {
 	mu  sync.Mutex
 	all map[string]*discovered
@@ -35,8 +35,8 @@ func (d *discoveries) of(version string) *discovered {
 	return d.all[version]
 }
 
-// has reports whether the API server may have a resource: unless it said within longestPause that it does not. A list shows what
-// is so, if the server does not tell.
+// has reports whether the API server may have a resource: it returns false only if the server denied it within longestPause.
+// If the server does not reply, a list shows whether it has it.
 func (s *Source) has(ctx context.Context, version, resource string) bool {
 	d := s.discovery.of(version)
 	d.mu.Lock()

@@ -18,12 +18,12 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 )
 
-// Report is what a server block made of a ConfigMap.
+// Report is the outcome of a ConfigMap for a server block.
 type Report struct {
 	Block   string // the server block
 	Refused bool   // the ConfigMap is not applied
-	Note    string // what happened, for people; the same in every replica that has the same to say
-	// Reason is that of the Event, a word that programs look for; "" for that of a stanza, StanzaApplied or StanzaRejected.
+	Note    string // what happened, for people; all replicas use the same words for the same outcome
+	// Reason is that of the Event, a word that programs look for; "" for a stanza's, StanzaApplied or StanzaRejected.
 	Reason string
 }
 
@@ -33,19 +33,19 @@ const (
 	reasonRejected = "StanzaRejected"
 )
 
-// Of the Events on one ConfigMap, the first reportBurst are written at once, more every reportPause. What comes meanwhile
-// is counted into the next one of its block and reason.
+// The first reportBurst Events on one ConfigMap are written at once, more every reportPause. Those in between are counted in
+// the next one of their block and reason.
 const (
 	reportBurst = 6
 	reportPause = time.Minute
 )
 
-// reporter writes Events that regard one ConfigMap.
+// reporter writes Events about one ConfigMap.
 //
-// It stands in for client-go's recorders, which give each Event a name of its own and so make one for each replica, hold
-// two goroutines and a queue of a thousand, and log each one that is refused. Here the name follows from what is told of
-// which version of the ConfigMap: of several replicas the first creates the Event, the others find it there. That takes
-// create alone, where aggregation on the server takes patch, with which other components' Events could be changed.
+// It replaces client-go's recorders, which name each Event anew and so make one for each replica, hold two goroutines and a
+// queue of a thousand, and log each one that is refused. Here the name is derived from the report and the version of the
+// ConfigMap: the first replica creates the Event, the others find it there. That takes only create, while aggregation on the
+// server takes patch, which would let us change other components' Events.
 type reporter struct {
 	events core.EventInterface
 	ctx    context.Context // ends with the following of the ConfigMap
@@ -53,9 +53,9 @@ type reporter struct {
 
 	mu      sync.Mutex
 	running bool
-	waiting map[reportKey]*api.Event // to be written; of each key the last one
-	told    map[reportKey]string     // the name of the last Event of the key, so that a reload does not tell it again
-	denied  bool                     // that was logged
+	waiting map[reportKey]*api.Event // to be written; the last one of each key
+	told    map[reportKey]string     // the name of the last Event of the key, so that a reload does not write it again
+	denied  bool                     // a refusal was logged
 }
 
 type reportKey struct{ block, reason string }
@@ -68,8 +68,8 @@ func newReporter(ctx context.Context, events core.EventInterface) *reporter {
 	}
 }
 
-// Report writes an Event on the ConfigMap that e was told of, in its namespace, as soon as the API server takes it. It
-// does not wait. It does nothing for a ConfigMap out of manifests, for one that is not there, or that nobody follows.
+// Report writes an Event on the ConfigMap of e, in its namespace, as soon as the API server accepts it. It does not wait. It
+// does nothing for a ConfigMap from manifests, for one that does not exist, or one that nobody follows.
 func (s *Source) Report(namespace, name string, e ConfigMapEvent, r Report) {
 	s.mu.Lock()
 	c := s.configMaps[objectName{namespace, name}]
@@ -100,7 +100,7 @@ func (r *reporter) add(of objectName, e ConfigMapEvent, report Report) {
 	}
 }
 
-// eventOf makes the Event that tells report.
+// eventOf makes the Event of a report.
 func eventOf(of objectName, e ConfigMapEvent, report Report) *api.Event {
 	now := meta.Now()
 	host, _ := os.Hostname() // it may have none
@@ -123,12 +123,12 @@ func eventOf(of objectName, e ConfigMapEvent, report Report) *api.Event {
 		h.Write([]byte{0})
 	}
 	const digits = 16
-	prefix := strings.TrimRight(of.name[:min(len(of.name), 253-1-digits)], "-.") // the longest name is of 253 bytes
+	prefix := strings.TrimRight(of.name[:min(len(of.name), 253-1-digits)], "-.") // a name has at most 253 bytes
 	event.Name = prefix + "." + hex.EncodeToString(h.Sum(nil))
 	return event
 }
 
-// clipped returns the first n bytes of s as valid UTF-8, which an Event must be in protobuf.
+// clipped returns the first n bytes of s as valid UTF-8, which protobuf requires of an Event.
 func clipped(s string, n int) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= n {
@@ -137,7 +137,7 @@ func clipped(s string, n int) string {
 	return strings.ToValidUTF8(s[:n-len("...")], "") + "..."
 }
 
-// run writes what waits until nothing does.
+// run writes the waiting Events until there are none.
 func (r *reporter) run() {
 	for r.more() {
 		if err := r.limit.Wait(r.ctx); err != nil {
@@ -156,7 +156,7 @@ func (r *reporter) more() bool {
 	return r.running
 }
 
-// next takes the oldest Event that waits, of which there is one.
+// next takes the oldest waiting Event; there must be one.
 func (r *reporter) next() (key reportKey, event *api.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

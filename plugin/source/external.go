@@ -8,7 +8,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/external"
 )
 
-// The kinds of objects that names from outside come from, as metrics and logs call them.
+// The kinds of objects that give names from outside, as named in metrics and logs.
 const (
 	kindIngress           = "Ingress"
 	kindGateway           = "Gateway"
@@ -24,7 +24,7 @@ const (
 	kindExternalNamespace = "ExternalNamespace" // a Namespace with its labels
 )
 
-// externalKinds are the kinds as the index of names from outside has them.
+// externalKinds are the kinds in the index of names from outside.
 var externalKinds = map[string]external.Kind{
 	kindIngress:           external.KindIngress,
 	kindGateway:           external.KindGateway,
@@ -40,8 +40,8 @@ var externalKinds = map[string]external.Kind{
 	kindExternalNamespace: external.KindNamespace,
 }
 
-// kindsFor are the kinds that the sources need, in the order in which they are asked for. Namespaces and Services always are:
-// claims are made in namespaces, and the addresses of this server's zones are those of its own Services.
+// kindsFor returns the kinds that the sources need, in the order in which they are requested. Namespaces and Services are
+// always needed: claims are made in namespaces, and the addresses of this server's zones are those of its own Services.
 func kindsFor(sources external.Source) []string {
 	wanted := sources.Kinds() | external.KindsOf(external.KindNamespace, external.KindService)
 	var kinds []string
@@ -56,7 +56,7 @@ func kindsFor(sources external.Source) []string {
 	return kinds
 }
 
-// externalTable is how objects of a kind go into the index of names from outside.
+// externalTable returns how objects of a kind go into the index of names from outside.
 func externalTable[O any](kind string, pack func(*O) (*external.Object, verdict)) table[O, external.Object] {
 	k := externalKinds[kind]
 	return table[O, external.Object]{
@@ -77,7 +77,7 @@ func externalTable[O any](kind string, pack func(*O) (*external.Object, verdict)
 	}
 }
 
-// outside makes of a change to the index of names from outside a change to that of a group.
+// outside turns a change to the index of names from outside into one to that of a group.
 func outside[T any](change func(*external.Tx, T)) func(*group, T) {
 	return func(g *group, v T) { g.outside.Update(func(tx *external.Tx) { change(tx, v) }) }
 }
@@ -85,7 +85,7 @@ func outside[T any](change func(*external.Tx, T)) func(*group, T) {
 // nameOf returns the name of an object.
 func nameOf(o meta.Object) objectName { return objectName{o.GetNamespace(), o.GetName()} }
 
-// externalMeta is what is kept of an object's metadata.
+// externalMeta returns the needed metadata of an object.
 func externalMeta(o meta.Object) external.Meta {
 	m := external.Meta{Namespace: o.GetNamespace(), Name: o.GetName(), Generation: o.GetGeneration(), Annotations: o.GetAnnotations()}
 	if t := o.GetCreationTimestamp(); !t.IsZero() {
@@ -94,8 +94,8 @@ func externalMeta(o meta.Object) external.Meta {
 	return m
 }
 
-// published returns what becomes of o, which is nil if there is no use for it: most often not yet, as for a route that no Gateway
-// has accepted, or a load balancer without an address.
+// published returns what to do with o. It is nil if it is of no use, most often not yet, as with a route that no Gateway has
+// accepted, or a load balancer without an address.
 func published(kind string, name objectName, o *external.Object) (*external.Object, verdict) {
 	if o != nil {
 		return o, keep
@@ -145,7 +145,7 @@ func publishes(svc *api.Service) bool {
 	return false
 }
 
-// publishedService is what is kept of svc, nil for nothing.
+// publishedService returns the needed parts of svc, nil if there are none.
 func publishedService(svc *api.Service) *external.ServiceSpec {
 	if !publishes(svc) {
 		return nil
@@ -182,7 +182,8 @@ func toExternalService(svc *api.Service) (*external.Object, verdict) {
 	return packPublished(*spec)
 }
 
-// packPublished packs what a Service has outside. One whose load balancer has no address yet has nothing.
+// packPublished packs the names and addresses that a Service has outside. One whose load balancer has no address yet has
+// none.
 func packPublished(spec external.ServiceSpec) (*external.Object, verdict) {
 	o := external.NewService(spec)
 	if o == nil {

@@ -15,23 +15,22 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// Bounds of one look at a Service that somebody asks about.
+// Bounds of one look-up of a Service.
 const (
 	factsTime   = 2 * time.Second
 	factsSlices = 100 // EndpointSlices, which have 100 endpoints each by default
 	maxUnready  = 10  // endpoints that are named
 )
 
-// Facts are what is known of a Service beyond what answers are made of. They are looked up when somebody asks for them, and
-// not kept.
+// Facts are details of a Service that answers do not need. They are looked up on request, and not stored.
 type Facts struct {
 	Found    bool
-	Origin   string // which state of the object this is: "resourceVersion 48213", or "shop.yaml:12"; "" if it is not known
-	Type     string // ClusterIP, NodePort, LoadBalancer, ExternalName; "" if it is not known
-	Selector string // of its pods, as kubectl takes it; "" for none
+	Origin   string // which state of the object this is: "resourceVersion 48213", or "shop.yaml:12"; "" if unknown
+	Type     string // ClusterIP, NodePort, LoadBalancer, ExternalName; "" if unknown
+	Selector string // of its pods, in kubectl's form; "" for none
 	LeftOut  string // the option and the selector that leave the Service or its namespace out; "" if nothing does
 	Unready  Unready
-	Missing  string // why some of this is not known; "" if all is
+	Missing  string // why some of this is unknown; "" if nothing is
 }
 
 // Unready are the endpoints of a Service that are not ready.
@@ -49,9 +48,9 @@ type UnreadyEndpoint struct {
 	Terminating bool
 }
 
-// Facts looks up the Service of that name as o selects it. Where objects come from an API server it asks that, once for the
-// Service, and further only if the account may list what is of use: the namespace, and the EndpointSlices if unready. That
-// takes 2 s at most. Out of manifests it asks nobody. What can't be found out is Missing.
+// Facts looks up the Service of that name as o selects it. With an API server it requests the Service, and what else is
+// useful if the account may list it: the namespace, and the EndpointSlices if unready. That takes 2 s at most. With manifests
+// it requests nothing. Missing names what can't be found out.
 func (o *Objects) Facts(ctx context.Context, namespace, name string, unready bool) Facts {
 	g := o.group
 	switch s := g.source; {
@@ -154,12 +153,12 @@ func (g *group) factsOfAPI(ctx context.Context, namespace, name string, unready 
 	return f
 }
 
-// onlyNamed selects the one object of that name, which takes no permission but list.
+// onlyNamed selects the one object of that name, which takes only the permission list.
 func onlyNamed(name string) meta.ListOptions {
 	return meta.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String(), Limit: 1}
 }
 
-// add adds what o has.
+// add adds the counts and endpoints of o.
 func (u *Unready) add(o Unready) {
 	u.Total += o.Total
 	u.First = append(u.First, o.First[:min(len(o.First), maxUnready-len(u.First))]...)

@@ -14,25 +14,24 @@ import (
 )
 
 const (
-	// settle is how long files must be left alone before they are looked at, so that a save in several steps is seen as
-	// one, and a change after the look has another time than those before it; settleMost is the longest wait for that.
+	// settle is how long files must be left alone before they are checked, so that a save in several steps counts as one change,
+	// and a change after the check has a later time than those before; settleMost is the longest wait.
 	settle     = 20 * time.Millisecond
 	settleMost = 200 * time.Millisecond
 
-	// stillFor is how long a file must not have changed before it is read, where the system does not tell that its writer is
-	// done.
+	// stillFor is how long a file must be unchanged before it is read, where the system does not report that its writer is done.
 	stillFor = 2 * time.Second
 
 	// writerPatience is how long the last good content of a file serves while somebody writes to it.
 	writerPatience = 30 * time.Second
 
-	// pollLeast is the shortest time between two looks, whatever was asked for: a ConfigMap may say every nanosecond.
+	// pollLeast is the shortest time between two checks, whatever was requested: a ConfigMap may give a nanosecond.
 	pollLeast = 100 * time.Millisecond
 
-	// share is the part of the time, as its inverse, that looks may take.
+	// share is the part of the time, as its inverse, that checks may take.
 	share = 5
 
-	// A read that failed is tried again after retryLeast, then ever later, up to retryMost.
+	// A failed read is retried after retryLeast, then ever later, up to retryMost.
 	retryLeast = time.Second
 	retryMost  = 30 * time.Second
 
@@ -40,48 +39,47 @@ const (
 	maxStuck = 4
 )
 
-// Reading says which files are read, and how.
+// Reading selects which files are read, and how.
 type Reading[T any] struct {
-	// Patterns are paths, or what filepath.Match takes, and need not match anything yet. Relative ones are taken from the
-	// working directory. A wildcard matches neither a dot at the front of a name nor a link out of the folder ahead of the
-	// first wildcard.
+	// Patterns are paths, or patterns of filepath.Match, and need not match anything yet. Relative ones start from the working
+	// directory. A wildcard matches neither a dot at the front of a name nor a link out of the folder before the first wildcard.
 	Patterns []string
 
-	// Poll is how often the files are looked at where the system does not notify, ten times a second at most. With 0 they
-	// are not followed: each is read once.
+	// Poll is how often the files are checked where the system does not notify, ten times a second at most. With 0 they are not
+	// followed: each is read once.
 	Poll time.Duration
 
 	MaxSize, MaxTotal int64 // bytes of one file, and of all together
-	KeepGone          bool  // one that is named without a wildcard keeps its content when it is gone
+	KeepGone          bool  // a file named without a wildcard keeps its content when it is gone
 
-	// Parse makes the content of a file, which it may read in pieces. A panic in it is an error.
+	// Parse makes the content of a file, which it may read in pieces. A panic in it counts as an error.
 	Parse func(path string, r io.Reader) (T, error)
 
-	// Refused is told why a file, as it is now, can't be used; repeated says that this is the reason it had before. What
-	// was read of it last stays.
+	// Refused is called with the reason why a file can't be used as it is now; repeated means that the reason is the same as
+	// before. The last good content of the file stays.
 	Refused func(path string, err error, repeated bool)
 
 	// Changed is called after All changed, except for the first time. One call ends before the next begins.
 	Changed func()
 
-	// Of tests, to have a file system that does not answer.
+	// For tests, to simulate a file system that does not answer.
 	open  func(root, path string) (*os.File, os.FileInfo, error)
 	stuck time.Duration
 }
 
-// File is one file, or a pattern whose files could not all be looked at, which has a Problem and no content.
+// File is one file, or a pattern with files that could not be checked, which has a Problem and no content.
 type File[T any] struct {
 	Path     string
-	Content  T         // of the last time that it could be used
+	Content  T         // from the last time that it could be used
 	Good     bool      // there was such a time
 	Modified time.Time // of that content
-	Size     int64     // the same, in bytes
-	Problem  string    // why the file, as it is now, can't be used; "" if it can
+	Size     int64     // of that content, in bytes
+	Problem  string    // why the file can't be used as it is now; "" if it can
 	Refused  int       // how often it could not be used
 }
 
-// Files follows files, and is the one place that decides whether a file changed. It has one goroutine, and one more for each
-// look or read that hangs: one for each pattern, and four for files. Make one with Follow.
+// Files follows files, and alone decides whether a file changed. It has one goroutine, and one more for each check or read
+// that hangs: one for each pattern, and four for files. Make one with Follow.
 type Files[T any] struct {
 	reading Reading[T]
 	poll    atomic.Int64 // nanoseconds
@@ -97,38 +95,38 @@ type Files[T any] struct {
 	files    map[string]*fileState[T]
 	first    bool          // the first round is under way
 	asker    chan struct{} // to be closed after the round, or nil
-	pause    time.Duration // until what failed is tried again
-	retry    time.Time     // when that is; zero when nothing failed that may pass
-	again    time.Time     // when a file is to be looked at that was changing; zero for none
-	took     time.Duration // how long the last looks took, without reading
+	pause    time.Duration // until a failure is retried
+	retry    time.Time     // when that is; zero without a failure that may pass
+	again    time.Time     // when to check a file that was changing; zero for none
+	took     time.Duration // how long the last checks took, without reading
 }
 
-// patternState is what was last seen of a pattern.
+// patternState is the last known state of a pattern.
 type patternState struct {
 	pattern string
 	last    *scan
-	errand  *errand[*scan] // a look that is stuck, or nil
-	problem string         // why there may be files that are not seen; "" if all are
+	errand  *errand[*scan] // a check that hangs, or nil
+	problem string         // why some files may be missing; "" if none are
 	refused int            // how often there was a new problem
 }
 
-// fileState is a file, and how far it was read.
+// fileState is the last known state of a file.
 type fileState[T any] struct {
 	File[T]
 	pattern *patternState
-	info    os.FileInfo // of what was last read or refused; nil for nothing
+	info    os.FileInfo // of the version last read or refused; nil for none
 	passing bool        // Problem may pass without a change of the file
-	gone    bool        // it is kept though it is not there
-	again   time.Time   // when it is read once more, as it had just changed; zero for no need
+	gone    bool        // its content stays though it is gone
+	again   time.Time   // when to read it once more, because it had just changed; zero if not needed
 	errand  *errand[read[T]]
 
 	// of a change that is not taken yet
 	changed time.Time   // when it was first seen; zero for no change
-	now     os.FileInfo // how the file was when it was last looked at
-	nowAt   time.Time   // since when it has been like that
+	now     os.FileInfo // the file at the last check
+	nowAt   time.Time   // since when it has been so
 }
 
-// read is what came of reading a file.
+// read is the result of reading a file.
 type read[T any] struct {
 	info    os.FileInfo
 	at      time.Time
@@ -138,13 +136,13 @@ type read[T any] struct {
 	torn    bool // the file changed meanwhile
 }
 
-// Follow reads files and follows them until Close. It returns when each was tried once; All has them. A file system that
-// does not answer holds it up for 5 s, and so does each of four files; they are tried on.
+// Follow reads files and follows them until Close. It returns when each was tried once; All has them. A file system that does
+// not answer delays it by 5 s, and so does each of four files; the attempts go on.
 //
-// Changes are noticed as they happen where the system can notify (Linux, local file systems), and otherwise every
-// Poll. A file is read when its writer has closed it, or when it was not changed for 2 s where the system does not
-// tell; after 30 s it is read as it is. What changed while it was read is read again. A read that fails is tried again on
-// and on, and a call that hangs concerns no other file. The error is a pattern that is malformed.
+// Changes are noticed at once where the system can notify (Linux, local file systems), and otherwise every Poll. A file is
+// read when its writer has closed it or, where the system does not report that, when it was unchanged for 2 s; after 30 s it
+// is read as it is. A file that changed while it was read is read again. Failed reads are retried, and a call that hangs
+// affects no other file. The error is a malformed pattern.
 func Follow[T any](r Reading[T]) (*Files[T], error) {
 	fs, err := newFiles(r)
 	if err != nil {
@@ -184,10 +182,10 @@ func leastPoll(d time.Duration) time.Duration {
 	return 0
 }
 
-// Close ends it. No call begins after Close returned, but one may be under way.
+// Close ends it. No call begins after Close returned, but one may still be running.
 func (fs *Files[T]) Close() { fs.cancel() }
 
-// All returns the files that there are, in the order of their paths. Nobody may change them.
+// All returns the existing files, in the order of their paths. Callers must not change them.
 func (fs *Files[T]) All() []File[T] { return *fs.all.Load() }
 
 // SetPoll changes Poll.
@@ -197,7 +195,7 @@ func (fs *Files[T]) SetPoll(d time.Duration) {
 	}
 }
 
-// Look has the files looked at now, also if they are not followed, and returns when that is done, or ctx ends.
+// Look checks the files now, even if they are not followed, and returns when that is done, or ctx ends.
 func (fs *Files[T]) Look(ctx context.Context) {
 	done := make(chan struct{})
 	select {
@@ -223,7 +221,7 @@ func (fs *Files[T]) run(ctx context.Context) {
 	}
 }
 
-// next returns when to look next if nothing is told; zero for never.
+// next returns when to check next without a notification; zero for never.
 func (fs *Files[T]) next(now time.Time) time.Time {
 	at := fs.again
 	if poll := time.Duration(fs.poll.Load()); poll > 0 {
@@ -232,7 +230,7 @@ func (fs *Files[T]) next(now time.Time) time.Time {
 	return sooner(at, fs.retry)
 }
 
-// sooner returns the sooner of two times, of which a zero one is never.
+// sooner returns the sooner of two times; a zero time is never.
 func sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -240,7 +238,7 @@ func sooner(a, b time.Time) time.Time {
 	return a
 }
 
-// await waits until there is something to look at, or until at. It reports whether a change was told of, or a look asked for.
+// await waits until there is something to check, or until at. It reports whether a change was notified, or a check requested.
 func (fs *Files[T]) await(ctx context.Context, at time.Time) (told bool) {
 	pause(ctx, (share-1)*fs.took)
 	var due <-chan time.Time
@@ -261,7 +259,7 @@ func (fs *Files[T]) await(ctx context.Context, at time.Time) (told bool) {
 	return true
 }
 
-// settle waits until there was no event for a while.
+// settle waits until there were no events for a while.
 func (fs *Files[T]) settle(ctx context.Context) {
 	for end := time.Now().Add(settleMost); time.Now().Before(end); {
 		select {
@@ -285,7 +283,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// round looks at all files, and reads those that changed.
+// round checks all files, and reads those that changed.
 func (fs *Files[T]) round(ctx context.Context, told bool) {
 	if fs.first {
 		defer func() {
@@ -333,7 +331,7 @@ func (fs *Files[T]) round(ctx context.Context, told bool) {
 	}
 }
 
-// publish makes All tell what is known now.
+// publish puts the present state into All.
 func (fs *Files[T]) publish() {
 	all := make([]File[T], 0, len(fs.files))
 	for _, st := range fs.files {
@@ -348,7 +346,7 @@ func (fs *Files[T]) publish() {
 	fs.all.Store(&all)
 }
 
-// tryAgain takes note of when to look again, if something failed in a round that began at start.
+// tryAgain schedules the next attempt, if something failed in a round that began at start.
 func (fs *Files[T]) tryAgain(start time.Time) {
 	failed := slices.ContainsFunc(fs.patterns, func(p *patternState) bool {
 		return p.last.err != nil || fs.once() && !isGlob(p.pattern) && len(p.last.found) == 0
@@ -359,22 +357,22 @@ func (fs *Files[T]) tryAgain(start time.Time) {
 	switch {
 	case !failed:
 		fs.retry, fs.pause = time.Time{}, 0
-	case !start.Before(fs.retry): // it was tried just now, or is the first time
+	case !start.Before(fs.retry): // it was just retried, or this is the first failure
 		fs.pause = min(max(2*fs.pause, retryLeast), retryMost)
 		fs.retry = time.Now().Add(fs.pause)
 	}
 }
 
-// once reports whether files are read once, and changes of them are of no interest.
+// once reports whether files are read once and not followed.
 func (fs *Files[T]) once() bool { return fs.poll.Load() == 0 }
 
-// look looks at what is behind p. When the file system does not answer, what it was before stays.
+// look checks the files behind p. If the file system does not answer, its last state stays.
 func (fs *Files[T]) look(ctx context.Context, p *patternState) {
 	if p.errand != nil {
 		if _, ok := p.errand.ended(); !ok {
 			return
 		}
-		p.errand = nil // that was long ago
+		p.errand = nil // it is out of date
 	}
 	start := time.Now()
 	e := begin("looking for "+Printable(p.pattern), func(beat, _ func()) *scan { return fs.watched(p.pattern, beat) })
@@ -397,7 +395,7 @@ func (fs *Files[T]) look(ctx context.Context, p *patternState) {
 	}
 }
 
-// judgeLook tells what kept a look from seeing all files.
+// judgeLook finds out why a check could not see all files.
 func (fs *Files[T]) judgeLook(p *patternState) {
 	if p.last.err == nil {
 		if p.problem != "" {
@@ -413,8 +411,8 @@ func (fs *Files[T]) judgeLook(p *patternState) {
 	}
 }
 
-// watched looks at what is behind pattern after it is watched, so that later changes are told. A folder may appear between
-// the look at it and the watch on its parent, so that is repeated until nothing is new.
+// watched checks the files behind pattern after they are watched, so that later changes are notified. A folder may appear
+// between the check of it and the watch on its parent, so that is repeated until nothing is new.
 func (fs *Files[T]) watched(pattern string, beat func()) (s *scan) {
 	for range maxLinks {
 		s = look(pattern, beat)
@@ -437,7 +435,7 @@ func (fs *Files[T]) watched(pattern string, beat func()) (s *scan) {
 	return s
 }
 
-// keepWatches gives up the watches that are of no use any more.
+// keepWatches removes the watches that are no longer needed.
 func (fs *Files[T]) keepWatches() {
 	dirs := make(map[string]names)
 	for _, p := range fs.patterns {
@@ -451,18 +449,17 @@ func (fs *Files[T]) keepWatches() {
 	fs.watches.keep(dirs)
 }
 
-// sameFile reports whether a and b, which may be nil, are the same file with the same content, as far as can be told from
-// outside.
+// sameFile reports whether a and b, which may be nil, are the same file with the same content, judging by their metadata.
 func sameFile(a, b os.FileInfo) bool {
 	return sameContent(a, b) && changedAt(a).Equal(changedAt(b))
 }
 
-// sameContent is sameFile but for the file's names and attributes.
+// sameContent is sameFile without the file's names and attributes.
 func sameContent(a, b os.FileInfo) bool {
 	return a != nil && b != nil && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
-// take reads the file f if there is need. It reports whether its content is another.
+// take reads the file f if necessary. It reports whether its content changed.
 func (fs *Files[T]) take(ctx context.Context, st *fileState[T], f match, told bool, now time.Time) bool {
 	if st.errand != nil {
 		o, ok := st.errand.ended()
@@ -495,7 +492,7 @@ func (fs *Files[T]) take(ctx context.Context, st *fileState[T], f match, told bo
 	return fs.read(ctx, st, f, now)
 }
 
-// settled reports whether a file that changed can be read, and if not takes note of when to look again.
+// settled reports whether a file that changed can be read; if not, it sets when to check again.
 func (fs *Files[T]) settled(st *fileState[T], f match, told bool, now time.Time) bool {
 	if !sameFile(f.info, st.now) {
 		st.now, st.nowAt = f.info, now
@@ -519,7 +516,7 @@ func (fs *Files[T]) settled(st *fileState[T], f match, told bool, now time.Time)
 		return false
 	case told && (st.info == nil || !os.SameFile(f.info, st.info) || sameContent(f.info, st.info)):
 		return true // another file took its place, or it has other attributes
-	case emptied: // who writes it anew empties it first
+	case emptied: // a writer empties it before writing it anew
 		fs.again = sooner(fs.again, end)
 		return false
 	case now.Sub(st.nowAt) >= stillFor:
@@ -529,7 +526,7 @@ func (fs *Files[T]) settled(st *fileState[T], f match, told bool, now time.Time)
 	return false
 }
 
-// read reads the file f, and reports whether its content is another.
+// read reads the file f, and reports whether its content changed.
 func (fs *Files[T]) read(ctx context.Context, st *fileState[T], f match, now time.Time) bool {
 	total, hanging := f.info.Size(), 0
 	for _, other := range fs.files {
@@ -568,7 +565,7 @@ func (fs *Files[T]) read(ctx context.Context, st *fileState[T], f match, now tim
 	case err != nil: // a panic
 		fs.refuse(st, f.info, err, false)
 		return false
-	case absent(r.err): // it went just now
+	case absent(r.err): // it just disappeared
 		fs.again = sooner(fs.again, now.Add(settleMost))
 		return false
 	}
@@ -605,7 +602,7 @@ func (fs *Files[T]) parse(name, root, path string, beat, rest func()) (r read[T]
 	return r
 }
 
-// judge takes in what came of reading a file, and reports whether its content is another.
+// judge handles the result of reading a file, and reports whether its content changed.
 func (fs *Files[T]) judge(st *fileState[T], r read[T], now time.Time) bool {
 	if st.changed.IsZero() {
 		st.changed = now
@@ -628,8 +625,8 @@ func (fs *Files[T]) judge(st *fileState[T], r read[T], now time.Time) bool {
 	return true
 }
 
-// readAgain has a file read once more that may have changed without that its times tell, as it was changed just before it
-// was read.
+// readAgain schedules another read of a file that was changed just before it was read: a further change may leave its times
+// as they are.
 func (fs *Files[T]) readAgain(st *fileState[T], r read[T]) {
 	known := sameFile(r.info, st.info)
 	st.again = time.Time{}
@@ -640,9 +637,9 @@ func (fs *Files[T]) readAgain(st *fileState[T], r read[T]) {
 	if at := changedAt(r.info); at.After(last) {
 		last = at
 	}
-	tick := settle // of the clock that files get their times from, and the settling is as long
+	tick := settle // the resolution of file times; settling takes as long
 	if last.Nanosecond() == 0 {
-		tick = 2 * time.Second // a file system that has no finer times
+		tick = 2 * time.Second // for file systems without finer times
 	}
 	if r.at.Sub(last) < tick {
 		st.again = r.at.Add(tick)
@@ -650,7 +647,7 @@ func (fs *Files[T]) readAgain(st *fileState[T], r read[T]) {
 	}
 }
 
-// refuse takes note of why a file can't be used as it is now. info may be nil.
+// refuse records why a file can't be used as it is now. info may be nil.
 func (fs *Files[T]) refuse(st *fileState[T], info os.FileInfo, err error, passing bool) {
 	text := Printable(err.Error())
 	repeated := text == st.Problem
@@ -665,7 +662,7 @@ func (fs *Files[T]) refuse(st *fileState[T], info os.FileInfo, err error, passin
 	}
 }
 
-// stays reports whether a file that is not there is served on.
+// stays reports whether a file that is gone is served on.
 func (fs *Files[T]) stays(st *fileState[T]) bool {
 	if st.pattern.last.err != nil {
 		return true // it may be there

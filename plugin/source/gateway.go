@@ -17,8 +17,8 @@ const (
 	dnsVersion       = externalDNSGroup + "/v1alpha1"
 )
 
-// The fields of these objects that are kept, in JSON. No module of the Gateway API or of external-dns is compiled in for the
-// sake of a dozen fields.
+// The fields of these objects that are needed, in JSON. A dozen fields are not worth the modules of the Gateway API and of
+// external-dns.
 type (
 	gatewaySpec struct {
 		Class            string         `json:"gatewayClassName"`
@@ -103,8 +103,8 @@ type (
 	}
 )
 
-// customKinds are the kinds of CustomResourceDefinitions, with their resources, and what reads them. What is not as expected is
-// an error. An object of a name that nobody can ask for is nil.
+// customKinds are the kinds of CustomResourceDefinitions, with their resources, and the functions that read them. Unexpected
+// content is an error. An object whose name can't be in a query is nil.
 var customKinds = map[string]struct {
 	version, resource string
 	read              func(*customResource) (*external.Object, error)
@@ -119,7 +119,8 @@ var customKinds = map[string]struct {
 	kindDNSEndpoint: {dnsVersion, "dnsendpoints", readDNSEndpoint},
 }
 
-// toCustom returns what packs the objects of one of customKinds. One that can't be understood stays as it was.
+// toCustom returns a function that packs the objects of one of customKinds. An object that can't be understood keeps its last
+// state.
 func toCustom(kind string, read func(*customResource) (*external.Object, error)) func(*customResource) (*external.Object, verdict) {
 	return func(r *customResource) (*external.Object, verdict) {
 		o, err := read(r)
@@ -131,7 +132,7 @@ func toCustom(kind string, read func(*customResource) (*external.Object, error))
 	}
 }
 
-// parts reads the spec and the status of r, nil for one of no interest.
+// parts reads the spec and the status of r; a nil one is skipped.
 func (r *customResource) parts(spec, status any) error {
 	for _, part := range []struct {
 		name string
@@ -176,7 +177,7 @@ func readListenerSet(r *customResource) (*external.Object, error) {
 	}), nil
 }
 
-// readRoute returns what reads routes of a kind.
+// readRoute returns a function that reads routes of a kind.
 func readRoute(kind external.Kind) func(*customResource) (*external.Object, error) {
 	return func(r *customResource) (*external.Object, error) {
 		var spec routeSpec
@@ -238,7 +239,7 @@ func conditionsOf(all []conditionJSON) []external.Condition {
 	return to
 }
 
-// from returns what n says, which may be nil.
+// from returns the value of n, which may be nil.
 func (n *namespacesFrom) from() external.From {
 	if n == nil {
 		return external.From{}

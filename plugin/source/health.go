@@ -11,8 +11,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// health logs when the API server can't be reached, and when it can again. Whatever the server replies counts as reached:
-// what it replies about a resource is for trouble.
+// health logs when the API server can't be reached, and when it can again. Any reply counts as reached: trouble handles
+// replies about a resource.
 type health struct {
 	host string
 
@@ -23,11 +23,11 @@ type health struct {
 	told   bool      // this outage was logged
 }
 
-// quiet is how long the log is silent about an outage that follows the last one, so that a server which comes and goes does
-// not flood it. It is also the pause between two lines about one resource that differ in their details only.
+// quiet is how long the log is silent about an outage that follows the last one, so that a server that comes and goes does
+// not flood it. It is also the pause between two lines about one resource that differ only in details.
 const quiet = time.Minute
 
-// saw takes note of how a request ended.
+// saw records how a request ended.
 func (h *health) saw(err error) {
 	now := time.Now()
 	h.mu.Lock()
@@ -55,37 +55,37 @@ func (h *health) saw(err error) {
 	log.Warningf("Kubernetes API %s can't be reached: %s; %s; trying on", h.host, Printable(err.Error()), works)
 }
 
-// connected reports whether the server replied to the last request that has ended.
+// connected reports whether the server replied to the last finished request.
 func (h *health) connected() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.seen && h.down.IsZero()
 }
 
-// trouble logs why the API server, which replies, does not give the objects of one resource, and when it gives them again.
+// trouble logs why an API server that replies does not return the objects of one resource, and when it returns them again.
 type trouble struct {
 	resource string // plural, as in the URL
 	optional bool   // of a CustomResourceDefinition, which the server may lack
-	silent   bool   // somebody else logs refusals
-	unasked  bool   // nobody asked for the resource by name, so that its absence is no trouble
+	silent   bool   // another part logs refusals
+	unasked  bool   // nobody named the resource, so its absence is no trouble
 
 	mu     sync.Mutex
 	listed bool      // all objects were read at least once
-	errors int       // since it was over
+	errors int       // since the last trouble ended
 	since  time.Time // since when there is trouble; zero while there is none
-	class  string    // what kind of trouble was logged last
-	reason string    // in which words
-	logged time.Time // and when
+	class  string    // class of the trouble last logged
+	reason string    // its words
+	logged time.Time // when
 }
 
-// errCut stands for watches that the server grants and that end at once.
+// errCut is the error for watches that the server grants and that end at once.
 var errCut = errors.New("its watches end as soon as they begin, so everything is listed again and again")
 
 const cutClass = "cut" // of errCut
 
-// saw notes an error that is not nil, and returns whether it stands. The first one does not: an API server that starts refuses
-// what it grants a second later. saw logs an error of a new class at once, and another wording of the same class when quiet has
-// passed since the last line.
+// saw records an error that is not nil, and returns whether it counts. The first one does not: an API server that starts
+// refuses requests that it grants a second later. saw logs an error of a new class at once, and another wording of the same
+// class when quiet has passed since the last line.
 func (t *trouble) saw(err error) (stands bool) {
 	if isOutage(err) {
 		return false
@@ -116,7 +116,7 @@ func (t *trouble) saw(err error) (stands bool) {
 	return true
 }
 
-// over takes note that the server grants the resource. That says nothing about watches that end at once.
+// over records that the server grants the resource. That does not concern watches that end at once.
 func (t *trouble) over() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -125,14 +125,14 @@ func (t *trouble) over() {
 	}
 }
 
-// lasted takes note that a watch went on for a while.
+// lasted records that a watch went on for a while.
 func (t *trouble) lasted() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.end()
 }
 
-// end takes note that there is no trouble any more. t.mu is held.
+// end records that there is no trouble any more. t.mu is held.
 func (t *trouble) end() {
 	if t.class != "" {
 		log.Infof("Kubernetes API gives %s again, after %s", t.resource, time.Since(t.since).Round(time.Second/10))
@@ -140,14 +140,14 @@ func (t *trouble) end() {
 	t.errors, t.since, t.class, t.reason = 0, time.Time{}, "", ""
 }
 
-// read takes note that all objects were listed.
+// read records that all objects were listed.
 func (t *trouble) read() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.listed = true
 }
 
-// remedy is what a person can do about err.
+// remedy returns what a person can do about err.
 func (t *trouble) remedy(err error) string {
 	var status apierrors.APIStatus
 	switch {
@@ -167,7 +167,7 @@ func (t *trouble) remedy(err error) string {
 	return "see the API server's own log"
 }
 
-// grant is what a person does for an account that may not list a resource.
+// grant returns what a person does for an account that may not list a resource.
 func grant(resource string) string {
 	file := "rbac.yaml"
 	switch resource {
@@ -186,13 +186,13 @@ func grant(resource string) string {
 	return fmt.Sprintf("grant list and watch on %s (rbac/%s)", resource, file)
 }
 
-// isOutage reports whether err is one of no reply, which health logs.
+// isOutage reports whether err means that there was no reply, which health logs.
 func isOutage(err error) bool {
 	var unsent *url.Error
 	return errors.As(err, &unsent)
 }
 
-// classOf returns what is alike in errors that differ in their details only, such as the number of a request.
+// classOf returns the common part of errors that differ only in details, such as the number of a request.
 func classOf(err error) string {
 	var status apierrors.APIStatus
 	switch {
@@ -204,8 +204,8 @@ func classOf(err error) string {
 	return "not understood"
 }
 
-// isRefusal reports whether err is the server's answer that a request may not be granted or can't be, rather than the sign
-// of a server that is down, busy, or no longer has an old resourceVersion.
+// isRefusal reports whether err is a lasting reply of the server to a request, rather than the sign of one that is down or
+// busy, or no longer has an old resourceVersion.
 func isRefusal(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
@@ -216,13 +216,14 @@ func isRefusal(err error) bool {
 		code != http.StatusGone && code != http.StatusTooManyRequests && code != http.StatusRequestTimeout
 }
 
-// RefusedError says that the API server refuses to list a resource, so that what needs it has to wait until that is granted.
+// RefusedError is the error for a resource that the API server refuses to list, so whatever needs it has to wait until that
+// is granted.
 type RefusedError struct {
 	Resource string // plural, as in the URL and in a Role
 	Err      error  // the server's answer
 }
 
-// Error says what is refused and what to do about it, in one line.
+// Error returns what is refused and what to do about it, in one line.
 func (e *RefusedError) Error() string {
 	t := trouble{resource: e.Resource}
 	refused := fmt.Sprintf("this account may not list %s", e.Resource)

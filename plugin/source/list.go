@@ -18,13 +18,13 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
-// A plain list costs an API server a third of the time of a streamed one, which wraps every object into an event. So the first
-// list is a plain one. In protobuf a list is its items one after another, in the envelope that protobuf.go describes: each item
-// is decoded and packed as its bytes come in, and neither the reply nor its objects are ever in memory as a whole.
+// A plain list costs an API server a third of the time of a streamed one, which wraps every object into an event. So the
+// first list is a plain one. In protobuf, a list is its items one after another, in the envelope that protobuf.go describes:
+// each item is decoded and packed as its bytes come in, and neither the reply nor its objects are ever in memory as a whole.
 //
-// Later lists are streams, which cost the server less memory (KEP-3157): many clients may ask for them at the same moment.
+// Later lists are streams, which cost the server less memory (KEP-3157): many clients may request them at the same moment.
 
-// longestList is how long a plain list may take. The server itself gives up after one minute by default. Tests have less patience.
+// longestList is how long a plain list may take. The server itself gives up after one minute by default. Tests shorten it.
 var longestList = 5 * time.Minute
 
 const (
@@ -32,13 +32,14 @@ const (
 	listBuffer  = 64 << 10 // bytes of the reply that are read ahead
 )
 
-// errPlain is the reply to a reflector that asks for a stream where a plain list comes first. The reflector asks for that then.
+// errPlain is the reply to a reflector that requests a stream before the first plain list. The reflector then requests the
+// list.
 var errPlain = errors.New("the first list is a plain one")
 
 // itemStore is a store that packs the items of a list in protobuf.
 type itemStore interface {
-	// item returns what stands for an object in a list for Replace. An object that can't be decoded is logged and counted; item
-	// returns nil for one without a name. raw can be used again afterwards.
+	// item returns the form in which Replace takes an object of a list. It logs and counts an object that can't be decoded, and
+	// returns nil for one without a name. raw can be reused afterwards.
 	item(raw []byte) runtime.Object
 }
 
@@ -56,19 +57,19 @@ func (l *packedList) DeepCopyObject() runtime.Object {
 	return &packedList{l.ListMeta, slices.Clone(l.Items)}
 }
 
-// manyUnlisted is how many plain lists in a row a server may fail to give until a stream is tried.
+// manyUnlisted is how many plain lists in a row may fail until a stream is tried.
 const manyUnlisted = 3
 
-// plainFirst reports whether a plain list is to come before a stream: nothing was read yet, and the server gives plain lists as
-// far as is known.
+// plainFirst reports whether a plain list comes before a stream: nothing was read yet, and the server is not known to refuse
+// plain lists.
 func (f *follower) plainFirst() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.version == "" && f.unlisted < manyUnlisted && f.items() != nil
 }
 
-// notePlain takes note of how a plain list ended. A server that can't reply now, as one that starts, may in a moment; what is
-// refused or breaks off may be granted or be whole as a stream.
+// notePlain records how a plain list ended. A server that can't reply now, such as one that starts, may in a moment; a list
+// that is refused or breaks off may be granted or complete as a stream.
 func (f *follower) notePlain(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -82,7 +83,7 @@ func (f *follower) notePlain(err error) {
 	}
 }
 
-// items returns the store if it takes in objects in protobuf, which those of a CustomResourceDefinition can't be had as.
+// items returns the store if it accepts objects in protobuf, which objects of a CustomResourceDefinition don't come in.
 func (f *follower) items() itemStore {
 	if _, ok := f.example.(unmarshaler); !ok {
 		return nil
@@ -91,10 +92,10 @@ func (f *follower) items() itemStore {
 	return s
 }
 
-// unmarshaler is what has a form in protobuf.
+// unmarshaler is a type with a form in protobuf.
 type unmarshaler interface{ Unmarshal([]byte) error }
 
-// listPlain asks for a plain list, and packs its objects as they come in where it can.
+// listPlain requests a plain list, and packs its objects as they come in if possible.
 func (f *follower) listPlain(ctx context.Context, o meta.ListOptions) (runtime.Object, error) {
 	if f.items() == nil {
 		return f.request(o).Do(ctx).Get()
@@ -177,7 +178,7 @@ func (s *store[O, R]) item(raw []byte) runtime.Object {
 	return packed[R]{name: name, verdict: ignore}
 }
 
-// decoded decodes an object, and of it what can be kept if the table has a way to do that.
+// decoded decodes an object, only the needed fields if the table has a function for that.
 func (s *store[O, R]) decoded(raw []byte) (*O, error) {
 	if s.decode != nil {
 		if o := s.decode(raw); o != nil {
@@ -192,7 +193,7 @@ func (s *store[O, R]) decoded(raw []byte) (*O, error) {
 	return o, u.Unmarshal(raw)
 }
 
-// nameInProtobuf returns the name of an object as far as it can be found in bytes that can't be decoded.
+// nameInProtobuf returns the name of an object, if it can be found in bytes that can't be decoded.
 func nameInProtobuf(raw []byte) objectName {
 	var o meta.ObjectMeta
 	for m := (message{rest: raw}); m.next(); {
@@ -209,9 +210,9 @@ func (packed[R]) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKi
 // DeepCopyObject implements runtime.Object. What is packed never changes.
 func (p packed[R]) DeepCopyObject() runtime.Object { return p }
 
-// decodeList reads a list of objects of that kind in protobuf, and calls item with the bytes of each object, which are good until
-// item returns. Of the list's metadata it returns resourceVersion and continue. A list that breaks off anywhere is an error, and
-// so are one of another kind, one without a resourceVersion and an object of more than longestItem.
+// decodeList reads a list of objects of that kind in protobuf, and calls item with the bytes of each object, which are valid
+// until item returns. It returns resourceVersion and continue of the list's metadata. It is an error if a list breaks off
+// anywhere, is of another kind, has no resourceVersion, or holds an object of more than longestItem.
 func decodeList(in *bufio.Reader, of schema.GroupVersionKind, item func([]byte)) (m meta.ListMeta, err error) {
 	if _, err := in.Discard(len(protobufPrefix)); err != nil {
 		return m, err
@@ -240,7 +241,7 @@ func decodeList(in *bufio.Reader, of schema.GroupVersionKind, item func([]byte))
 			r.left -= f.length
 		case f.number == 2:
 			err = errors.New("a list in protobuf that does not begin with its kind")
-		case f.number == 3 && f.length > 0: // contentEncoding, which none has
+		case f.number == 3 && f.length > 0: // contentEncoding, never set
 			err = errors.New("a list in protobuf in an encoding that is not known")
 		default:
 			err = r.skip(f)
@@ -251,7 +252,7 @@ func decodeList(in *bufio.Reader, of schema.GroupVersionKind, item func([]byte))
 	}
 }
 
-// checkListKind returns an error unless typeMeta is that of a list of objects of that kind.
+// checkListKind returns an error unless typeMeta names a list of objects of that kind.
 func checkListKind(typeMeta []byte, of schema.GroupVersionKind) error {
 	version, kind, ok := pair(typeMeta)
 	if !ok || string(version) != of.GroupVersion().String() || string(kind) != of.Kind+"List" {
@@ -308,15 +309,15 @@ func whole(err error) error {
 // fieldReader reads the fields of a message in protobuf as they come in.
 type fieldReader struct {
 	in   *bufio.Reader
-	left int64 // bytes of the message that are yet to come
+	left int64 // bytes of the message still to come
 	buf  []byte
 }
 
-// fieldHead is what a field begins with.
+// fieldHead is the head of a field.
 type fieldHead struct {
 	number protowire.Number
 	kind   protowire.Type
-	length int64 // of what follows; -1 for a varint, which shows where it ends
+	length int64 // of the data; -1 for a varint, which marks its own end
 }
 
 // next reads the head of the next field. It returns io.EOF if the input ended before it.
@@ -363,8 +364,8 @@ func (r *fieldReader) ReadByte() (byte, error) {
 	return b, err
 }
 
-// bytes reads a field that has a length. What it returns is good until the next call. Room is made as the bytes come in, and
-// not for what the length claims.
+// bytes reads a field that has a length. The result is valid until the next call. Memory is allocated as the bytes come in,
+// not for the length that the field claims.
 func (r *fieldReader) bytes(f fieldHead) ([]byte, error) {
 	if f.kind != protowire.BytesType {
 		return nil, fmt.Errorf("field %d in protobuf of type %d", f.number, f.kind)
@@ -385,7 +386,7 @@ func (r *fieldReader) bytes(f fieldHead) ([]byte, error) {
 	return r.buf, nil
 }
 
-// skip passes over a field.
+// skip skips a field.
 func (r *fieldReader) skip(f fieldHead) error {
 	if f.kind == protowire.VarintType {
 		_, err := binary.ReadUvarint(r)

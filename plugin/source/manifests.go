@@ -19,8 +19,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// pollManifests is how often manifest files are looked at where changes are not notified, as in a file system that
-// another machine writes to.
+// pollManifests is how often manifest files are checked where changes are not notified, as in a file system that another
+// machine writes to.
 const pollManifests = 5 * time.Second
 
 const (
@@ -28,28 +28,28 @@ const (
 	maxManifests = 256 << 20 // bytes in all files of a Source
 )
 
-// manifests are the objects in manifest files, in place of an API server.
+// manifests are the objects in manifest files, instead of an API server.
 //
-// A file that can't be understood keeps the objects that it had last. An object that stands more than once is taken from
-// where it stands last, in the order of file names. A namespace that an object is in exists even if no Namespace declares
-// it, unless namespace_labels selects some. A Service without a clusterIP gets one, see allocate.
+// A file that can't be understood keeps its last objects. An object that occurs more than once is taken from the last place,
+// in the order of file names. A namespace that an object is in exists even if no Namespace declares it, unless
+// namespace_labels selects some. A Service without a clusterIP gets one, see allocate.
 type manifests struct {
 	source *Source
 	files  *Files[[]*manifest]
 
 	mu      sync.Mutex
 	started bool
-	refused error               // at the start, the first that there was
-	warned  map[string]struct{} // what was logged of the present state
-	passed  int                 // Endpoints that were passed over
+	refused error               // the first refusal at the start
+	warned  map[string]struct{} // warnings logged about the present state
+	passed  int                 // Endpoints that were skipped
 	view    *view
 }
 
-// view is what all files say together. It never changes.
+// view is the content of all files together. It never changes.
 type view struct {
 	objects    map[string]map[objectName]*manifest // by kind
 	implied    map[string]struct{}                 // namespaces that objects are in
-	clusterIPs map[objectName]netip.Addr           // of Services that were to get one
+	clusterIPs map[objectName]netip.Addr           // of Services whose file gives none
 }
 
 // openManifests reads the files behind patterns, and follows them. The error is that of the first file that can't be
@@ -62,7 +62,7 @@ func openManifests(s *Source, patterns []string) (*manifests, error) {
 		if isGlob(p) {
 			continue
 		}
-		all = append(all, escape(p)+"/*.yaml", escape(p)+"/*.yml", escape(p)+"/*.json") // it may be, or become, a directory
+		all = append(all, escape(p)+"/*.yaml", escape(p)+"/*.yml", escape(p)+"/*.json") // it may be a directory, now or later
 		if _, err := Stat(p); os.IsNotExist(err) {
 			log.Warningf("manifests %s: there is no such file; it is read when it appears", p)
 		}
@@ -95,7 +95,7 @@ func readManifest(path string, r io.Reader) ([]*manifest, error) {
 	return parse(path, b)
 }
 
-// refuse takes note of a file that can't be read or understood.
+// refuse records a file that can't be read or understood.
 func (m *manifests) refuse(path string, err error, repeated bool) {
 	text := Printable(err.Error())
 	if name := Printable(path); !strings.HasPrefix(text, name) {
@@ -116,7 +116,7 @@ func (m *manifests) refuse(path string, err error, repeated bool) {
 	}
 }
 
-// reload takes in what changed, and publishes it.
+// reload handles a change of the files, and publishes it.
 func (m *manifests) reload() {
 	m.mu.Lock()
 	m.view = m.merge()
@@ -179,7 +179,7 @@ func (m *manifests) merge() *view {
 	return v
 }
 
-// publish brings the index of g to what the files say, in one step.
+// publish updates the index of g from the files, in one step.
 func (m *manifests) publish(g *group) {
 	g.publish.Lock()
 	defer g.publish.Unlock()
@@ -191,7 +191,7 @@ func (m *manifests) publish(g *group) {
 	feeds, held := maps.Clone(g.feeds), g.holders > 0
 	g.source.mu.Unlock()
 	if !held {
-		return // what was published last goes on answering
+		return // the last published state goes on answering
 	}
 
 	counts := make(map[string]int)
@@ -208,7 +208,7 @@ func (m *manifests) publish(g *group) {
 	}
 	g.source.mu.Lock()
 	for kind, n := range counts {
-		if g.feeds[kind] != nil { // else it was given back meanwhile, and is counted no more
+		if g.feeds[kind] != nil { // else it was closed meanwhile, and is not counted any more
 			g.setCount(kind, n)
 		}
 	}
@@ -218,7 +218,7 @@ func (m *manifests) publish(g *group) {
 	}
 }
 
-// publish brings the index of Services of g to what v says, as far as feeds want it, and counts that.
+// publish updates the index of Services of g from v, with the kinds in feeds, and counts them.
 func (v *view) publish(g *group, feeds map[string]*feed, counts map[string]int) {
 	g.ix.Update(func(tx *services.Tx) {
 		var (
@@ -261,7 +261,7 @@ func (v *view) publish(g *group, feeds map[string]*feed, counts map[string]int) 
 	})
 }
 
-// outside returns the objects of one kind that names from outside come from.
+// outside returns the objects of one kind that give names from outside.
 func (v *view) outside(g *group, kind string) []*external.Object {
 	switch kind {
 	case kindExternalNamespace:
@@ -287,7 +287,7 @@ func (v *view) outside(g *group, kind string) []*external.Object {
 	})
 }
 
-// packPublished packs what a Service has outside.
+// packPublished packs the names and addresses that a Service has outside.
 func (v *view) packPublished(o *manifest) (*external.Object, verdict) {
 	if o.published == nil {
 		return nil, drop
@@ -327,7 +327,7 @@ func packServiceImport(o *manifest) (*services.Service, verdict) {
 	return packService(kindServiceImport, *o.service)
 }
 
-// sliceWith returns the EndpointSlice with the parts that are kept, nil if nothing is.
+// sliceWith returns the EndpointSlice with the parts that are needed, nil if there is none.
 func (m *manifest) sliceWith(kept sliceParts) *services.SliceSpec {
 	spec := m.slice
 	if kept.podNames {
@@ -344,7 +344,7 @@ func (m *manifest) sliceWith(kept sliceParts) *services.SliceSpec {
 	return &bare
 }
 
-// namespaces returns the namespaces there are: those that are declared and selected, and without a selector those that
+// namespaces returns the existing namespaces: those that are declared and selected and, without a selector, those that
 // objects are in.
 func (v *view) namespaces(selector labels.Selector) []string {
 	var names []string
@@ -364,7 +364,7 @@ func (v *view) namespaces(selector labels.Selector) []string {
 	return names
 }
 
-// tell tells those who follow c what the files say.
+// tell passes the content of the files to the followers of c.
 func (m *manifests) tell(c *configMap) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -80,8 +80,7 @@ var (
 	})
 )
 
-// The gauges of API servers are read when they are asked for, so that there are none of a server that nothing is read from any
-// more.
+// The gauges of API servers are read at each scrape, so a server from which nothing is read any more has none.
 var (
 	sourceConnected = prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, subsystem, "source_connected"),
 		"1 while the API server replies, 0 from the first request without a reply to the next reply.", []string{"source"}, nil)
@@ -112,14 +111,14 @@ func (sourceMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// contact is how things stand with an API server.
+// contact is the state of the connection to an API server.
 type contact struct {
 	connected bool
 	news      time.Time // of Source.News
 }
 
-// contacts returns the API servers that something is read from, by their URL without a password. Of Sources that differ in
-// their credentials alone the worst counts.
+// contacts returns the API servers that are read from, by their URL without a password. Of Sources that differ only in their
+// credentials the worst counts.
 func contacts() map[string]contact {
 	sources.mu.Lock()
 	defer sources.mu.Unlock()
@@ -167,7 +166,7 @@ func reject(kind string, name objectName, reason string) {
 	}
 }
 
-// once reports whether key is yet to be logged, and takes note of it.
+// once reports whether key is not logged yet, and marks it as logged.
 func once(key string) bool {
 	named.mu.Lock()
 	defer named.mu.Unlock()
@@ -181,7 +180,7 @@ func once(key string) bool {
 	return true
 }
 
-// measured counts and times the requests that go through next.
+// measured counts and times the requests of the transport below.
 type measured struct {
 	next   http.RoundTripper
 	health *health
@@ -196,18 +195,18 @@ func (m *measured) RoundTrip(r *http.Request) (*http.Response, error) {
 	start := time.Now()
 	resp, err := m.next.RoundTrip(r)
 	requestDuration.WithLabelValues(r.Method, host).Observe(time.Since(start).Seconds())
-	code := "<error>" // client-go's word for it
+	code := "<error>" // client-go's label
 	if err == nil {
 		code = strconv.Itoa(resp.StatusCode)
 	}
 	requests.WithLabelValues(code, r.Method, host).Inc()
-	if r.Context().Err() == nil { // else it was us who gave up
+	if r.Context().Err() == nil { // else this process gave up
 		m.health.saw(err)
 	}
 	return resp, err
 }
 
-// limited lets only so many requests be without a reply at one time.
+// limited limits the requests without a reply.
 type limited struct {
 	next  http.RoundTripper
 	slots chan struct{}

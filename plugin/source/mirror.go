@@ -11,8 +11,8 @@ import (
 	beta "k8s.io/api/discovery/v1beta1"
 )
 
-// ofEndpoints makes of o the EndpointSlices that Kubernetes' EndpointSlice mirroring controller makes of it: one for each
-// subset and address family. One that is labelled to be skipped, or is there for a leader election, has none.
+// ofEndpoints converts o to EndpointSlices as Kubernetes' EndpointSlice mirroring controller does: one for each subset and
+// address family. Endpoints with the label to skip them, or for a leader election, have none.
 //
 //lint:ignore SA1019 deprecated, and in people's manifests
 func (m *manifest) ofEndpoints(o *api.Endpoints) {
@@ -37,7 +37,7 @@ func (m *manifest) ofEndpoints(o *api.Endpoints) {
 			}
 			slice := discovery.EndpointSlice{AddressType: family, Endpoints: endpoints, Ports: mirroredPorts(o.Subsets[i].Ports)}
 			slice.Namespace, slice.Labels = o.Namespace, labels
-			slice.Name = fmt.Sprintf("%s~%d-%s", o.Name, i, family) // which no EndpointSlice can be called
+			slice.Name = fmt.Sprintf("%s~%d-%s", o.Name, i, family) // no EndpointSlice can have this name
 			mirror := &manifest{kind: kindSlice, file: m.file, line: m.line}
 			mirror.ofSlice(&slice)
 			m.mirrored = append(m.mirrored, mirror)
@@ -77,8 +77,8 @@ func mirroredPorts(all []api.EndpointPort) []discovery.EndpointPort {
 	return ports
 }
 
-// mirror adds to v the EndpointSlices that mirror its Endpoints, but for Services that have some: an export of a cluster has
-// both. It returns how many Endpoints are passed over for that.
+// mirror adds to v the EndpointSlices that mirror its Endpoints, except for Services that have some: an export of a cluster
+// has both. It returns how many Endpoints are skipped for that.
 func (v *view) mirror() (passed int) {
 	has := make(map[objectName]bool)
 	for _, o := range v.objects[kindSlice] {

@@ -12,21 +12,21 @@ import (
 	"time"
 )
 
-// changes are the events that are asked for, of a directory and of a file alike. IN_CLOSE_WRITE, which tells that a writer is
-// done, is what fsnotify does not offer.
+// changes are the events to watch for, of a directory and of a file alike. fsnotify does not offer IN_CLOSE_WRITE, which
+// means that a writer is done.
 const changes = syscall.IN_MODIFY | syscall.IN_CLOSE_WRITE | syscall.IN_ATTRIB | syscall.IN_CREATE | syscall.IN_DELETE |
 	syscall.IN_MOVED_FROM | syscall.IN_MOVED_TO | syscall.IN_DELETE_SELF | syscall.IN_MOVE_SELF | inExclUnlink
 
-const inExclUnlink = 0x4000000 // IN_EXCL_UNLINK, which package syscall lacks: nothing of files that were deleted
+const inExclUnlink = 0x4000000 // IN_EXCL_UNLINK, which package syscall lacks: no events of deleted files
 
-// notifier is an inotify instance, of which the process has one: a user may have 128 in all by default.
+// notifier is an inotify instance. The process has just one: a user may have 128 in all by default.
 type notifier struct {
-	reading sync.Mutex // held by the one who reads events
+	reading sync.Mutex // held while events are read
 	buf     [64 << 10]byte
 
 	mu      sync.Mutex
-	fd      int                             // -1 until it is there
-	watched map[int32]map[*watches]struct{} // who wants a watch descriptor
+	fd      int                             // -1 until it is open
+	watched map[int32]map[*watches]struct{} // who uses a watch descriptor
 	adding  int                             // calls of the kernel that add a watch and have not returned
 }
 
@@ -36,7 +36,7 @@ func newNotifier(fd int) *notifier {
 	return &notifier{fd: fd, watched: make(map[int32]map[*watches]struct{})}
 }
 
-// open makes the instance, unless it is there. n.mu is held.
+// open makes the instance, unless it exists. n.mu is held.
 func (n *notifier) open() error {
 	if n.fd >= 0 {
 		return nil
@@ -52,7 +52,7 @@ func (n *notifier) open() error {
 	}
 	n.fd = fd
 	Go(context.Background(), "the notice of changed files", func(context.Context) {
-		_ = conn.Read(func(uintptr) bool { // without an end: f is never closed
+		_ = conn.Read(func(uintptr) bool { // never ends: f is never closed
 			n.drain()
 			return false // wait for more
 		})
@@ -61,8 +61,8 @@ func (n *notifier) open() error {
 	return nil
 }
 
-// add has w told of the directory or file path from now on. The kernel finds the path without n.mu being held, for a file
-// system may not answer; so descriptors are not given back meanwhile, as this may be given the same one.
+// add makes w get the events of the directory or file path. The kernel finds the path while n.mu is not held, because a file
+// system may not answer; so no descriptors are released meanwhile, as this call may return one of them.
 func (n *notifier) add(path string, w *watches) (wd int32, err error) {
 	n.mu.Lock()
 	if err := n.open(); err != nil {
@@ -88,7 +88,7 @@ func (n *notifier) add(path string, w *watches) (wd int32, err error) {
 	return wd, os.NewSyscallError("inotify_add_watch", err)
 }
 
-// remove has w no longer told of wd.
+// remove ends the events of wd for w.
 func (n *notifier) remove(wd int32, w *watches) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -96,20 +96,20 @@ func (n *notifier) remove(wd int32, w *watches) {
 	n.sweep()
 }
 
-// sweep gives back the descriptors that nobody wants. n.mu is held.
+// sweep releases the descriptors that nobody uses. n.mu is held.
 func (n *notifier) sweep() {
 	if n.adding > 0 {
 		return
 	}
 	for wd, all := range n.watched {
 		if len(all) == 0 {
-			_, _ = syscall.InotifyRmWatch(n.fd, uint32(wd)) // #nosec G104 G115 -- an error says that the file is gone
+			_, _ = syscall.InotifyRmWatch(n.fd, uint32(wd)) // #nosec G104 G115 -- an error means that the file is gone
 			delete(n.watched, wd)
 		}
 	}
 }
 
-// drain tells of all events that there are by now. What was done to a file before the call is known when it returns.
+// drain handles all pending events. Whatever was done to a file before the call is known when it returns.
 func (n *notifier) drain() {
 	n.reading.Lock()
 	defer n.reading.Unlock()
@@ -157,13 +157,13 @@ func (n *notifier) tell(wd int32, mask uint32, name string) {
 	}
 }
 
-// watches are the directories and files that one who follows files is told of.
+// watches are the watched directories and files of one follower of files.
 type watches struct {
 	by   *notifier
-	wake chan struct{} // has a token when there is something to look at
+	wake chan struct{} // has a token when there is something to check
 
 	mu      sync.Mutex
-	names   map[int32]map[string]struct{} // by descriptor, the names and patterns in a directory that matter
+	names   map[int32]map[string]struct{} // by descriptor, the relevant names and patterns in a directory
 	paths   map[string]int32              // the descriptor of a path
 	writers map[place]writer
 }
@@ -174,12 +174,12 @@ type place struct {
 	name string
 }
 
-// writer is what is known of writing to a file.
+// writer is the state of writing to a file.
 type writer struct {
-	open    bool // somebody wrote to it, and did not close it since
-	created bool // it is open as it was created, not because of a write
-	wrote   bool // somebody wrote to it since it was last read
-	closed  bool // a writer closed it, or it was renamed to its name, since it was last read
+	open    bool // written to, and not closed since
+	created bool // open because it was created, not because of a write
+	wrote   bool // written to since it was last read
+	closed  bool // closed by a writer, or renamed to its name, since it was last read
 }
 
 func newWatches() *watches {
@@ -189,7 +189,7 @@ func newWatches() *watches {
 	}
 }
 
-// add watches path, for names in it if it is a directory. It reports whether it was not watched before.
+// add watches path, for names in it if it is a directory. It reports whether the watch is new.
 func (w *watches) add(path string, names names) (grown bool, err error) {
 	wd, err := w.by.add(path, w)
 	if err != nil {
@@ -210,7 +210,7 @@ func (w *watches) add(path string, names names) (grown bool, err error) {
 	return !watched || before != wd, nil
 }
 
-// keep gives up what is not one of dirs, and has names matter there that are in them.
+// keep removes the watches of all but dirs, and makes the names in them relevant.
 func (w *watches) keep(dirs map[string]names) {
 	w.mu.Lock()
 	names := make(map[int32]map[string]struct{})
@@ -240,15 +240,15 @@ func (w *watches) keep(dirs map[string]names) {
 		}
 	}
 	w.mu.Unlock()
-	for _, wd := range gone { // without w.mu, which is taken with the notifier's held
+	for _, wd := range gone { // without w.mu, which is taken while the notifier's is held
 		w.by.remove(wd, w)
 	}
 }
 
-// close gives up everything.
+// close removes all watches.
 func (w *watches) close() { w.keep(nil) }
 
-// event takes note of an event.
+// event handles an event.
 func (w *watches) event(wd int32, mask uint32, name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -262,7 +262,7 @@ func (w *watches) event(wd int32, mask uint32, name string) {
 	case mask&syscall.IN_MODIFY != 0:
 		w.writers[at] = writer{open: true, wrote: true, closed: known.closed}
 		if known.open && known.wrote {
-			return // that it is being written to is known
+			return // known to be written to
 		}
 	case mask&syscall.IN_CREATE != 0:
 		w.writers[at] = writer{open: true, created: true}
@@ -276,7 +276,7 @@ func (w *watches) event(wd int32, mask uint32, name string) {
 	w.rouse()
 }
 
-// matters reports whether name in a watched directory can be of a file that is followed, or on the way to one.
+// matters reports whether name in a watched directory may be that of a followed file, or on the way to one.
 func (w *watches) matters(wd int32, name string) bool {
 	for pattern := range w.names[wd] {
 		if ok, _ := filepath.Match(pattern, name); ok || pattern == name {
@@ -286,7 +286,7 @@ func (w *watches) matters(wd int32, name string) bool {
 	return false
 }
 
-// lost takes note that events were lost, so that nothing is known of who writes what.
+// lost notes that events were lost, so the state of all writers is unknown.
 func (w *watches) lost() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -301,7 +301,7 @@ func (w *watches) rouse() {
 	}
 }
 
-// writer returns what is known by now of writing to the file path, which no links are in. size is what the file has.
+// writer returns the state of writing to the file path, which has no links in it. size is that of the file.
 func (w *watches) writer(path string, size int64) writer {
 	w.by.drain()
 	w.mu.Lock()
@@ -309,7 +309,7 @@ func (w *watches) writer(path string, size int64) writer {
 	var all writer
 	for _, at := range w.places(path) {
 		known := w.writers[at]
-		// A file that has something in it that nobody wrote is one more name of a file that there was before.
+		// A created file with content that nobody wrote is another name of an existing file.
 		if known.created && size > 0 {
 			known.open, known.closed = false, true
 		}
@@ -320,8 +320,8 @@ func (w *watches) writer(path string, size int64) writer {
 	return all
 }
 
-// forget takes note that the file path is being read, so that what its writers did is of no interest but for those who
-// have it open.
+// forget notes that the file path is being read, which makes past writes irrelevant, except those of writers that have it
+// open.
 func (w *watches) forget(path string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -335,7 +335,7 @@ func (w *watches) forget(path string) {
 	}
 }
 
-// places are where events of the file path are noted.
+// places returns where events of the file path are noted.
 func (w *watches) places(path string) (all []place) {
 	if wd, ok := w.paths[filepath.Dir(path)]; ok {
 		all = append(all, place{wd, filepath.Base(path)})

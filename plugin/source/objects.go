@@ -20,18 +20,18 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// Selection is what is wanted of a Source's objects. Services and Namespaces always are.
+// Selection selects objects of a Source. Services and Namespaces are always selected.
 type Selection struct {
 	Labels          string // selects Services, EndpointSlices and Pods, in kubectl's syntax; "" for all
 	NamespaceLabels string // selects Namespaces; "" for all
-	PodNames        bool   // endpoints without a hostname are called after their pods
+	PodNames        bool   // endpoints without a hostname are named after their pods
 	Endpoints       bool   // EndpointSlices too
 	Pods            bool   // Pods too
 	Zones           bool   // the topology zones of endpoints
 	Multicluster    bool   // ServiceImports too and, with Endpoints, their EndpointSlices; selected by Labels as well
 
-	// External are sources of names from outside, in place of all above but Labels, which selects Services, and
-	// NamespaceLabels. What they need is kept in an index of its own.
+	// External are sources of names from outside, which replace all of the above but Labels, which selects Services, and
+	// NamespaceLabels. Their objects are in an index of their own.
 	External external.Source
 }
 
@@ -62,7 +62,7 @@ type groupKey struct {
 	external                bool // names from outside
 }
 
-// group is an index, and the feeds that keep it up to date.
+// group is an index, and the feeds that update it.
 type group struct {
 	source    *Source
 	key       groupKey
@@ -75,8 +75,8 @@ type group struct {
 	// guarded by source.mu
 	holders int
 	feeds   map[string]*feed // by kind
-	synced  bool             // everything that was wanted at some moment was listed
-	news    chan struct{}    // closed, and another one made, when a feed is listed or refused
+	synced  bool             // everything wanted at some moment was listed
+	news    chan struct{}    // closed, and replaced, when a feed is listed or refused
 
 	mu     sync.Mutex
 	counts map[string]int
@@ -86,14 +86,14 @@ type group struct {
 type feed struct {
 	users   int
 	done    bool          // guarded by source.mu
-	waived  bool          // guarded by source.mu; nobody waits for it, though it is not done
+	waived  bool          // guarded by source.mu; no longer waited for, though it is not done
 	refused *RefusedError // guarded by source.mu; nil once all objects were brought, and as long as the server refused nothing
-	missing time.Time     // guarded by source.mu; since when the server does not grant what is optional, or does not have it
-	listed  chan struct{} // closed when all objects were brought once, or nobody waits for that
+	missing time.Time     // guarded by source.mu; since when the server does not grant or does not have an optional resource
+	listed  chan struct{} // closed when all objects were brought once, or are no longer waited for
 	stop    func()
 }
 
-// Objects is a hold on the objects that a Selection named. It is safe for concurrent use.
+// Objects is the use of the objects of a Selection. It is safe for concurrent use.
 type Objects struct {
 	group  *group
 	kinds  []string
@@ -102,22 +102,23 @@ type Objects struct {
 	once   sync.Once
 }
 
-// Objects returns a hold on the objects that sel names. All that ask for the same Labels, NamespaceLabels, PodNames and
-// Zones share one index, and all but Services and Namespaces is fed into it as long as one of them wants that. The error
-// is a selector that can't be parsed.
+// Objects returns the objects that sel selects. All Selections with the same Labels, NamespaceLabels, PodNames and Zones
+// share one index; all kinds but Services and Namespaces are fed into it as long as one of them needs them. The error is a
+// selector that can't be parsed.
 //
-// ServiceImports (multicluster.x-k8s.io/v1alpha1, KEP-1645) are of a CustomResourceDefinition that a cluster may lack. An
-// API server that does not know of them (404) or does not grant them (403) is taken for one that has none: that is logged
-// once, all else is served and synced, and it is asked again until it has them. So is what names from outside come from, but for
-// Services and Namespaces; and nobody waits for these if the server fails to give them for another reason.
+// ServiceImports (multicluster.x-k8s.io/v1alpha1, KEP-1645) are of a CustomResourceDefinition that a cluster may lack. An API
+// server that does not know them (404) or does not grant them (403) counts as one without any: that is logged once,
+// everything else is served and synced, and the requests go on until it has them. The same holds for the objects that give
+// names from outside, except Services and Namespaces; and these are not waited for if the server fails to return them for
+// another reason.
 func (s *Source) Objects(sel Selection) (*Objects, error) {
 	o, _, err := s.ObjectsFrom(nil, sel)
 	return o, err
 }
 
-// ObjectsFrom is Objects, where the API server has yet to be asked, with what the snapshot from holds until it has
-// answered. used reports whether that is so; it is not if from is nil, if others have asked for these objects before, or
-// if from does not hold what sel selects.
+// ObjectsFrom is Objects, but as long as the API server has not replied, the objects are those of the snapshot from. used
+// reports whether they are; they are not if from is nil, if these objects were requested before, or if from lacks those that
+// sel selects.
 func (s *Source) ObjectsFrom(from *Snapshot, sel Selection) (o *Objects, used bool, err error) {
 	objects, err := parseSelector("labels", sel.Labels)
 	if err != nil {
@@ -142,7 +143,7 @@ func (s *Source) ObjectsFrom(from *Snapshot, sel Selection) (o *Objects, used bo
 		}
 		s.groups[key] = g
 		if used = from.holds(key, o.kinds); used {
-			from.fill(g, o.kinds) // ahead of the feeds, which replace it kind by kind
+			from.fill(g, o.kinds) // before the feeds, which replace it kind by kind
 		}
 	}
 	g.holders++
@@ -179,15 +180,15 @@ func parseSelector(option, expr string) (labels.Selector, error) {
 	return selector, nil
 }
 
-// Index returns the index that the objects are in, an empty one for a Selection with External. It may hold more than was asked
-// for, because it is shared.
+// Index returns the index of the objects, an empty one for a Selection with External. It is shared, and may hold more than
+// was selected.
 func (o *Objects) Index() *services.Index { return o.group.ix }
 
-// External returns the index that names from outside are in, an empty one for a Selection without External. It may hold more
-// than was asked for, because it is shared.
+// External returns the index of names from outside, an empty one for a Selection without External. It is shared, and may hold
+// more than was selected.
 func (o *Objects) External() *external.Index { return o.group.outside }
 
-// Synced reports whether everything that was asked for was read once, or is optional and not given by the server.
+// Synced reports whether everything that was selected was read once, or is optional and not available from the server.
 func (o *Objects) Synced() bool {
 	for _, f := range o.feeds {
 		select {
@@ -199,7 +200,7 @@ func (o *Objects) Synced() bool {
 	return true
 }
 
-// complete reports whether everything that was asked for was read once, or is optional and the server says that it has none.
+// complete reports whether everything that was selected was read once, or is optional and absent according to the server.
 func (o *Objects) complete() bool {
 	s := o.group.source
 	s.mu.Lock()
@@ -212,15 +213,15 @@ func (o *Objects) complete() bool {
 	return true
 }
 
-// Refused returns a *RefusedError if the API server refuses to list a kind that was asked for and never listed, so that Synced
-// stays false. It returns nil otherwise. The server is asked again every few seconds, and Refused returns nil once it grants
-// the kind.
+// Refused returns a *RefusedError if the API server refuses to list a kind that was selected and never listed, so that Synced
+// stays false. It returns nil otherwise. The request is repeated every few seconds, and Refused returns nil once the server
+// grants the kind.
 func (o *Objects) Refused() error {
 	_, err := o.status()
 	return err
 }
 
-// status returns what Refused returns, and a channel that is closed when that or Synced may have changed.
+// status returns the result of Refused, and a channel that is closed when that or Synced may have changed.
 func (o *Objects) status() (news <-chan struct{}, err error) {
 	s := o.group.source
 	s.mu.Lock()
@@ -233,8 +234,8 @@ func (o *Objects) status() (news <-chan struct{}, err error) {
 	return o.group.news, nil
 }
 
-// Wait waits until Synced is true. It calls refused, unless that is nil, with each new error of Refused, and goes on waiting, as
-// the server may grant the kind later. The error of Wait itself is that ctx ended, or that Close was called, before.
+// Wait waits until Synced is true. It calls refused, unless that is nil, with each new error of Refused, and goes on waiting,
+// as the server may grant the kind later. Wait returns an error if ctx ended or Close was called before.
 func (o *Objects) Wait(ctx context.Context, refused func(error)) error {
 	var told error
 	for {
@@ -256,7 +257,7 @@ func (o *Objects) Wait(ctx context.Context, refused func(error)) error {
 	}
 }
 
-// Close gives the objects back. What nobody else holds is no longer kept up to date. Only the first call does something.
+// Close ends the use of the objects. Those that nobody else uses are no longer updated. Only the first call has an effect.
 func (o *Objects) Close() {
 	o.once.Do(func() {
 		close(o.closed)
@@ -264,7 +265,7 @@ func (o *Objects) Close() {
 	})
 }
 
-// release takes one user off the feeds of kinds.
+// release removes one user from the feeds of kinds.
 func (g *group) release(kinds []string) {
 	s := g.source
 	s.mu.Lock()
@@ -280,7 +281,7 @@ func (g *group) release(kinds []string) {
 		}
 		f.stop()
 		delete(g.feeds, kind)
-		if !last { // else queries are answered from ix as it is: a server that ends goes on for the time of its lameduck
+		if !last { // otherwise queries are answered from ix unchanged: a server that ends goes on for the time of its lameduck
 			g.clear(kind)
 			g.setListed(kind, false)
 		}
@@ -292,11 +293,11 @@ func (g *group) release(kinds []string) {
 	s.mu.Unlock()
 
 	if !last && s.manifests != nil {
-		s.manifests.publish(g) // it may have been at it, with kinds that were wanted before
+		s.manifests.publish(g) // it may be running, with kinds that were used before
 	}
 }
 
-// kindSets are the kinds as an index has them.
+// kindSets are the kinds of objects as sets of the index.
 var kindSets = map[string]services.Kinds{
 	kindNamespace:     services.KindNamespace,
 	kindService:       services.KindService,
@@ -320,8 +321,8 @@ func (g *group) setListed(kind string, listed bool) {
 	}
 }
 
-// clear takes the objects of a kind out that nobody wants any more. The Source's mutex is held, so that nobody comes to
-// want them meanwhile.
+// clear removes the objects of a kind that is no longer used. The Source's mutex is held, so nobody begins to use them
+// meanwhile.
 func (g *group) clear(kind string) {
 	if k, outside := externalKinds[kind]; outside {
 		g.outside.Update(func(tx *external.Tx) { tx.Replace(k, nil) })
@@ -386,8 +387,8 @@ func (g *group) start(kind string) *feed {
 	return f
 }
 
-// startExternal begins to feed what names from outside need. Services and Namespaces are there in every cluster, and this
-// account has them granted already. Everything else is optional.
+// startExternal begins to feed objects for names from outside. Every cluster has Services and Namespaces, and this account
+// may list them already. Everything else is optional.
 func (g *group) startExternal(kind string, f *feed, w watched) {
 	c := g.source.clients
 	switch kind {
@@ -416,7 +417,7 @@ func (g *group) startExternal(kind string, f *feed, w watched) {
 }
 
 // ofServiceImport selects the EndpointSlices that belong to a ServiceImport.
-var ofServiceImport, _ = labels.NewRequirement(mcs.LabelServiceName, selection.Exists, nil) // of a sound key
+var ofServiceImport, _ = labels.NewRequirement(mcs.LabelServiceName, selection.Exists, nil) // the key is valid
 
 // run starts the watch that feeds a table of g's index.
 func run[O any, R any](g *group, f *feed, w watched, t table[O, R]) {
@@ -445,8 +446,8 @@ func run[O any, R any](g *group, f *feed, w watched, t table[O, R]) {
 	g.source.follow(ctx, of)
 }
 
-// waive notes that nobody waits for f any longer, as the server has it and fails to give it: a CustomResourceDefinition whose
-// webhook is down must not keep the rest from being served. Until f is done, names that are not known fail.
+// waive notes that f is no longer waited for, as the server has its resource and fails to list it: a CustomResourceDefinition
+// whose webhook is down must not prevent the rest from being served. Until f is done, unknown names fail.
 func (g *group) waive(f *feed) {
 	g.source.mu.Lock()
 	defer g.source.mu.Unlock()
@@ -459,7 +460,7 @@ func (g *group) waive(f *feed) {
 	g.tell()
 }
 
-// markRefused notes that the server refuses to list what f is to bring.
+// markRefused notes that the server refuses to list the objects of f.
 func (g *group) markRefused(f *feed, err *RefusedError) {
 	g.source.mu.Lock()
 	defer g.source.mu.Unlock()
@@ -470,18 +471,18 @@ func (g *group) markRefused(f *feed, err *RefusedError) {
 	g.tell()
 }
 
-// tell wakes all who wait for news. The Source's mutex is held.
+// tell wakes all that wait for news. The Source's mutex is held.
 func (g *group) tell() {
 	close(g.news)
 	g.news = make(chan struct{})
 }
 
-// vanished is how long an API server says that it does not have a resource which it had before that is believed. One that starts
-// may say so for a moment.
+// vanished is for how long an API server must deny having a resource that it had before. One that starts may deny it for a
+// moment.
 const vanished = time.Minute
 
-// markAbsent notes that there is nothing for f to bring: the server does not grant the resource, or does not have it (unknown). It
-// takes out what there is of it in a snapshot, and what was listed when the server had it, once vanished has passed.
+// markAbsent notes that there are no objects for f: the server does not grant the resource, or does not have it (unknown). It
+// removes the objects of a snapshot, and, once vanished has passed, those listed when the server had it.
 func (g *group) markAbsent(f *feed, kind string, unknown bool) {
 	g.source.mu.Lock()
 	if f.missing.IsZero() {
@@ -511,7 +512,7 @@ func (g *group) markDone(f *feed, kind string) {
 		return
 	}
 	f.done, f.refused = true, nil
-	if g.feeds[kind] == f { // else it was given back meanwhile
+	if g.feeds[kind] == f { // else it was released meanwhile
 		g.setListed(kind, true)
 	}
 	g.checkSynced()
@@ -534,7 +535,7 @@ func (g *group) checkSynced() {
 	g.synced = true
 }
 
-// count takes note of n objects more.
+// count adds n objects to the count.
 func (g *group) count(kind string, n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -542,7 +543,7 @@ func (g *group) count(kind string, n int) {
 	objectsHeld.WithLabelValues(kind).Add(float64(n))
 }
 
-// setCount takes note that there are n objects.
+// setCount sets the count to n objects.
 func (g *group) setCount(kind string, n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -14,9 +14,8 @@ import (
 	"time"
 )
 
-// open opens a regular file for reading, and nothing else: a named pipe or a device that was put in its place neither holds
-// the caller up nor is read. With root, which may be "", the file is below that folder, whatever links are put in its way
-// (os.Root).
+// open opens a regular file for reading, and nothing else: it neither blocks on nor reads a named pipe or a device in its
+// place. With root, unless "", the file is below that folder, whatever links are on the way (os.Root).
 func open(root, path string) (*os.File, os.FileInfo, error) {
 	const flags = os.O_RDONLY | syscall.O_NONBLOCK
 	f, err := openIn(root, path, flags)
@@ -50,7 +49,7 @@ func openIn(root, path string, flags int) (*os.File, error) {
 	return folder.OpenFile(rel, flags, 0)
 }
 
-// Stat is os.Stat, with an error where the file system does not answer for 5 s.
+// Stat is os.Stat, with an error if the file system does not answer for 5 s.
 func Stat(path string) (os.FileInfo, error) {
 	type result struct {
 		info os.FileInfo
@@ -66,7 +65,7 @@ func Stat(path string) (os.FileInfo, error) {
 	return r.info, r.err
 }
 
-// reason is err without the path, which whoever logs it has already.
+// reason returns err without the path, which the caller logs anyway.
 func reason(err error) error {
 	var at *fs.PathError
 	if errors.As(err, &at) {
@@ -75,16 +74,15 @@ func reason(err error) error {
 	return err
 }
 
-// stuck is how long one call of the system may take for a file that is read, until the file is left alone for the time
-// being.
+// stuck is how long one system call for a file may take until the file is left alone for now.
 const stuck = 5 * time.Second
 
 var errStuck = errors.New("the file system does not answer")
 
-// errand is work on files, on a goroutine of its own, that a file system may hold up for good.
+// errand is work on files, on a goroutine of its own, that a file system may block for good.
 type errand[R any] struct {
 	done  chan outcome[R] // has the outcome once there is one
-	since atomic.Int64    // when the call of the system began that is under way, as Unix time in nanoseconds; 0 without one
+	since atomic.Int64    // start of the current system call, as Unix time in nanoseconds; 0 without one
 }
 
 type outcome[R any] struct {
@@ -92,8 +90,8 @@ type outcome[R any] struct {
 	err    error // a panic
 }
 
-// begin begins work, which what names as for Go. It is to call beat ahead of each call of the system, and rest after it if
-// other work follows.
+// begin begins work; what names it as for Go. work calls beat before each system call, and rest after it if other work
+// follows.
 func begin[R any](what string, work func(beat, rest func()) R) *errand[R] {
 	e := &errand[R]{done: make(chan outcome[R], 1)}
 	beat := func() { e.since.Store(time.Now().UnixNano()) }
@@ -106,8 +104,8 @@ func begin[R any](what string, work func(beat, rest func()) R) *errand[R] {
 	return e
 }
 
-// wait returns the result. It does not wait on when a call of the system takes longer than most, which is errStuck, or when
-// ctx ends. The error may also be a panic in the work.
+// wait returns the result. It gives up when a system call takes longer than most, with errStuck, or when ctx ends. The error
+// may also be a panic in the work.
 func (e *errand[R]) wait(ctx context.Context, most time.Duration) (result R, err error) {
 	look := time.NewTicker(most / 10)
 	defer look.Stop()
@@ -135,8 +133,8 @@ func (e *errand[R]) ended() (o outcome[R], ok bool) {
 	}
 }
 
-// input is a file as it is read: no more of it than most bytes. The first error of the file itself is kept, as it may pass,
-// unlike what is wrong with what the file holds.
+// input reads a file, at most most bytes of it. It stores the first error of the file itself, which may pass, unlike faults
+// of the content.
 type input struct {
 	file       *os.File
 	most, read int64
@@ -162,8 +160,8 @@ func tooLarge(size, most int64) error {
 	return fmt.Errorf("it has %d bytes or more, and files of up to %d MiB are read", size, most>>20)
 }
 
-// Reread reads the file path once more, most bytes of it at most, for somebody who looks for something in it. It gives up after
-// 2 s, or when ctx ends. The error may be one of f.
+// Reread reads the file path once more, at most most bytes of it, to search it. It gives up after 2 s, or when ctx ends. The
+// error may be one of f.
 func Reread(ctx context.Context, path string, most int64, f func(io.Reader) error) error {
 	ctx, cancel := context.WithTimeout(ctx, factsTime)
 	defer cancel()
@@ -178,5 +176,5 @@ func Reread(ctx context.Context, path string, most int64, f func(io.Reader) erro
 	return cmp.Or(waited, err)
 }
 
-// At returns a line of a file as errors and explanations have it: "corp.hosts:12".
+// At returns a line of a file in the form of errors and explanations: "corp.hosts:12".
 func At(path string, line int) string { return fmt.Sprintf("%s:%d", Printable(path), line) }

@@ -27,58 +27,58 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// manifest is an object out of a manifest file, or what is kept of one. The pointer for its kind is set, and no other; a
-// Namespace has none.
+// manifest is an object from a manifest file, or the stored part of one. Only the pointer for its kind is set, for a
+// Namespace none.
 type manifest struct {
 	kind   string
-	name   objectName // without a namespace for a Namespace
+	name   objectName // no namespace for a Namespace
 	labels map[string]string
 	file   string
 	line   int
 
 	service   *services.ServiceSpec // of a ServiceImport too
-	addresses bool                  // the Service is to have a cluster IP, and the file gives none
+	addresses bool                  // the Service needs a cluster IP, and the file gives none
 	// Of a Service and of an EndpointSlice, for Facts.
 	serviceType api.ServiceType
 	selector    string
 	unready     Unready
 	slice       *services.SliceSpec // with zones, and the hostnames alone
-	slicePods   *services.SliceSpec // with pod names too; the same as slice when that makes no difference
+	slicePods   *services.SliceSpec // with pod names too; the same as slice if that makes no difference
 	pod         *services.PodSpec
-	mirrored    []*manifest // EndpointSlices that say what this Endpoints object says
+	mirrored    []*manifest // EndpointSlices with the content of this Endpoints object
 	configMap   *ConfigMapEvent
 
 	published *external.ServiceSpec // of a Service that has a name or an address outside
-	external  *external.Object      // of one of the kinds that only names from outside come from; nil if it is of no use
+	external  *external.Object      // of a kind that only gives names from outside; nil if it is of no use
 }
 
-// at says where the object stands.
+// at returns the place of the object.
 func (m *manifest) at() string { return m.file + ":" + strconv.Itoa(m.line) }
 
 // parser reads one manifest file.
 type parser struct {
 	file   string
 	keep   func(*manifest)
-	before int  // lines of the file before the documents that are read
-	budget int  // how many more bytes aliases may add
-	others int  // objects of kinds that are of no use here
+	before int  // lines of the file before the current documents
+	budget int  // bytes that aliases may still add
+	others int  // objects of kinds that are not used
 	yes    bool // yes, no, on and off are booleans
 
-	unknown map[typeMeta]int // objects that would be of use in a version that is known
+	unknown map[typeMeta]int // objects of a kind that is used, in a version that is not
 }
 
 const (
-	maxUnpacked = 1 << 30 // bytes in one that is compressed, unpacked
-	maxLine     = 8 << 20 // bytes in a line of it: an EndpointSlice of 1000 endpoints is a hundredth of that
+	maxUnpacked = 1 << 30 // bytes of a compressed one, unpacked
+	maxLine     = 8 << 20 // bytes of a line of it; an EndpointSlice of 1000 endpoints takes a hundredth
 	maxNesting  = 10      // Lists in Lists
-	maxDepth    = 10000   // of what is nested in a document; encoding/json has the same limit
+	maxDepth    = 10000   // of nesting in a document; encoding/json has the same limit
 
-	// growth is how many bytes the aliases of one file may add to it. A few lines of YAML can say gigabytes.
+	// growth is how many bytes the aliases of one file may add to it. A few lines of YAML can stand for gigabytes.
 	growth = 64 << 20
 )
 
-// parse reads the objects out of a manifest file: documents in YAML or JSON, Lists and typed lists taken apart. Objects of
-// kinds that answers are not made of are passed over. The error gives the file and the line.
+// parse reads the objects of a manifest file: documents in YAML or JSON, with the items of Lists and typed lists. It skips
+// objects of kinds that answers do not need. An error names the file and the line.
 func parse(file string, b []byte) ([]*manifest, error) {
 	var all []*manifest
 	p := &parser{file: Printable(file), budget: growth, keep: func(m *manifest) { all = append(all, m) }}
@@ -102,7 +102,7 @@ func parse(file string, b []byte) ([]*manifest, error) {
 	return all, nil
 }
 
-// documents reads YAML, or JSON documents one after the other or parted by "---" lines.
+// documents reads YAML, or JSON documents one after the other or separated by "---" lines.
 func (p *parser) documents(b []byte) error {
 	if t := bytes.TrimLeft(b, " \t\r\n"); len(t) == 0 || t[0] != '{' {
 		return p.yaml(b)
@@ -122,8 +122,8 @@ func (p *parser) documents(b []byte) error {
 	return nil
 }
 
-// cutDocument cuts b at the next line that begins with "---", as one does that parts YAML documents, before its first
-// character after that.
+// cutDocument cuts b at the next line that begins with "---" and, as a separator of YAML documents, has no other character
+// right after that.
 func cutDocument(b []byte) (part, rest []byte, more bool) {
 	for at := 0; ; {
 		i := bytes.Index(b[at:], []byte("\n---"))
@@ -138,11 +138,11 @@ func cutDocument(b []byte) (part, rest []byte, more bool) {
 	}
 }
 
-// gzipMagic is how a compressed file begins (RFC 1952, section 2.3.1).
+// gzipMagic begins a compressed file (RFC 1952, section 2.3.1).
 var gzipMagic = []byte{0x1f, 0x8b}
 
-// compressed reads gzip'd JSON, an object a line, as a snapshot has it, and gives take each. No more than a line is in
-// memory at once, and no more than most bytes are unpacked. Damage is found at the end at the latest, where gzip has a checksum.
+// compressed reads gzip'd JSON, one object a line as in a snapshot, and calls take for each. It holds one line in memory at a
+// time, and unpacks at most most bytes. It finds damage at the end at the latest, where gzip has a checksum.
 func (p *parser) compressed(r io.Reader, most int64, take func(line int, raw []byte) error) error {
 	z, err := gzip.NewReader(r)
 	if err != nil {
@@ -170,14 +170,14 @@ func (p *parser) compressed(r io.Reader, most int64, take func(line int, raw []b
 	return nil
 }
 
-// fail is an error at a line.
+// fail returns an error at a line.
 func (p *parser) fail(line int, format string, args ...any) error {
 	return fmt.Errorf("%s:%d: %w", p.file, line, fmt.Errorf(format, args...))
 }
 
 var errNotJSON = errors.New("not JSON")
 
-// json reads JSON documents, one after the other. It is errNotJSON if the first is none, which may be YAML then.
+// json reads JSON documents, one after the other. It returns errNotJSON if the first is none; it may be YAML.
 func (p *parser) json(b []byte) error {
 	if t := bytes.TrimLeft(b, " \t\r\n"); len(t) == 0 || t[0] != '{' {
 		return errNotJSON
@@ -203,7 +203,7 @@ func (p *parser) json(b []byte) error {
 	}
 }
 
-// line takes in the object that is a line. One that begins as a snapshot has it need not be read twice.
+// line reads the object of a line. One that begins like those of a snapshot is read only once.
 func (p *parser) line(line int, raw []byte) error {
 	rest, ok := bytes.CutPrefix(raw, []byte(`{"apiVersion":"`))
 	version, rest, _ := bytes.Cut(rest, []byte(`","kind":"`))
@@ -214,7 +214,7 @@ func (p *parser) line(line int, raw []byte) error {
 	return p.object(&lineCounter{line: line}, 0, raw, typeMeta{}, 0)
 }
 
-// lineCounter tells the line of an offset. Offsets must not fall.
+// lineCounter finds the line of an offset. Offsets must not decrease.
 type lineCounter struct {
 	text   []byte
 	offset int
@@ -238,7 +238,7 @@ type typeMeta struct {
 	Kind       string `json:"kind"`
 }
 
-// object takes in the object raw, that begins at offset. of is what a typed list says of its items.
+// object reads the object raw, which begins at offset. of is the type that a typed list gives its items.
 func (p *parser) object(lines *lineCounter, offset int, raw json.RawMessage, of typeMeta, depth int) error {
 	line := lines.at(offset)
 	var head struct {
@@ -275,7 +275,7 @@ func (p *parser) object(lines *lineCounter, offset int, raw json.RawMessage, of 
 	return nil
 }
 
-// itemMeta is what a list says of the items in it: a ServiceList holds Services, a List says nothing.
+// itemMeta returns the type that a list gives its items: a ServiceList holds Services, a List gives none.
 func itemMeta(list typeMeta) typeMeta {
 	if list.Kind == "List" {
 		return typeMeta{}
@@ -285,7 +285,7 @@ func itemMeta(list typeMeta) typeMeta {
 
 // yaml reads YAML documents.
 func (p *parser) yaml(b []byte) (err error) {
-	// The library recovers from its own errors and panics with others. A file must not be able to end the process.
+	// The library recovers from its own errors and panics with others. A file must not end the process.
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%s: the YAML library gave up: %v", p.file, r)
@@ -309,12 +309,12 @@ func (p *parser) yaml(b []byte) (err error) {
 	}
 }
 
-// yamlError puts the line, which the library has in its words, where the others are.
+// yamlError puts the line, which is in the text of the library's error, in its usual place.
 func (p *parser) yamlError(err error) error {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
 		if line, reason, ok := strings.Cut(rest, ": "); ok {
-			n, _ := strconv.Atoi(line) // the library's own
+			n, _ := strconv.Atoi(line) // the library's line
 			return fmt.Errorf("%s:%d: %s", p.file, p.before+n, reason)
 		}
 	}
@@ -324,7 +324,7 @@ func (p *parser) yamlError(err error) error {
 // lineOf returns the line of the file that n is in.
 func (p *parser) lineOf(n *yaml.Node) int { return p.before + n.Line }
 
-// node takes in the object n, items of a list one by one, so that each has its line and its own memory.
+// node reads the object n, and the items of a list one by one, so that each has its line and its own memory.
 func (p *parser) node(n *yaml.Node, of typeMeta, aliased bool, depth int) error {
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return nil // nothing between two separators
@@ -372,7 +372,7 @@ func (p *parser) node(n *yaml.Node, of typeMeta, aliased bool, depth int) error 
 	return err
 }
 
-// scalars takes in the object n, with its scalars as p has them.
+// scalars reads the object n, with its scalars as p reads them.
 func (p *parser) scalars(n *yaml.Node, of typeMeta, aliased bool, depth int) error {
 	v, err := p.value(n, aliased, 0)
 	if err != nil {
@@ -385,7 +385,7 @@ func (p *parser) scalars(n *yaml.Node, of typeMeta, aliased bool, depth int) err
 	return p.object(&lineCounter{line: p.lineOf(n)}, 0, raw, of, depth)
 }
 
-// value returns what n says, as encoding/json would. The library's own way of that is quadratic in the keys of a mapping.
+// value returns the value of n, as encoding/json would. The library's own decoding is quadratic in the keys of a mapping.
 func (p *parser) value(n *yaml.Node, aliased bool, depth int) (any, error) {
 	if err := p.charge(n, aliased); err != nil {
 		return nil, err
@@ -412,7 +412,7 @@ func (p *parser) value(n *yaml.Node, aliased bool, depth int) (any, error) {
 		return b, nil
 	}
 	switch n.ShortTag() {
-	case "!!str", "!!timestamp", "!!binary": // a date is a string to Kubernetes
+	case "!!str", "!!timestamp", "!!binary": // Kubernetes takes a date for a string
 		return n.Value, nil
 	}
 	var v any
@@ -422,8 +422,8 @@ func (p *parser) value(n *yaml.Node, aliased bool, depth int) (any, error) {
 	return v, nil
 }
 
-// boolean returns the boolean that n is in YAML 1.1, which kubectl reads and the library does not. kubectl refuses it where a
-// string is wanted, as in "namespace: n".
+// boolean returns the value of n if YAML 1.1, which kubectl reads and the library does not, takes it for a boolean. kubectl
+// refuses that for a string, as in "namespace: n".
 func boolean(n *yaml.Node) (value, ok bool) {
 	const marked = yaml.TaggedStyle | yaml.DoubleQuotedStyle | yaml.SingleQuotedStyle | yaml.LiteralStyle | yaml.FoldedStyle
 	if n.Kind != yaml.ScalarNode || n.Style&marked != 0 {
@@ -498,19 +498,19 @@ func (p *parser) merge(out map[string]any, n *yaml.Node, aliased bool, depth int
 	return nil
 }
 
-// charge takes n off what aliases may add to the file, if n stands there by an alias.
+// charge subtracts n from the bytes that aliases may add to the file, if n is there by an alias.
 func (p *parser) charge(n *yaml.Node, aliased bool) error {
 	if !aliased {
 		return nil
 	}
-	const perNode = 64 // bytes of memory, about
+	const perNode = 64 // approximate bytes of memory
 	if p.budget -= perNode + len(n.Value); p.budget < 0 {
 		return p.fail(p.lineOf(n), "aliases make the file too large, or refer to themselves")
 	}
 	return nil
 }
 
-// take keeps what is needed of the object raw.
+// take stores the needed parts of the object raw.
 func (p *parser) take(line int, of typeMeta, raw json.RawMessage) error {
 	m := &manifest{kind: of.Kind, file: p.file, line: line}
 	var err error
@@ -523,7 +523,7 @@ func (p *parser) take(line int, of typeMeta, raw json.RawMessage) error {
 			if m.labels == nil {
 				m.labels = make(map[string]string, 1)
 			}
-			m.labels[api.LabelMetadataName] = o.Name // as an API server does
+			m.labels[api.LabelMetadataName] = o.Name // as in an API server
 		}
 	case typeMeta{"v1", kindService}:
 		var o api.Service
@@ -546,7 +546,7 @@ func (p *parser) take(line int, of typeMeta, raw json.RawMessage) error {
 			m.ofEndpoints(&o)
 		}
 	case typeMeta{mcs.GroupName + "/v1alpha1", kindServiceImport}, typeMeta{mcs.GroupName + "/v1beta1", kindServiceImport}:
-		var o mcs.ServiceImport // the two versions are the same but for the name
+		var o mcs.ServiceImport // the two versions differ in their names alone
 		if err = json.Unmarshal(raw, &o); err == nil {
 			m.name = inNamespace(&o.Namespace, o.Name)
 			m.labels = o.Labels
@@ -602,7 +602,7 @@ func (p *parser) take(line int, of typeMeta, raw json.RawMessage) error {
 	return nil
 }
 
-// pass takes note of an object that is passed over. Those that look like one that is served are to be told of.
+// pass counts an object that is skipped. If it resembles one that is served, that will be logged.
 func (p *parser) pass(of typeMeta) {
 	p.others++
 	group, _, _ := strings.Cut(of.APIVersion, "/")
@@ -627,10 +627,10 @@ func (p *parser) pass(of typeMeta) {
 	}
 }
 
-// nameIn is the name of an object that can't be read otherwise.
+// nameIn returns the name of an object that can't be decoded otherwise.
 func nameIn(raw json.RawMessage) string {
 	var o struct{ Metadata struct{ Namespace, Name any } }
-	_ = json.Unmarshal(raw, &o) // what can be read of it is read
+	_ = json.Unmarshal(raw, &o) // as far as it can be read
 	if o.Metadata.Namespace == nil {
 		return fmt.Sprintf("%v", o.Metadata.Name)
 	}
@@ -680,7 +680,7 @@ func (m *manifest) ofSlice(o *discovery.EndpointSlice) {
 	}
 }
 
-// ofPod reports whether there is a pod that can be asked for.
+// ofPod reports whether a query can name the pod.
 func (m *manifest) ofPod(o *api.Pod) bool {
 	switch o.Status.Phase {
 	case api.PodSucceeded, api.PodFailed, api.PodUnknown:
@@ -695,7 +695,7 @@ func (m *manifest) ofPod(o *api.Pod) bool {
 	return true
 }
 
-// contentVersion is a resource version for an object that has no other.
+// contentVersion returns a resource version for an object that has none.
 func contentVersion(data map[string]string) string {
 	h := fnv.New128a()
 	for _, k := range slices.Sorted(maps.Keys(data)) {

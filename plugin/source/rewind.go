@@ -15,40 +15,40 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 )
 
-// An API server whose etcd was restored from a backup is in an older state than what was read from it. It grants a watch from a
-// resourceVersion that it has not reached yet, and the watch is silent while answers grow stale.
+// An API server whose etcd was restored from a backup is in an older state than the one that was read from it. It grants a
+// watch from a resourceVersion that it has not reached yet, and the watch is silent while answers grow stale.
 //
-// resourceVersions can be compared (KEP-5504), so one that falls shows that: in a list, an event, a bookmark, or the reply to a
-// probe. A probe asks for the current resourceVersion each time that a watch begins again, and when a watch was silent for
-// longer than a server leaves one without a bookmark.
+// resourceVersions can be compared (KEP-5504), so a decreasing one shows that: in a list, an event, a bookmark, or the reply
+// to a probe. A probe requests the current resourceVersion each time that a watch begins again, and when a watch was silent
+// for longer than a server goes without a bookmark.
 //
-// The versions do not show it once the server has counted past what was read. So a probe also asks for the object that changed
-// last: the server is in an older state, too, if it has that in an older version than was read, or has it though its deletion
-// was read.
+// The versions no longer show it once the server has counted past what was read. So a probe also requests the object that
+// changed last: the server is in an older state, too, if it has that object in an older version than was read, or still has
+// it after its deletion was read.
 
 const (
-	silence = 75 * time.Second // without an event or a bookmark, after which there is a probe; a watch cache sends a bookmark every minute
-	asking  = 5 * time.Second  // that a probe may take
+	silence = 75 * time.Second // without an event or a bookmark, until a probe; a watch cache sends a bookmark every minute
+	asking  = 5 * time.Second  // for a probe
 )
 
-// change is what a watch brought.
+// change is a change that a watch brought.
 type change struct {
 	name    objectName
 	version string
 	deleted bool
 }
 
-// older reports whether a is an older resourceVersion than b. It is false if one of them is no number.
+// older reports whether a is an older resourceVersion than b. It is false if either is not a number.
 func older(a, b string) bool {
 	order, err := resourceversion.CompareResourceVersion(a, b)
 	return err == nil && order < 0
 }
 
-// changed notes an event. It returns false for one that is older than what was read, which is not to be applied.
+// changed notes an event. It returns false for one that is older than what was read, which must not be applied.
 func (f *follower) changed(obj any, deleted bool) bool {
 	m, err := meta.Accessor(obj)
 	if err != nil {
-		return true // the store says what is wrong with it
+		return true // the store returns what is wrong with it
 	}
 	c := change{objectName{m.GetNamespace(), m.GetName()}, m.GetResourceVersion(), deleted}
 	if !f.reached(c.version) {
@@ -89,7 +89,7 @@ func (f *follower) replaced(version string) {
 	f.rewound, f.audit = false, nil
 }
 
-// rewind has everything listed again because the server is in an older state, as why says. f.mu is held.
+// rewind causes a new list of everything because the server is in an older state; why is the evidence. f.mu is held.
 func (f *follower) rewind(why string) {
 	if !f.rewound {
 		f.logRewind(why)
@@ -98,7 +98,7 @@ func (f *follower) rewind(why string) {
 	f.restart()
 }
 
-// behindOf says that the server is at version.
+// behindOf returns the evidence that the server is at version.
 func (f *follower) behindOf(version string) string {
 	return fmt.Sprintf("it is at resourceVersion %s, and %s was read", Printable(version), Printable(f.version))
 }
@@ -108,8 +108,8 @@ func (f *follower) logRewind(why string) {
 		f.resource, why)
 }
 
-// behind sends a probe before a watch, unless the watch follows a list. It returns true if the server is in an older state than
-// what was read; then everything is listed again. The error is one that a watch would meet as well.
+// behind sends a probe before a watch, unless the watch follows a list. It returns true if the server is in an older state
+// than what was read; then everything is listed again. An error is one that a watch would meet as well.
 func (f *follower) behind(ctx context.Context) (bool, error) {
 	f.mu.Lock()
 	fresh := f.fresh
@@ -124,13 +124,13 @@ func (f *follower) behind(ctx context.Context) (bool, error) {
 	return behind, nil
 }
 
-// isServerError reports whether err is the server's answer that it is not able to reply, as one that is starting gives.
+// isServerError reports whether err is the server's reply that it can't serve the request, as while it starts.
 func isServerError(err error) bool {
 	var status apierrors.APIStatus
 	return errors.As(err, &status) && (status.Status().Code >= http.StatusInternalServerError || status.Status().Code == http.StatusTooManyRequests)
 }
 
-// probe is behind for any other moment, with each error that there is. After one, patrol tries again.
+// probe is behind for any other moment, and returns any error. After one, patrol tries again.
 func (f *follower) probe(ctx context.Context) (behind bool, err error) {
 	f.mu.Lock()
 	was, last := f.version, f.last
@@ -160,8 +160,8 @@ func (f *follower) probe(ctx context.Context) (behind bool, err error) {
 	return true, nil
 }
 
-// current asks the server for the current resourceVersion of the resource, and of the object of that name: "" if there is no
-// such object. The name may be the zero one.
+// current requests the current resourceVersion of the resource, and of the object of that name: "" if there is no such
+// object. The name may be the zero one.
 func (f *follower) current(ctx context.Context, name objectName) (version, of string, err error) {
 	o := metav1.ListOptions{LabelSelector: f.labels, FieldSelector: f.fields, Limit: 1}
 	namespace := f.namespace

@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// maxFiles is how many files behind one pattern are read, the first in the order of their names. As many folders are
-	// looked into.
+	// maxFiles is how many files behind one pattern are read, the first in the order of their names, and how many folders are
+	// searched.
 	maxFiles = 10_000
 
-	// maxMatches is how many names that match are put in order for that.
+	// maxMatches is how many matching names are sorted for that.
 	maxMatches = 100_000
 
-	maxLinks = 40 // symbolic links on the way to one file, as in Linux
+	maxLinks = 40 // symbolic links on the way to one file, the limit of Linux
 )
 
 const (
@@ -42,44 +42,44 @@ func escape(s string) string {
 	return b.String()
 }
 
-// hidden reports whether a wildcard must pass over name: as in a shell, it does not match a dot at the front. So the ..data
-// of a mounted ConfigMap and the scratch files of editors stay out.
+// hidden reports whether a wildcard must skip name: as in a shell, it does not match a dot at the front. So the ..data of a
+// mounted ConfigMap and the scratch files of editors are left out.
 func hidden(name, pattern string) bool {
 	return strings.HasPrefix(name, ".") && !strings.HasPrefix(pattern, ".")
 }
 
-// fixedPart is the folder ahead of the first wildcard of a pattern.
+// fixedPart returns the folder before the first wildcard of a pattern.
 func fixedPart(pattern string) string {
 	return filepath.Dir(pattern[:strings.IndexAny(pattern, globMeta)] + "x")
 }
 
 // match is a file behind a pattern.
 type match struct {
-	path string      // as the pattern has it
+	path string      // in the form of the pattern
 	real string      // the same without links
 	info os.FileInfo // nil with err
-	err  error       // why it can't be looked at, or is no file; it may pass
+	err  error       // why it can't be checked, or is no file; it may pass
 }
 
 // names are names in a folder, or patterns of them.
 type names map[string]struct{}
 
-// scan is a look at what is behind a pattern.
+// scan is a search for the files behind a pattern.
 type scan struct {
 	found []match
-	dirs  map[string]names // the folders that decide about it and, in each, what matters; files that are named, without names
-	err   error            // why there may be more than was found: a folder that can't be read
+	dirs  map[string]names // the folders that determine the result, each with its relevant names; named files, without names
+	err   error            // why files may be missing: a folder that can't be read
 	more  bool             // there are more than maxFiles
 
 	pattern string
 	root    string // the fixed part of pattern, without links; "" without a wildcard
 	visited int    // folders
-	beat    func() // called ahead of each call of the system
+	beat    func() // called before each system call
 }
 
-// look looks at what is behind pattern, an absolute path or what filepath.Match takes. A wildcard does not match a dot at
-// the front of a name, nor a link that leads out of the folder ahead of the first wildcard: whoever fills a folder does not
-// say what else is read. beat is called again and again, as long as the file system answers.
+// look searches for the files behind pattern, an absolute path or a pattern of filepath.Match. A wildcard matches neither a
+// dot at the front of a name nor a link out of the folder before the first wildcard: those who fill a folder must not choose
+// what else is read. beat is called again and again, as long as the file system answers.
 func look(pattern string, beat func()) *scan {
 	s := &scan{dirs: make(map[string]names), pattern: pattern, beat: beat}
 	if !isGlob(pattern) {
@@ -100,17 +100,17 @@ func look(pattern string, beat func()) *scan {
 	return s
 }
 
-// fail takes note of a folder that can't be read, unless it is not there.
+// fail records a folder that can't be read, unless it does not exist.
 func (s *scan) fail(err error) {
 	if !absent(err) && s.err == nil {
 		s.err = err
 	}
 }
 
-// absent reports whether err says that there is no such file. All others may pass.
+// absent reports whether err means that there is no such file. All other errors may pass.
 func absent(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) }
 
-// named looks at a pattern that is a path.
+// named checks a pattern that is a path.
 func (s *scan) named() {
 	real, info, err := s.walk(s.pattern)
 	switch {
@@ -120,7 +120,7 @@ func (s *scan) named() {
 		s.found = []match{{path: s.pattern, real: real, err: err}}
 		return
 	}
-	s.dirs[real] = nil // it may be mounted here by itself, so that its folder has nothing to tell
+	s.dirs[real] = nil // it may be a mount of its own, so that its folder shows no changes
 	s.add(s.pattern, real, info)
 }
 
@@ -146,7 +146,7 @@ func kindOf(m os.FileMode) string {
 	return "special (" + m.Type().String() + ")"
 }
 
-// glob looks for what matches rest in the folder dir, which is called path where links are in it.
+// glob searches for matches of rest in the folder dir; path is its name with links.
 func (s *scan) glob(path, dir string, rest []string) {
 	if s.visited++; s.visited > maxFiles || len(s.found) > maxFiles {
 		s.more = true
@@ -174,7 +174,7 @@ func (s *scan) glob(path, dir string, rest []string) {
 	}
 }
 
-// step returns where path leads, whose folder has no links in it as at is written.
+// step returns the target of path, whose folder at is written without links.
 func (s *scan) step(path, at string) (real string, info os.FileInfo, err error) {
 	s.beat()
 	info, err = os.Lstat(at)
@@ -184,7 +184,7 @@ func (s *scan) step(path, at string) (real string, info os.FileInfo, err error) 
 	return s.walk(path)
 }
 
-// matches returns the names in dir that match pattern, in order.
+// matches returns the names in dir that match pattern, sorted.
 func (s *scan) matches(dir, pattern string) ([]string, error) {
 	if !isGlob(pattern) {
 		return []string{pattern}, nil
@@ -218,7 +218,7 @@ func (s *scan) matches(dir, pattern string) ([]string, error) {
 	}
 }
 
-// within reports whether real, where path leads, is below the folder ahead of the wildcards.
+// within reports whether real, the target of path, is below the folder before the wildcards.
 func (s *scan) within(path, real string) bool {
 	if rel, err := filepath.Rel(s.root, real); err == nil && filepath.IsLocal(rel) {
 		return true
@@ -229,7 +229,7 @@ func (s *scan) within(path, real string) bool {
 	return false
 }
 
-// watch takes note that what name stands for in dir matters.
+// watch notes that name in dir is relevant.
 func (s *scan) watch(dir, name string) {
 	if s.dirs[dir] == nil {
 		s.dirs[dir] = make(names)
@@ -237,8 +237,8 @@ func (s *scan) watch(dir, name string) {
 	s.dirs[dir][name] = struct{}{}
 }
 
-// walk follows path to its end and returns that without links. The folders that decide about it are watched: that of the
-// file, those of links on the way, and, where the way breaks off, the last one that exists.
+// walk follows path to its end and returns that without links. It watches the folders that determine the result: that of the
+// file, those of links on the way and, where the path breaks off, the last one that exists.
 func (s *scan) walk(path string) (real string, info os.FileInfo, err error) {
 	at := filepath.VolumeName(path) + separator
 	rest := strings.Split(strings.Trim(path[len(at)-1:], separator), separator)

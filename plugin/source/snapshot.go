@@ -25,12 +25,12 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// A snapshot file is what an API server would say, as far as answers are made of it: gzip'd JSON, an object a line, which
-// manifests read as they do all others. The first line is of a kind of our own, that manifests pass over, and says how
-// the objects were selected: the labels that they were selected by are not kept.
+// A snapshot file holds the objects of an API server, as far as answers need them: gzip'd JSON, one object a line, which
+// manifests read like all others. The first line is of a kind of our own, which manifests skip, and describes how the objects
+// were selected: the labels for that are not stored.
 
-// maxSnapshot is the size of the largest snapshot file that is read. One of 100,000 Services with 1,000,000 endpoints has
-// a tenth of that.
+// maxSnapshot is the size of the largest snapshot file that is read. 100,000 Services with 1,000,000 endpoints take a tenth
+// of that.
 const maxSnapshot = 64 << 20
 
 var snapshotType = typeMeta{"kubehosts/v1", "Snapshot"}
@@ -46,10 +46,10 @@ type snapshotHead struct {
 	PodNames        bool      `json:"podNames,omitempty"`
 	Zones           bool      `json:"zones,omitempty"`
 	Serial          uint32    `json:"serial,omitempty"`   // of the zones
-	External        []string  `json:"external,omitempty"` // kinds of objects that names from outside come from
+	External        []string  `json:"external,omitempty"` // kinds of objects that give names from outside
 }
 
-// Snapshot is what a snapshot file holds. It never changes.
+// Snapshot is the content of a snapshot file. It never changes.
 type Snapshot struct {
 	head       snapshotHead
 	configMaps map[objectName]*ConfigMapEvent
@@ -68,8 +68,8 @@ func (sn *Snapshot) Written() time.Time { return sn.head.Written }
 // Serial returns the SOA serial of the zones when the snapshot was written, 0 if it has none.
 func (sn *Snapshot) Serial() uint32 { return sn.head.Serial }
 
-// ConfigMap returns the ConfigMap of that name, as it was when its stanza was last found good. Its ResourceVersion is
-// none that an API server gives.
+// ConfigMap returns the ConfigMap of that name, with the content whose stanza was last found good. Its ResourceVersion is one
+// that no API server uses.
 func (sn *Snapshot) ConfigMap(namespace, name string) (ConfigMapEvent, bool) {
 	e := sn.configMaps[objectName{namespace, name}]
 	if e == nil {
@@ -102,7 +102,7 @@ func (h *snapshotHead) key() groupKey {
 	return groupKey{labels: h.Labels, namespaceLabels: h.NamespaceLabels, kept: sliceParts{podNames: h.PodNames, zones: h.Zones}}
 }
 
-// fill puts the objects of these kinds that the snapshot holds into the index of g, which nothing feeds yet.
+// fill puts the snapshot's objects of these kinds into the index of g, which has no other objects yet.
 func (sn *Snapshot) fill(g *group, kinds []string) {
 	written := uint32(sn.head.Written.Unix()) // #nosec G115 -- good until 2106
 	if g.key.external {
@@ -127,7 +127,7 @@ func (sn *Snapshot) fill(g *group, kinds []string) {
 	})
 }
 
-// put makes the snapshot's objects of one kind those of tx, and returns how many there are.
+// put replaces tx's objects of one kind with the snapshot's, and returns how many there are.
 func (sn *Snapshot) put(tx *services.Tx, kind string) int {
 	switch kind {
 	case kindNamespace:
@@ -152,9 +152,9 @@ func (sn *Snapshot) put(tx *services.Tx, kind string) int {
 	return 0
 }
 
-// ReadSnapshot reads the snapshot file path, as far as it is one of the API server of s. The error says what is wrong with
-// it, and is fs.ErrNotExist if it is not there; nothing of a file with an error is used. Memory is bounded by the size of
-// the file, which may have 64 MiB, and 1 GiB unpacked. It is an error if the file system does not answer for 5 s.
+// ReadSnapshot reads the snapshot file path, which must be of the API server of s. The error names the fault of the file, and
+// is fs.ErrNotExist if it does not exist; a file with an error is not used at all. Memory is bounded by the size of the file,
+// at most 64 MiB, and 1 GiB unpacked. It is an error if the file system does not answer for 5 s.
 func (s *Source) ReadSnapshot(path string) (*Snapshot, error) {
 	type result struct {
 		sn  *Snapshot
@@ -190,7 +190,7 @@ func readSnapshot(path string, beat, rest func()) (*Snapshot, error) {
 	return parseSnapshot(path, &input{file: f, most: maxSnapshot, beat: beat, rest: rest})
 }
 
-// server is the URL of the API server, "" if none is asked.
+// server returns the URL of the API server, "" if there is none.
 func (s *Source) server() string {
 	if s.clients == nil {
 		return ""
@@ -228,7 +228,7 @@ func parseSnapshot(file string, r io.Reader) (*Snapshot, error) {
 	return sn, nil
 }
 
-// add takes an object in.
+// add adds an object.
 func (sn *Snapshot) add(m *manifest) {
 	switch m.kind {
 	case kindConfigMap:
@@ -256,8 +256,8 @@ func (sn *Snapshot) add(m *manifest) {
 	}
 }
 
-// externalLine is how a line begins that holds an object which names from outside come from. Such a line is of a kind of our own
-// as well: it holds the object as the index takes it.
+// externalLine begins a line with an object that gives names from outside. It is of a kind of our own as well: it holds the
+// object in the form of the index.
 const externalLine = `{"apiVersion":"kubehosts/v1","kind":"External",`
 
 // externalObject is such a line.
@@ -266,7 +266,7 @@ type externalObject struct {
 	Spec json.RawMessage `json:"spec"`
 }
 
-// addExternal takes such a line in. A kind that is not known, of a later version, is passed over.
+// addExternal adds such a line. It skips a kind that is unknown, from a later version.
 func (sn *Snapshot) addExternal(raw []byte) error {
 	var line externalObject
 	err := json.Unmarshal(raw, &line)
@@ -310,22 +310,22 @@ func restored[T any](raw json.RawMessage, pack func(T) *external.Object) (*exter
 	return pack(spec), nil
 }
 
-// Stanza is the ConfigMap that a server block's stanza came from: the one key of it, and its content.
+// Stanza is the ConfigMap of a server block's stanza: one key, and its content.
 type Stanza struct{ Namespace, Name, Key, Text string }
 
-// Capture is what a Source's objects were at one moment.
+// Capture is the state of a Source's objects at one moment.
 type Capture struct {
-	Serial uint32 // SOA serial of the zones, to be set by the caller; Same takes no notice of it
+	Serial uint32 // SOA serial of the zones, set by the caller; Same ignores it
 
 	head    snapshotHead
-	state   *services.State // nil where no Services are served
+	state   *services.State // nil if no Services are served
 	outside *external.State // nil without names from outside
 	version [2]uint64       // of state and outside
 	stanza  *Stanza         // nil for none
 }
 
-// Capture captures what o and outside hold, which are of Selections without and with External, and the stanza; each may be nil.
-// It costs nothing, as a State never changes. It is nil if something is not synced yet.
+// Capture captures the objects of o and outside, which are of Selections without and with External, and the stanza; each may
+// be nil. It costs nothing, as a State never changes. It is nil if something is not synced yet.
 func (s *Source) Capture(o, outside *Objects, st *Stanza) *Capture {
 	c := &Capture{stanza: st, head: snapshotHead{typeMeta: snapshotType, Server: s.server()}}
 	if outside != nil {
@@ -360,18 +360,18 @@ func (c *Capture) Same(o *Capture) bool {
 		slices.Equal(c.head.External, o.head.External)
 }
 
-// Forget lets go of the objects that c was captured of. Same can tell without.
+// Forget releases the objects of c. Same does not need them.
 func (c *Capture) Forget() { c.state, c.outside = nil, nil }
 
-// Write puts c into the file path, in place of what it was: into a new file of the same folder, which is then renamed, so
-// that at no time there is half of one. It returns the size of the file in bytes. The error names the path and the cause,
-// alike for each time that it is the same.
+// Write replaces the file path with c: it writes a new file in the same folder and renames it, so that there is never half a
+// file. It returns the size of the file in bytes. The error names the path and the cause, in the same words for the same
+// cause.
 func (c *Capture) Write(path string) (int64, error) {
 	size, err := c.write(path)
 	if err == nil {
 		return size, nil
 	}
-	var pathError *fs.PathError // which names the new file, of another name each time
+	var pathError *fs.PathError // it names the new file, which has another name each time
 	if errors.As(err, &pathError) {
 		err = fmt.Errorf("%s: %w", pathError.Op, pathError.Err)
 	}
@@ -410,7 +410,7 @@ func (c *Capture) write(path string) (size int64, err error) {
 	return size, syncDir(filepath.Dir(path))
 }
 
-// syncDir makes a rename last. File systems that can't be told to say so, and are not to blame.
+// syncDir makes a rename durable. It ignores the errors of file systems that can't do this.
 func syncDir(dir string) error {
 	d, err := os.Open(dir) // #nosec G304 -- the Corefile names it
 	if err != nil {
@@ -423,14 +423,14 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// asidePattern is what the new file for path is called, as os.CreateTemp takes it: * is a number.
+// asidePattern is the pattern of the new file's name for os.CreateTemp: * is a number.
 func asidePattern(path string) string { return "." + filepath.Base(path) + ".*.new" }
 
-// CleanSnapshot removes what processes that were killed while they wrote the snapshot file path left beside it.
+// CleanSnapshot removes the new files of processes that were killed while they wrote the snapshot file path.
 func CleanSnapshot(path string) {
 	left, _ := filepath.Glob(filepath.Join(escape(filepath.Dir(path)), strings.Replace(escape(asidePattern(path)), `\*`, "*", 1)))
 	for _, name := range left {
-		const longest = 10 * time.Minute // that a file takes to be written
+		const longest = 10 * time.Minute // for writing a file
 		if info, err := os.Lstat(name); err == nil && time.Since(info.ModTime()) > longest {
 			os.Remove(name)
 		}
@@ -515,7 +515,7 @@ func (e *encoder) begin(version, kind, namespace, name string) {
 	}
 }
 
-// end writes the object, and reports whether that went well.
+// end writes the object, and reports whether that succeeded.
 func (e *encoder) end() bool {
 	e.buf = append(e.buf, '\n')
 	if e.err == nil {
@@ -530,7 +530,7 @@ func (e *encoder) raw(parts ...string) {
 	}
 }
 
-// text writes a string of JSON.
+// text writes a JSON string.
 func (e *encoder) text(s string) {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
@@ -614,7 +614,7 @@ func (e *encoder) external(s *external.State, kinds []string) {
 	}
 }
 
-// specOf returns what o was made of.
+// specOf returns the spec of o.
 func specOf(o *external.Object) any {
 	switch o.Kind() {
 	case external.KindIngress:
@@ -647,7 +647,7 @@ func (e *encoder) addresses(all services.Addrs) {
 	e.raw("]")
 }
 
-// ports leaves the one port out that stands for none.
+// ports leaves out the one port that stands for none.
 func (e *encoder) ports(all services.Ports) {
 	e.raw(`"ports":[`)
 	first := true
@@ -670,7 +670,7 @@ func (e *encoder) ports(all services.Ports) {
 	e.raw("]")
 }
 
-// slice writes an EndpointSlice of the Service that its label names. One without a ready endpoint answers nothing.
+// slice writes an EndpointSlice of the Service that its label names, unless it has no ready endpoint, and so no answers.
 func (e *encoder) slice(s services.Slice, label string) {
 	addrs := s.Addrs()
 	if addrs.Len4()+addrs.Len6() == 0 {

@@ -1,5 +1,5 @@
-// Package source is where a cluster's objects come from: the API server, or manifest files. It keeps the indexes of
-// package services up to date, follows ConfigMaps, and tells when files change.
+// Package source is where a cluster's objects come from: the API server, or manifest files. It updates the indexes of package
+// services, follows ConfigMaps, and notices changed files.
 package source
 
 import (
@@ -12,28 +12,28 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
-// Spec says where objects come from. Two that are equal name the same Source. The zero Spec is the API server of the
-// cluster that the process runs in.
+// Spec is where objects come from. Equal Specs have the same Source. The zero Spec is the API server of the cluster that the
+// process runs in.
 type Spec struct {
-	Manifests string // patterns of manifest files, one a line; with it, no API server is asked and the rest means nothing
+	Manifests string // patterns of manifest files, one a line; if set, there is no API server and the rest is ignored
 
 	Kubeconfig string // a kubeconfig file; "" for none
 	Context    string // the context of Kubeconfig to use; "" for its current one
 
-	Endpoint                  string // URL of the API server, when there is no Kubeconfig; "" for the one of this cluster
-	CertFile, KeyFile, CAFile string // TLS towards Endpoint, each may be ""
+	Endpoint                  string // URL of the API server, without a Kubeconfig; "" for the one of this cluster
+	CertFile, KeyFile, CAFile string // TLS to Endpoint, each may be ""
 
 	QPS         float32 // most requests a second to the API server; 0 for client-go's default
-	Burst       int     // most requests ahead of that rate; 0 for the default
+	Burst       int     // most requests beyond that rate; 0 for the default
 	MaxInflight int     // most requests without a reply at one time; 0 for no limit. A watch counts until it is accepted
 
-	Offline bool // no API server is asked: without Manifests, there are the objects of a snapshot or none
+	Offline bool // no API server: without Manifests, the objects are those of a snapshot, or none
 
-	Audit time.Duration // in each such period everything is listed once and compared with what is kept; 0 for never
+	Audit time.Duration // the period in which everything is listed once and compared with the index; 0 for never
 }
 
-// Source is the process's one connection to the place that a Spec names. Everything that asks it for the same objects
-// shares one index and one set of watches. It is safe for concurrent use.
+// Source is the process's one connection to the place that a Spec names. All users of the same objects share one index and
+// one set of watches. It is safe for concurrent use.
 type Source struct {
 	spec Spec
 	refs int // guarded by sources.mu
@@ -48,7 +48,7 @@ type Source struct {
 
 	discovery discoveries
 
-	telling sync.Mutex // guards what follows; mu may be held by who changes an index, and so by who tells
+	telling sync.Mutex // guards the following fields; mu may be held during a change of an index, and so by callers of Tell
 	teller  *teller    // nil before the first Event on an object
 	untell  func()     // ends it
 }
@@ -68,12 +68,12 @@ var sources struct {
 	all map[Spec]*Source
 }
 
-// Open returns the Source for spec, which lives until Close was called as often as Open. A second server block, or the
-// next Corefile after a reload, thus finds the connection of the first with its watches running.
+// Open returns the Source for spec, which lives until Close was called as often as Open. So a second server block, or the
+// next Corefile after a reload, finds the connection of the first with its watches running.
 //
-// For an API server the client is made, but nothing is sent yet; what is wrong with its configuration is the error. For
-// manifests all files are read, and one that can't be understood is the error, with file and line. When the Source is
-// open already such a file is no error: its last good state goes on.
+// For an API server it makes the client and sends nothing yet; the error is a fault of the configuration. For manifests it
+// reads all files, and the error is one that can't be understood, with file and line. If the Source is already open, such a
+// file is no error: its last good state goes on.
 func Open(spec Spec) (*Source, error) {
 	sources.mu.Lock()
 	defer sources.mu.Unlock()
@@ -105,7 +105,7 @@ func Open(spec Spec) (*Source, error) {
 	return s, nil
 }
 
-// Synced reports whether objects were read from the place that the Spec names, or are there to be read.
+// Synced reports whether objects were read from the place that the Spec names, or can be read.
 func (s *Source) Synced() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,12 +117,12 @@ func (s *Source) Synced() bool {
 	return false
 }
 
-// News returns the time as of which all that the API server had is known. The last news of a watch is an event, a bookmark,
-// which the server sends about once a minute, or a list; News is that of the watch whose last news is the oldest. A watch that
-// has had none yet counts from its start. News is the zero time if nothing is watched, as with manifests.
+// News returns the time as of which everything in the API server is known. The last news of a watch is an event, a bookmark,
+// which the server sends about once a minute, or a list; News is that of the watch whose last news is the oldest. A watch
+// without any news yet counts from its start. News is the zero time if nothing is watched, as with manifests.
 func (s *Source) News() time.Time { return s.followers.news() }
 
-// Close gives back what one Open gave out. With the last, all watches stop.
+// Close undoes one Open. With the last one, all watches stop.
 func (s *Source) Close() {
 	sources.mu.Lock()
 	defer sources.mu.Unlock()
@@ -155,10 +155,10 @@ func (s *Source) Close() {
 	}
 }
 
-// namespaceFile is where the kubelet tells a pod its namespace.
+// namespaceFile is where the kubelet puts a pod's namespace.
 const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
-// InClusterNamespace returns the namespace of the pod that the process runs in, or "kube-system" when it runs in none.
+// InClusterNamespace returns the namespace of the pod that the process runs in, or "kube-system" outside of a pod.
 func InClusterNamespace() string { return namespaceFrom(namespaceFile) }
 
 func namespaceFrom(file string) string {

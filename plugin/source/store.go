@@ -16,26 +16,26 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// table is how objects of the type O, kept as *R, go into an index.
+// table is how objects of the type O, stored as *R, go into an index.
 type table[O any, R any] struct {
 	kind    string
-	decode  func([]byte) *O // an object in protobuf, as far as it can be kept; nil for what it can't understand; nil if all is decoded
+	decode  func([]byte) *O // the needed part of an object in protobuf; nil for bytes that it can't understand; nil if everything is decoded
 	pack    func(*O) (*R, verdict)
 	set     func(*group, *R)
 	remove  func(*group, objectName)
 	replace func(*group, []*R)
-	kept    func(*group, func(objectName, *R) bool) // yields all that the index has
+	kept    func(*group, func(objectName, *R) bool) // yields everything in the index
 	equal   func(a, b *R) bool
-	known   func(*group, *R) *R // the record that the index has already, if it equals this one; nil for none
+	known   func(*group, *R) *R // the record in the index, if it equals this one; nil for none
 	seen    func(*group, *O)    // called after the change of the object is served; nil for none
 }
 
-// inServices makes of a change to the index of Services a change to that of a group.
+// inServices turns a change to the index of Services into one to that of a group.
 func inServices[T any](change func(*services.Tx, T)) func(*group, T) {
 	return func(g *group, v T) { g.ix.Update(func(tx *services.Tx) { change(tx, v) }) }
 }
 
-// store is what a reflector writes into: it keeps nothing itself, all goes to the index.
+// store is where a reflector writes to: it stores nothing itself, everything goes to the index.
 type store[O any, R any] struct {
 	table[O, R]
 	group  *group
@@ -43,10 +43,10 @@ type store[O any, R any] struct {
 
 	mu      sync.Mutex
 	stopped bool
-	passed  map[objectName]struct{} // what was seen and not kept, so that count is right when it goes
+	passed  map[objectName]struct{} // objects seen and not stored, so that count is right when they go
 }
 
-// packed is what stands for an object from the moment it was decoded: its name, and its record if one is kept.
+// packed stands for an object once it is decoded: its name, and its record if there is one to store.
 type packed[R any] struct {
 	record  *R
 	name    objectName
@@ -68,7 +68,7 @@ func (s *store[O, R]) packAny(obj any) (packed[R], error) {
 	}
 	record, verdict := s.packed(o, name)
 	if record != nil && s.known != nil {
-		record = s.known(s.group, record) // or all would be held twice while everything is listed again
+		record = s.known(s.group, record) // or everything would be in memory twice while it is listed again
 	}
 	return packed[R]{record, name, verdict}, nil
 }
@@ -82,7 +82,7 @@ func (s *store[O, R]) packed(o *O, name objectName) (record *R, v verdict) {
 	return record, v
 }
 
-// open returns what obj is, and its name.
+// open returns the object in obj, and its name.
 func (s *store[O, R]) open(obj any) (*O, objectName, error) {
 	o, ok := obj.(*O)
 	m, isObject := obj.(meta.Object)
@@ -98,7 +98,7 @@ func (s *store[O, R]) Add(obj any) error { return s.change(obj, 1) }
 // Update implements cache.ReflectorStore.
 func (s *store[O, R]) Update(obj any) error { return s.change(obj, 0) }
 
-// change takes in an object that is new (1) or known (0).
+// change handles an object that is new (1) or known (0).
 func (s *store[O, R]) change(obj any, more int) error {
 	o, name, err := s.open(obj)
 	if err != nil {
@@ -158,7 +158,7 @@ func (s *store[O, R]) Delete(obj any) error {
 	return nil
 }
 
-// Replace implements cache.ReflectorStore. What is to be ignored stays as it was, as it does when the watch brings it.
+// Replace implements cache.ReflectorStore. An ignored object keeps its last state, as when the watch brings it.
 func (s *store[O, R]) Replace(list []any, _ string) error {
 	records := make([]*R, 0, len(list))
 	passed := make(map[objectName]struct{})
@@ -196,7 +196,7 @@ func (s *store[O, R]) Replace(list []any, _ string) error {
 	return nil
 }
 
-// differing implements auditable. An object that is to be ignored may be there or not.
+// differing implements auditable. An ignored object may be there or not.
 func (s *store[O, R]) differing(list []any) (names []objectName, err error) {
 	listed := make(map[objectName]packed[R], len(list))
 	for _, obj := range list {
@@ -216,7 +216,7 @@ func (s *store[O, R]) differing(list []any) (names []objectName, err error) {
 		delete(listed, name)
 		return true
 	})
-	for name, p := range listed { // what is left is not there
+	for name, p := range listed { // the rest is missing in the index
 		if p.verdict == keep {
 			names = append(names, name)
 		}
@@ -239,14 +239,14 @@ func (s *store[O, R]) replaceAll(records []*R, passed map[objectName]struct{}) (
 // Resync implements cache.ReflectorStore. There is nothing to do.
 func (s *store[O, R]) Resync() error { return nil }
 
-// stop makes the store deaf: a reflector may need a moment to end, and must not write meanwhile.
+// stop makes the store ignore all calls: a reflector may need a moment to end, and must not write meanwhile.
 func (s *store[O, R]) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stopped = true
 }
 
-// The tables of an index. What is kept of EndpointSlices differs, so that theirs are made for each index.
+// The tables of an index. Those of EndpointSlices are made for each index, as the stored parts differ.
 var (
 	namespaceTable = table[api.Namespace, namespace]{
 		kind: kindNamespace,
@@ -342,12 +342,12 @@ func knownPod(g *group, p *services.Pod) *services.Pod {
 	return p
 }
 
-// imported makes of a change to what the cluster has the same change to what other clusters export.
+// imported turns a change to the cluster's objects into the same change to those that other clusters export.
 func imported[T any](change func(*services.Tx, T)) func(*services.Tx, T) {
 	return func(tx *services.Tx, v T) { change(tx.Imported(), v) }
 }
 
-// importedSliceTable does not measure: a slice that has a Service of this cluster too is measured as that one's.
+// importedSliceTable does not measure: a slice that has a Service of this cluster too is measured as that Service's.
 func importedSliceTable(kept sliceParts) table[discovery.EndpointSlice, services.Slice] {
 	return table[discovery.EndpointSlice, services.Slice]{
 		kind:    kindImportedSlice,
@@ -375,8 +375,8 @@ func sliceTable(kept sliceParts) table[discovery.EndpointSlice, services.Slice] 
 	}
 }
 
-// observeProgramming measures how long the change of es took to be served. Lists do not count: what they bring did not
-// change just now. Nor does a slice whose Service is not known (yet), as in stock.
+// observeProgramming measures the time until the change of es was served. Lists do not count: their objects did not change
+// just now. Nor does a slice whose Service is unknown (yet), as in stock.
 func observeProgramming(g *group, es *discovery.EndpointSlice) {
 	stamp := es.Annotations[api.EndpointsLastChangeTriggerTime]
 	if stamp == "" {

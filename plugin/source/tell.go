@@ -20,8 +20,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/external"
 )
 
-// Of the Events on objects that lose a name, the first tellBurst are written at once, and then one every tellPause. No more than
-// tellWaiting wait: the log has all of them, and an Event is for whoever looks at one object.
+// Of the Events on objects that lose a name, the first tellBurst are written at once, and then one every tellPause. At most
+// tellWaiting wait: the log has all of them, and an Event is for those who look at one object.
 const (
 	tellBurst   = 25
 	tellPause   = 10 * time.Second
@@ -30,23 +30,23 @@ const (
 
 const reasonConflict = "NameConflict"
 
-// news is an Event that is to be written on an object.
+// news is an Event to write on an object.
 type news struct {
 	of   external.Ref
 	note string
 }
 
-// teller writes Events on the objects that names from outside come from.
+// teller writes Events on the objects that give names from outside.
 type teller struct {
 	clients *clients
 	limit   flowcontrol.RateLimiter
 	waiting chan news
-	denied  bool // that was logged
+	denied  bool // a refusal was logged
 }
 
-// Tell writes an Event on an object that names from outside come from, which says that it does not have a name, as soon as the
-// API server takes it. It does not wait. It does nothing for an object out of manifests, or if too many wait already. note is
-// the same in every replica that has the same to say, so that the object has one Event of it.
+// Tell writes an Event on an object that names from outside come from, which reports that it does not get a name, as soon as
+// the API server accepts it. It does not wait. It does nothing for an object from manifests, or if too many Events are
+// waiting. note is the same in all replicas for the same report, so that the object gets one Event of it.
 func (s *Source) Tell(of external.Ref, note string) {
 	if s.clients == nil {
 		return
@@ -70,7 +70,7 @@ func (s *Source) Tell(of external.Ref, note string) {
 	}
 }
 
-// run writes what waits until ctx ends.
+// run writes the waiting Events until ctx ends.
 func (t *teller) run(ctx context.Context) {
 	for {
 		select {
@@ -84,7 +84,7 @@ func (t *teller) run(ctx context.Context) {
 	}
 }
 
-// write writes n, on the object as it is now: without its UID, kubectl describe would not show the Event.
+// write writes n, on the present object: without its UID, kubectl describe would not show the Event.
 func (t *teller) write(ctx context.Context, n news) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -103,7 +103,7 @@ func (t *teller) write(ctx context.Context, n news) {
 	}
 }
 
-// event makes the Event that says n, nil if the object is gone.
+// event makes the Event of n, nil if the object is gone.
 func (t *teller) event(ctx context.Context, n news) (*api.Event, error) {
 	client, resource, version := t.clients.of(n.of.Kind)
 	if client == nil {
@@ -138,7 +138,7 @@ func (t *teller) event(ctx context.Context, n news) (*api.Event, error) {
 	}, nil
 }
 
-// eventName is the same in all replicas: the first creates the Event, the others find it there.
+// eventName returns the same name in all replicas: the first creates the Event, the others find it there.
 func eventName(n news, uid types.UID) string {
 	h := fnv.New64a()
 	for _, part := range []string{string(uid), n.note} {
@@ -149,7 +149,7 @@ func eventName(n news, uid types.UID) string {
 	return strings.TrimRight(n.of.Name[:min(len(n.of.Name), 253-1-digits)], "-.") + "." + hex.EncodeToString(h.Sum(nil))
 }
 
-// of returns how to ask for objects of a kind, and their group and version.
+// of returns the client and resource for objects of a kind, and their group and version.
 func (c *clients) of(kind external.Kind) (client rest.Interface, resource, version string) {
 	switch kind {
 	case external.KindService:

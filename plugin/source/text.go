@@ -5,13 +5,12 @@ import (
 	"unicode/utf8"
 )
 
-// maxPrintable is how many bytes of a text from outside are shown.
+// maxPrintable is how many bytes of an external text are shown.
 const maxPrintable = 512
 
-// Printable returns a text from outside (a file name, an object's name, an error that quotes a file) as a log line, an
-// error or a label of a metric can hold it: as it is if it is UTF-8 of printable characters alone, else as a Go string
-// literal. So it is always valid UTF-8, which Prometheus insists on, and never breaks a line. A text of more than 512 bytes
-// is cut.
+// Printable returns an external text (a file name, an object's name, an error that quotes a file) in a form for a log line,
+// an error or a label of a metric: unchanged if it is UTF-8 of printable characters alone, else as a Go string literal. So it
+// is always valid UTF-8, which Prometheus requires, and never breaks a line. A text of more than 512 bytes is cut.
 func Printable(s string) string {
 	for i, r := range s {
 		_, n := utf8.DecodeRuneInString(s[i:])

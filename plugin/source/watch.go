@@ -22,44 +22,44 @@ import (
 // livePods leaves out the pods that will never serve again, at the server, as stock does.
 const livePods = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown"
 
-// A watch that fails is tried again after 0.8 s, then ever later, but at least every 5 to 10 s: client-go's own 30 to 60 s
-// would leave answers stale for as long after the API server is back, and there are few of us. Tests have less patience.
+// A failed watch is retried after 0.8 s, then ever later, but at least every 5 to 10 s: with client-go's own 30 to 60 s
+// answers would stay stale for as long after the API server is back, and these clients are few. Tests shorten this.
 var firstPause, longestPause = 800 * time.Millisecond, 5 * time.Second
 
 func backoff() *wait.Backoff {
 	return &wait.Backoff{Duration: firstPause, Factor: 2, Jitter: 1, Cap: longestPause, Steps: 10}
 }
 
-// watched names the objects that a watch is for.
+// watched selects the objects of a watch.
 type watched struct {
 	client    rest.Interface
 	resource  string // plural, as in the URL and in a Role
-	kind      string // as metrics and logs call it
+	kind      string // as named in metrics and logs
 	namespace string // "" for all
 	labels    string // label selector; "" for all
 	fields    string // field selector; "" for all
 	example   runtime.Object
-	optional  bool // a server that does not have the resource, or does not grant it, is as good as one without such objects
+	optional  bool // a server that does not have or grant the resource counts as one without such objects
 }
 
-// selects makes o ask for what w names.
+// selects sets the selectors of w in o.
 func (w *watched) selects(o *meta.ListOptions) { o.LabelSelector, o.FieldSelector = w.labels, w.fields }
 
 // auditable is a store that an audit can compare with a list.
 type auditable interface {
 	cache.ReflectorStore
-	// differing returns the names of the objects that the store lacks, has in another form than list, or has though list does
-	// not. list holds all objects of the server.
+	// differing returns the names of the objects that the store lacks, has in another form than list, or has and list does not.
+	// list holds all objects of the server.
 	differing(list []any) ([]objectName, error)
 }
 
-// follower keeps a store up to date with the objects that a watched names. It lists them and watches from there. It never holds a
-// whole list where the server has protobuf.
+// follower updates a store with the watched objects. It lists them and watches from there. It never holds a whole list if the
+// server has protobuf.
 //
 // A reflector of client-go does the work, with the follower as its store. The follower adds four things:
 //
 //   - The first list is a plain one, and later ones are streams where the server has them: see list.go.
-//   - It logs why a server that replies gives no objects, once, and logs the end of that: see health.go.
+//   - It logs once why a server that replies returns no objects, and logs the end of that: see health.go.
 //   - It lists everything again when the server is in an older state than what was read, as after a restore of its etcd: see
 //     rewind.go.
 //   - It compares the store with the server from time to time: see audit.go.
@@ -67,8 +67,8 @@ type follower struct {
 	watched
 	store    auditable
 	auditing time.Duration              // the period in which there is one audit; 0 for none
-	refused  func(error)                // called each time that the server refuses a list
-	stumbled func()                     // called each time that the server replies and gives no list, whatever its reason; nil for no call
+	refused  func(error)                // called each time the server refuses a list
+	stumbled func()                     // called each time the server replies without a list, for whatever reason; nil for no call
 	has      func(context.Context) bool // reports whether the server may have the resource; nil if only a list can tell
 	absent   error                      // the reply of a server that does not have the resource; nil if it may; run's own
 	trouble  trouble
@@ -76,17 +76,17 @@ type follower struct {
 	mu       sync.Mutex
 	restart  context.CancelFunc // ends the current attempt, so that the next one lists everything from scratch
 	streams  bool               // the current list is a stream
-	unlisted int                // plain lists in a row that the server replied to and did not give
+	unlisted int                // plain lists in a row that the server replied to and refused
 	begun    int                // streams that the server granted in the current attempt
 	version  string             // the highest resourceVersion read; "" before the first
 	last     change             // the last change that the watch brought since the list
-	heard    time.Time          // when the server last gave a resourceVersion, or was asked for one
-	news     time.Time          // when the server last gave an event, a bookmark or a list; before the first, when f began
+	heard    time.Time          // when the server last sent a resourceVersion, or was asked for one
+	news     time.Time          // when the server last sent an event, a bookmark or a list; before the first, when f began
 	fresh    bool               // no watch has ended since the last list
 	unsure   bool               // the last probe got no answer
 	watching bool               // a watch is open
 	opened   time.Time          // when the last watch of the current attempt began; zero for none
-	rewound  bool               // the server is in an older state, and the list that heals that is to come
+	rewound  bool               // the server is in an older state, and the list to correct that is still to come
 	audit    *audit             // the current audit; nil for none
 }
 
@@ -119,7 +119,7 @@ func (f *follower) run(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 		case attempt.Err() != nil:
-			r = nil // which would go on from the resourceVersion that it read
+			r = nil // it would go on from the resourceVersion that it read
 		case isCut(err) || err == nil && !f.lasted():
 			if cut++; cut >= manyCut {
 				f.trouble.saw(errCut)
@@ -131,7 +131,7 @@ func (f *follower) run(ctx context.Context) {
 		}
 		cancel()
 		pause := delay()
-		if r == nil && time.Since(restarted) > longestPause { // nothing is wrong with the server, and answers grow stale
+		if r == nil && time.Since(restarted) > longestPause { // the server works, and answers grow stale
 			restarted, pause = time.Now(), 0
 		}
 		select {
@@ -142,7 +142,7 @@ func (f *follower) run(ctx context.Context) {
 	}
 }
 
-// awaitResource waits while the server says that it does not have the resource, if that was the reason of the last failure.
+// awaitResource waits as long as the server does not have the resource, if that was the reason of the last failure.
 func (f *follower) awaitResource(ctx context.Context) {
 	if f.has == nil {
 		return
@@ -156,7 +156,7 @@ func (f *follower) awaitResource(ctx context.Context) {
 	f.absent = nil
 }
 
-// noteAbsent notes that the server says that there are no such objects, as of now.
+// noteAbsent notes that, according to the server, there are no such objects now.
 func (f *follower) noteAbsent(err error) {
 	f.mu.Lock()
 	f.news = time.Now()
@@ -166,14 +166,14 @@ func (f *follower) noteAbsent(err error) {
 	}
 }
 
-// A watch that ends within shortWatch, without an error, was cut off. A server that goes down cuts one off; manyCut in a row
+// A watch that ends within shortWatch, without an error, was cut off. A server that shuts down cuts one off; manyCut in a row
 // have another cause.
 const (
 	shortWatch = 3 * time.Second
 	manyCut    = 3
 )
 
-// isCut reports whether err says that the reply to a list broke off.
+// isCut reports whether err means that the reply to a list broke off.
 func isCut(err error) bool {
 	var stream http2.StreamError
 	return errors.Is(err, errCut) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &stream)
@@ -232,7 +232,7 @@ func (s *followers) add(ctx context.Context, f *follower) {
 	})
 }
 
-// news returns the news of the follower that has had none for longest; the zero time without a follower.
+// news returns the oldest last news of the followers; the zero time without a follower.
 func (s *followers) news() (oldest time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -255,26 +255,26 @@ func (f *follower) reflectorOf(lw *cache.ListWatch, store cache.ReflectorStore) 
 	)
 }
 
-// request makes a request for what f names.
+// request makes a request for the objects of f.
 func (f *follower) request(o meta.ListOptions) *rest.Request {
 	f.selects(&o)
 	return f.client.Get().Namespace(f.namespace).Resource(f.resource).VersionedParams(&o, meta.ParameterCodec)
 }
 
-// stream sends a request for a watch. An API server would compress it event by event, which takes it as long as all else: with
-// 8,000 Services and 80,000 endpoints the streamed lists take it 0.28 s of CPU time without, and 0.58 s with. A plain list, which
+// stream sends a request for a watch. An API server would compress it event by event, which doubles its work: with 8,000
+// Services and 80,000 endpoints the streamed lists take it 0.28 s of CPU time without, and 0.58 s with. A plain list, which
 // is compressed as a whole, takes it as long either way.
 func (f *follower) stream(ctx context.Context, o meta.ListOptions) (watch.Interface, error) {
 	o.Watch = true
 	return f.request(o).SetHeader("Accept-Encoding", "identity").Watch(ctx)
 }
 
-// list asks for a list that is no stream.
+// list requests a list that is no stream.
 func (f *follower) list(ctx context.Context, o meta.ListOptions) (runtime.Object, error) {
 	f.mu.Lock()
 	f.streams = false
 	if o.ResourceVersion == "0" && f.version != "" {
-		o.ResourceVersion = "" // with 0 a server may reply from an old state, which only the first list may show
+		o.ResourceVersion = "" // with 0 a server may reply from an old state, which is only good for the first list
 	}
 	f.mu.Unlock()
 	collector.list(f.store)
@@ -289,7 +289,7 @@ func (f *follower) list(ctx context.Context, o meta.ListOptions) (runtime.Object
 // errRewound ends an attempt to watch a server that is in an older state than what was read.
 var errRewound = errors.New("the API server is in an older state than what was read before")
 
-// watch asks for a watch, or for a streamed list that goes on as a watch.
+// watch requests a watch, or a streamed list that goes on as a watch.
 func (f *follower) watch(ctx context.Context, o meta.ListOptions) (watch.Interface, error) {
 	stream := o.SendInitialEvents != nil && *o.SendInitialEvents
 	if stream {
@@ -313,13 +313,13 @@ func (f *follower) watch(ctx context.Context, o meta.ListOptions) (watch.Interfa
 	w, err := f.stream(ctx, o)
 	if err != nil {
 		collector.listed(f.store)
-		if apierrors.IsTooManyRequests(err) { // the reflector tries again, silently
+		if apierrors.IsTooManyRequests(err) { // the reflector retries silently
 			f.trouble.saw(err)
 		}
 		return nil, err
 	}
 	if _, ok := w.(*watch.StreamWatcher); !ok {
-		return w, nil // an empty one, which client-go returns when the connection broke
+		return w, nil // client-go returns an empty one if the connection broke
 	}
 	if stream {
 		f.mu.Lock()
@@ -332,8 +332,8 @@ func (f *follower) watch(ctx context.Context, o meta.ListOptions) (watch.Interfa
 	return &closing{w, f.closed}, nil
 }
 
-// mayStream waits a moment if a stream of this attempt broke off, after which a reflector asks for another one at once. It
-// returns false once too many broke off.
+// mayStream waits a moment if a stream of this attempt broke off; a reflector requests another one at once. It returns false
+// once too many broke off.
 func (f *follower) mayStream(ctx context.Context) bool {
 	f.mu.Lock()
 	begun := f.begun
