@@ -50,10 +50,11 @@ type Follower struct {
 	mu      sync.Mutex
 	events  map[object]source.ConfigMapEvent // the newest of each ConfigMap
 	serving *state
-	read    *state // what CoreDNS has read; stanzas may have changed in place since
-	refused string // why the newest Corefile is not applied; "" if it is
-	of      string // the hash of the one that is refused; "" if it has none, or is to be tried again
-	unkept  string // why the last good Corefile could not be kept, as it was logged last
+	read    *state      // what CoreDNS has read; stanzas may have changed in place since
+	refused string      // why the newest Corefile is not applied; "" if it is
+	of      string      // the hash of the one that is refused; "" if it has none, or is to be tried again
+	unkept  string      // why the last good Corefile could not be kept, as it was logged last
+	keeping *time.Timer // until the one that serves is to be kept
 }
 
 // object is a ConfigMap.
@@ -271,7 +272,8 @@ func (f *Follower) apply() {
 		f.accept(next, how)
 	case errors.As(err, &later):
 		f.refuse(later.error, next.hash)
-		time.AfterFunc(retry, func() { f.tryAgain(next.hash) })
+		hash := next.hash // the rest is held no longer
+		time.AfterFunc(retry, func() { f.tryAgain(hash) })
 	default:
 		f.refuse(err, next.hash)
 	}

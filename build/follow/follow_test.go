@@ -8,9 +8,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/kubehosts/kubehosts/build/check"
 	"github.com/kubehosts/kubehosts/build/corefile"
@@ -345,5 +347,39 @@ func TestLimited(t *testing.T) {
 	}
 	if l.Len() != 1<<20 {
 		t.Errorf("%d bytes are kept", l.Len())
+	}
+}
+
+// What served for a moment is not held until it might be kept as the last good Corefile.
+func TestEditsThatComeFast(t *testing.T) {
+	flags, err := parsed(t, "-configmap", "kube-system/coredns", "-last-good", "kube-system/good")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := New(flags, "")
+	f.source = new(source.Source)
+	text, err := corefile.Read(corefile.Source{Name: "Corefile", Text: ". {\n errors\n}\n"}, corefile.Files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served []weak.Pointer[state]
+	for range 10 {
+		s, err := newState(text, fromConfigMap)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.serving = s
+		f.keepLater(s)
+		served = append(served, weak.Make(s))
+	}
+	runtime.GC()
+	for i, s := range served {
+		if held, want := s.Value() != nil, i == len(served)-1; held != want {
+			t.Errorf("Corefile %d of %d is held: %v", i, len(served), held)
+		}
+	}
+	f.keepLater(&state{origin: fromConfigMap})
+	if !f.keeping.Stop() {
+		t.Error("nothing is to be kept")
 	}
 }

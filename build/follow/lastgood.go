@@ -16,12 +16,21 @@ import (
 // proven is how long a Corefile must have served before it is kept as the last good one.
 const proven = 30 * time.Second
 
-// keepLater keeps s as the last good Corefile once it has served for long enough, and the process is ready.
+// keepLater keeps s as the last good Corefile once it has served for long enough, and the process is ready, unless it
+// no longer serves.
 func (f *Follower) keepLater(s *state) {
 	if f.flags.lastGood.name == "" || f.source == nil || s.origin != fromConfigMap {
 		return
 	}
-	time.AfterFunc(proven, func() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.serving != s {
+		return
+	}
+	if f.keeping != nil {
+		f.keeping.Stop() // and so edits that come fast do not hold all that served for a moment
+	}
+	f.keeping = time.AfterFunc(proven, func() {
 		_ = source.Recovered("keeping the last good Corefile", func() { f.keep(s) }) // logged
 	})
 }
