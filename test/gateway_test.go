@@ -223,3 +223,43 @@ func TestExternal(t *testing.T) {
 		}
 	}
 }
+
+// A start without the API server answers names from outside from the snapshot, and says so.
+func TestExternalSnapshot(t *testing.T) {
+	objects(t, strings.Split(published, "---\n")[0])
+	objects(t, cluster.ReadFile(t, "../build/kubernetes/rbac/external.yaml"))
+	api(t).ApplyStatus(t, strings.Split(statuses, "---\n")[0])
+	proxy := api(t).Proxy(t)
+	proxy.Start(t)
+	corefile := strings.NewReplacer("KUBECONFIG", cluster.Kubeconfig(t, proxy.URL, account(t).Token), "FILE", t.TempDir()+"/snapshot").Replace(`.:PORT {
+	bind 127.0.0.1
+	ready READY
+	prometheus METRICS
+	kubehosts cluster.local {
+		kubeconfig KUBECONFIG
+		snapshot FILE
+		external example.org
+	}
+}
+`)
+	c := cluster.Run(t, coredns(t), corefile)
+	client := cluster.Dial(t, "udp", c.Addr)
+	cluster.Eventually(t, bound, func() (bool, string) {
+		m, err := client.Ask("web.example.org.", dns.TypeA)
+		return err == nil && len(m.Answer) == 1 && c.Metric(t, "coredns_kubehosts_snapshot_timestamp_seconds") > 0, "an answer, and a snapshot"
+	})
+	proxy.Stop()
+	again := cluster.Run(t, coredns(t), corefile)
+	m, code, _ := edeOf(t, cluster.Dial(t, "udp", again.Addr), "web.example.org.", dns.TypeA)
+	if len(m.Answer) != 1 || code != int(dns.ExtendedErrorCodeStaleAnswer) {
+		t.Errorf("out of the snapshot: Extended DNS Error %d in %v", code, m)
+	}
+	if m, code, _ = edeOf(t, cluster.Dial(t, "udp", again.Addr), "no.example.org.", dns.TypeA); m.Rcode != dns.RcodeNameError || code != int(dns.ExtendedErrorCodeStaleAnswer) {
+		t.Errorf("a name that the snapshot lacks: Extended DNS Error %d in %v", code, m)
+	}
+	proxy.Start(t)
+	cluster.Eventually(t, 2*bound, func() (bool, string) {
+		m, code, _ := edeOf(t, cluster.Dial(t, "udp", again.Addr), "web.example.org.", dns.TypeA)
+		return len(m.Answer) == 1 && code == -1, "an answer of the API server again"
+	})
+}
