@@ -8,7 +8,7 @@ INPUTS = 5000
 CHECKED = ./plugin/... ./build/check ./build/command ./build/corefile ./build/example ./build/follow ./build/image ./build/version
 FUZZED = build/check build/corefile build/follow plugin/hosts plugin/services plugin/source plugin/stanza plugin/status plugin/wire
 
-.PHONY: run build test check unit mutate fuzz kube stock real vulns differential faults soak monitoring browser image e2e-docker lab lab-down sizes e2e tools node bench clean
+.PHONY: run build test check unit mutate fuzz kube stock real vulns differential faults soak monitoring browser image e2e-docker lab lab-down sizes e2e e2e-external tools node outside bench clean
 
 # run serves corefile.example and shows what it answers.
 run: build
@@ -161,12 +161,20 @@ lab-down:
 # e2e runs the images and the manifests on a whole cluster of one node, in namespaces of its own, as root.
 e2e: tools image kube stock node
 	@echo "tests on a whole cluster"
-	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 20m ./e2e
+	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 20m -skip '^TestExternal$$' ./e2e
+
+# e2e-external starts such a cluster with a load balancer, an Ingress controller and a Gateway in it, and goes the whole way from a
+# client outside.
+e2e-external: TOOLS += dig:dnsutils curl:curl
+e2e-external: tools image kube stock node outside
+	@echo "names from outside, on a whole cluster"
+	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 20m -run '^TestExternal$$' ./e2e
 
 # tools finds what is missing before minutes of building.
+TOOLS = containerd:containerd runc:runc nft:nftables ip:iproute2
 tools:
 	@[ $$(id -u) = 0 ] || { echo "make e2e needs root: it makes namespaces, mounts, cgroups and containers"; exit 1; }
-	@for tool in containerd:containerd runc:runc nft:nftables ip:iproute2; do \
+	@for tool in $(TOOLS); do \
 		command -v $${tool%:*} >/dev/null || \
 		{ echo "make e2e needs $${tool%:*}: apt-get install --no-install-recommends $${tool#*:}"; exit 1; }; \
 	done
@@ -181,6 +189,20 @@ node: kube
 	@mkdir -p test/bin/cni
 	@cd test && CGO_ENABLED=0 $(GO) build -o bin/cni $(CNI:%=github.com/containernetworking/plugins/plugins/%)
 	@cd test && CGO_ENABLED=0 $(GO) build -o bin/pod ./e2e/pod
+
+# outside builds Traefik and MetalLB's controller. test/traefik/dns.go takes the place of what lego, the ACME client in Traefik, has
+# for a hundred clouds, a third of all its packages.
+SLOW = $(foreach path,$(1),-gcflags='$(path)/...=-N -l -dwarf=false')
+LEGO = $$($(GO) mod download -json github.com/go-acme/lego/v4@v4.33.0 | sed -nE 's/.*"Dir": "(.*)",?$$/\1/p')
+outside:
+	@echo "building Traefik and MetalLB's controller from Go modules (the first time: about six minutes)"
+	@rm -rf test/bin/lego && mkdir -p test/bin && cp -r "$(LEGO)" test/bin/lego && chmod -R u+w test/bin/lego && \
+		cp test/traefik/dns.go test/bin/lego/providers/dns/zz_gen_dns_providers.go
+	@cd test/traefik && CGO_ENABLED=0 $(GO) build $(call SLOW,github.com/traefik github.com/aws github.com/tetratelabs \
+		github.com/docker github.com/quic-go github.com/influxdata knative.dev sigs.k8s.io k8s.io) -ldflags='-s -w' \
+		-o ../bin/traefik github.com/traefik/traefik/v3/cmd/traefik
+	@cd test/metallb && CGO_ENABLED=0 $(GO) build $(call SLOW,k8s.io sigs.k8s.io github.com/google/cel-go go.universe.tf) \
+		-ldflags='-s -w' -o ../bin/metallb go.universe.tf/metallb/controller
 
 # bench prints a table of figures beside the stock plugins, dnsmasq and unbound, and draws test/bench/scale.svg. It takes a
 # quarter of an hour and a machine with nothing else to do. ONLY=UDP, or another part of TestBench, prints its rows.
