@@ -52,7 +52,13 @@ type stream struct {
 // stream is like in, and does not wait for the end.
 func (n *node) stream(t testing.TB, pod string, args ...string) *stream {
 	t.Helper()
-	s := &stream{cmd: n.kubectl(append([]string{"exec", "-i", "-n", "shop", pod, "--", "/pod"}, args...)...), lines: make(chan string, 100)}
+	return streamOf(t, n.kubectl(append([]string{"exec", "-i", "-n", "shop", pod, "--", "/pod"}, args...)...))
+}
+
+// streamOf starts a program that ends when its stdin does.
+func streamOf(t testing.TB, cmd *exec.Cmd) *stream {
+	t.Helper()
+	s := &stream{cmd: cmd, lines: make(chan string, 100)}
 	s.cmd.Stderr = &s.errs
 	stdin, err := s.cmd.StdinPipe()
 	if err != nil {
@@ -98,6 +104,23 @@ func (s *stream) answered(t testing.TB, answer string, bound time.Duration) time
 		at, got, _ := strings.Cut(s.next(t, time.Until(deadline)), " ")
 		if got == answer {
 			return nanoseconds(t, at)
+		}
+	}
+}
+
+// still ends a `pod watch`, and fails if it saw another answer since the last one that was waited for.
+func (s *stream) still(t testing.TB) {
+	t.Helper()
+	s.stdin.Close()
+	for end := time.After(10 * time.Second); ; {
+		select {
+		case line, ok := <-s.lines:
+			if !ok {
+				return
+			}
+			t.Errorf("meanwhile it saw %s", line)
+		case <-end:
+			t.Fatalf("%s did not end", strings.Join(s.cmd.Args, " "))
 		}
 	}
 }

@@ -5,7 +5,9 @@
 //	pod cat FILE
 //	pod lookup udp|tcp NAME...             addresses, by /etc/resolv.conf, of Go's own resolver
 //	pod ask SERVER udp|tcp NAME TYPE       one question, its reply in short
-//	pod watch NAME                         a line whenever the answer changes, until stdin ends
+//	pod serve ADDRESS                      answers HTTP with the name of its pod and the host that was asked for
+//	pod get URL                            an HTTP request, its status and body, by Go's own resolver
+//	pod watch NAME [SERVER]                a line whenever the answer changes, until stdin ends
 //	pod load QPS NAME...                   asks for full names until stdin ends; says so when it has an answer, and
 //	                                       reports as JSON at the end
 package main
@@ -49,8 +51,14 @@ func run(args []string) error {
 		return lookup(args[1], args[2:])
 	case len(args) == 5 && args[0] == "ask":
 		return ask(args[1], args[2], args[3], args[4])
+	case len(args) == 2 && args[0] == "serve":
+		return serve(args[1])
+	case len(args) == 2 && args[0] == "get":
+		return get(args[1])
 	case len(args) == 2 && args[0] == "watch":
-		return watch(args[1])
+		return watch(args[1], nameserver())
+	case len(args) == 3 && args[0] == "watch":
+		return watch(args[1], args[2])
 	case len(args) > 2 && args[0] == "load":
 		qps, err := strconv.Atoi(args[1])
 		if err != nil {
@@ -58,7 +66,7 @@ func run(args []string) error {
 		}
 		return json.NewEncoder(os.Stdout).Encode(load(nameserver(), qps, args[2:], stdinEnds()))
 	}
-	return errors.New("usage: pod wait | cat FILE | lookup udp|tcp NAMES | ask SERVER udp|tcp NAME TYPE | watch NAME | load QPS NAMES")
+	return errors.New("usage: pod wait | cat FILE | lookup udp|tcp NAMES | ask SERVER udp|tcp NAME TYPE | serve ADDRESS | get URL | watch NAME [SERVER] | load QPS NAMES")
 }
 
 // lookup resolves names as a Go program does, with the search list and ndots of /etc/resolv.conf, and prints a line for
@@ -97,10 +105,10 @@ func short(m *dns.Msg) string {
 	return strings.Join(words, " ")
 }
 
-// watch asks for the A records of a full name every 2 milliseconds and prints the time, in nanoseconds since 1970, and
+// watch asks a server for the A records of a full name every 2 milliseconds and prints the time, in nanoseconds since 1970, and
 // the answer whenever it is another than before.
-func watch(name string) error {
-	conn, err := dns.Dial("udp", nameserver())
+func watch(name, server string) error {
+	conn, err := dns.Dial("udp", server)
 	if err != nil {
 		return err
 	}
