@@ -598,3 +598,56 @@ func (s *syncBuffer) String() string {
 	defer s.mu.Unlock()
 	return s.b.String()
 }
+
+// A stanza that was moved over from k8s_gateway as the manual says, where k8s_gateway fails: an Ingress without a class ends the
+// process, the targets of a DNSEndpoint's names are mixed, TXT of a name with addresses is NXDOMAIN and nothing else ever is, every
+// name has an SOA record, and a route counts that nobody accepted.
+func TestMovedFromK8sGateway(t *testing.T) {
+	more := `---
+apiVersion: externaldns.k8s.io/v1alpha1
+kind: DNSEndpoint
+metadata: {name: two, namespace: shop}
+spec: {endpoints: [{dnsName: one.example.org, recordType: A, targets: [192.0.2.31]}, {dnsName: other.example.org, recordType: A, targets: [192.0.2.32]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: refused, namespace: shop, generation: 1}
+spec: {hostnames: [refused.g.example.org], parentRefs: [{name: gw}]}
+status: {parents: [{parentRef: {name: gw}, controllerName: example.com/c, conditions: [{type: Accepted, status: "False", observedGeneration: 1}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: elsewhere, namespace: shop, generation: 1}
+spec: {hostnames: [elsewhere.example.org], parentRefs: [{name: gw}]}
+status: {parents: [{parentRef: {name: gw}, controllerName: example.com/c, conditions: [{type: Accepted, status: "True", observedGeneration: 1}]}]}
+`
+	k := serveOutside(t, more, "external example.org {\nfrom ingress service gateway dnsendpoint\nclass nginx c\nttl 300\n}\nfallthrough example.net")
+	if !k.Ready() {
+		t.Error("it is not ready")
+	}
+	const soa = " | SOA example.org."
+	for _, tc := range []struct {
+		name  string
+		qtype uint16
+		want  string
+	}{
+		{"web.example.org.", dns.TypeA, "NOERROR A 192.0.2.1"},
+		{"balanced.example.org.", dns.TypeA, "NXDOMAIN" + soa}, // without a class
+		{"one.example.org.", dns.TypeA, "NOERROR A 192.0.2.31"},
+		{"other.example.org.", dns.TypeA, "NOERROR A 192.0.2.32"},
+		{"one.example.org.", dns.TypeTXT, "NOERROR" + soa},
+		{"one.example.org.", dns.TypeSOA, "NOERROR" + soa},
+		{"none.example.org.", dns.TypeA, "NXDOMAIN" + soa},
+		{"refused.g.example.org.", dns.TypeA, "NOERROR A 192.0.2.5"}, // by the listener's wildcard, which the other route has
+		{"elsewhere.example.org.", dns.TypeA, "NXDOMAIN" + soa},      // which the listener does not have
+	} {
+		if got := described(ask(t, k, tc.name, tc.qtype)); got != tc.want {
+			t.Errorf("%s %s: got\n%s\nwant\n%s", tc.name, dns.TypeToString[tc.qtype], got, tc.want)
+		}
+	}
+	v := k.block.View()
+	z := v.ZoneOf("example.org.")
+	if m := v.Outside.State().Lookup(z.Name, "refused.g.example.org.", &z.External.Selection); m.Object().Name != "any" {
+		t.Errorf("refused.g.example.org. is of %v, which its Gateway refuses", m.Object())
+	}
+}
