@@ -159,7 +159,7 @@ func (c *configMap) set(e *ConfigMapEvent) {
 
 // serve calls f for all news until sub is done.
 func (c *configMap) serve(sub *subscriber, f func(ConfigMapEvent)) {
-	var told *ConfigMapEvent
+	var last *ConfigMapEvent
 	for {
 		select {
 		case <-sub.done:
@@ -173,10 +173,10 @@ func (c *configMap) serve(sub *subscriber, f func(ConfigMapEvent)) {
 		if !ok {
 			return
 		}
-		if now == told {
+		if now == last {
 			continue
 		}
-		told = now
+		last = now
 		e := *now
 		e.Data = maps.Clone(now.Data)
 		f(e)

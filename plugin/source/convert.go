@@ -25,12 +25,12 @@ const (
 )
 
 // disposition is what to do with an object.
-type verdict uint8
+type disposition uint8
 
 const (
-	keep   verdict = iota // it replaces the object of its name
-	drop                  // it is not stored, and the object of its name is removed
-	ignore                // it is not stored, and the object of its name stays
+	keep   disposition = iota // it replaces the object of its name
+	drop                      // it is not stored, and the object of its name is removed
+	ignore                    // it is not stored, and the object of its name stays
 )
 
 // serviceSpec returns the fields of svc that are stored.
@@ -65,7 +65,7 @@ func serviceSpec(svc *api.Service) services.ServiceSpec {
 }
 
 // toService packs svc.
-func toService(svc *api.Service) (*services.Service, verdict) {
+func toService(svc *api.Service) (*services.Service, disposition) {
 	return packService(kindService, serviceSpec(svc))
 }
 
@@ -94,11 +94,11 @@ func importSpec(si *mcs.ServiceImport) services.ServiceSpec {
 }
 
 // toServiceImport packs si.
-func toServiceImport(si *mcs.ServiceImport) (*services.Service, verdict) {
+func toServiceImport(si *mcs.ServiceImport) (*services.Service, disposition) {
 	return packService(kindServiceImport, importSpec(si))
 }
 
-func packService(kind string, spec services.ServiceSpec) (*services.Service, verdict) {
+func packService(kind string, spec services.ServiceSpec) (*services.Service, disposition) {
 	s := services.NewService(spec)
 	if s == nil {
 		reject(kind, objectName{spec.Namespace, spec.Name}, "no query can hold its name or namespace, it is left out")
@@ -179,30 +179,30 @@ func endpointName(ep *discovery.Endpoint, podNames bool) (name string, ofPod boo
 }
 
 // toSlice returns a function that packs an EndpointSlice.
-func toSlice(kept sliceParts) func(*discovery.EndpointSlice) (*services.Slice, verdict) {
-	return func(es *discovery.EndpointSlice) (*services.Slice, verdict) {
+func toSlice(kept sliceParts) func(*discovery.EndpointSlice) (*services.Slice, disposition) {
+	return func(es *discovery.EndpointSlice) (*services.Slice, disposition) {
 		return packSlice(sliceSpec(es, kept), es.Labels)
 	}
 }
 
 // toImportedSlice returns a function that packs an EndpointSlice of a ServiceImport.
-func toImportedSlice(kept sliceParts) func(*discovery.EndpointSlice) (*services.Slice, verdict) {
-	return func(es *discovery.EndpointSlice) (*services.Slice, verdict) {
+func toImportedSlice(kept sliceParts) func(*discovery.EndpointSlice) (*services.Slice, disposition) {
+	return func(es *discovery.EndpointSlice) (*services.Slice, disposition) {
 		return packImportedSlice(sliceSpec(es, kept), es.Labels)
 	}
 }
 
 // packSlice packs spec, which may be nil, for the Service that the slice's labels name.
-func packSlice(spec *services.SliceSpec, labels map[string]string) (*services.Slice, verdict) {
+func packSlice(spec *services.SliceSpec, labels map[string]string) (*services.Slice, disposition) {
 	return packSliceOf(spec, labels[discovery.LabelServiceName], "")
 }
 
 // packImportedSlice packs spec, which may be nil, for the ServiceImport that the slice's labels name.
-func packImportedSlice(spec *services.SliceSpec, labels map[string]string) (*services.Slice, verdict) {
+func packImportedSlice(spec *services.SliceSpec, labels map[string]string) (*services.Slice, disposition) {
 	return packSliceOf(spec, labels[mcs.LabelServiceName], labels[mcs.LabelSourceCluster])
 }
 
-func packSliceOf(spec *services.SliceSpec, service, cluster string) (*services.Slice, verdict) {
+func packSliceOf(spec *services.SliceSpec, service, cluster string) (*services.Slice, disposition) {
 	if spec == nil || service == "" {
 		return nil, drop
 	}
@@ -218,7 +218,7 @@ func packSliceOf(spec *services.SliceSpec, service, cluster string) (*services.S
 }
 
 // toPod packs pod. It ignores one that is being deleted: its address answers until it is gone.
-func toPod(pod *api.Pod) (*services.Pod, verdict) {
+func toPod(pod *api.Pod) (*services.Pod, disposition) {
 	if !pod.DeletionTimestamp.IsZero() {
 		return nil, ignore
 	}
@@ -235,7 +235,7 @@ func podSpec(pod *api.Pod) *services.PodSpec {
 	return spec
 }
 
-func packPod(spec *services.PodSpec) (*services.Pod, verdict) {
+func packPod(spec *services.PodSpec) (*services.Pod, disposition) {
 	p := services.NewPod(*spec)
 	if p == nil {
 		reject(kindPod, objectName{spec.Namespace, spec.Name}, "no query can hold its namespace, it is left out")
@@ -250,7 +250,7 @@ func packPod(spec *services.PodSpec) (*services.Pod, verdict) {
 // namespace is the stored form of a Namespace.
 type namespace struct{ name string }
 
-func toNamespace(ns *api.Namespace) (*namespace, verdict) { return &namespace{ns.Name}, keep }
+func toNamespace(ns *api.Namespace) (*namespace, disposition) { return &namespace{ns.Name}, keep }
 
 // address parses an address of the object name.
 func address(s, kind string, name objectName) (netip.Addr, bool) {

@@ -171,7 +171,7 @@ func TestSliceOwners(t *testing.T) {
 		{map[string]string{service: "imported-web", imported: "web", cluster: "east"}, "imported-web.ns 10-0-0-1", "web.ns 10-0-0-1.east"},
 		{map[string]string{service: "no.label", imported: "no.label"}, "", ""},
 	}
-	show := func(s *services.Slice, v verdict) string {
+	show := func(s *services.Slice, v disposition) string {
 		if v != keep {
 			return ""
 		}

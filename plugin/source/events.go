@@ -54,7 +54,7 @@ type reporter struct {
 	mu      sync.Mutex
 	running bool
 	waiting map[reportKey]*api.Event // to be written; the last one of each key
-	told    map[reportKey]string     // the name of the last Event of the key, so that a reload does not write it again
+	written map[reportKey]string     // the name of the last Event of the key, so that a reload does not write it again
 	denied  bool                     // a refusal was logged
 }
 
@@ -64,7 +64,7 @@ func newReporter(ctx context.Context, events core.EventInterface) *reporter {
 	return &reporter{
 		events: events, ctx: ctx,
 		limit:   flowcontrol.NewTokenBucketRateLimiter(float32(time.Second)/float32(reportPause), reportBurst),
-		waiting: make(map[reportKey]*api.Event), told: make(map[reportKey]string),
+		waiting: make(map[reportKey]*api.Event), written: make(map[reportKey]string),
 	}
 }
 
@@ -86,7 +86,7 @@ func (r *reporter) add(of objectName, e ConfigMapEvent, report Report) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before := r.waiting[key]
-	if r.told[key] == event.Name || before != nil && before.Name == event.Name {
+	if r.written[key] == event.Name || before != nil && before.Name == event.Name {
 		return
 	}
 	if before != nil {
@@ -166,7 +166,7 @@ func (r *reporter) next() (key reportKey, event *api.Event) {
 		}
 	}
 	delete(r.waiting, key)
-	r.told[key] = event.Name
+	r.written[key] = event.Name
 	return key, event
 }
 
@@ -186,7 +186,7 @@ func (r *reporter) write(key reportKey, event *api.Event) {
 	r.denied = true
 	r.mu.Unlock()
 	if !known {
-		log.Infof("ConfigMap %s/%s gets no Events: %v; all else works; grant this account create on events in that namespace to have them",
+		log.Infof("ConfigMap %s/%s gets no Events: %v; everything else works; grant this account create on events in that namespace to have them",
 			event.Namespace, event.InvolvedObject.Name, err)
 	}
 }

@@ -57,7 +57,7 @@ func kindsFor(sources external.Source) []string {
 }
 
 // externalTable returns how objects of a kind go into the index of names from outside.
-func externalTable[O any](kind string, pack func(*O) (*external.Object, verdict)) table[O, external.Object] {
+func externalTable[O any](kind string, pack func(*O) (*external.Object, disposition)) table[O, external.Object] {
 	k := externalKinds[kind]
 	return table[O, external.Object]{
 		kind: kind,
@@ -96,7 +96,7 @@ func externalMeta(o meta.Object) external.Meta {
 
 // published returns what to do with o. It is nil if it is of no use, most often not yet, as with a route that no Gateway has
 // accepted, or a load balancer without an address.
-func published(kind string, name objectName, o *external.Object) (*external.Object, verdict) {
+func published(kind string, name objectName, o *external.Object) (*external.Object, disposition) {
 	if o != nil {
 		return o, keep
 	}
@@ -106,7 +106,7 @@ func published(kind string, name objectName, o *external.Object) (*external.Obje
 	return nil, drop
 }
 
-func toIngress(i *networking.Ingress) (*external.Object, verdict) {
+func toIngress(i *networking.Ingress) (*external.Object, disposition) {
 	spec := external.IngressSpec{Meta: externalMeta(i), Class: i.Annotations["kubernetes.io/ingress.class"]}
 	if i.Spec.IngressClassName != nil {
 		spec.Class = *i.Spec.IngressClassName
@@ -174,7 +174,7 @@ func publishedService(svc *api.Service) *external.ServiceSpec {
 	return spec
 }
 
-func toExternalService(svc *api.Service) (*external.Object, verdict) {
+func toExternalService(svc *api.Service) (*external.Object, disposition) {
 	spec := publishedService(svc)
 	if spec == nil {
 		return nil, drop
@@ -184,7 +184,7 @@ func toExternalService(svc *api.Service) (*external.Object, verdict) {
 
 // packPublished packs the names and addresses that a Service has outside. One whose load balancer has no address yet has
 // none.
-func packPublished(spec external.ServiceSpec) (*external.Object, verdict) {
+func packPublished(spec external.ServiceSpec) (*external.Object, disposition) {
 	o := external.NewService(spec)
 	if o == nil {
 		return nil, drop
@@ -192,7 +192,7 @@ func packPublished(spec external.ServiceSpec) (*external.Object, verdict) {
 	return o, keep
 }
 
-func toNode(n *api.Node) (*external.Object, verdict) {
+func toNode(n *api.Node) (*external.Object, disposition) {
 	spec := external.NodeSpec{Meta: externalMeta(n)}
 	for _, a := range n.Status.Addresses {
 		if a.Type == api.NodeInternalIP {
@@ -202,6 +202,6 @@ func toNode(n *api.Node) (*external.Object, verdict) {
 	return published(kindNode, nameOf(n), external.NewNode(spec))
 }
 
-func toExternalNamespace(ns *api.Namespace) (*external.Object, verdict) {
+func toExternalNamespace(ns *api.Namespace) (*external.Object, disposition) {
 	return published(kindExternalNamespace, objectName{"", ns.Name}, external.NewNamespace(external.NamespaceSpec{Name: ns.Name, Labels: ns.Labels}))
 }

@@ -321,30 +321,30 @@ func TestExternalNotUnderstood(t *testing.T) {
 func TestExternalOfNoUseYet(t *testing.T) {
 	quietly(t)
 	web := meta.ObjectMeta{Namespace: "shop", Name: "web"}
-	custom := func(kind, spec string) func() (*external.Object, verdict) {
-		return func() (*external.Object, verdict) {
+	custom := func(kind, spec string) func() (*external.Object, disposition) {
+		return func() (*external.Object, disposition) {
 			return toCustom(kind, customKinds[kind].read)(&customResource{ObjectMeta: web, Spec: []byte(spec)})
 		}
 	}
-	for kind, pack := range map[string]func() (*external.Object, verdict){
+	for kind, pack := range map[string]func() (*external.Object, disposition){
 		kindHTTPRoute:   custom(kindHTTPRoute, `{"hostnames": ["www.example.org"], "parentRefs": [{"name": "gw"}]}`),
 		kindTLSRoute:    custom(kindTLSRoute, `{"hostnames": ["192.0.2.1"]}`),
 		kindListenerSet: custom(kindListenerSet, `{"parentRef": {"kind": "Service", "name": "gw"}}`),
-		kindExternalService: func() (*external.Object, verdict) {
+		kindExternalService: func() (*external.Object, disposition) {
 			return toExternalService(&api.Service{ObjectMeta: web, Spec: api.ServiceSpec{Type: api.ServiceTypeLoadBalancer, ClusterIP: "10.96.0.1"}})
 		},
 	} {
 		before := value(objectsRejected.WithLabelValues(kind))
-		if o, verdict := pack(); o != nil || verdict != drop {
-			t.Errorf("%s: %v, %v", kind, o, verdict)
+		if o, disposition := pack(); o != nil || disposition != drop {
+			t.Errorf("%s: %v, %v", kind, o, disposition)
 		}
 		if n := value(objectsRejected.WithLabelValues(kind)) - before; n != 0 {
 			t.Errorf("%s: %v are refused", kind, n)
 		}
 	}
 	before := value(objectsRejected.WithLabelValues(kindNode))
-	if o, verdict := toNode(&api.Node{ObjectMeta: meta.ObjectMeta{Name: "no_de!"}}); o != nil || verdict != drop || value(objectsRejected.WithLabelValues(kindNode)) != before+1 {
-		t.Errorf("a Node of no hostname: %v, %v", o, verdict)
+	if o, disposition := toNode(&api.Node{ObjectMeta: meta.ObjectMeta{Name: "no_de!"}}); o != nil || disposition != drop || value(objectsRejected.WithLabelValues(kindNode)) != before+1 {
+		t.Errorf("a Node of no hostname: %v, %v", o, disposition)
 	}
 }
 
@@ -575,7 +575,7 @@ func FuzzCustom(f *testing.F) {
 			if !ok {
 				continue
 			}
-			if packed, verdict := toCustom(r.Kind, custom.read)(r); verdict == keep {
+			if packed, disposition := toCustom(r.Kind, custom.read)(r); disposition == keep {
 				ix.Update(func(tx *external.Tx) { tx.Set(packed) })
 			}
 			if !reflect.DeepEqual(r.DeepCopyObject(), r) {

@@ -84,7 +84,7 @@ type Files[T any] struct {
 	reading Reading[T]
 	poll    atomic.Int64 // nanoseconds
 	cancel  context.CancelFunc
-	begun   chan struct{} // closed after the first round
+	started chan struct{} // closed after the first round
 	asked   chan chan struct{}
 	stuck   time.Duration // how long one call of the system may take
 	watches *watches
@@ -151,12 +151,12 @@ func Follow[T any](r Reading[T]) (*Files[T], error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	fs.cancel = cancel
 	Go(ctx, "the following of "+Printable(strings.Join(r.Patterns, ", ")), fs.run)
-	<-fs.begun
+	<-fs.started
 	return fs, nil
 }
 
 func newFiles[T any](r Reading[T]) (*Files[T], error) {
-	fs := &Files[T]{reading: r, begun: make(chan struct{}), asked: make(chan chan struct{}), watches: newWatches(), files: make(map[string]*fileState[T]), first: true, cancel: func() {}}
+	fs := &Files[T]{reading: r, started: make(chan struct{}), asked: make(chan chan struct{}), watches: newWatches(), files: make(map[string]*fileState[T]), first: true, cancel: func() {}}
 	fs.poll.Store(int64(leastPoll(r.Poll)))
 	if fs.stuck = r.stuck; fs.stuck == 0 {
 		fs.stuck, fs.reading.open = stuck, open
@@ -211,13 +211,13 @@ func (fs *Files[T]) Look(ctx context.Context) {
 
 func (fs *Files[T]) run(ctx context.Context) {
 	defer fs.watches.close()
-	for told := false; ctx.Err() == nil; {
-		fs.round(ctx, told)
+	for notified := false; ctx.Err() == nil; {
+		fs.round(ctx, notified)
 		if fs.asker != nil {
 			close(fs.asker)
 			fs.asker = nil
 		}
-		told = fs.await(ctx, fs.next(time.Now()))
+		notified = fs.await(ctx, fs.next(time.Now()))
 	}
 }
 
@@ -239,7 +239,7 @@ func sooner(a, b time.Time) time.Time {
 }
 
 // await waits until there is something to check, or until at. It reports whether a change was notified, or a check requested.
-func (fs *Files[T]) await(ctx context.Context, at time.Time) (told bool) {
+func (fs *Files[T]) await(ctx context.Context, at time.Time) (notified bool) {
 	pause(ctx, (share-1)*fs.took)
 	var due <-chan time.Time
 	if !at.IsZero() {
@@ -284,11 +284,11 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // round checks all files, and reads those that changed.
-func (fs *Files[T]) round(ctx context.Context, told bool) {
+func (fs *Files[T]) round(ctx context.Context, notified bool) {
 	if fs.first {
 		defer func() {
 			fs.first = false
-			close(fs.begun)
+			close(fs.started)
 		}()
 	}
 	start := time.Now()
@@ -315,7 +315,7 @@ func (fs *Files[T]) round(ctx context.Context, told bool) {
 				fs.files[f.path] = st
 			}
 			st.pattern, st.gone = p, false
-			changed = fs.take(ctx, st, f, told, now) || changed
+			changed = fs.take(ctx, st, f, notified, now) || changed
 		}
 	}
 	for path, st := range fs.files {
@@ -460,7 +460,7 @@ func sameContent(a, b os.FileInfo) bool {
 }
 
 // take reads the file f if necessary. It reports whether its content changed.
-func (fs *Files[T]) take(ctx context.Context, st *fileState[T], f match, told bool, now time.Time) bool {
+func (fs *Files[T]) take(ctx context.Context, st *fileState[T], f match, notified bool, now time.Time) bool {
 	if st.errand != nil {
 		o, ok := st.errand.ended()
 		if !ok {
@@ -475,25 +475,25 @@ func (fs *Files[T]) take(ctx context.Context, st *fileState[T], f match, told bo
 		fs.refuse(st, nil, reason(f.err), true)
 		return false
 	}
-	if fs.once() && st.Good && !told && st.changed.IsZero() {
+	if fs.once() && st.Good && !notified && st.changed.IsZero() {
 		return false
 	}
 	if sameFile(f.info, st.info) {
 		st.changed = time.Time{}
-		retry := st.passing && (told || !now.Before(fs.retry))
+		retry := st.passing && (notified || !now.Before(fs.retry))
 		young := !st.again.IsZero() && !now.Before(st.again)
 		if !retry && !young {
 			fs.again = sooner(fs.again, st.again)
 			return false
 		}
-	} else if !fs.settled(st, f, told, now) {
+	} else if !fs.settled(st, f, notified, now) {
 		return false
 	}
 	return fs.read(ctx, st, f, now)
 }
 
 // settled reports whether a file that changed can be read; if not, it sets when to check again.
-func (fs *Files[T]) settled(st *fileState[T], f match, told bool, now time.Time) bool {
+func (fs *Files[T]) settled(st *fileState[T], f match, notified bool, now time.Time) bool {
 	if !sameFile(f.info, st.now) {
 		st.now, st.nowAt = f.info, now
 	}
@@ -508,13 +508,13 @@ func (fs *Files[T]) settled(st *fileState[T], f match, told bool, now time.Time)
 		return true
 	case !now.Before(end):
 		if once("writer " + f.path) {
-			log.Warningf("%s was not closed within %s by who writes to it, or is empty; it is read as it is", Printable(f.path), writerPatience)
+			log.Warningf("%s is empty, or was not closed by its writer within %s; it is read as it is", Printable(f.path), writerPatience)
 		}
 		return true
 	case w.open:
 		fs.again = sooner(fs.again, end)
 		return false
-	case told && (st.info == nil || !os.SameFile(f.info, st.info) || sameContent(f.info, st.info)):
+	case notified && (st.info == nil || !os.SameFile(f.info, st.info) || sameContent(f.info, st.info)):
 		return true // another file took its place, or it has other attributes
 	case emptied: // a writer empties it before writing it anew
 		fs.again = sooner(fs.again, end)
@@ -542,7 +542,7 @@ func (fs *Files[T]) read(ctx context.Context, st *fileState[T], f match, now tim
 		fs.refuse(st, f.info, tooLarge(f.info.Size(), fs.reading.MaxSize), false)
 		return false
 	case total > fs.reading.MaxTotal:
-		fs.refuse(st, f.info, fmt.Errorf("with it all files behind %s have %d MiB, and %d MiB are allowed", st.pattern.pattern, total>>20, fs.reading.MaxTotal>>20), true)
+		fs.refuse(st, f.info, fmt.Errorf("with it, all files behind %s have %d MiB; %d MiB are allowed", st.pattern.pattern, total>>20, fs.reading.MaxTotal>>20), true)
 		return false
 	case hanging >= maxStuck:
 		fs.refuse(st, f.info, fmt.Errorf("the file system does not answer for %d others", hanging), true)
@@ -553,7 +553,7 @@ func (fs *Files[T]) read(ctx context.Context, st *fileState[T], f match, now tim
 	if root != "" {
 		path = f.real
 	}
-	e := begin("reading "+Printable(f.path), func(beat, rest func()) read[T] { return fs.parse(f.path, root, path, beat, rest) })
+	e := begin("reading "+Printable(f.path), func(beat, returned func()) read[T] { return fs.parse(f.path, root, path, beat, returned) })
 	r, err := e.wait(ctx, fs.stuck)
 	switch {
 	case ctx.Err() != nil:
@@ -579,9 +579,9 @@ func (fs *Files[T]) read(ctx context.Context, st *fileState[T], f match, now tim
 }
 
 // parse reads the file called name, at path below root, and makes its content.
-func (fs *Files[T]) parse(name, root, path string, beat, rest func()) (r read[T]) {
+func (fs *Files[T]) parse(name, root, path string, beat, returned func()) (r read[T]) {
 	beat()
-	defer rest()
+	defer returned()
 	r.at = time.Now()
 	f, info, err := fs.reading.open(root, path)
 	if err != nil {
@@ -591,9 +591,9 @@ func (fs *Files[T]) parse(name, root, path string, beat, rest func()) (r read[T]
 		beat()
 		f.Close()
 	}()
-	rest()
+	returned()
 	r.info = info
-	in := &input{file: f, most: fs.reading.MaxSize, beat: beat, rest: rest}
+	in := &input{file: f, most: fs.reading.MaxSize, beat: beat, returned: returned}
 	r.content, r.err = fs.reading.Parse(name, in)
 	r.passing = in.err != nil
 	beat()
@@ -671,7 +671,7 @@ func (fs *Files[T]) stays(st *fileState[T]) bool {
 		return false
 	}
 	if !st.gone {
-		log.Warningf("%s is gone; what was read of it last stays", Printable(st.Path))
+		log.Warningf("%s is gone; its last content stays", Printable(st.Path))
 	}
 	st.gone, st.info, st.changed, st.passing = true, nil, time.Time{}, false
 	return true

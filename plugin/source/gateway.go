@@ -121,8 +121,8 @@ var customKinds = map[string]struct {
 
 // toCustom returns a function that packs the objects of one of customKinds. An object that can't be understood keeps its last
 // state.
-func toCustom(kind string, read func(*customResource) (*external.Object, error)) func(*customResource) (*external.Object, verdict) {
-	return func(r *customResource) (*external.Object, verdict) {
+func toCustom(kind string, read func(*customResource) (*external.Object, error)) func(*customResource) (*external.Object, disposition) {
+	return func(r *customResource) (*external.Object, disposition) {
 		o, err := read(r)
 		if err != nil {
 			reject(kind, nameOf(r), fmt.Sprintf("it can't be understood and stays as it was: %v", err))

@@ -16,11 +16,11 @@ import (
 type health struct {
 	host string
 
-	mu     sync.Mutex
-	seen   bool      // it replied at least once
-	down   time.Time // since when it does not reply; zero while it does
-	logged time.Time // when that was last logged
-	told   bool      // this outage was logged
+	mu           sync.Mutex
+	seen         bool      // it replied at least once
+	down         time.Time // since when it does not reply; zero while it does
+	logged       time.Time // when that was last logged
+	outageLogged bool      // this outage was logged
 }
 
 // quiet is how long the log is silent about an outage that follows the last one, so that a server that comes and goes does
@@ -34,10 +34,10 @@ func (h *health) saw(err error) {
 	defer h.mu.Unlock()
 
 	if err == nil {
-		if h.told {
+		if h.outageLogged {
 			log.Infof("Kubernetes API %s can be reached again, after %s", h.host, now.Sub(h.down).Round(time.Second/10))
 		}
-		h.seen, h.down, h.told = true, time.Time{}, false
+		h.seen, h.down, h.outageLogged = true, time.Time{}, false
 		return
 	}
 	if !h.down.IsZero() {
@@ -47,12 +47,12 @@ func (h *health) saw(err error) {
 	if !h.logged.IsZero() && now.Sub(h.logged) < quiet {
 		return
 	}
-	h.logged, h.told = now, true
+	h.logged, h.outageLogged = now, true
 	works := "answers go on from what was read before, and may grow stale"
 	if !h.seen {
 		works = "nothing was read from it yet, so Services are answered from a snapshot, if there is one, or not at all"
 	}
-	log.Warningf("Kubernetes API %s can't be reached: %s; %s; trying on", h.host, Printable(err.Error()), works)
+	log.Warningf("Kubernetes API %s can't be reached: %s; %s; retrying", h.host, Printable(err.Error()), works)
 }
 
 // connected reports whether the server replied to the last finished request.
@@ -109,10 +109,10 @@ func (t *trouble) saw(err error) (stands bool) {
 		works = "nothing was read of them yet"
 	}
 	if t.unasked && apierrors.IsNotFound(err) {
-		log.Infof("Kubernetes API has no %s, so no name comes of them; they count as soon as their CustomResourceDefinition is there", t.resource)
+		log.Infof("Kubernetes API has no %s, so they give no names; they count as soon as their CustomResourceDefinition exists", t.resource)
 		return true
 	}
-	log.Errorf("Kubernetes API gives no %s: %s; %s; %s; trying on", t.resource, reason, works, t.remedy(err))
+	log.Errorf("Kubernetes API gives no %s: %s; %s; %s; retrying", t.resource, reason, works, t.remedy(err))
 	return true
 }
 

@@ -133,7 +133,7 @@ type fed struct {
 
 // feedOf is a fed for objects of the type O. It calls Add for a name that is new, and Update or Delete for others.
 func feedOf[O any, R any](g *group, t table[O, R]) fed {
-	st := &store[O, R]{table: t, group: g, listed: func() {}, passed: make(map[objectName]struct{})}
+	st := &store[O, R]{table: t, group: g, listed: func() {}, skipped: make(map[objectName]struct{})}
 	known := make(map[objectName]bool)
 	read := func(raw []byte) (*O, objectName, error) {
 		o := new(O)

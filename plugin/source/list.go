@@ -175,7 +175,7 @@ func (s *store[O, R]) item(raw []byte) runtime.Object {
 	if name.name == "" {
 		return nil
 	}
-	return packed[R]{name: name, verdict: ignore}
+	return packed[R]{name: name, disposition: ignore}
 }
 
 // decoded decodes an object, only the needed fields if the table has a function for that.

@@ -27,7 +27,7 @@ import (
 // storeOf is a store that belongs to no follower.
 func storeOf[O any, R any](t table[O, R]) *store[O, R] {
 	g := &group{ix: services.NewIndex(), counts: make(map[string]int)}
-	return &store[O, R]{table: t, group: g, listed: func() {}, passed: make(map[objectName]struct{})}
+	return &store[O, R]{table: t, group: g, listed: func() {}, skipped: make(map[objectName]struct{})}
 }
 
 // listsOf returns lists of all kinds, of n objects with something in nearly every field.

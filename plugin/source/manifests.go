@@ -41,7 +41,7 @@ type manifests struct {
 	started bool
 	refused error               // the first refusal at the start
 	warned  map[string]struct{} // warnings logged about the present state
-	passed  int                 // Endpoints that were skipped
+	skipped int                 // Endpoints that were skipped
 	view    *view
 }
 
@@ -160,9 +160,9 @@ func (m *manifests) merge() *view {
 		}
 	}
 	m.warned = warned
-	if passed := v.mirror(); passed != m.passed {
-		m.passed = passed
-		log.Infof("manifests: %d Endpoints are passed over, as there are EndpointSlices of their Services", passed)
+	if skipped := v.mirror(); skipped != m.skipped {
+		m.skipped = skipped
+		log.Infof("manifests: %d Endpoints are skipped, because their Services have EndpointSlices", skipped)
 	}
 
 	var without []objectName
@@ -234,18 +234,18 @@ func (v *view) publish(g *group, feeds map[string]*feed, counts map[string]int) 
 			svcs = packAll(v.objects[kindService], g.objects, v.packService)
 		}
 		if feeds[kindSlice] != nil {
-			local = packAll(v.objects[kindSlice], g.objects, func(o *manifest) (*services.Slice, verdict) {
+			local = packAll(v.objects[kindSlice], g.objects, func(o *manifest) (*services.Slice, disposition) {
 				return packSlice(o.sliceWith(g.key.kept), o.labels)
 			})
 		}
 		if feeds[kindPod] != nil {
-			pods = packAll(v.objects[kindPod], g.objects, func(o *manifest) (*services.Pod, verdict) { return packPod(o.pod) })
+			pods = packAll(v.objects[kindPod], g.objects, func(o *manifest) (*services.Pod, disposition) { return packPod(o.pod) })
 		}
 		if feeds[kindServiceImport] != nil {
 			imports = packAll(v.objects[kindServiceImport], g.objects, packServiceImport)
 		}
 		if feeds[kindImportedSlice] != nil {
-			imported = packAll(v.objects[kindSlice], g.objects, func(o *manifest) (*services.Slice, verdict) {
+			imported = packAll(v.objects[kindSlice], g.objects, func(o *manifest) (*services.Slice, disposition) {
 				return packImportedSlice(o.sliceWith(g.key.kept), o.labels)
 			})
 		}
@@ -271,7 +271,7 @@ func (v *view) outside(g *group, kind string) []*external.Object {
 			if o := v.objects[kindNamespace][objectName{"", name}]; o != nil {
 				spec.Labels = o.labels
 			}
-			if o, verdict := published(kind, objectName{"", name}, external.NewNamespace(spec)); verdict == keep {
+			if o, disposition := published(kind, objectName{"", name}, external.NewNamespace(spec)); disposition == keep {
 				all = append(all, o)
 			}
 		}
@@ -279,7 +279,7 @@ func (v *view) outside(g *group, kind string) []*external.Object {
 	case kindExternalService:
 		return packAll(v.objects[kindService], g.objects, v.packPublished)
 	}
-	return packAll(v.objects[kind], labels.Everything(), func(o *manifest) (*external.Object, verdict) {
+	return packAll(v.objects[kind], labels.Everything(), func(o *manifest) (*external.Object, disposition) {
 		if o.external == nil {
 			return nil, drop
 		}
@@ -288,7 +288,7 @@ func (v *view) outside(g *group, kind string) []*external.Object {
 }
 
 // packPublished packs the names and addresses that a Service has outside.
-func (v *view) packPublished(o *manifest) (*external.Object, verdict) {
+func (v *view) packPublished(o *manifest) (*external.Object, disposition) {
 	if o.published == nil {
 		return nil, drop
 	}
@@ -300,20 +300,20 @@ func (v *view) packPublished(o *manifest) (*external.Object, verdict) {
 }
 
 // packAll packs the objects that selector matches.
-func packAll[R any](objects map[objectName]*manifest, selector labels.Selector, pack func(*manifest) (*R, verdict)) []*R {
+func packAll[R any](objects map[objectName]*manifest, selector labels.Selector, pack func(*manifest) (*R, disposition)) []*R {
 	all := make([]*R, 0, len(objects))
 	for _, o := range objects {
 		if !selector.Matches(labels.Set(o.labels)) {
 			continue
 		}
-		if r, verdict := pack(o); verdict == keep {
+		if r, disposition := pack(o); disposition == keep {
 			all = append(all, r)
 		}
 	}
 	return all
 }
 
-func (v *view) packService(o *manifest) (*services.Service, verdict) {
+func (v *view) packService(o *manifest) (*services.Service, disposition) {
 	spec := *o.service
 	if a, ok := v.clusterIPs[o.name]; ok {
 		spec.ClusterIPs = []netip.Addr{a}
@@ -323,7 +323,7 @@ func (v *view) packService(o *manifest) (*services.Service, verdict) {
 	return packService(kindService, spec)
 }
 
-func packServiceImport(o *manifest) (*services.Service, verdict) {
+func packServiceImport(o *manifest) (*services.Service, disposition) {
 	return packService(kindServiceImport, *o.service)
 }
 

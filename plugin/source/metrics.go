@@ -55,28 +55,28 @@ var (
 		Namespace: plugin.Namespace,
 		Subsystem: subsystem,
 		Name:      "objects_rejected_total",
-		Help:      "Objects, or addresses in them, that were seen and can't be used, by kind.",
+		Help:      "Objects, or addresses in them, that can't be used, by kind.",
 	}, []string{"kind"})
 
 	audits = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace,
 		Subsystem: subsystem,
 		Name:      "audits_total",
-		Help:      "Times that what is kept was compared with what the API server has, by kind.",
+		Help:      "Comparisons of the objects with those of the API server, by kind.",
 	}, []string{"kind"})
 
 	auditHealed = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace,
 		Subsystem: subsystem,
 		Name:      "audit_healed_total",
-		Help:      "Objects that an audit found to be not as the API server has them, by kind. They were listed again.",
+		Help:      "Objects that differed from those of the API server in an audit, by kind. They were listed again.",
 	}, []string{"kind"})
 
 	manifestsRejected = promauto.NewCounter(prometheus.CounterOpts{
 		Namespace: plugin.Namespace,
 		Subsystem: subsystem,
 		Name:      "manifests_rejected_total",
-		Help:      "Changed manifest files that were not understood, so that their last good state went on.",
+		Help:      "Changed manifest files that could not be understood; their last good state went on serving.",
 	})
 )
 

@@ -79,7 +79,7 @@ func mirroredPorts(all []api.EndpointPort) []discovery.EndpointPort {
 
 // mirror adds to v the EndpointSlices that mirror its Endpoints, except for Services that have some: an export of a cluster
 // has both. It returns how many Endpoints are skipped for that.
-func (v *view) mirror() (passed int) {
+func (v *view) mirror() (skipped int) {
 	has := make(map[objectName]bool)
 	for _, o := range v.objects[kindSlice] {
 		if service := o.labels[discovery.LabelServiceName]; service != "" {
@@ -88,7 +88,7 @@ func (v *view) mirror() (passed int) {
 	}
 	for name, o := range v.objects[kindEndpoints] {
 		if has[name] {
-			passed++
+			skipped++
 			continue
 		}
 		for _, slice := range o.mirrored {
@@ -98,7 +98,7 @@ func (v *view) mirror() (passed int) {
 			v.objects[kindSlice][slice.name] = slice
 		}
 	}
-	return passed
+	return skipped
 }
 
 // betaSlice reads an EndpointSlice of discovery.k8s.io/v1beta1, where an endpoint's zone is one of its topology labels.

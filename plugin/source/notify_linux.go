@@ -138,11 +138,11 @@ func (n *notifier) tell(wd int32, mask uint32, name string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if mask&syscall.IN_Q_OVERFLOW != 0 {
-		told := make(map[*watches]bool)
+		woken := make(map[*watches]bool)
 		for _, all := range n.watched {
 			for w := range all {
-				if !told[w] {
-					told[w] = true
+				if !woken[w] {
+					woken[w] = true
 					w.lost()
 				}
 			}

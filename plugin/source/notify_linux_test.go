@@ -105,7 +105,7 @@ func blind(t *testing.T, patterns ...string) *Files[string] {
 	must(t, err)
 	fs.watches.by = newNotifier(int(null.Fd())) // which is no inotify instance
 	go fs.run(t.Context())
-	<-fs.begun
+	<-fs.started
 	return fs
 }
 

@@ -237,14 +237,14 @@ func (o *Objects) status() (news <-chan struct{}, err error) {
 // Wait waits until Synced is true. It calls refused, unless that is nil, with each new error of Refused, and goes on waiting,
 // as the server may grant the kind later. Wait returns an error if ctx ended or Close was called before.
 func (o *Objects) Wait(ctx context.Context, refused func(error)) error {
-	var told error
+	var reported error
 	for {
 		news, err := o.status()
 		if o.Synced() {
 			return nil
 		}
-		if err != nil && err != told && refused != nil {
-			told = err
+		if err != nil && err != reported && refused != nil {
+			reported = err
 			refused(err)
 		}
 		select {
@@ -422,7 +422,7 @@ var ofServiceImport, _ = labels.NewRequirement(mcs.LabelServiceName, selection.E
 // run starts the watch that feeds a table of g's index.
 func run[O any, R any](g *group, f *feed, w watched, t table[O, R]) {
 	ctx, cancel := context.WithCancel(context.Background())
-	st := &store[O, R]{table: t, group: g, listed: func() { g.markListed(f, t.kind) }, passed: make(map[objectName]struct{})}
+	st := &store[O, R]{table: t, group: g, listed: func() { g.markListed(f, t.kind) }, skipped: make(map[objectName]struct{})}
 	f.stop = func() {
 		cancel()
 		st.stop()

@@ -90,9 +90,9 @@ type outcome[R any] struct {
 	err    error // a panic
 }
 
-// begin begins work; what names it as for Go. work calls beat before each system call, and rest after it if other work
+// begin begins work; what names it as for Go. work calls beat before each system call, and returned after it if other work
 // follows.
-func begin[R any](what string, work func(beat, rest func()) R) *errand[R] {
+func begin[R any](what string, work func(beat, returned func()) R) *errand[R] {
 	e := &errand[R]{done: make(chan outcome[R], 1)}
 	beat := func() { e.since.Store(time.Now().UnixNano()) }
 	beat()
@@ -136,16 +136,16 @@ func (e *errand[R]) ended() (o outcome[R], ok bool) {
 // input reads a file, at most most bytes of it. It stores the first error of the file itself, which may pass, unlike faults
 // of the content.
 type input struct {
-	file       *os.File
-	most, read int64
-	beat, rest func()
-	err        error
+	file           *os.File
+	most, read     int64
+	beat, returned func()
+	err            error
 }
 
 func (in *input) Read(b []byte) (int, error) {
 	in.beat()
 	n, err := in.file.Read(b)
-	in.rest()
+	in.returned()
 	if in.read += int64(n); in.read > in.most {
 		return 0, tooLarge(in.read, in.most)
 	}
@@ -165,13 +165,13 @@ func tooLarge(size, most int64) error {
 func Reread(ctx context.Context, path string, most int64, f func(io.Reader) error) error {
 	ctx, cancel := context.WithTimeout(ctx, factsTime)
 	defer cancel()
-	err, waited := begin("reading "+Printable(path)+" again", func(beat, rest func()) error {
+	err, waited := begin("reading "+Printable(path)+" again", func(beat, returned func()) error {
 		file, _, err := open("", path)
 		if err != nil {
 			return err
 		}
 		defer file.Close()
-		return f(&input{file: file, most: most, beat: beat, rest: rest})
+		return f(&input{file: file, most: most, beat: beat, returned: returned})
 	}).wait(ctx, stuck)
 	return cmp.Or(waited, err)
 }

@@ -93,11 +93,11 @@ func parse(file string, b []byte) ([]*manifest, error) {
 		return nil, err
 	}
 	for of, n := range p.unknown {
-		log.Warningf("%s: %d objects of kind %s and version %s are passed over: that is none of the kinds and versions that are served",
+		log.Warningf("%s: %d objects of kind %s and version %s are skipped: this kind and version is not served",
 			p.file, n, Printable(of.Kind), Printable(of.APIVersion))
 	}
 	if p.others > 0 {
-		log.Debugf("%s: %d objects of kinds that no answer is made of were passed over", p.file, p.others)
+		log.Debugf("%s: %d objects of kinds that no answer needs were skipped", p.file, p.others)
 	}
 	return all, nil
 }

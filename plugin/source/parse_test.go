@@ -132,10 +132,10 @@ func TestParsePassedOver(t *testing.T) {
 		t.Fatalf("%v, %v", got, err)
 	}
 	for _, want := range []string{
-		"f: 2 objects of kind EndpointSlice and version discovery.k8s.io/v9 are passed over",
-		"f: 1 objects of kind service and version v1 are passed over",
-		"f: 1 objects of kind Service and version v2 are passed over",
-		"f: 1 objects of kind TLSRoute and version gateway.networking.k8s.io/v1alpha2 are passed over",
+		"f: 2 objects of kind EndpointSlice and version discovery.k8s.io/v9 are skipped",
+		"f: 1 objects of kind service and version v1 are skipped",
+		"f: 1 objects of kind Service and version v2 are skipped",
+		"f: 1 objects of kind TLSRoute and version gateway.networking.k8s.io/v1alpha2 are skipped",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the log lacks %q", want)

@@ -160,8 +160,8 @@ func (s *Source) ReadSnapshot(path string) (*Snapshot, error) {
 		sn  *Snapshot
 		err error
 	}
-	r, err := begin("reading "+Printable(path), func(beat, rest func()) (r result) {
-		r.sn, r.err = readSnapshot(path, beat, rest)
+	r, err := begin("reading "+Printable(path), func(beat, returned func()) (r result) {
+		r.sn, r.err = readSnapshot(path, beat, returned)
 		return r
 	}).wait(context.Background(), stuck)
 	switch {
@@ -176,7 +176,7 @@ func (s *Source) ReadSnapshot(path string) (*Snapshot, error) {
 	return r.sn, nil
 }
 
-func readSnapshot(path string, beat, rest func()) (*Snapshot, error) {
+func readSnapshot(path string, beat, returned func()) (*Snapshot, error) {
 	beat()
 	f, info, err := open("", path)
 	if err == nil && info.Size() > maxSnapshot {
@@ -187,7 +187,7 @@ func readSnapshot(path string, beat, rest func()) (*Snapshot, error) {
 		return nil, fmt.Errorf("%s: %w", Printable(path), err)
 	}
 	defer f.Close()
-	return parseSnapshot(path, &input{file: f, most: maxSnapshot, beat: beat, rest: rest})
+	return parseSnapshot(path, &input{file: f, most: maxSnapshot, beat: beat, returned: returned})
 }
 
 // server returns the URL of the API server, "" if there is none.
@@ -223,7 +223,7 @@ func parseSnapshot(file string, r io.Reader) (*Snapshot, error) {
 	case err != nil:
 		return nil, err
 	case sn.head.Kind == "":
-		return nil, fmt.Errorf("%s: no snapshot, but empty", p.file)
+		return nil, fmt.Errorf("%s: an empty file is no snapshot", p.file)
 	}
 	return sn, nil
 }

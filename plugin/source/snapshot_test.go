@@ -260,7 +260,7 @@ func TestSnapshotDamage(t *testing.T) {
 func TestSnapshotForeign(t *testing.T) {
 	const head = `{"apiVersion":"kubehosts/v1","kind":"Snapshot"}` + "\n"
 	for _, tt := range []struct{ name, text, want string }{
-		{"empty", "", "f: no snapshot, but empty"},
+		{"empty", "", "f: an empty file is no snapshot"},
 		{"manifests", svcJSON, `f:1: no snapshot of this version, but "Service" of "v1"`},
 		{"YAML", "apiVersion: v1\nkind: Service\n", "f:1: no snapshot: invalid character"},
 		{"another version", strings.Replace(head, "v1", "v2", 1), `f:1: no snapshot of this version, but "Snapshot" of "kubehosts/v2"`},

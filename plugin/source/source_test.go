@@ -922,7 +922,7 @@ func TestHealth(t *testing.T) {
 	h := &health{host: "h"}
 	refused := errors.New("connection refused")
 	h.saw(refused)
-	if h.down.IsZero() || !h.told {
+	if h.down.IsZero() || !h.outageLogged {
 		t.Error("an outage is not logged")
 	}
 	down := h.down
@@ -931,11 +931,11 @@ func TestHealth(t *testing.T) {
 		t.Error("an outage begins twice")
 	}
 	h.saw(nil)
-	if !h.down.IsZero() || h.told || !h.seen {
+	if !h.down.IsZero() || h.outageLogged || !h.seen {
 		t.Error("a reply does not end the outage")
 	}
 	h.saw(refused)
-	if h.down.IsZero() || h.told {
+	if h.down.IsZero() || h.outageLogged {
 		t.Error("a second outage within a minute must be taken note of, and not logged")
 	}
 }

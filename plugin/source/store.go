@@ -20,7 +20,7 @@ import (
 type table[O any, R any] struct {
 	kind    string
 	decode  func([]byte) *O // the needed part of an object in protobuf; nil for bytes that it can't understand; nil if everything is decoded
-	pack    func(*O) (*R, verdict)
+	pack    func(*O) (*R, disposition)
 	set     func(*group, *R)
 	remove  func(*group, objectName)
 	replace func(*group, []*R)
@@ -43,14 +43,14 @@ type store[O any, R any] struct {
 
 	mu      sync.Mutex
 	stopped bool
-	passed  map[objectName]struct{} // objects seen and not stored, so that count is right when they go
+	skipped map[objectName]struct{} // objects seen and not stored, so that count is right when they go
 }
 
 // packed stands for an object once it is decoded: its name, and its record if there is one to store.
 type packed[R any] struct {
-	record  *R
-	name    objectName
-	verdict verdict
+	record      *R
+	name        objectName
+	disposition disposition
 }
 
 // Transformer implements cache.TransformingStore: the objects of a streamed list are packed as they come in.
@@ -66,15 +66,15 @@ func (s *store[O, R]) packAny(obj any) (packed[R], error) {
 	if err != nil {
 		return packed[R]{}, err
 	}
-	record, verdict := s.packed(o, name)
+	record, disposition := s.packed(o, name)
 	if record != nil && s.known != nil {
 		record = s.known(s.group, record) // or everything would be in memory twice while it is listed again
 	}
-	return packed[R]{record, name, verdict}, nil
+	return packed[R]{record, name, disposition}, nil
 }
 
 // packed packs o. If that panics, o is ignored, and everything else is served.
-func (s *store[O, R]) packed(o *O, name objectName) (record *R, v verdict) {
+func (s *store[O, R]) packed(o *O, name objectName) (record *R, v disposition) {
 	if err := Recovered(s.kind+" "+Printable(name.String()), func() { record, v = s.pack(o) }); err != nil {
 		reject(s.kind, name, "it can't be taken in and stays as it was, "+err.Error())
 		return nil, ignore
@@ -104,30 +104,30 @@ func (s *store[O, R]) change(obj any, more int) error {
 	if err != nil {
 		return err
 	}
-	record, verdict := s.packed(o, name)
+	record, disposition := s.packed(o, name)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
 		return nil
 	}
-	_, passed := s.passed[name]
-	known := more == 0 && !passed
+	_, skipped := s.skipped[name]
+	known := more == 0 && !skipped
 	switch {
-	case verdict == keep:
+	case disposition == keep:
 		s.set(s.group, record)
 		if !known {
 			s.group.count(s.kind, 1)
 		}
-		delete(s.passed, name)
-	case verdict == ignore && known:
+		delete(s.skipped, name)
+	case disposition == ignore && known:
 		return nil
 	case known:
 		s.remove(s.group, name)
 		s.group.count(s.kind, -1)
-		s.passed[name] = struct{}{}
+		s.skipped[name] = struct{}{}
 	default:
-		s.passed[name] = struct{}{}
+		s.skipped[name] = struct{}{}
 	}
 	if s.seen != nil {
 		s.seen(s.group, o)
@@ -146,8 +146,8 @@ func (s *store[O, R]) Delete(obj any) error {
 	if s.stopped {
 		return nil
 	}
-	if _, passed := s.passed[name]; passed {
-		delete(s.passed, name)
+	if _, skipped := s.skipped[name]; skipped {
+		delete(s.skipped, name)
 		return nil
 	}
 	s.remove(s.group, name)
@@ -161,7 +161,7 @@ func (s *store[O, R]) Delete(obj any) error {
 // Replace implements cache.ReflectorStore. An ignored object keeps its last state, as when the watch brings it.
 func (s *store[O, R]) Replace(list []any, _ string) error {
 	records := make([]*R, 0, len(list))
-	passed := make(map[objectName]struct{})
+	skipped := make(map[objectName]struct{})
 	var ignored map[objectName]struct{}
 	for _, obj := range list {
 		p, err := s.packAny(obj)
@@ -172,8 +172,8 @@ func (s *store[O, R]) Replace(list []any, _ string) error {
 			records = append(records, p.record)
 			continue
 		}
-		passed[p.name] = struct{}{}
-		if p.verdict == ignore {
+		skipped[p.name] = struct{}{}
+		if p.disposition == ignore {
 			if ignored == nil {
 				ignored = make(map[objectName]struct{})
 			}
@@ -184,13 +184,13 @@ func (s *store[O, R]) Replace(list []any, _ string) error {
 		s.kept(s.group, func(name objectName, r *R) bool {
 			if _, ok := ignored[name]; ok {
 				records = append(records, r)
-				delete(passed, name)
+				delete(skipped, name)
 			}
 			return true
 		})
 	}
 
-	if s.replaceAll(records, passed) {
+	if s.replaceAll(records, skipped) {
 		s.listed()
 	}
 	return nil
@@ -204,7 +204,7 @@ func (s *store[O, R]) differing(list []any) (names []objectName, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if p.verdict != drop {
+		if p.disposition != drop {
 			listed[p.name] = p
 		}
 	}
@@ -217,20 +217,20 @@ func (s *store[O, R]) differing(list []any) (names []objectName, err error) {
 		return true
 	})
 	for name, p := range listed { // the rest is missing in the index
-		if p.verdict == keep {
+		if p.disposition == keep {
 			names = append(names, name)
 		}
 	}
 	return names, nil
 }
 
-func (s *store[O, R]) replaceAll(records []*R, passed map[objectName]struct{}) (done bool) {
+func (s *store[O, R]) replaceAll(records []*R, skipped map[objectName]struct{}) (done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
 		return false
 	}
-	s.passed = passed
+	s.skipped = skipped
 	s.replace(s.group, records)
 	s.group.setCount(s.kind, len(records))
 	return true

@@ -98,7 +98,7 @@ func (t *teller) write(ctx context.Context, n news) {
 		log.Debugf("No Event on %s: %v", Printable(n.of.String()), err)
 	case !t.denied:
 		t.denied = true
-		log.Infof("%s and others get no Events about names that they do not have: %s; all else works; grant this account create on events in all namespaces to have them (rbac/external.yaml)",
+		log.Infof("%s and others get no Events about names that they do not have: %s; everything else works; grant this account create on events in all namespaces to have them (rbac/external.yaml)",
 			Printable(n.of.String()), Printable(err.Error()))
 	}
 }
@@ -107,7 +107,7 @@ func (t *teller) write(ctx context.Context, n news) {
 func (t *teller) event(ctx context.Context, n news) (*api.Event, error) {
 	client, resource, version := t.clients.of(n.of.Kind)
 	if client == nil {
-		return nil, fmt.Errorf("nobody knows how to ask for a %s", n.of.Kind)
+		return nil, fmt.Errorf("no client for objects of kind %s", n.of.Kind)
 	}
 	list, err := client.Get().Namespace(n.of.Namespace).Resource(resource).
 		VersionedParams(&metav1.ListOptions{FieldSelector: "metadata.name=" + n.of.Name}, metav1.ParameterCodec).Do(ctx).Get()

@@ -77,7 +77,7 @@ type follower struct {
 	restart  context.CancelFunc // ends the current attempt, so that the next one lists everything from scratch
 	streams  bool               // the current list is a stream
 	unlisted int                // plain lists in a row that the server replied to and refused
-	begun    int                // streams that the server granted in the current attempt
+	granted  int                // streams that the server granted in the current attempt
 	version  string             // the highest resourceVersion read; "" before the first
 	last     change             // the last change that the watch brought since the list
 	heard    time.Time          // when the server last sent a resourceVersion, or was asked for one
@@ -189,7 +189,7 @@ func (f *follower) lasted() bool {
 func (f *follower) begin(restart context.CancelFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.restart, f.begun, f.opened = restart, 0, time.Time{}
+	f.restart, f.granted, f.opened = restart, 0, time.Time{}
 }
 
 // failed notes why an attempt to list and watch ended.
@@ -323,7 +323,7 @@ func (f *follower) watch(ctx context.Context, o meta.ListOptions) (watch.Interfa
 	}
 	if stream {
 		f.mu.Lock()
-		f.begun++
+		f.granted++
 		f.mu.Unlock()
 	} else {
 		f.open()
@@ -336,16 +336,16 @@ func (f *follower) watch(ctx context.Context, o meta.ListOptions) (watch.Interfa
 // once too many broke off.
 func (f *follower) mayStream(ctx context.Context) bool {
 	f.mu.Lock()
-	begun := f.begun
+	granted := f.granted
 	f.mu.Unlock()
-	if begun == 0 {
+	if granted == 0 {
 		return true
 	}
 	select {
 	case <-time.After(firstPause):
 	case <-ctx.Done():
 	}
-	return begun < manyCut
+	return granted < manyCut
 }
 
 // closing is a watch that calls closed when it is stopped. A reflector stops each of its watches.

@@ -386,7 +386,7 @@ func TestSilentWatch(t *testing.T) {
 	g := &group{source: s, ix: services.NewIndex(), counts: make(map[string]int), news: make(chan struct{})}
 	f := &follower{
 		watched: watched{client: s.clients.core, resource: "services", kind: kindService, example: &api.Service{}},
-		store:   &store[api.Service, services.Service]{table: serviceTable, group: g, listed: func() {}, passed: make(map[objectName]struct{})},
+		store:   &store[api.Service, services.Service]{table: serviceTable, group: g, listed: func() {}, skipped: make(map[objectName]struct{})},
 		refused: func(error) {},
 	}
 	go f.run(ctx)
@@ -517,7 +517,7 @@ func TestAuditCriesNoWolf(t *testing.T) {
 
 // A pod that is being deleted is served until it is gone, and is in the list all the while.
 func TestAuditOfIgnored(t *testing.T) {
-	st := &store[api.Pod, services.Pod]{table: podTable, group: &group{ix: services.NewIndex(), counts: make(map[string]int)}, passed: make(map[objectName]struct{})}
+	st := &store[api.Pod, services.Pod]{table: podTable, group: &group{ix: services.NewIndex(), counts: make(map[string]int)}, skipped: make(map[objectName]struct{})}
 	pod := func(name, ip string) *api.Pod {
 		p := new(api.Pod)
 		p.Namespace, p.Name = "default", name
@@ -569,7 +569,7 @@ func TestPanicOverOneObject(t *testing.T) {
 	forgetNamed()
 	before := value(vars.Panic)
 	of := serviceTable
-	of.pack = func(svc *api.Service) (*services.Service, verdict) {
+	of.pack = func(svc *api.Service) (*services.Service, disposition) {
 		if svc.Name == "bad\nname" {
 			panic("hostile\ntext")
 		}
@@ -577,7 +577,7 @@ func TestPanicOverOneObject(t *testing.T) {
 	}
 	g := &group{ix: services.NewIndex(), counts: make(map[string]int)}
 	t.Cleanup(func() { g.setCount(kindService, 0) })
-	st := &store[api.Service, services.Service]{table: of, group: g, listed: func() {}, passed: make(map[objectName]struct{})}
+	st := &store[api.Service, services.Service]{table: of, group: g, listed: func() {}, skipped: make(map[objectName]struct{})}
 	service := func(name string) *api.Service {
 		svc := new(api.Service)
 		svc.Namespace, svc.Name, svc.Spec.ClusterIP = "default", name, "10.0.0.1"
