@@ -18,18 +18,18 @@ const MaxRecords = services.MaxRecords
 // MaxAliases is how many CNAME records one Answer follows, as many as the stock kubernetes plugin.
 const MaxAliases = 10
 
-// Outcome says who answers a question.
+// Outcome is who answers a question.
 type Outcome uint8
 
 // The outcomes.
 const (
 	Ours    Outcome = iota // the Answer is the reply
 	NotOurs                // the next plugin answers
-	Refused                // a zone transfer is the transfer plugin's alone
-	Follow                 // the reply is Aliases, and what Target leads to by way of this server
+	Refused                // a zone transfer, for the transfer plugin alone
+	Follow                 // the reply is Aliases, and this server's answer for Target
 )
 
-// Kind says which records the answer section holds behind the CNAME records of Aliases.
+// Kind is the kind of the records that follow the CNAME records of Aliases in the answer section.
 type Kind uint8
 
 // The kinds.
@@ -40,14 +40,14 @@ const (
 	Pointers         // PTR: see Pointers
 	SOA              // the zone's SOA record
 	Nameservers      // NS: see Nameservers
-	Version          // the TXT record that names the version of the specification
+	Version          // the TXT record with the version of the specification
 	Texts            // TXT: see Texts
 	Mails            // MX: see Mails
 	Servers          // SRV of targets anywhere: see Servers
 )
 
-// Answer says what there is for a Question: values that point into the View it came from, and nothing encoded. It
-// allocates nothing unless there are aliases. Records are yielded by its methods as often as they are called.
+// Answer is the answer to a Question: values that point into the View it came from, and nothing encoded. It allocates nothing
+// unless there are aliases. Its methods yield the records as often as they are called.
 type Answer struct {
 	Question
 	Outcome Outcome
@@ -55,12 +55,12 @@ type Answer struct {
 	Kind    Kind
 	TTL     uint32 // seconds, of the records of Kind
 
-	// Zone is the zone that the name is in, nil for a hosts entry outside of all zones. With Denied, its SOA record stands in
-	// the authority section (RFC 2308, section 2).
+	// Zone is the zone of the name, nil for a hosts entry outside of all zones. With Denied, its SOA record is in the authority
+	// section (RFC 2308, section 2).
 	Zone   *Zone
 	Denied bool
 
-	// Behind says that a Follow leads to the addresses of load balancers that are known by hostname, see Hostnames: they belong
+	// Behind means that a Follow leads to the addresses of load balancers that are known by hostname, see Hostnames: they belong
 	// to the question's name itself, with those that Addrs yields.
 	Behind bool
 
@@ -70,12 +70,12 @@ type Answer struct {
 	AliasTTL uint32
 
 	NotReady bool   // nothing is known yet, because no objects were read: Extended DNS Error 14
-	Stale    uint32 // Unix time of the snapshot that this is out of, 0 for none: Extended DNS Error 3
+	Stale    uint32 // Unix time of the snapshot that it comes from, 0 for none: Extended DNS Error 3
 
 	view    *View
 	state   *services.State
 	outside *external.State // of a zone of hosts, else nil
-	owner   string          // of the records of Kind: the question's name, or the last target; as spelled
+	owner   string          // of the records of Kind: the question's name, or the last target; in the original case
 	lower   string          // owner in lower case
 
 	source source
@@ -85,15 +85,15 @@ type Answer struct {
 	host   external.Match // of a zone of hosts
 	inside bool           // the addresses are the cluster IPs behind host
 	cname  string         // the hostname of the load balancer that the name is an alias for
-	// Hosts entries have the name, and pass questions for the type on.
+	// Hosts entries have the name, and pass on questions for the type.
 	passedOn bool
-	address  netip.Addr // that a reverse name stands for
-	// What the address's PTR record leads to, where that is easily seen to be the only one.
+	address  netip.Addr // of a reverse name
+	// The target of the address's PTR record, if a look-up shows that it is the only one.
 	onlyService services.Service
 	onlyEntry   string
 }
 
-// source says where the records come from.
+// source is where the records come from.
 type source uint8
 
 const (
@@ -118,7 +118,7 @@ func (v *View) Answer(q Question) (a Answer) {
 	return a
 }
 
-// answer answers q, whose name is in z, out of s. Both are nil for a name outside of all zones. In a zone of hosts a.outside is
+// answer answers q, whose name is in z, from s. Both are nil for a name outside of all zones. In a zone of hosts a.outside is
 // set.
 func (a *Answer) answer(v *View, q Question, z *Zone, s *services.State) {
 	a.Question, a.Zone, a.TTL, a.AliasTTL, a.Stale = q, z, v.TTL, v.TTL, v.Snapshot
@@ -139,12 +139,12 @@ func (a *Answer) answer(v *View, q Question, z *Zone, s *services.State) {
 	}
 }
 
-// leave makes the answer a Follow to a target that the zone does not have: a server block of a longer name may.
+// leave makes the answer a Follow to a target that the zone lacks: a server block of a longer name may have it.
 func (a *Answer) leave() {
 	a.Outcome, a.Rcode, a.Kind, a.Denied = Follow, dns.RcodeSuccess, None, false
 }
 
-// Deny makes of a Follow whose Behind is true, and that leads to no address, the answer that there is none.
+// Deny turns a Follow whose Behind is true, and that leads to no address, into a denial.
 func (a *Answer) Deny() {
 	a.Outcome, a.Behind = Ours, false
 	a.noData()
@@ -156,7 +156,7 @@ func (a *Answer) Owner() string { return a.owner }
 // Target returns the name that a Follow leads to.
 func (a *Answer) Target() string { return a.owner }
 
-// decide finds out what there is at a.lower.
+// decide decides what the answer for a.lower is.
 func (a *Answer) decide() {
 	switch {
 	case a.Zone != nil && a.transfer():
@@ -177,13 +177,13 @@ func (a *Answer) decide() {
 	a.fromServices()
 }
 
-// noData makes the answer NODATA: the name exists, and no record of that type.
+// noData makes the answer NODATA: the name exists, with no record of that type.
 func (a *Answer) noData() {
 	a.Kind, a.Rcode, a.Denied = None, dns.RcodeSuccess, a.Zone != nil
 }
 
-// nameError answers for a name that neither hosts entries nor Services have. It exists all the same if a name below it
-// does (RFC 8020).
+// nameError answers for a name that neither hosts entries nor Services have. It still exists if a name below it does (RFC
+// 8020).
 func (a *Answer) nameError() {
 	switch {
 	case a.view.aboveZone(a.lower):
@@ -204,7 +204,7 @@ func (a *Answer) nameError() {
 	}
 }
 
-// known reports whether all objects that answers in Zone depend on were read, or are those of a snapshot.
+// known reports whether all objects that answers in Zone depend on were read, or come from a snapshot.
 func (a *Answer) known() bool {
 	if a.outside != nil && !a.outsideKnown() {
 		return false
@@ -213,7 +213,7 @@ func (a *Answer) known() bool {
 }
 
 // alias moves on from an ExternalName, or from a load balancer that is known by hostname, to its target, and reports whether
-// that is for this View to answer. A target outside of the zone is Follow.
+// this View answers for that. A target outside of the zone is a Follow.
 func (a *Answer) alias() bool {
 	if a.Kind != None || a.Denied {
 		return false
@@ -256,13 +256,13 @@ func (a *Answer) Extended() (code uint16, text string, ok bool) {
 	return 0, "", false
 }
 
-// as returns suffix, a lower-case name that the owner name ends in, in the spelling of the owner name.
+// as returns suffix, a lower-case name that the owner name ends in, in the case of the owner name.
 func (a *Answer) as(suffix string) string { return a.owner[len(a.owner)-len(suffix):] }
 
-// ZoneName returns the name of Zone in the spelling of the question.
+// ZoneName returns the name of Zone in the case of the question.
 func (a *Answer) ZoneName() string { return a.Name[len(a.Name)-len(a.Zone.Name):] }
 
-// Authority is the data of a zone's SOA record (RFC 1035, section 3.3.13). Owner name and names are in the spelling of the
+// Authority is the data of a zone's SOA record (RFC 1035, section 3.3.13). Owner name and names are in the case of the
 // question.
 type Authority struct {
 	Owner, NS, Mbox                         string

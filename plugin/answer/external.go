@@ -10,14 +10,14 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// External makes a zone one of hosts: of the names that objects of the cluster have for clients outside of it.
+// External makes a zone one of hosts: of the names of objects for clients outside of the cluster.
 type External struct {
 	Selection external.Selection
-	TTL       uint32 // seconds, of records that no object gives a TTL
-	Inside    bool   // cluster IPs in place of load balancers
+	TTL       uint32 // seconds, of records whose object gives no TTL
+	Inside    bool   // cluster IPs instead of load balancers
 }
 
-// outsideKnown reports whether all objects that names in Zone come from were read, or are those of a snapshot.
+// outsideKnown reports whether all objects that give names in Zone were read, or come from a snapshot.
 func (a *Answer) outsideKnown() bool {
 	sel := &a.Zone.External.Selection
 	kinds := sel.Sources.Kinds()
@@ -42,7 +42,7 @@ func (a *Answer) fromExternal() {
 			a.apex()
 			return
 		}
-	case "ns.dns": // the name server that the SOA record gives
+	case "ns.dns": // the name server in the SOA record
 		a.source, a.why = fromSelf, OfZone
 		a.addresses()
 		return
@@ -105,14 +105,14 @@ func (a *Answer) internal() {
 	a.noData()
 }
 
-// setTTL takes the TTL that an object gives.
+// setTTL sets the TTL that an object gives.
 func (a *Answer) setTTL() {
 	if ttl, ok := a.host.TTL(external.RecordType(a.Type)); ok {
 		a.TTL = ttl
 	}
 }
 
-// published answers with what objects say of a name.
+// published answers with the records that objects give a name.
 func (a *Answer) published(apex bool) {
 	a.setTTL()
 	if a.Zone.External.Inside {
@@ -153,7 +153,7 @@ func (a *Answer) published(apex bool) {
 	a.noData()
 }
 
-// onlyHostname returns the hostname that is all that the name stands for, "" if there is more, or none.
+// onlyHostname returns the only hostname behind the name, "" if there is more, or none.
 func (a *Answer) onlyHostname() (only string) {
 	for range a.host.Addrs {
 		return ""
@@ -167,7 +167,7 @@ func (a *Answer) onlyHostname() (only string) {
 	return only
 }
 
-// ofPort reports whether the name is that of a port of a Service, which SRV records belong to.
+// ofPort reports whether the name is that of a port of a Service, which has SRV records.
 func (a *Answer) ofPort() bool {
 	for _, service := range a.host.Ports {
 		return len(service) < len(a.lower)
@@ -175,7 +175,7 @@ func (a *Answer) ofPort() bool {
 	return false
 }
 
-// Hostnames yields the hostnames of load balancers, whose addresses are those of the name, where Behind is true. Each comes once.
+// Hostnames yields the hostnames of load balancers whose addresses belong to the name, if Behind is true. Each comes once.
 func (a *Answer) Hostnames(yield func(string) bool) {
 	var seen set[string]
 	a.host.Hosts(func(host string) bool { return !seen.add(host) || yield(host) })
@@ -194,17 +194,17 @@ func (a *Answer) hostAddrs(is6 bool, yield func(netip.Addr) bool) {
 	}
 }
 
-// MaxString is how long a string of a TXT record may be (RFC 1035, section 3.3).
+// MaxString is the length of the longest string in a TXT record (RFC 1035, section 3.3).
 const MaxString = 255
 
-// Texts yields the texts of TXT records. One that is longer than MaxString is to be cut into strings of that length.
+// Texts yields the texts of TXT records. Cut one that is longer than MaxString into strings of that length.
 func (a *Answer) Texts(yield func(string) bool) { a.host.Texts(yield) }
 
-// Mails yields what MX records say.
+// Mails yields the data of MX records.
 func (a *Answer) Mails(yield func(external.Mail) bool) { a.host.Mails(yield) }
 
-// Servers yields what SRV records say, MaxRecords at most: those of a DNSEndpoint, and one for each port of a Service whose load
-// balancer has an address, and for each hostname of it.
+// Servers yields the data of SRV records, MaxRecords at most: those of a DNSEndpoint, and one for each pair of a port of a
+// Service and an address or hostname of its load balancer.
 func (a *Answer) Servers(yield func(external.Server) bool) {
 	n, more := 0, true
 	each := func(s external.Server) bool {
@@ -235,7 +235,7 @@ func (a *Answer) Servers(yield func(external.Server) bool) {
 }
 
 // serverWeight returns the weight of each SRV record of a Service: a share of 100 for each pair of an address and a port, as
-// k8s_external has it, and at least 1.
+// in k8s_external, and at least 1.
 func (a *Answer) serverWeight() uint16 {
 	places, ports := 0, 0
 	for range a.host.Addrs {
@@ -250,7 +250,7 @@ func (a *Answer) serverWeight() uint16 {
 	return uint16(max(1, 100/max(1, places*ports))) // #nosec G115 -- at most 100
 }
 
-// ServerAddrs yields the name of the Service that Servers has for a target, and its addresses, for the additional section.
+// ServerAddrs yields the name of the Service that is a target of Servers, and its addresses, for the additional section.
 func (a *Answer) ServerAddrs(yield func(target string, ip netip.Addr) bool) {
 	for _, service := range a.host.Ports {
 		target := a.as(service)
@@ -259,7 +259,8 @@ func (a *Answer) ServerAddrs(yield func(target string, ip netip.Addr) bool) {
 	}
 }
 
-// hosts yields the names of a zone of hosts that have records, each once: those of headless Services are endpoints and ports too.
+// hosts yields the names of a zone of hosts that have records, each once, with those of endpoints and ports of headless
+// Services.
 func (t *Transfer) hosts(yield func(string) bool) {
 	z, more := t.zone, true
 	for name := range t.outside.Names(z.Name, &z.External.Selection) {

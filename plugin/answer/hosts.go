@@ -9,15 +9,15 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// held is what the hosts entries have for a name.
+// held is the result of a look-up in the hosts entries.
 type held struct {
 	name     string            // in lower case
 	first    hosts.Addresses   // of the first table that has the name
-	more     []hosts.Addresses // of the others: tables may be exchanged while an answer is made, and it is of one moment
+	more     []hosts.Addresses // of the others, copied: tables may be replaced while an answer is made, and it is of one moment
 	tables   int               // how many have it
-	wildcard bool              // no table has the name itself, so the wildcard that covers it counts (RFC 4592)
+	wildcard bool              // no table has the name itself, so the wildcard that covers it is used (RFC 4592)
 	ttl      uint32            // the lowest of all layers: an RRset has one (RFC 2181, section 5.2)
-	passOn   bool              // all layers that have the name pass other types on
+	passOn   bool              // all layers that have the name pass on other types
 }
 
 // lookup returns the addresses that t has for the name of h.
@@ -60,7 +60,7 @@ func (v *View) collect(h *held) {
 
 // addrs yields the IPv4 or the IPv6 addresses of h, each once.
 func (v *View) addrs(h *held, is6 bool, yield func(netip.Addr) bool) {
-	if h.tables == 1 { // a table has no address of a name twice
+	if h.tables == 1 { // a table has an address of a name once
 		each(h.first, is6, yield)
 		return
 	}
@@ -92,7 +92,7 @@ func each(all hosts.Addresses, is6 bool, yield func(netip.Addr) bool) {
 	}
 }
 
-// fromHosts answers out of the hosts entries, if they have the name. A zone's own name keeps its SOA and NS records.
+// fromHosts answers from the hosts entries, if they have the name. A zone's own name keeps its SOA and NS records.
 func (a *Answer) fromHosts() bool {
 	v := a.view
 	if len(v.Hosts) == 0 || a.Zone != nil && a.lower == a.Zone.Name && (a.Type == dns.TypeSOA || a.Type == dns.TypeNS) {
@@ -103,7 +103,7 @@ func (a *Answer) fromHosts() bool {
 	if ip, ok := services.ParseReverse(a.lower); ok {
 		pointed = a.pointed(ip)
 	}
-	h, ok := v.hold(a.lower) // also of a reverse name, which may be an entry as any other
+	h, ok := v.hold(a.lower) // a reverse name may be an entry as well
 	switch {
 	case a.Type == dns.TypePTR && pointed:
 		a.Kind = Pointers
@@ -121,7 +121,7 @@ func (a *Answer) fromHosts() bool {
 	return true
 }
 
-// aboveHosts reports whether a hosts entry, or a PTR record of one, stands below the name, so that the name exists.
+// aboveHosts reports whether a hosts entry, or a PTR record of one, exists below the name, so that the name exists.
 func (a *Answer) aboveHosts() bool {
 	if len(a.view.Hosts) == 0 {
 		return false
@@ -130,7 +130,7 @@ func (a *Answer) aboveHosts() bool {
 	for i := range a.view.Hosts {
 		l := &a.view.Hosts[i]
 		for _, t := range l.Tables.All() {
-			// Most tables have no name in the zone, which has fewer labels to look for.
+			// Most tables have no name in the zone, and checking that takes fewer labels.
 			if t.NonTerminal(a.Zone.Name) && t.NonTerminal(a.lower) || reverse && !l.NoReverse && t.HasNames(prefix) {
 				return true
 			}

@@ -7,20 +7,20 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// maxNameservers bounds how many names and addresses of servers are found for a zone: this process's addresses may be
+// maxNameservers limits the names and addresses of servers that are found for a zone: this process's addresses may be
 // endpoints of any number of Services. The root zone has 26.
 const maxNameservers = 64
 
 // Nameserver is a server of a zone, with one of its addresses.
 type Nameserver struct {
-	Name string     // fully qualified, in the spelling of the question's zone
-	Addr netip.Addr // none for a load balancer's hostname, which others answer for
+	Name string     // fully qualified, in the case of the question's zone
+	Addr netip.Addr // none for a load balancer's hostname, which other servers answer for
 	TTL  uint32     // of its address records, in seconds
 }
 
 // Nameservers yields the servers of Zone, each address of a name once: the Services that this process is an endpoint of, else
-// ns.dns at this process's own addresses. A Service that the zone does not have, as a reverse zone has none, is called
-// ns.dns as well, so that every name resolves. A name may come several times.
+// ns.dns at this process's own addresses. A Service that the zone lacks, as reverse zones do, is also called ns.dns, so that
+// every name resolves. A name may come several times.
 func (a *Answer) Nameservers(yield func(Nameserver) bool) {
 	var seen set[Nameserver]
 	n := 0
@@ -57,8 +57,8 @@ func (a *Answer) locals(self string, yield func(Nameserver) bool) {
 	}
 }
 
-// fronts yields the servers of a zone of hosts: self at the addresses that the Services have outside of the cluster which this
-// process is an endpoint of, and their load balancers' hostnames; without one, self at this process's own addresses.
+// fronts yields the servers of a zone of hosts: self at the external addresses of the Services that this process is an
+// endpoint of, and their load balancers' hostnames; without such a Service, self at this process's own addresses.
 func (a *Answer) fronts(self string, yield func(Nameserver) bool) {
 	n, more := 0, true
 	each := func(ns Nameserver) bool {

@@ -7,7 +7,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Question is what a query asks. Names are in the presentation form that miekg/dns unpacks to, fully qualified.
+// Question is the question of a query. Names are in the presentation form of miekg/dns, fully qualified.
 type Question struct {
 	Name  string // as asked
 	Lower string // in lower case
@@ -20,14 +20,14 @@ func NewQuestion(name string, qtype, class uint16) Question {
 	return Question{Name: name, Lower: ToLower(name), Type: qtype, Class: class}
 }
 
-// ours reports whether the class is one that the records here are of.
+// ours reports whether the records here are of the class.
 func (q *Question) ours() bool { return q.Class == dns.ClassINET || q.Class == dns.ClassANY }
 
-// transfer reports whether a zone is asked for, not records.
+// transfer reports whether the question is for a zone, not for records.
 func (q *Question) transfer() bool { return q.Type == dns.TypeAXFR || q.Type == dns.TypeIXFR }
 
-// ToLower is strings.ToLower, eight bytes at a time. Nearly every name is in lower case already, and finding that out byte
-// by byte was 8 % of the time of an answer.
+// ToLower is strings.ToLower, eight bytes at a time. Nearly every name is in lower case already; finding that out byte by
+// byte took 8 % of the time of an answer.
 func ToLower(name string) string {
 	if len(name) < 8 {
 		return strings.ToLower(name)
@@ -36,7 +36,7 @@ func ToLower(name string) string {
 		at := min(at, len(name)-8)
 		x := binary.LittleEndian.Uint64([]byte(name[at : at+8]))
 		const ones = 0x0101010101010101
-		// The top bit of each byte: of x beyond ASCII, from 'A' on, and behind 'Z'.
+		// The top bit of each byte: of x beyond ASCII, from 'A' on, and after 'Z'.
 		if beyond, from, behind := x, x+(0x80-'A')*ones, x+(0x80-'Z'-1)*ones; (beyond|from&^behind)&(0x80*ones) != 0 {
 			return strings.ToLower(name)
 		}

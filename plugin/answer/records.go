@@ -9,8 +9,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// Addrs yields the addresses that Addresses stands for, of the family that the question's type asks for, each once and
-// MaxRecords at most.
+// Addrs yields the addresses of Kind Addresses, of the family of the question's type, each once and MaxRecords at most.
 func (a *Answer) Addrs(yield func(netip.Addr) bool) {
 	n := 0
 	limited := func(ip netip.Addr) bool {
@@ -35,7 +34,8 @@ func (a *Answer) Addrs(yield func(netip.Addr) bool) {
 	}
 }
 
-// Only returns the address that Addrs yields, if it is sure to yield but one: nearly every Service and hosts entry has one.
+// Only returns the address that Addrs yields, if it is certain to yield just one: nearly every Service and hosts entry has
+// one.
 func (a *Answer) Only() (ip netip.Addr, ok bool) {
 	switch {
 	case a.source == fromServices && a.Type == dns.TypeA:
@@ -120,13 +120,13 @@ func (a *Answer) matched(is6 bool, yield func(netip.Addr) bool) {
 	}
 }
 
-// Name is the name of a Service, or of an endpoint below it, in parts: nothing is put together before it is needed.
+// Name is the name of a Service, or of an endpoint below it, in parts: they are joined only when needed.
 type Name struct {
 	member   services.Member
 	endpoint bool   // member's labels come first
 	owner    string // "web.shop"
-	subtree  string // between the two: ".svc.", but "." in a zone of hosts
-	zone     string // as spelled
+	subtree  string // between the two: ".svc.", or "." in a zone of hosts
+	zone     string // in the case of the question
 }
 
 // AppendTo appends the name, in presentation form and fully qualified.
@@ -174,24 +174,24 @@ func fits(name []byte) bool {
 }
 
 // Target is the target of SRV records, with their ports and the addresses of the target. It has no pointer to the Answer,
-// which would take every Answer to the heap.
+// which would move every Answer to the heap.
 type Target struct {
 	Name Name
-	// Text is what Name.AppendTo appends. The caller sets it ahead of Ports and Addrs, and it must stay good until Targets
-	// returns: the caller needs it anyway, and a copy for each target would cost more than all else.
+	// Text is the result of Name.AppendTo. The caller sets it before Ports and Addrs, and it must stay valid until Targets
+	// returns: the caller needs it anyway, and a copy for each target would cost more than everything else.
 	Text string
 
 	port     uint16           // the first of ports that has a number
-	ports    services.Ports   // that come behind it
+	ports    services.Ports   // those that follow it
 	addr     netip.Addr       // of an endpoint
-	service  services.Service // else
+	service  services.Service // else of a Service
 	view     *View
 	ttl      uint32       // of its addresses
 	overlaid bool         // hosts entries may have the name
-	seen     *seenTargets // nil where nothing repeats
+	seen     *seenTargets // nil if nothing repeats
 }
 
-// seenTargets is what was yielded, where endpoints of one name, or one endpoint in several slices, may repeat it.
+// seenTargets is what was yielded, if endpoints of one name, or one endpoint in several slices, may repeat it.
 type seenTargets struct {
 	ports set[targetPort]
 	addrs set[targetAddr]
@@ -208,8 +208,8 @@ type (
 	}
 )
 
-// Weight returns the weight of each SRV record: a share of 100 for each pair of an address and a port, as stock has it in
-// floating point, and at least 1.
+// Weight returns the weight of each SRV record: a share of 100 for each pair of an address and a port, as in stock, which
+// uses floating point, and at least 1.
 func (a *Answer) Weight() uint16 {
 	n := max(1, a.match.Pairs())
 	return max(1, uint16(100.0/float64(100*n)*100))
@@ -222,10 +222,10 @@ func (a *Answer) MostTargets() (srv, n4, n6 int) {
 }
 
 // Targets yields the targets of the SRV records that have a port with a number, MaxRecords at most. A Service with cluster
-// IPs is one target, and without any none; each endpoint of a headless one is one, and may come again with another address or port.
+// IPs is one target, and a headless one has one for each endpoint, which may come again with another address or port.
 func (a *Answer) Targets(yield func(Target) bool) {
 	if a.match.Outcome != services.OfService && a.match.Outcome != services.OfEndpoints {
-		return // a pod has addresses alone
+		return // a pod has only addresses
 	}
 	name := Name{owner: a.match.Service().Owner(), subtree: ".svc.", zone: a.as(a.Zone.Name)}
 	if a.outside != nil {
@@ -234,7 +234,7 @@ func (a *Answer) Targets(yield func(Target) bool) {
 	overlaid := len(a.view.Hosts) > 0 && a.view.hostsIn(a.Zone.Name)
 	if a.match.Outcome == services.OfService {
 		t := Target{Name: name, ports: a.match.ServicePorts(), service: a.match.Service(), view: a.view, ttl: a.zoneTTL(), overlaid: overlaid}
-		if n4, n6 := a.match.Count(); n4+n6 > 0 && t.first() { // the name fits, as the question's ends in it
+		if n4, n6 := a.match.Count(); n4+n6 > 0 && t.first() { // the name fits, because the question's name ends in it
 			yield(t)
 		}
 		return
@@ -248,7 +248,7 @@ func (a *Answer) endpoints(name Name, overlaid bool, yield func(Target) bool) {
 		seen = new(seenTargets)
 	}
 	var buf [2 * maxName]byte
-	short := name.Parent()+2*64 <= maxName // two labels before it fit for sure
+	short := name.Parent()+2*64 <= maxName // two labels before it fit for certain
 	n := 0
 	for member := range a.match.Members {
 		name.member, name.endpoint = member, true
@@ -290,13 +290,13 @@ func (t *Target) Ports(yield func(uint16) bool) {
 	}
 }
 
-// isNew reports whether the target was not yielded with the port before.
+// isNew reports whether the target was not yet yielded with the port.
 func (t *Target) isNew(port uint16) bool {
 	return t.seen == nil || t.seen.ports.add(targetPort{t.Text, port})
 }
 
-// Addrs yields the addresses of the target with their TTL, for the additional section. Hosts entries that have the name take
-// the place of its own addresses, as they do in the answer to a question for it.
+// Addrs yields the addresses of the target with their TTL, for the additional section. Hosts entries that have the name
+// replace its own addresses, as in the answer to a question for it.
 func (t *Target) Addrs(yield func(ip netip.Addr, ttl uint32) bool) {
 	if t.overlaid {
 		if h, ok := t.view.hold(ToLower(t.Text)); ok {
@@ -350,13 +350,13 @@ func (p *Pointer) AppendTo(b []byte) []byte {
 	return p.of.AppendTo(b, p.zone)
 }
 
-// pointed reports whether an address has PTR records, and makes it the address that Pointers is about. Nearly every address that is
-// asked for has one, which is looked up only here.
+// pointed reports whether an address has PTR records, and makes it the address of Pointers. Nearly every address in a query
+// has one, which is looked up only here.
 func (a *Answer) pointed(ip netip.Addr) bool {
 	a.address, a.onlyEntry, a.onlyService = ip, "", services.Service{}
 	if a.source == fromHosts {
 		a.onlyEntry = a.view.onlyEntry(ip)
-	} else if len(a.view.Pointed)+3*64 <= maxName { // three labels before it fit for sure
+	} else if len(a.view.Pointed)+3*64 <= maxName { // three labels before it fit for certain
 		a.onlyService = a.state.OnlyService(ip, &a.view.Options)
 	}
 	for range a.Pointers {
@@ -365,7 +365,7 @@ func (a *Answer) pointed(ip netip.Addr) bool {
 	return false
 }
 
-// onlyEntry returns the name of an address that the hosts entries of a single table give one name, and "" for others.
+// onlyEntry returns the name of an address to which the hosts entries, in a single table, give one name, "" for others.
 func (v *View) onlyEntry(ip netip.Addr) string {
 	if len(v.Hosts) > 1 || v.Hosts[0].NoReverse {
 		return ""
@@ -400,7 +400,7 @@ func (a *Answer) Pointers(yield func(Pointer) bool) {
 		return
 	}
 	p := Pointer{TTL: a.view.TTL, zone: a.view.Pointed}
-	short := len(p.zone)+3*64 <= maxName // three labels before it fit for sure
+	short := len(p.zone)+3*64 <= maxName // three labels before it fit for certain
 	var buf [2 * maxName]byte
 	a.state.Pointers(a.address, &a.view.Options, func(of services.Pointer) bool {
 		p.of = of
@@ -411,7 +411,7 @@ func (a *Answer) Pointers(yield func(Pointer) bool) {
 // entries yields the names that hosts entries give to the address.
 func (a *Answer) entries(yield func(Pointer) bool) {
 	var seen set[string]
-	several := len(a.view.Hosts) > 1 || len(a.view.Hosts[0].Tables.All()) > 1 // a table has no name of an address twice
+	several := len(a.view.Hosts) > 1 || len(a.view.Hosts[0].Tables.All()) > 1 // a table has a name of an address once
 	for i := range a.view.Hosts {
 		l := &a.view.Hosts[i]
 		if l.NoReverse {

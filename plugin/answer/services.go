@@ -8,7 +8,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// fromServices answers out of the index, for a name in a.Zone.
+// fromServices answers from the index, for a name in a.Zone.
 func (a *Answer) fromServices() {
 	a.source = fromServices
 	base := a.Zone.Below(a.lower)
@@ -23,7 +23,7 @@ func (a *Answer) fromServices() {
 			a.Kind, a.TTL, a.Denied = Version, VersionTTL, false
 		}
 		return
-	case "ns.dns": // the name server that the SOA record gives
+	case "ns.dns": // the name server in the SOA record
 		a.source, a.why = fromSelf, OfZone
 		a.addresses()
 		return
@@ -92,7 +92,7 @@ func (a *Answer) numbered() bool {
 	return false
 }
 
-// addresses answers with the addresses of the type that is asked for, if there is one.
+// addresses answers with the addresses of the requested type, if there are any.
 func (a *Answer) addresses() {
 	if a.Type == dns.TypeA || a.Type == dns.TypeAAAA {
 		a.Kind = Addresses
@@ -118,8 +118,7 @@ func (a *Answer) apex() {
 	a.noData()
 }
 
-// reverse answers for a reverse name that an address with a name stands for, or stands below. It reports whether there is
-// one.
+// reverse answers for a reverse name of an address with a name, or above one. It reports whether there is one.
 func (a *Answer) reverse() bool {
 	ip, ok := services.ParseReverse(a.lower)
 	if !ok {

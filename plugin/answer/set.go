@@ -1,6 +1,6 @@
 package answer
 
-// set is a set of values that were seen. It allocates nothing for the first few. The zero set is empty.
+// set is a set of values. It allocates nothing for the first few. The zero set is empty.
 type set[T comparable] struct {
 	few  [8]T
 	n    int

@@ -1,4 +1,4 @@
-// Package answer decides what there is to answer: a View and a question in, an answer out.
+// Package answer decides what to answer: a View and a question in, an answer out.
 package answer
 
 import (
@@ -14,48 +14,49 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// View is what a server block answers from: a stanza made ready for queries. It never changes; another stanza is another
-// View. The index and the tables of hosts files that it points to move on by themselves.
+// View is what a server block answers from: a stanza prepared for queries. It never changes; another stanza is another View.
+// The index and the tables of hosts files that it points to change independently.
 type View struct {
 	Zones       []Zone
-	Pointed     string // what PTR targets end in: ".svc." and the first zone that is no reverse zone
+	Pointed     string // the end of PTR targets: ".svc." and the first zone that is no reverse zone
 	TTL         uint32 // seconds, of the records of Services, endpoints and pods
 	Options     services.Options
-	Zonal       bool            // names may ask for the endpoints of one topology zone
+	Zonal       bool            // names may select the endpoints of one topology zone
 	Fallthrough []string        // zones whose names that do not exist go to the next plugin; "." for all
-	Index       *services.Index // empty where no Services are served
+	Index       *services.Index // empty if no Services are served
 	Outside     *external.Index // of the Zones that are External; nil if none is
 	Hosts       []Layer         // in the order of the stanza's hosts options
 	Local       []netip.Addr    // addresses of this server
 
-	// Serial is the least SOA serial of the zones: a View gets one that is later than what the View before it gave out. 0 is
-	// that of the first View.
+	// Serial is the lowest SOA serial of the zones: a View gets one that is later than those of the View before it. It is 0 in
+	// the first View.
 	Serial uint32
 
-	Snapshot uint32 // Unix time at which the snapshot was written that the stanza is out of; 0 if it is out of none
+	Snapshot uint32 // Unix time at which the snapshot of the stanza was written; 0 if it is from none
 
 	byName  map[string]*Zone    // nil for few Zones
 	through map[string]struct{} // nil for few zones that fall through
-	between map[string]struct{} // the names between zones that stand below each other, which exist because the lower one does
+	between map[string]struct{} // names between a zone and one below it, which exist because the lower one does
 }
 
 // Layer holds the entries of one hosts option: of its files or of its inline lines.
 type Layer struct {
 	Tables *Tables
 	TTL    uint32 // seconds
-	// NoReverse makes no PTR records out of the entries.
+	// NoReverse makes no PTR records for the entries.
 	NoReverse bool
-	// PassOn hands questions for other types than A, AAAA and PTR on, to Services or the next plugin, though the name is held.
+	// PassOn hands on questions for types other than A, AAAA and PTR, to Services or the next plugin, though there is an entry
+	// for the name.
 	PassOn bool
 }
 
 // Tables is a list of hosts tables that one writer replaces while queries read it. The zero Tables is empty.
 type Tables struct{ now atomic.Pointer[tables] }
 
-// tables is what Tables holds at one moment.
+// tables is the content of Tables at one moment.
 type tables struct {
 	all    []*hosts.Table
-	serial uint32 // of the change that brought it, 0 for the first
+	serial uint32 // of the change to it, 0 for the first
 }
 
 // NewTables returns Tables that hold all.
@@ -74,7 +75,7 @@ func (t *Tables) Set(all []*hosts.Table) {
 	t.now.Store(next)
 }
 
-// All returns the list as it is now. The caller must not change it.
+// All returns the present list. The caller must not change it.
 func (t *Tables) All() []*hosts.Table {
 	if now := t.now.Load(); now != nil {
 		return now.all
@@ -99,10 +100,10 @@ type Zone struct {
 	Imported bool      // its Services are ServiceImports
 	External *External // it is a zone of hosts; nil for one of Services
 
-	front *external.Selection // of the Services that this server may be reached by, in a zone of hosts
+	front *external.Selection // selects the Services that this server may be reached by, in a zone of hosts
 }
 
-// Latest returns the latest SOA serial of the zones as they are now.
+// Latest returns the latest SOA serial of the zones.
 func (v *View) Latest() uint32 { return v.SerialOf(v.Index.State(), v.outside()) }
 
 // outside returns the State of Outside, nil without one.
@@ -113,9 +114,9 @@ func (v *View) outside() *external.State {
 	return v.Outside.State()
 }
 
-// SerialOf returns the SOA serial of the zones as s, a State of the View's Index, and outside, which is one of Outside for a zone
-// of hosts and nil for one of Services, hold them: the latest (RFC 1982, section 3.2) of the last change of these, the last
-// change of a hosts file, and Serial. So the serial rises when a stanza changes what the zones hold, and does not fall when it
+// SerialOf returns the SOA serial of the zones in s, a State of the View's Index, and outside, which is one of Outside for a
+// zone of hosts and nil for one of Services: the latest (RFC 1982, section 3.2) of their last change, the last change of a
+// hosts file, and Serial. So the serial rises when a stanza changes the content of the zones, and does not fall when it
 // brings another Index.
 func (v *View) SerialOf(s *services.State, outside *external.State) uint32 {
 	serial := laterSerial(s.Modified(), v.Serial)
@@ -178,7 +179,7 @@ func New(v *View) *View {
 	return v
 }
 
-// aboveZone reports whether a lower-case name that is in a zone stands above another zone.
+// aboveZone reports whether a lower-case name that is in a zone is above another zone.
 func (v *View) aboveZone(name string) bool {
 	_, ok := v.between[name]
 	return ok
@@ -187,7 +188,7 @@ func (v *View) aboveZone(name string) bool {
 // fewZones is how many zones are compared with a name one by one. With more, each parent of the name is looked up.
 const fewZones = 8
 
-// parents yields name and the names above it, up to the root. A name is escaped as miekg/dns does.
+// parents yields name and the names above it, up to the root. Names are escaped as in miekg/dns.
 func parents(name string, yield func(string) bool) {
 	for off, end := 0, false; !end; off, end = dns.NextLabel(name, off) {
 		if !yield(name[off:]) {
@@ -243,10 +244,10 @@ func InZone(name, zone string) bool {
 	}
 	rest, ok = strings.CutSuffix(rest, ".")
 	backslashes := len(rest) - len(strings.TrimRight(rest, `\`))
-	return ok && backslashes%2 == 0 // an escaped dot parts no labels (RFC 1035, section 5.1)
+	return ok && backslashes%2 == 0 // an escaped dot separates no labels (RFC 1035, section 5.1)
 }
 
-// Below returns what name, which is in z, has before the zone: "" for the zone itself.
+// Below returns the part of name, which is in z, before the zone: "" for the zone itself.
 func (z *Zone) Below(name string) string {
 	if len(name) == len(z.Name) {
 		return ""

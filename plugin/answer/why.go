@@ -6,13 +6,13 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// Why says which step of finding an Answer settled it, for whoever has to explain it.
+// Why is the step that settled an Answer, for those who have to explain it.
 type Why uint8
 
-// The steps. Where there are aliases it is the step that settled the last target.
+// The steps. With aliases, it is the step that settled the last target.
 const (
-	OtherClass    Why = iota // the question is of another class than IN
-	IsTransfer               // it asks for a zone
+	OtherClass    Why = iota // the class of the question is not IN
+	IsTransfer               // the question is for a zone
 	OutsideZones             // the name is in no zone, and no hosts entry has it
 	FromHosts                // a hosts entry has the name or the address: see Held
 	IsApex                   // it is the name of the zone
@@ -23,7 +23,7 @@ const (
 	AboveHosts               // nothing has the name, and a hosts entry below it is served
 	FellThrough              // nothing has the name, and fallthrough passes it on
 	HostsLackType            // hosts entries have the name and passed the question on, and nothing else has it
-	NothingRead              // nothing that is known has the name, and objects are yet to be read
+	NothingRead              // nothing known has the name, and some objects are not read yet
 	NoName                   // nothing has the name: see Match
 	AliasLoop                // the aliases lead back, or are too many
 	OfHost                   // in a zone of hosts, an object has the name, or a name below it: see Host
@@ -32,20 +32,20 @@ const (
 // Why returns the step that settled the Answer.
 func (a *Answer) Why() Why { return a.why }
 
-// Match returns what the index found for the last name that was looked up in it: the question's, or the last target.
+// Match returns the result of the last look-up in the index: of the question's name, or of the last target.
 func (a *Answer) Match() *services.Match { return &a.match }
 
-// Host returns what the index of names from outside found for the last name that was looked up in it.
+// Host returns the result of the last look-up in the index of names from outside.
 func (a *Answer) Host() *external.Match { return &a.host }
 
-// Outside returns what the index of names from outside held when the Answer was made, nil for a name in no zone of hosts.
+// Outside returns the state of the index of names from outside when the Answer was made, nil for a name in no zone of hosts.
 func (a *Answer) Outside() *external.State { return a.outside }
 
-// State returns what the index held when the Answer was made, nil for a name outside of all zones.
+// State returns the state of the index when the Answer was made, nil for a name outside of all zones.
 func (a *Answer) State() *services.State { return a.state }
 
 // Held yields the hosts tables that have the name of the records, or its address for PTR records, each with the index of its
-// Layer in the View. It looks them up again, so a table that changed meanwhile counts as it is now.
+// Layer in the View. It looks them up again, in the tables as they are now.
 func (a *Answer) Held(yield func(layer int, t *hosts.Table) bool) {
 	h, _ := a.view.hold(a.lower)
 	for i := range a.view.Hosts {

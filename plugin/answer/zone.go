@@ -13,11 +13,11 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// ErrUnknown says that a zone can't be transferred, because the objects in it were not read yet: whoever took it for empty
-// would deny every name.
+// ErrUnknown is the error for a zone that can't be transferred because its objects were not read yet: a secondary would take
+// it for empty, and deny every name.
 var ErrUnknown = errors.New("nothing was read from the Kubernetes API yet")
 
-// Transfer is a zone as it is at one moment.
+// Transfer is the state of a zone at one moment.
 type Transfer struct {
 	view  *View
 	state *services.State
@@ -26,7 +26,7 @@ type Transfer struct {
 	outside *external.State // nil where no zone is one of hosts
 }
 
-// Transfer returns the zone of that name, nil if it is none of the View's zones. The error is ErrUnknown.
+// Transfer returns the zone of that name, nil if the View has no such zone. The error is ErrUnknown.
 func (v *View) Transfer(name string) (*Transfer, error) {
 	name = dns.CanonicalName(name)
 	for i := range v.Zones {
@@ -49,7 +49,7 @@ func (t *Transfer) Serial() uint32 {
 	return t.view.SerialOf(t.state, a.outside)
 }
 
-// about returns an Answer about z that has yet to answer a question.
+// about returns an Answer for z that has not answered a question yet.
 func (t *Transfer) about(z *Zone) (a Answer) {
 	a.view, a.state, a.Zone = t.view, t.state, z
 	if z.External != nil {
@@ -58,15 +58,15 @@ func (t *Transfer) about(z *Zone) (a Answer) {
 	return a
 }
 
-// types are the types of the records that names in a zone have, as a question for each finds them. A CNAME record is found by
-// a question for its own type, and then it is all that the name has.
+// types are the types of the records in a zone, found by a question for each. A CNAME record is found by a question for its
+// own type, and is then all that the name has.
 var types = [...]uint16{dns.TypeCNAME, dns.TypeSOA, dns.TypeNS, dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT, dns.TypeMX}
 
-// Answers yields an Answer for each RRset of the zone: the same that a question for it gets. The SOA record comes first.
-// The last ones are those of the zones below that are served as well: their NS records, and the addresses of these servers
-// (RFC 5936, section 2.2). What no list can name is left out: the names of pods under "pods insecure", names with a topology
-// zone in them, and port names in other spellings than _http._tcp. So are addresses that a look-up would have to find: those at
-// names that Behind is true of.
+// Answers yields an Answer for each RRset of the zone: the same that a question for it gets. The SOA record comes first. The
+// last ones belong to the zones below that are served as well: their NS records, and the addresses of these servers (RFC
+// 5936, section 2.2). It leaves out names that can't be listed: those of pods under "pods insecure", names with a topology
+// zone in them, and port names in other cases than _http._tcp. It also leaves out addresses that would take a look-up: those
+// of names for which Behind is true.
 func (t *Transfer) Answers(yield func(*Answer) bool) {
 	for name := range t.names {
 		for _, qtype := range types {
@@ -85,7 +85,7 @@ func (t *Transfer) Answers(yield func(*Answer) bool) {
 	t.cuts(yield)
 }
 
-// ask answers a question for a name in z out of the State of the transfer.
+// ask answers a question for a name in z from the State of the transfer.
 func (t *Transfer) ask(z *Zone, name string, qtype uint16) (a Answer) {
 	if z.External != nil {
 		a.outside = t.outside
@@ -94,7 +94,7 @@ func (t *Transfer) ask(z *Zone, name string, qtype uint16) (a Answer) {
 	return a
 }
 
-// cuts yields the Answers about the zones that are next below.
+// cuts yields the Answers about the zones directly below.
 func (t *Transfer) cuts(yield func(*Answer) bool) {
 	for i := range t.view.Zones {
 		z := &t.view.Zones[i]
@@ -122,7 +122,7 @@ func (t *Transfer) cuts(yield func(*Answer) bool) {
 	}
 }
 
-// above returns the zone that z stands below, nil if there is none.
+// above returns the zone directly above z, nil if there is none.
 func (v *View) above(z *Zone) *Zone {
 	next, end := dns.NextLabel(z.Name, 0)
 	switch {
@@ -134,8 +134,8 @@ func (v *View) above(z *Zone) *Zone {
 	return v.ZoneOf(z.Name[next:])
 }
 
-// names yields the owner names of the zone, each once: fully qualified and in lower case. Those of a zone below it that is
-// served as well are not among them.
+// names yields the owner names of the zone, each once: fully qualified and in lower case. It leaves out those of a zone below
+// it that is served as well.
 func (t *Transfer) names(yield func(string) bool) {
 	suffix := Under(".", t.zone.Name)
 	own := []string{t.zone.Name, "ns.dns" + suffix, "dns-version" + suffix}
@@ -176,7 +176,7 @@ func (t *Transfer) names(yield func(string) bool) {
 	}
 }
 
-// pods yields the names of pods, less the zone.
+// pods yields the names of pods, without the zone.
 func (t *Transfer) pods(yield func(string) bool) {
 	var seen set[string] // pods on the host's network share its address
 	for pod := range t.state.Pods {
@@ -189,7 +189,7 @@ func (t *Transfer) pods(yield func(string) bool) {
 	}
 }
 
-// reverseNames yields the reverse names in the zone that have PTR records, less those that are hosts entries by themselves.
+// reverseNames yields the reverse names in the zone that have PTR records, except those that are hosts entries themselves.
 func (t *Transfer) reverseNames(yield func(string) bool) {
 	var entries set[netip.Addr]
 	named := func(ip netip.Addr) bool {

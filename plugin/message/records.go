@@ -41,8 +41,8 @@ func (r *recordAAAA) init(owner string, ttl uint32, ip netip.Addr) dns.RR {
 	return &r.AAAA
 }
 
-// fill writes the header of a record that is new. A composite literal would be made aside and then copied: with it headless
-// SRV and A with ten endpoints take an eighth more.
+// fill writes the header of a new record. A composite literal would be made elsewhere and then copied: with it,
+// headless SRV and A answers with ten endpoints take an eighth longer.
 func fill(h *dns.RR_Header, owner string, rrtype uint16, ttl uint32) {
 	h.Name, h.Rrtype, h.Class, h.Ttl = owner, rrtype, dns.ClassINET, ttl
 }
@@ -105,7 +105,7 @@ func targets(r *dns.Msg, a *answer.Answer) *dns.Msg {
 	return b.msg
 }
 
-// targetSlab is what a message with SRV records is made of.
+// targetSlab holds the parts of a message with SRV records.
 type targetSlab struct {
 	msg           *dns.Msg
 	answer, extra []dns.RR
@@ -113,7 +113,7 @@ type targetSlab struct {
 	as            []recordA
 	aaaas         []recordAAAA
 
-	// Targets are parts of one string, which is not written again once a name was cut from it.
+	// Targets are parts of one string, which is not overwritten once a name was cut from it.
 	names strings.Builder
 	buf   [512]byte
 }
@@ -138,7 +138,7 @@ func newTargetSlab(r *dns.Msg, a *answer.Answer) targetSlab {
 	}
 }
 
-// next cuts an element off a slab. What hosts entries have in place of a target's addresses may be more than it holds.
+// next cuts an element off a slab. If hosts entries replace a target's addresses, there may be more than it holds.
 func next[T any](slab *[]T) *T {
 	if len(*slab) == 0 {
 		*slab = make([]T, 8)
@@ -148,14 +148,14 @@ func next[T any](slab *[]T) *T {
 	return first
 }
 
-// name returns n as text: where the question's name ends in it, as a part of that.
+// name returns n as text: a part of the question's name if that ends in it.
 func (b *targetSlab) name(n *answer.Name, owner string) string {
 	text := n.AppendTo(b.buf[:0])
 	if at := len(owner) - len(text); at >= 0 && owner[at:] == string(text) {
 		return owner[at:]
 	}
 	if b.names.Cap()-b.names.Len() < len(text) {
-		b.names = strings.Builder{} // names that were cut go on sharing the old one
+		b.names = strings.Builder{} // names already cut share the old one
 		b.names.Grow(max(1, len(b.as)+len(b.aaaas)) * (len(text) + 4))
 	}
 	start := b.names.Len()

@@ -10,7 +10,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/answer"
 )
 
-// head is a message with room for its question. What most answers hold is allocated with it.
+// head is a message with room for its question. Most answers need nothing else, and are allocated with it.
 type head struct {
 	msg      dns.Msg
 	question [1]dns.Question
@@ -26,8 +26,8 @@ func (h *head) init(r *dns.Msg, a *answer.Answer) *dns.Msg {
 	return &h.msg
 }
 
-// Reply returns the reply to the query r that a makes, whose Outcome is Ours. With an Outcome of Follow it holds the CNAME
-// records alone or, where Behind is true, the addresses that are known without a look-up.
+// Reply returns the reply to the query r with the Answer a, whose Outcome is Ours. With Follow it holds only the CNAME
+// records or, if Behind is true, the addresses that are known without a look-up.
 func Reply(r *dns.Msg, a *answer.Answer) *dns.Msg {
 	var m *dns.Msg
 	switch {
@@ -93,7 +93,7 @@ func texts(m *dns.Msg, a *answer.Answer) {
 	}
 }
 
-// servers adds the SRV records of hosts, and the addresses of the target that is this zone's.
+// servers adds the SRV records of hosts, and the addresses of the target that belongs to this zone.
 func servers(m *dns.Msg, a *answer.Answer) {
 	for s := range a.Servers {
 		rr := &dns.SRV{Priority: s.Priority, Weight: s.Weight, Port: s.Port, Target: s.Target}
@@ -105,7 +105,7 @@ func servers(m *dns.Msg, a *answer.Answer) {
 	}
 }
 
-// aliased returns a message with the CNAME records ahead of what they lead to.
+// aliased returns a message with the CNAME records, followed by the records that they lead to.
 func aliased(r *dns.Msg, a *answer.Answer) *dns.Msg {
 	var m *dns.Msg
 	if a.Denied {
@@ -163,8 +163,8 @@ func nameservers(m *dns.Msg, a *answer.Answer) {
 	}
 }
 
-// extend adds the Extended DNS Error of a, if the query can take one: if it has an OPT record. The server fills in the
-// rest of the reply's OPT record.
+// extend adds the Extended DNS Error of a, if the query has an OPT record. The server fills in the rest of the reply's
+// OPT record.
 func extend(m, r *dns.Msg, a *answer.Answer) {
 	if !a.NotReady && a.Stale == 0 || r.IsEdns0() == nil {
 		return
