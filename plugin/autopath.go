@@ -14,9 +14,9 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/answer"
 )
 
-// AutoPath implements autopath.AutoPather: the search list of the pod that asks, as the kubelet writes it, with the
-// domains of this machine's resolv.conf behind. It is nil, for no search, unless pods are verified and one has the
-// address that asks.
+// AutoPath implements autopath.AutoPather: the search list of the querying pod, as the kubelet writes it, followed by the
+// domains of this machine's resolv.conf. It is nil, for no search, unless pods are verified and one has the client's
+// address.
 func (k *Kubehosts) AutoPath(state request.Request) []string {
 	v := k.block.View()
 	z := v.ZoneOf(state.Name())
@@ -28,7 +28,7 @@ func (k *Kubehosts) AutoPath(state request.Request) []string {
 		return nil
 	}
 	search := append(answer.SearchList(pod.Namespace(), z.Name), k.search...)
-	return append(search, "") // the end mark that autopath wants
+	return append(search, "") // the end mark that autopath expects
 }
 
 // searchOf returns the search list of a resolv.conf, fully qualified. It is empty if the file can't be read.
@@ -41,8 +41,8 @@ func searchOf(path string) []string {
 	return rc.Search
 }
 
-// leftBehind returns what LeftBehind finds in the server block of c, for the log. It looks at the whole Corefile, for a plugin is
-// handed its own part alone.
+// leftBehind returns the result of LeftBehind for the server block of c, for the log. It reads the whole Corefile, because
+// a plugin gets only its own part.
 func leftBehind(c *caddy.Controller) (all []string) {
 	instances := caddy.Instances()
 	if len(instances) == 0 {
@@ -51,7 +51,7 @@ func leftBehind(c *caddy.Controller) (all []string) {
 	corefile := instances[len(instances)-1].Caddyfile() // of the instance that starts
 	blocks, err := caddyfile.Parse(corefile.Path(), bytes.NewReader(corefile.Body()), nil)
 	if err != nil || c.ServerBlockIndex >= len(blocks) {
-		return nil // an imported file has changed since the server has read it
+		return nil // an imported file has changed since the server read it
 	}
 	for _, r := range LeftBehind(blocks[c.ServerBlockIndex]) {
 		all = append(all, fmt.Sprintf("%s:%d - %s", cmp.Or(r.At.File, corefile.Path()), r.At.Line, r.Text))
@@ -59,14 +59,14 @@ func leftBehind(c *caddy.Controller) (all []string) {
 	return all
 }
 
-// Remark is something in a Corefile that works, but hardly as it was meant.
+// Remark is something in a Corefile that works, but probably not as intended.
 type Remark struct {
 	At   caddyfile.Token
 	Text string
 }
 
-// LeftBehind finds, in a server block of kubehosts, plugins that look for the stock plugin kubernetes where kubehosts has taken
-// its place: they find none, do nothing, and do not tell.
+// LeftBehind finds plugins of a server block of kubehosts that look for the stock plugin kubernetes, which kubehosts
+// replaced: they find none, and do nothing without notice.
 func LeftBehind(b caddyfile.ServerBlock) (all []Remark) {
 	if _, stock := b.Tokens["kubernetes"]; stock {
 		return nil

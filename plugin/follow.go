@@ -15,14 +15,14 @@ import (
 )
 
 // What one query may spend on following aliases out of its zone, through all server blocks and plugins that lead back here.
-// Past it, the answer is SERVFAIL.
+// Beyond it, the answer is SERVFAIL.
 const (
-	maxDepth   = 8               // look-ups within look-ups, as file and rewrite count them
+	maxDepth   = 8               // look-ups within look-ups; file and rewrite count them too
 	maxLookups = 16              // in all
 	maxTime    = 5 * time.Second // until the last look-up begins, and what each may take if the plugins heed their context
 )
 
-// budget is what is left for a query. It goes along in the context, so that all look-ups of a query share it.
+// budget is what remains for a query. It is in the context, so that all look-ups of a query share it.
 type budget struct {
 	lookups  atomic.Int32
 	deadline time.Time
@@ -30,9 +30,9 @@ type budget struct {
 
 type budgetKey struct{}
 
-// follow completes m, the reply to r with the CNAME records that lead to target, with what this server answers for target:
-// rcode, records and authority are those of the end of the chain (RFC 6604; RFC 2308, section 2.1). A target that can't be
-// found out is SERVFAIL.
+// follow completes m, the reply to r with the CNAME records that lead to target, with this server's answer for target:
+// rcode, records and authority are those of the end of the chain (RFC 6604; RFC 2308, section 2.1). If the target can't be
+// resolved the reply is SERVFAIL.
 func (k *Kubehosts) follow(ctx context.Context, w dns.ResponseWriter, r, m *dns.Msg, target string) {
 	end := k.lookup(ctx, w, r, target)
 	if end == nil || end.Rcode != dns.RcodeSuccess && end.Rcode != dns.RcodeNameError {
@@ -53,9 +53,9 @@ func (k *Kubehosts) follow(ctx context.Context, w dns.ResponseWriter, r, m *dns.
 	}
 }
 
-// gather completes m, the reply to r that a makes of the addresses that are known, with those behind the hostnames of load
-// balancers, as this server answers for them. They become the name's own where no CNAME record may stand for them: at a zone's
-// apex, or where there is more than one hostname. If none of them can be found out, the reply is SERVFAIL.
+// gather completes m, the reply to r with the known addresses of a, with this server's answers for the hostnames of load
+// balancers. Their addresses become the name's own where a CNAME record is not allowed: at a zone's apex, or with more than
+// one hostname. If none of them can be resolved, the reply is SERVFAIL.
 func (k *Kubehosts) gather(ctx context.Context, w dns.ResponseWriter, r, m *dns.Msg, a answer.Answer) *dns.Msg {
 	ctx = withBudget(ctx)
 	failed := 0
@@ -81,7 +81,7 @@ func (k *Kubehosts) gather(ctx context.Context, w dns.ResponseWriter, r, m *dns.
 	return m
 }
 
-// sameTTL gives all records of an RRset the lowest TTL of them (RFC 2181, section 5.2).
+// sameTTL gives all records of an RRset their lowest TTL (RFC 2181, section 5.2).
 func sameTTL(rrs []dns.RR) {
 	ttl := uint32(math.MaxUint32)
 	for _, rr := range rrs {
@@ -92,7 +92,7 @@ func sameTTL(rrs []dns.RR) {
 	}
 }
 
-// owned returns the records of a type in chain as records of owner. Their TTL is the least on the way to them.
+// owned returns the records of a type in chain as records of owner. Their TTL is the lowest on the way to them.
 func owned(chain []dns.RR, owner string, qtype uint16, ttl uint32) (rrs []dns.RR) {
 	for _, rr := range chain {
 		ttl = min(ttl, rr.Header().Ttl)
@@ -108,7 +108,7 @@ func owned(chain []dns.RR, owner string, qtype uint16, ttl uint32) (rrs []dns.RR
 }
 
 // leadsBack reports whether the CNAME records among rrs lead from a name back to it. A plugin that answers for a target in
-// between, as template does, may take the end of its own look-up for a success.
+// between, such as template, may take the end of its own look-up for a success.
 func leadsBack(rrs []dns.RR) bool {
 	owners := make(map[string]struct{})
 	for _, rr := range rrs {

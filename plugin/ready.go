@@ -1,7 +1,7 @@
 package kubehosts
 
-// Ready implements ready.Readiness. It is true once everything that the Corefile's stanza serves was seen, and stays
-// true: an API server that goes away later takes nothing from what is served.
+// Ready implements ready.Readiness. It is true once everything that the Corefile's stanza serves was read, and stays true:
+// an outage of the API server later takes nothing away.
 func (k *Kubehosts) Ready() bool {
 	if k.ready.Load() {
 		return true

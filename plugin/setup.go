@@ -39,12 +39,12 @@ type Kubehosts struct {
 	patience time.Duration // how long a start waits for the first objects
 }
 
-// obeyMemoryLimit lets garbage be collected sooner when the memory that a container may have is nearly used up, in place of
-// the kernel killing the process: from nine tenths of the limit on, unless the environment sets GOMEMLIMIT. A limit that
-// changes is seen within a minute (KEP-1287).
+// obeyMemoryLimit makes the collector run sooner when the memory limit of the container is nearly reached, so that the
+// kernel does not kill the process: from nine tenths of the limit on, unless the environment sets GOMEMLIMIT. It notices a
+// changed limit within a minute (KEP-1287).
 //
-// With a limit of 170 MiB and a hosts file of 1,000,000 names that changed every second, the process was killed within 20 s
-// without it.
+// Without it, the process was killed within 20 s at a limit of 170 MiB, with a hosts file of 1,000,000 names that changed
+// every second.
 var obeyMemoryLimit = sync.OnceFunc(func() {
 	if _, err := memlimit.Set(memlimit.WithRefreshInterval(context.Background(), time.Minute)); err != nil {
 		log.Debugf("The limit of memory can't be found out, so there is none: %v", err)
@@ -85,7 +85,7 @@ func setup(c *caddy.Controller) error {
 	})
 	c.OnShutdown(func() error { k.block.Stop(); return nil })
 
-	// A reload that fails throws the new instances away without a word to them. The running one hears of it.
+	// A failed reload drops the new instances without notifying them. The running one is notified.
 	c.OnRestart(func() error { live.RestartBegan(c.Context()); return nil })
 	c.OnRestartFailed(func() error { live.RestartFailed(c.Context()); return nil })
 
@@ -99,7 +99,8 @@ func setup(c *caddy.Controller) error {
 	return nil
 }
 
-// authority tells for which zones the Corefile's stanza makes the server block authoritative, and who answers for other names.
+// authority returns for which zones the Corefile's stanza makes the server block authoritative, and who answers for other
+// names.
 func authority(c *stanza.Config, block string) string {
 	const most = 10 // zones that are named
 	zones := strings.Join(c.Zones[:min(len(c.Zones), most)], " ")
@@ -134,7 +135,7 @@ func authority(c *stanza.Config, block string) string {
 	return fmt.Sprintf("%s is authoritative for %s; %s%s", block, zones, others, hint)
 }
 
-// waitForObjects holds the start up until there is something to serve, or for startup_timeout.
+// waitForObjects delays the start until there is something to serve, or until startup_timeout.
 func (k *Kubehosts) waitForObjects() {
 	const look = 2 * time.Millisecond
 	tick := time.NewTicker(look)

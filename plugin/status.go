@@ -10,7 +10,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/wire"
 )
 
-// show makes the server block known to the status page, and opens the page if the Corefile's stanza has the option.
+// show adds the server block to the status page, and opens the page if the Corefile's stanza has the option.
 func (k *Kubehosts) show(c *caddy.Controller, config *stanza.Config) error {
 	status.Add(k.block, c.ServerBlockIndex, func() status.Servers { return serversOf(c, k.search) })
 	if config.Status == "" {

@@ -9,9 +9,9 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// Transfer implements transfer.Transferer: the records of a zone, as questions for them are answered, out of one State. A
-// serial that is the zone's own gets its SOA record alone, as the whole answer to an IXFR (RFC 1995, section 2). A zone whose
-// objects were not read yet is not transferred.
+// Transfer implements transfer.Transferer: the records of a zone, as questions for them are answered, from one State. If
+// serial is the zone's own, the SOA record alone is the whole answer to an IXFR (RFC 1995, section 2). A zone whose objects
+// were not read yet is not transferred.
 func (k *Kubehosts) Transfer(name string, serial uint32) (<-chan []dns.RR, error) {
 	zone, err := k.block.View().Transfer(name)
 	if err != nil {
@@ -23,7 +23,7 @@ func (k *Kubehosts) Transfer(name string, serial uint32) (<-chan []dns.RR, error
 	ch := make(chan []dns.RR)
 	go func() {
 		defer close(ch)
-		// A panic ends the transfer without its last SOA record, so that no secondary takes it for whole.
+		// A panic ends the transfer without its last SOA record, so secondaries do not take it for complete.
 		_ = source.Recovered("the transfer of "+name, func() { send(ch, zone, serial != 0 && serial == zone.Serial()) })
 	}()
 	return ch, nil
