@@ -13,7 +13,7 @@ import (
 	_ "github.com/kubehosts/kubehosts/plugin"
 )
 
-// The order of Directives is the order in which plugins see a query. kubehosts stands just ahead of hosts.
+// Directives is the order in which plugins get a query. kubehosts comes just before hosts.
 func init() {
 	at := slices.Index(dnsserver.Directives, "hosts")
 	dnsserver.Directives = slices.Insert(dnsserver.Directives, at, "kubehosts")

@@ -7,10 +7,10 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// Edit tells what becomes of a process that was started with the Corefile base when the Corefile edited, which is right, takes its
-// place in the ConfigMap.
+// Edit returns the effects on a process that was started with the Corefile base when the Corefile edited, which is valid,
+// replaces it in the ConfigMap.
 //
-// A stanza with the option configmap is held to the bounds of that option. The rest is as with -configmap.
+// A stanza with the option configmap must keep to the bounds of that option. The rest is as with -configmap.
 func Edit(base, edited *corefile.Text) []Finding {
 	before, err := base.Blocks(dnsserver.Directives)
 	if err != nil {
@@ -38,7 +38,7 @@ func Edit(base, edited *corefile.Text) []Finding {
 	return sorted(all)
 }
 
-// withinBounds tells which stanzas of edited the option configmap of the stanza in base would refuse, and why.
+// withinBounds returns which stanzas of edited the option configmap of the stanza in base would refuse, and why.
 func withinBounds(base []corefile.Block, edited *corefile.Text) (all []Finding) {
 	for i := range base {
 		c := configOf(&base[i])

@@ -1,5 +1,5 @@
-// Package check judges a Corefile without starting it: whether CoreDNS would take it, and what in it is likely to hurt. Its command
-// is `coredns check`.
+// Package check judges a Corefile without starting it: whether CoreDNS would accept it, and what in it is likely to cause
+// trouble. Its command is `coredns check`.
 package check
 
 import (
@@ -13,14 +13,14 @@ import (
 	"github.com/kubehosts/kubehosts/build/corefile"
 )
 
-// How bad a Finding is.
+// The levels of a Finding.
 const (
-	Wrong   = "error"   // CoreDNS does not start with it, or it does not do what it is there for
-	Warning = "warning" // it works, and is likely to hurt
+	Wrong   = "error"   // CoreDNS does not start with it, or it does not do its job
+	Warning = "warning" // it works, and is likely to cause trouble
 	Note    = "note"    // what a live edit would do
 )
 
-// Finding is something to be said about a line of a Corefile.
+// Finding is a remark on a line of a Corefile.
 type Finding struct {
 	File  string `json:"file"`
 	Line  int    `json:"line"`
@@ -36,7 +36,7 @@ func at(p corefile.Position, level, format string, args ...any) Finding {
 	return Finding{p.File, p.Line, level, fmt.Sprintf(format, args...)}
 }
 
-// found returns an error about a Corefile as a Finding. An error without a position is about no line of the file.
+// found returns an error about a Corefile as a Finding. An error without a position concerns no line of the file.
 func found(err error, file string) Finding {
 	var e *corefile.Error
 	if errors.As(err, &e) {
@@ -50,17 +50,17 @@ func IsWrong(all []Finding) bool {
 	return slices.ContainsFunc(all, func(f Finding) bool { return f.Level == Wrong })
 }
 
-// Corefile judges a Corefile. Files that a stanza names and that are in there, by their last element, need not be on this machine:
-// the keys of a ConfigMap that is mounted where the Corefile will be.
+// Corefile judges a Corefile. Files named in a stanza may be missing on this machine if their last element is in there: the
+// keys of a ConfigMap that will be mounted at the Corefile.
 //
-// Every plugin's own setup reads its stanza, in this process, and what a setup leaves running stays: the process that calls this
-// is to end soon. Setups that ask another machine are not called, and named in a warning.
+// Every plugin's own setup reads its stanza, in this process, and whatever a setup leaves running stays: the calling process
+// should end soon. Setups that contact another machine are not called, and are named in a warning.
 func Corefile(text *corefile.Text, there map[string]corefile.Source) []Finding {
 	unbalanced := braces(text)
 	blocks, err := text.Blocks(dnsserver.Directives)
 	if err != nil {
 		if IsWrong(unbalanced) {
-			return unbalanced // what follows from it says nothing more
+			return unbalanced // further errors only follow from it
 		}
 		return []Finding{found(err, text.Position(1).File)}
 	}
@@ -75,7 +75,7 @@ func Corefile(text *corefile.Text, there map[string]corefile.Source) []Finding {
 	return sorted(all)
 }
 
-// sorted brings findings in the order of their lines, each once.
+// sorted sorts findings by their lines, each once.
 func sorted(all []Finding) []Finding {
 	slices.SortStableFunc(all, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Level, b.Level))
@@ -83,7 +83,7 @@ func sorted(all []Finding) []Finding {
 	return slices.Compact(all)
 }
 
-// braces finds keys that are written together with the brace behind them, or else braces that close nothing.
+// braces finds keys that run into the brace after them, or else braces that close nothing.
 func braces(text *corefile.Text) (all []Finding) {
 	for _, w := range text.Glued() {
 		all = append(all, at(w.At, Wrong, "'%s' is read as one word, brace included, and what follows is in no braces: put a space before the '{'", clip(w.Text)))

@@ -24,8 +24,8 @@ const (
 	exitUsage = 2
 )
 
-// Alone is the environment variable that is set where a running server lets this command judge a Corefile: what is read is no
-// manifest then, and the memory is bounded, so that it does not use up that of the container.
+// Alone is the environment variable that is set when a running server calls this command to judge a Corefile: the input is no
+// manifest then, and memory is bounded, so as not to use up the container's.
 const Alone = "KUBEHOSTS_CHECK_ALONE"
 
 const usage = `usage: coredns check [-conf FILE|-] [-base FILE] [-json] [-strict]
@@ -40,7 +40,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if os.Getenv(Alone) != "" {
 		boundMemory()
 	}
-	log.SetOutput(io.Discard) // what setups log is for the one who starts a server
+	log.SetOutput(io.Discard) // the log of setups is meant for those who start a server
 	clog.SetOutput(io.Discard)
 
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
@@ -77,13 +77,13 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 func write(w io.Writer, f Finding, asJSON bool) {
 	line := f.String()
 	if asJSON {
-		b, _ := json.Marshal(f) // of strings and an int
+		b, _ := json.Marshal(f) // strings and an int
 		line = string(b)
 	}
 	fmt.Fprintln(w, line)
 }
 
-// files judges the file conf and, unless base is "", the edit that it is of base. The error is that a file can't be read.
+// files judges the file conf and, unless base is "", as an edit of base. The error is that a file can't be read.
 func files(conf, base string, stdin io.Reader) ([]Finding, error) {
 	edited, err := read(conf, stdin)
 	if err != nil {
@@ -128,11 +128,11 @@ func read(file string, stdin io.Reader) (corefile.Source, error) {
 // unit is a Corefile to judge.
 type unit struct {
 	text  *corefile.Text
-	there map[string]corefile.Source // keys of the ConfigMap that it is out of
+	there map[string]corefile.Source // keys of the ConfigMap that it comes from
 }
 
-// unitsOf returns what is to be judged in a file: the file itself if it is a Corefile, else the Corefiles in its ConfigMaps. In a
-// ConfigMap that is there to be imported from, each key is one.
+// unitsOf returns the Corefiles to judge in a file: the file itself if it is a Corefile, else those in its ConfigMaps. In a
+// ConfigMap for imports, each key is one.
 func unitsOf(s corefile.Source) (units []unit, wrong []Finding) {
 	if os.Getenv(Alone) != "" || !corefile.IsManifest(s.Text) {
 		text, err := corefile.Read(s, corefile.Files)
@@ -155,7 +155,7 @@ func unitsOf(s corefile.Source) (units []unit, wrong []Finding) {
 	return units, wrong
 }
 
-// unitsIn returns what is to be judged in m, one of all the ConfigMaps of a file.
+// unitsIn returns the Corefiles to judge in m, one of all the ConfigMaps of a file.
 func unitsIn(m *corefile.ConfigMap, all []corefile.ConfigMap, of corefile.Source) (units []unit, wrong []Finding) {
 	imports := mapImporter(m, all)
 	add := func(s corefile.Source) {
@@ -174,7 +174,7 @@ func unitsIn(m *corefile.ConfigMap, all []corefile.ConfigMap, of corefile.Source
 	for _, key := range slices.Sorted(maps.Keys(m.Keys)) {
 		s := m.Keys[key]
 		switch {
-		case len(all) > 1: // what imports it is judged
+		case len(all) > 1: // its importer is judged
 		case strings.HasSuffix(key, ".server"):
 			add(s)
 		case strings.HasSuffix(key, ".override"):
@@ -185,7 +185,7 @@ func unitsIn(m *corefile.ConfigMap, all []corefile.ConfigMap, of corefile.Source
 	return units, wrong
 }
 
-// only is the importer of one source, and of files.
+// only returns the importer for one source, and files.
 func only(s corefile.Source) corefile.Importer {
 	return func(pattern string, from *corefile.Source) ([]corefile.Source, error) {
 		if pattern == "override" {
@@ -196,7 +196,8 @@ func only(s corefile.Source) corefile.Importer {
 }
 
 // mapImporter resolves the imports of a ConfigMap: keys of its own, which are mounted beside the Corefile; the keys of another
-// ConfigMap of the same file that is called as the folder, or ends with its name, as coredns-custom for custom; else files here.
+// ConfigMap of the same file with the name of the folder, or one that ends with it, as coredns-custom for custom; else files
+// here.
 func mapImporter(m *corefile.ConfigMap, all []corefile.ConfigMap) corefile.Importer {
 	return func(pattern string, from *corefile.Source) ([]corefile.Source, error) {
 		dir := path.Dir(pattern)

@@ -18,13 +18,13 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// habits finds what is likely to hurt in one server block, though CoreDNS takes it.
+// habits finds what is likely to cause trouble in one server block, though CoreDNS accepts it.
 func habits(b *corefile.Block, there map[string]corefile.Source) []Finding {
 	all := slices.Concat(cached(b), loops(b), forwards(b), leftBehind(b))
 	return append(all, hostsFiles(b, there)...)
 }
 
-// configOf returns the kubehosts stanza of a server block, nil if it has none that is right: its setup says so then.
+// configOf returns the kubehosts stanza of a server block, nil if it has none that is valid: its setup reports that.
 func configOf(b *corefile.Block) *stanza.Config {
 	if b.Directives[stanza.Name] == nil {
 		return nil
@@ -36,7 +36,7 @@ func configOf(b *corefile.Block) *stanza.Config {
 	return c
 }
 
-// cached finds a cache that keeps answers of zones that kubehosts serves live. PTR records are left out: their zones have names of
+// cached finds a cache that stores answers of zones that kubehosts serves live. It ignores reverse zones: they have names of
 // others as well, and stock Corefiles cache them.
 func cached(b *corefile.Block) (all []Finding) {
 	c := configOf(b)
@@ -62,7 +62,7 @@ func cached(b *corefile.Block) (all []Finding) {
 	return all
 }
 
-// cache is which zones a stanza of cache is for.
+// cache is the zones that a stanza of cache covers.
 type cache struct{ zones, noSuccess, noDenial []string }
 
 func cacheOf(words []corefile.Word) (c cache) {
@@ -118,7 +118,7 @@ func normalized(zones []string) (all []string) {
 	return all
 }
 
-// loops finds forward of all names without loop.
+// loops finds a forward of all names without loop.
 func loops(b *corefile.Block) []Finding {
 	if b.Directives["loop"] != nil || !slices.Contains(b.Zones(), ".") {
 		return nil
@@ -150,7 +150,7 @@ func forwards(b *corefile.Block) (all []Finding) {
 	return all
 }
 
-// passesOn reports whether a forward hands questions to the next.
+// passesOn reports whether a forward passes questions on to the next.
 func passesOn(words []corefile.Word) bool {
 	return slices.ContainsFunc(words, func(w corefile.Word) bool {
 		return w.NewLine && (w.Text == "next" || w.Text == "next_on_nodata" || w.Text == "except")
@@ -172,7 +172,7 @@ func leftBehind(b *corefile.Block) (all []Finding) {
 	return all
 }
 
-// hostsFiles finds hosts files that are not there.
+// hostsFiles finds missing hosts files.
 func hostsFiles(b *corefile.Block, there map[string]corefile.Source) (all []Finding) {
 	root := ""
 	if words := b.Directives["root"]; len(words) > 1 {
@@ -209,7 +209,7 @@ func hostsFiles(b *corefile.Block, there map[string]corefile.Source) (all []Find
 	return all
 }
 
-// escaped makes a path a pattern that matches it alone.
+// escaped returns a pattern that matches only path.
 func escaped(path string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
@@ -221,8 +221,8 @@ func looksLikeZone(arg string) bool {
 	return err == nil
 }
 
-// binds finds ports that one server block has on some addresses, and another on all: the more specific socket gets the packets, and
-// the questions that it gets see its server blocks alone.
+// binds finds ports that one server block has on some addresses, and another on all: the more specific socket gets the packets,
+// and its questions reach only its own server blocks.
 func binds(blocks []corefile.Block) (all []Finding) {
 	bound, open := map[string]*corefile.Block{}, map[string]*corefile.Block{}
 	var ports []string
@@ -252,7 +252,7 @@ func binds(blocks []corefile.Block) (all []Finding) {
 	return all
 }
 
-// clip makes a text out of a Corefile fit for a line of output.
+// clip makes a text from a Corefile fit for a line of output.
 func clip(s string) string {
 	const most = 1 << 10
 	if len(s) > most {

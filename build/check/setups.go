@@ -14,14 +14,14 @@ import (
 )
 
 const (
-	// maxFindings is how many stanzas that are wrong are looked for.
+	// maxFindings limits the invalid stanzas that are searched for.
 	maxFindings = 20
-	// maxTrials is how many times the setups run to find the stanza that an error without a line is about.
+	// maxTrials limits how often the setups run to find the stanza that an error without a line is about.
 	maxTrials = 50
 )
 
-// reachesOut tells why the setup of a plugin is not called, "" if it is. What it asks is far away, or held by the process that
-// serves.
+// reachesOut returns why the setup of a plugin is not called, "" if it is: it contacts another machine, or needs something that
+// the serving process holds.
 func reachesOut(name string, words []corefile.Word) string {
 	has := func(option string) bool {
 		return slices.ContainsFunc(words, func(w corefile.Word) bool { return w.NewLine && w.Text == option })
@@ -39,8 +39,8 @@ func reachesOut(name string, words []corefile.Word) string {
 	return ""
 }
 
-// judge lets every plugin's setup read its stanza, and CoreDNS put the servers together. It finds more than one stanza that is
-// wrong by leaving out those that it has found.
+// judge runs every plugin's setup on its stanza, and has CoreDNS make the servers. It finds further invalid stanzas by leaving
+// out those that it has found.
 func judge(blocks []corefile.Block) (all []Finding) {
 	blocks, all = checkable(blocks)
 	for range maxFindings {
@@ -94,8 +94,8 @@ func checkable(blocks []corefile.Block) (some []corefile.Block, all []Finding) {
 	return some, all
 }
 
-// outsideCluster gives a stanza of the stock kubernetes plugin that names no API server one which nobody asks: without, its setup
-// fails outside of a cluster.
+// outsideCluster gives a stanza of the stock kubernetes plugin that names no API server one that is never contacted: without
+// one, its setup fails outside of a cluster.
 func outsideCluster(words []corefile.Word) []corefile.Word {
 	for _, line := range corefile.Lines(words) {
 		if line[0].Text == "endpoint" || line[0].Text == "kubeconfig" {
@@ -112,7 +112,7 @@ func outsideCluster(words []corefile.Word) []corefile.Word {
 	return slices.Insert(slices.Clone(words), line, block...)
 }
 
-// notLookedUp puts an address in place of each name of an upstream, which the setup of forward looks up, with a warning.
+// notLookedUp replaces each name of an upstream, which the setup of forward would look up, with an address, and warns.
 func notLookedUp(words []corefile.Word) (static []corefile.Word, all []Finding) {
 	static = slices.Clone(words)
 	depth := 0
@@ -143,7 +143,7 @@ func notLookedUp(words []corefile.Word) (static []corefile.Word, all []Finding) 
 	return static, all
 }
 
-// without returns blocks without the stanzas that a directive has in a server block, or without the server block if name is "".
+// without returns blocks without the stanzas of a directive in a server block, or without the server block if name is "".
 func without(blocks []corefile.Block, block int, name string) []corefile.Block {
 	if name == "" {
 		return slices.Delete(slices.Clone(blocks), block, block+1)
@@ -151,7 +151,7 @@ func without(blocks []corefile.Block, block int, name string) []corefile.Block {
 	return with(blocks, block, name, nil)
 }
 
-// with returns blocks where a directive of a server block has other words; without any there is no such directive.
+// with returns blocks where a directive of a server block has other words; if there are none, it is removed.
 func with(blocks []corefile.Block, block int, name string, words []corefile.Word) []corefile.Block {
 	blocks = slices.Clone(blocks)
 	b := &blocks[block]
@@ -166,17 +166,17 @@ func with(blocks []corefile.Block, block int, name string, words []corefile.Word
 	return blocks
 }
 
-// setupError is what a plugin's setup, or CoreDNS, has against a Corefile.
+// setupError is the error of a plugin's setup, or of CoreDNS, about a Corefile.
 type setupError struct {
 	at   corefile.Position // zero if it names no line
-	word corefile.Word     // that its line begins with
+	word corefile.Word     // first word of its line
 	text string
 }
 
-// setupName is what CoreDNS calls the Corefile while its setups run, to be found in their errors.
+// setupName is CoreDNS's name for the Corefile while its setups run, which its errors quote.
 const setupName = "Corefile-to-check"
 
-// run runs the setups of the plugins, and lets CoreDNS make the servers of the whole. Nothing is started. A panic is an error.
+// run runs the setups of the plugins, and has CoreDNS make the servers. Nothing is started. A panic is an error.
 func run(blocks []corefile.Block) *setupError {
 	if len(blocks) == 0 {
 		return nil
@@ -206,7 +206,7 @@ func validate(body string) (err error) {
 	return caddy.ValidateAndExecuteDirectives(caddy.CaddyfileInput{Filepath: setupName, Contents: []byte(body), ServerTypeName: "dns"}, nil, true)
 }
 
-// culprit returns the server block and the directive that an error is about, -1 if that can't be found out.
+// culprit returns the server block and the directive that an error is about, -1 if they can't be found.
 func culprit(blocks []corefile.Block, err *setupError) (block int, name string) {
 	if err.at.File != "" {
 		for i := range blocks {
@@ -268,8 +268,8 @@ func named(text string) []string {
 
 const setupPanics = "a setup panics"
 
-// lastly is a directive behind all others. Its setup makes the servers of the Corefile, as a start does next: CoreDNS finds out
-// there that two server blocks have one key.
+// lastly is a directive after all others. Its setup makes the servers of the Corefile, as a start does next: that is where
+// CoreDNS notices two server blocks with one key.
 var lastly = makeServers{name: "servers-to-check"}
 
 type makeServers struct {

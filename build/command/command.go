@@ -1,4 +1,4 @@
-// Package command finds the commands that the binary has besides being a server.
+// Package command finds the commands of the binary other than the server.
 package command
 
 import (
@@ -9,14 +9,14 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/status"
 )
 
-// commands are the commands by their names. Each is handed its arguments and the standard streams, and returns its exit code.
+// commands are the commands by their names. Each gets its arguments and the standard streams, and returns its exit code.
 var commands = map[string]func(args []string, in io.Reader, out, errs io.Writer) int{
 	"check":   check.Main,
 	"explain": func(args []string, _ io.Reader, out, errs io.Writer) int { return status.Command(args, out, errs) },
 }
 
 // Run runs the command that the first argument of the process names, and ends the process. It returns if there is no such
-// command, as where CoreDNS's own flags are.
+// command, as with CoreDNS's own flags.
 func Run() {
 	if len(os.Args) < 2 {
 		return

@@ -11,7 +11,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// Block is a server block as CoreDNS reads it: snippets and environment variables are in place.
+// Block is a server block as CoreDNS reads it, with snippets and environment variables replaced.
 type Block struct {
 	Keys       []string
 	Directives map[string][]Word // by the name of the plugin, which is the first word
@@ -54,7 +54,7 @@ func (t *Text) Blocks(directives []string) (blocks []Block, err error) {
 	return blocks, nil
 }
 
-// parsedName is what CoreDNS's parser calls the text, to be found in its errors.
+// parsedName is the parser's name for the text, which its errors quote.
 const parsedName = "Corefile"
 
 func (t *Text) words(tokens []caddyfile.Token) []Word {
@@ -87,7 +87,7 @@ func (b *Block) Names() []string {
 	return names
 }
 
-// Stanzas returns the stanzas that a directive has in the server block: most have one.
+// Stanzas returns the stanzas of a directive in the server block, usually one.
 func (b *Block) Stanzas(name string) (all [][]Word) {
 	words, depth, start := b.Directives[name], 0, 0
 	for i, w := range words {
@@ -121,13 +121,13 @@ func Lines(words []Word) (all [][]Word) {
 	return all
 }
 
-// Same reports whether two stanzas have the same words on the same lines of theirs.
+// Same reports whether two stanzas have the same words on the same lines.
 func Same(a, b []Word) bool {
 	return slices.EqualFunc(a, b, func(x, y Word) bool { return x.Text == y.Text && x.NewLine == y.NewLine })
 }
 
-// Tokens returns the words as a plugin's setup reads them. Their lines are those of their positions, unless lines of a manifest are
-// one there.
+// Tokens returns the words as a plugin's setup reads them. Their lines are those of their positions, unless the text is one
+// line of a manifest.
 func Tokens(words []Word) []caddyfile.Token {
 	tokens := make([]caddyfile.Token, len(words))
 	for i, w := range words {
@@ -147,8 +147,7 @@ func Tokens(words []Word) []caddyfile.Token {
 	return tokens
 }
 
-// keyLines returns the lines on which server blocks begin. It may have more or less of them than CoreDNS in a Corefile that is
-// unlike others.
+// keyLines returns the lines on which server blocks begin. For an unusual Corefile it may find more or fewer than CoreDNS.
 func (t *Text) keyLines() (lines []int) {
 	tokens, _ := lex(t.Body)
 	depth, first := 0, -1
@@ -169,8 +168,8 @@ func (t *Text) keyLines() (lines []int) {
 	return lines
 }
 
-// Unbalanced returns where closing braces stand outside of server blocks, which CoreDNS takes for keys, and where the text ends
-// if the last one is missing, which it does not mind; the zero Position if that is there.
+// Unbalanced returns the closing braces outside of server blocks, which CoreDNS takes for keys, and the end of the text if the
+// last brace is missing, which CoreDNS accepts; else the zero Position.
 func (t *Text) Unbalanced() (stray []Position, missing Position) {
 	tokens, _ := lex(t.Body)
 	depth := 0
@@ -190,8 +189,8 @@ func (t *Text) Unbalanced() (stray []Position, missing Position) {
 	return stray, missing
 }
 
-// Glued returns where a word that begins a line outside of server blocks ends with a brace: CoreDNS takes that for a part of a
-// key.
+// Glued returns the words outside of server blocks that begin a line and end with a brace: CoreDNS takes the brace for a part
+// of a key.
 func (t *Text) Glued() (all []Word) {
 	tokens, _ := lex(t.Body)
 	depth := 0
@@ -210,8 +209,8 @@ func (t *Text) Glued() (all []Word) {
 	return all
 }
 
-// Locate returns err as an *Error: at the line of t that it names, in the form in which caddyfile and plugins name one of the
-// file name, else at otherwise.
+// Locate returns err as an *Error: at the line of t that it names, in the form of caddyfile and plugins for the file name, else
+// at otherwise.
 func (t *Text) Locate(err error, name string, otherwise Position) *Error {
 	at, text := Line(err, name)
 	if at == 0 {
@@ -220,7 +219,7 @@ func (t *Text) Locate(err error, name string, otherwise Position) *Error {
 	return &Error{t.Position(at), source.Printable(text)}
 }
 
-// Line takes the line of the file name out of an error of caddyfile or of a plugin, and returns it with the rest of the text.
+// Line extracts the line of the file name from an error of caddyfile or of a plugin, and returns it with the rest of the text.
 // The line is 0 if the error names none.
 func Line(err error, name string) (line int, text string) {
 	text = err.Error()
@@ -236,8 +235,8 @@ func Line(err error, name string) (line int, text string) {
 	return line, text[:m[0]] + text[m[1]:]
 }
 
-// Write returns a Corefile of server blocks that CoreDNS reads as it reads them, and the word that each of its lines begins
-// with. A line outside of stanzas has no word.
+// Write returns a Corefile that CoreDNS reads as these server blocks, and the first word of each of its lines. A line outside
+// of stanzas has no word.
 func Write(blocks []Block) (body string, lines []Word) {
 	var b strings.Builder
 	end := func(w Word) {
@@ -269,7 +268,7 @@ func Write(blocks []Block) (body string, lines []Word) {
 	return b.String(), lines
 }
 
-// written is a word as it is to be written in a Corefile.
+// written returns a word in the form of a Corefile.
 func written(word string) string {
 	if word != "" && !strings.ContainsAny(word, "#\" \t\r\n\v\f\u0085\u00A0") {
 		return word

@@ -8,19 +8,19 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// Edit is what changes from one Corefile to the next.
+// Edit is the difference between one Corefile and the next.
 type Edit struct {
-	Restart string         // what makes a restart of the server necessary, for people; "" if nothing does
-	Stanzas map[int]Config // the kubehosts stanzas that changed, by their server block, if no restart is necessary
+	Restart string         // why the server must restart, for people; "" if it need not
+	Stanzas map[int]Config // the kubehosts stanzas that changed, by their server block, if the server need not restart
 }
 
 // Config is the kubehosts stanza of a server block.
 type Config = *stanza.Config
 
-// Empty reports whether nothing changed that CoreDNS reads.
+// Empty reports whether nothing that CoreDNS reads changed.
 func (e Edit) Empty() bool { return e.Restart == "" && len(e.Stanzas) == 0 }
 
-// Compare returns what changes from the server blocks before to after. Both are of Corefiles that CoreDNS takes.
+// Compare returns the difference between the server blocks before and after. Both are of Corefiles that CoreDNS accepts.
 func Compare(before, after []Block) Edit {
 	if len(before) != len(after) {
 		return Edit{Restart: "the server blocks"}
@@ -46,8 +46,8 @@ func Compare(before, after []Block) Edit {
 	return e
 }
 
-// other returns a directive besides kubehosts in which two server blocks differ, "" if there is none. That one of them alone has
-// kubehosts is a difference, too.
+// other returns a directive besides kubehosts in which two server blocks differ, "" if there is none. It is also a difference
+// if only one of them has kubehosts.
 func other(before, after *Block) string {
 	for _, b := range []*Block{before, after} {
 		for _, name := range b.Names() {
@@ -60,7 +60,7 @@ func other(before, after *Block) string {
 	return ""
 }
 
-// replaced returns the stanza of after if it can take the place of that of before without a restart, else what it can't change.
+// replaced returns the stanza of after if it can replace that of before without a restart, else what prevents it.
 func replaced(before, after *Block) (Config, string) {
 	was, err := before.Stanza()
 	if err != nil {
@@ -76,7 +76,7 @@ func replaced(before, after *Block) (Config, string) {
 	return is, ""
 }
 
-// Stanza returns what the kubehosts stanza of the server block says. It has one.
+// Stanza returns the kubehosts stanza of the server block, which must have one.
 func (b *Block) Stanza() (Config, error) {
 	words := b.Directives[stanza.Name]
 	d := caddyfile.NewDispenserTokens(words[0].At.File, Tokens(words))

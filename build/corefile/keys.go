@@ -10,10 +10,10 @@ import (
 	"github.com/coredns/coredns/plugin/pkg/transport"
 )
 
-// Listener is what a key of a server block stands for.
+// Listener is the meaning of a server block's key.
 type Listener struct{ Transport, Zone, Port string }
 
-// Listeners returns what the keys of the server block stand for. A key that is no zone stands for nothing.
+// Listeners returns the meanings of the server block's keys. It skips a key that is no zone.
 func (b *Block) Listeners() (all []Listener) {
 	for _, key := range b.Keys {
 		trans, rest := parse.Transport(key)

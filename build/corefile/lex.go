@@ -1,5 +1,5 @@
-// Package corefile reads a Corefile whole: out of a file or out of a ConfigMap, with what it imports in it, so that each line is known
-// by where it came from.
+// Package corefile reads a whole Corefile from a file or a ConfigMap, with its imports in it, and remembers where each line
+// came from.
 package corefile
 
 import (
@@ -8,10 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// token is a word of a Corefile, as caddyfile's lexer finds it, and where it is written.
+// token is a word of a Corefile, as found by caddyfile's lexer, and its place.
 type token struct {
 	text       string
-	start, end int // offsets of its first byte and of the byte behind its last, quotes included
+	start, end int // offsets of its first byte and of the byte after its last, quotes included
 	line       int // of start
 	lastLine   int // of end
 }
@@ -19,10 +19,10 @@ type token struct {
 // byteOrderMark at the beginning of a text is not part of the first word.
 const byteOrderMark = "\uFEFF"
 
-// lex returns the words of a text, the first maxWords and one more if there are more. open is the offset of a quotation mark that has
-// no second, -1 if there is none.
+// lex returns the words of a text, the first maxWords and one more if there are more. open is the offset of an unmatched
+// quotation mark, -1 if there is none.
 //
-// caddyfile's own lexer does not return where a word stands. FuzzLex compares the two.
+// caddyfile's own lexer does not return the place of a word. FuzzLex compares the two.
 func lex(text string) (all []token, open int) {
 	i, line := 0, 1
 	if strings.HasPrefix(text, byteOrderMark) {
@@ -50,7 +50,7 @@ func lex(text string) (all []token, open int) {
 	}
 }
 
-// skip returns the offset and line of the first byte of a word at or behind i, len(text) if there is none.
+// skip returns the offset and line of the first byte of a word at or after i, len(text) if there is none.
 func skip(text string, i, line int) (int, int) {
 	comment := false
 	for i < len(text) {
@@ -70,8 +70,8 @@ func skip(text string, i, line int) (int, int) {
 	return i, line
 }
 
-// bare reads a word without quotation marks. caddyfile leaves carriage returns out, and takes a # in it for a comment: the
-// word goes on behind the comment unless that ends with a space.
+// bare reads a word without quotation marks. caddyfile drops carriage returns, and takes a # in it for a comment: the word goes
+// on after the comment unless that ends with a space.
 func bare(text string, i int) (word string, end int) {
 	var b strings.Builder
 	comment := false
@@ -92,7 +92,7 @@ func bare(text string, i int) (word string, end int) {
 	return b.String(), i
 }
 
-// quoted reads a word in quotation marks. open reports that the second is missing. A backslash is for quotation marks alone.
+// quoted reads a word in quotation marks. open reports that the second is missing. A backslash only escapes quotation marks.
 func quoted(text string, i int) (word string, end int, open bool) {
 	var b strings.Builder
 	escaped := false

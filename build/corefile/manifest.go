@@ -21,16 +21,16 @@ type ConfigMap struct {
 	Keys            map[string]Source
 }
 
-// manifestKind finds the line that tells a manifest from a Corefile.
+// manifestKind finds the line that distinguishes a manifest from a Corefile.
 var manifestKind = regexp.MustCompile(`(?m)^[\s{]*"?kind"?:\s*["']?(ConfigMap|ConfigMapList|List)["']?\s*,?\s*(#.*)?$`)
 
-// IsManifest reports whether a text is meant as the manifest of a ConfigMap, or of a list of some.
+// IsManifest reports whether a text is meant as the manifest of a ConfigMap, or of a list of them.
 func IsManifest(text string) bool { return manifestKind.MatchString(text) }
 
-// Manifest reads the ConfigMaps in the manifests of a file, those in a List included, in the order in which they stand. A text in
-// YAML's literal style, as kubectl prints one, has the lines of the file; any other has the line on which it begins.
+// Manifest reads the ConfigMaps in the manifests of a file, with those in a List, in their order. A text in YAML's literal
+// style, as kubectl prints it, has the lines of the file; any other has the line on which it begins.
 //
-// The error is an *Error. It is one if a manifest is not well formed, or if there is no ConfigMap.
+// The error is an *Error: a manifest is not well formed, or there is no ConfigMap.
 func Manifest(file, text string) ([]ConfigMap, error) {
 	var all []ConfigMap
 	decoder := yaml.NewDecoder(strings.NewReader(text))
@@ -53,7 +53,7 @@ func Manifest(file, text string) ([]ConfigMap, error) {
 
 var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
 
-// yamlError puts the line of an error of package yaml where ours have it.
+// yamlError puts the line of an error of package yaml in its usual place.
 func yamlError(file string, err error) error {
 	text, line := err.Error(), 1
 	if m := yamlLine.FindStringSubmatch(text); m != nil {
@@ -98,7 +98,7 @@ func configMapOf(file string, n *yaml.Node) ConfigMap {
 	return c
 }
 
-// sourceOf returns the text that a node holds. A literal text begins on the line behind its |.
+// sourceOf returns the text of a node. A literal text begins on the line after its |.
 func sourceOf(file string, n *yaml.Node) Source {
 	s := Source{Name: file, Text: n.Value, First: n.Line}
 	if n.Style&yaml.LiteralStyle != 0 {
@@ -129,8 +129,8 @@ func scalar(n *yaml.Node) string {
 	return n.Value
 }
 
-// Mounted returns the keys that a pattern matches in a folder where a ConfigMap is mounted, in their order. The file of a pattern
-// without a wildcard must exist. ok reports that the pattern names the folder.
+// Mounted returns the keys that a pattern matches in a folder where a ConfigMap is mounted, in their order. The file of a
+// pattern without a wildcard must exist. ok reports whether the pattern names the folder.
 func Mounted(pattern, dir string, keys map[string]Source) (all []Source, ok bool, err error) {
 	folder, name := path.Split(pattern)
 	if path.Clean(folder) != path.Clean(dir) {

@@ -11,25 +11,25 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// What a Corefile may grow into by what it imports.
+// Limits of a Corefile with its imports.
 const (
 	MaxText    = 4 << 20 // bytes
 	maxWords   = 1 << 18 // each takes 150 bytes while the text is read
 	maxImports = 1000    // files and keys
-	maxDepth   = 10      // imports in what is imported
+	maxDepth   = 10      // of imports in imports
 )
 
-// Source is a text that is a Corefile or a part of one.
+// Source is a Corefile, or a part of one.
 type Source struct {
-	Name string // of the file, or of the ConfigMap and its key, as errors have it
+	Name string // the file, or the ConfigMap and its key, as in errors
 	Text string
-	Dir  string // that relative imports are looked for in
-	// First is the number of the first line of Text in what Name names; 0 stands for 1. All lines have it if OneLine.
+	Dir  string // where relative imports are searched
+	// First is the number of the first line of Text in Name; 0 stands for 1. All lines have it if OneLine.
 	First   int
 	OneLine bool
 }
 
-// position of the line n of the text, which begins with 1.
+// position returns the position of line n of the text, which begins with 1.
 func (s *Source) position(n int) Position {
 	first := max(s.First, 1)
 	if s.OneLine {
@@ -38,7 +38,7 @@ func (s *Source) position(n int) Position {
 	return Position{s.Name, first + n - 1}
 }
 
-// Position is a line of a file, or of a key of a ConfigMap. Its zero value is that of no line.
+// Position is a line of a file, or of a key of a ConfigMap. Its zero value is no line.
 type Position struct {
 	File string
 	Line int
@@ -46,7 +46,7 @@ type Position struct {
 
 func (p Position) String() string { return fmt.Sprintf("%s:%d", source.Printable(p.File), p.Line) }
 
-// Error is something wrong in a Corefile, at a line of it.
+// Error is a fault of a Corefile, at a line of it.
 type Error struct {
 	At   Position
 	Text string
@@ -54,25 +54,25 @@ type Error struct {
 
 func (e *Error) Error() string { return e.At.String() + " - " + e.Text }
 
-// Text is a Corefile with all in it that it imports. It never changes.
+// Text is a Corefile with all its imports in it. It never changes.
 type Text struct {
-	Body  string // what CoreDNS is to read; it imports snippets alone
+	Body  string // for CoreDNS to read; it imports only snippets
 	lines []Position
 }
 
-// Position returns where line n of Body comes from. Lines that are not there have the position of the nearest that is.
+// Position returns the origin of line n of Body. A line that does not exist has the position of the nearest that does.
 func (t *Text) Position(n int) Position {
 	return t.lines[min(max(n, 1), len(t.lines))-1]
 }
 
-// Importer returns what import of the pattern stands for, in the order of its names; the pattern is written in the source from.
-// Nothing, without an error, is a pattern that nothing matches.
+// Importer returns the sources of an import of the pattern, in the order of their names; from is the source with the import. It
+// returns nothing, without an error, for a pattern that matches nothing.
 type Importer func(pattern string, from *Source) ([]Source, error)
 
-// Read returns the Corefile s with everything in it that it imports. Snippets stay snippets. An import that is not well
-// formed is left as it is, for CoreDNS to refuse.
+// Read returns the Corefile s with all its imports in it. Snippets stay snippets. A malformed import is left unchanged, for
+// CoreDNS to refuse.
 //
-// The error is an *Error. It is one if an import can't be had, or if the whole is too large.
+// The error is an *Error: an import can't be read, or the whole is too large.
 func Read(s Source, imports Importer) (*Text, error) {
 	r := reader{imports: imports, snippets: map[string]bool{}, text: &Text{}}
 	if err := r.read(&s, 0); err != nil {
@@ -142,7 +142,7 @@ func (r *reader) read(s *Source, depth int) error {
 	return nil
 }
 
-// note keeps count of braces, and of the snippets that are defined.
+// note counts braces, and stores the snippets that are defined.
 func (r *reader) note(tokens []token, i int) {
 	t := tokens[i]
 	switch t.text {
@@ -184,7 +184,7 @@ func (r *reader) isImport(tokens []token, i int) bool {
 	return tokens[i-1].text == "{" && r.depth == 1
 }
 
-// find returns what an import at the position stands for, nil if it is to be left as it is.
+// find returns the sources of an import at the position, nil if the import is left unchanged.
 func (r *reader) find(written string, s *Source, at Position, depth int) ([]Source, error) {
 	pattern := expand(written)
 	if pattern == "" || r.snippets[pattern] {
@@ -206,7 +206,7 @@ func (r *reader) find(written string, s *Source, at Position, depth int) ([]Sour
 	return found, nil
 }
 
-// add appends the bytes from start to end of s, the first of which is on the line number line, and a line break.
+// add appends the bytes from start to end of s, which begin on line number line, and a line break.
 func (r *reader) add(s *Source, start, end, line int) {
 	part := s.Text[start:end]
 	if part == "" {
@@ -223,7 +223,7 @@ func (r *reader) add(s *Source, start, end, line int) {
 	}
 }
 
-// closed returns a text that leaves the quotation mark at the offset open: its last word ends with it.
+// closed returns a text whose quotation mark at the offset open is closed: its last word ends with it.
 func closed(text string, open int) string {
 	word, _, _ := quoted(text, open)
 	if word == "" {
@@ -231,12 +231,12 @@ func closed(text string, open int) string {
 	}
 	trimmed := strings.TrimRight(text, `\`)
 	if (len(text)-len(trimmed))%2 == 1 {
-		text = text[:len(text)-1] // it stands for nothing
+		text = text[:len(text)-1] // it has no meaning
 	}
 	return text + `"`
 }
 
-// expand replaces environment variables as caddyfile does in the argument of an import, one after the other and once each.
+// expand replaces environment variables as caddyfile does in the argument of an import: one after the other, each once.
 func expand(s string) string {
 	for _, marks := range [][2]string{{"{%", "%}"}, {"{$", "}"}} {
 		s = replaceVariables(s, marks[0], marks[1])
@@ -244,7 +244,7 @@ func expand(s string) string {
 	return s
 }
 
-// maxVariables is how many environment variables a Corefile may refer to: for each, CoreDNS goes over the whole word again.
+// maxVariables limits the references to environment variables in a Corefile: CoreDNS scans the whole word again for each.
 const maxVariables = 1 << 10
 
 // checkVariables refuses a text that refers to too many environment variables.
@@ -270,8 +270,8 @@ func replaceVariables(s, open, end string) string {
 	}
 }
 
-// Files is the Importer of files beside the one that imports them. As in caddyfile, a pattern with a wildcard may match nothing,
-// and a name without one must exist.
+// Files is the Importer of files in the folder of the importing one. As in caddyfile, a pattern with a wildcard may match
+// nothing, and a name without one must exist.
 func Files(pattern string, from *Source) ([]Source, error) {
 	path := pattern
 	if !filepath.IsAbs(path) {
@@ -308,14 +308,14 @@ func globbed(path string) ([]string, error) {
 
 var errPattern = errors.New("the pattern may have one * and no other wildcard")
 
-// manyWildcards reports whether caddyfile refuses a pattern, as it might take long.
+// manyWildcards reports whether caddyfile refuses a pattern because it might take long.
 func manyWildcards(pattern string) bool {
 	return strings.Count(pattern, "*") > 1 || strings.Count(pattern, "?") > 1 || strings.Contains(pattern, "[") && strings.Contains(pattern, "]")
 }
 
 // File reads a file of up to 4 MiB.
 func File(path string) (Source, error) {
-	f, err := os.Open(path) // #nosec G304 -- whoever starts the process names it, or the Corefile
+	f, err := os.Open(path) // #nosec G304 -- the command or the Corefile names it
 	if err != nil {
 		return Source{}, err
 	}

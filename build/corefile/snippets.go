@@ -6,16 +6,15 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// CoreDNS puts the words of a snippet wherever it is imported, copies the whole for each import, and so takes minutes for snippets
-// that import each other many times. A Corefile may have so many imports of snippets, and words out of them; and CoreDNS may copy
-// so many words.
+// CoreDNS inserts the words of a snippet at each import, copies the whole for each, and takes minutes for snippets that import
+// each other many times. These limit the imports of snippets in a Corefile, their words, and the words that CoreDNS may copy.
 const (
 	maxSnippetImports = 1000
 	maxSnippetWords   = 1 << 17
 	maxSnippetCopied  = 1 << 24
 )
 
-// snippetCost is what imports of snippets make of a text.
+// snippetCost is what imports of snippets add to a text.
 type snippetCost struct{ imports, words int }
 
 func (c snippetCost) plus(d snippetCost) snippetCost {
@@ -30,8 +29,8 @@ func (c snippetCost) tooMuch() bool {
 type snippetBody struct {
 	words   int
 	imports []string
-	cost    *snippetCost // nil until it is known
-	busy    bool         // it is being found out: a snippet that imports itself
+	cost    *snippetCost // nil until it is computed
+	busy    bool         // it is being computed: a snippet that imports itself
 }
 
 // checkSnippets refuses a text whose snippets would make it too large.
@@ -77,7 +76,7 @@ func (t *Text) checkSnippets() error {
 	return nil
 }
 
-// costOf is what an import of a snippet costs, which is so many imports deep. That of what is no snippet costs nothing.
+// costOf returns the cost of an import of a snippet at that depth. A name that is no snippet costs nothing.
 func costOf(snippets map[string]*snippetBody, name string, depth int) snippetCost {
 	s := snippets[name]
 	switch {

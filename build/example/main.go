@@ -1,4 +1,4 @@
-// Package main asks the server of corefile.example what it serves, and shows the dig that asks the same.
+// Package main queries the server of corefile.example, and shows the dig commands for the same queries.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 
 const server, port = "127.0.0.1", "1053"
 
-// asked are the questions, each with what is to be seen in its answer.
+// asked are the questions, each with what its answer shows.
 var asked = []struct{ name, qtype, about string }{
 	{"web.shop.svc.cluster.local", "A", "a Service"},
 	{"web.shop.svc.cluster.local", "AAAA", "and its IPv6 address"},

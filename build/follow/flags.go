@@ -1,4 +1,4 @@
-// Package follow takes the whole Corefile out of a ConfigMap, live: at the start, and with each edit of it.
+// Package follow reads the whole Corefile from a ConfigMap, live: at the start, and with each edit of it.
 package follow
 
 import (
@@ -23,7 +23,7 @@ type Flags struct {
 // keyRef names a key of a ConfigMap. It implements flag.Value.
 type keyRef struct{ namespace, name, key string }
 
-// importRef says in which folder the keys of a ConfigMap are to be imported from.
+// importRef is a folder from which the keys of a ConfigMap are imported.
 type importRef struct{ namespace, name, dir string }
 
 type importRefs []importRef
@@ -37,7 +37,7 @@ func Register(flags *flag.FlagSet) *Flags {
 	return f
 }
 
-// Check reports whether a ConfigMap is to be followed. The error is for the one who called the command.
+// Check reports whether a ConfigMap is to be followed. The error is for the caller of the command.
 func (f *Flags) Check(conf string) (follows bool, err error) {
 	switch {
 	case f.configMap.name == "" && (f.lastGood.name != "" || len(f.imports) > 0):
@@ -101,7 +101,7 @@ func (r *importRefs) String() string {
 	return strings.Join(all, " ")
 }
 
-// maxImports is how many ConfigMaps may be imported from. There is a watch for each.
+// maxImports limits the ConfigMaps for imports. There is a watch for each.
 const maxImports = 20
 
 // Set implements flag.Value.
