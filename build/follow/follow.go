@@ -23,7 +23,7 @@ import (
 
 var log = clog.NewWithPlugin(stanza.Name)
 
-// Where a Corefile that serves came from.
+// The origins of a Corefile that serves.
 const (
 	fromConfigMap = "configmap"
 	fromLastGood  = "last-good"
@@ -31,16 +31,16 @@ const (
 )
 
 const (
-	// retry is when a Corefile is tried again that is good, and that the server could not be restarted with.
+	// retry is when a good Corefile is tried again after a restart with it failed.
 	retry = 30 * time.Second
-	// reread is how often the files are read again that a Corefile imports. No event tells of those.
+	// reread is how often the files that a Corefile imports are read again. There are no events for those.
 	reread = 30 * time.Second
 )
 
 // Follower follows the ConfigMap of the Corefile.
 //
 // It has one writer, the goroutine of follow, which restarts the server and replaces stanzas in place. The watches, the plugin
-// reload, signals and metrics read what it has published, with mu held for no longer than that takes.
+// reload, signals and metrics read its state, and hold mu no longer than that takes.
 type Follower struct {
 	flags  *Flags
 	conf   string         // the file of -conf; "" for none
@@ -50,11 +50,11 @@ type Follower struct {
 	mu      sync.Mutex
 	events  map[object]source.ConfigMapEvent // the newest of each ConfigMap
 	serving *state
-	read    *state      // what CoreDNS has read; stanzas may have changed in place since
+	read    *state      // what CoreDNS has read; stanzas may have been replaced since
 	refused string      // why the newest Corefile is not applied; "" if it is
-	of      string      // the hash of the one that is refused; "" if it has none, or is to be tried again
-	unkept  string      // why the last good Corefile could not be kept, as it was logged last
-	keeping *time.Timer // until the one that serves is to be kept
+	of      string      // the hash of the refused one; "" if it has none, or is to be tried again
+	unkept  string      // why the last good Corefile could not be stored, as last logged
+	keeping *time.Timer // until the serving one is stored
 }
 
 // object is a ConfigMap.
@@ -65,20 +65,20 @@ func (o object) String() string { return "ConfigMap " + source.Printable(o.names
 func (r keyRef) object() object    { return object{r.namespace, r.name} }
 func (r importRef) object() object { return object{r.namespace, r.name} }
 
-// title is what errors call a key.
+// title returns the name of a key in errors.
 func (r keyRef) title() string { return r.object().String() + " key " + r.key }
 
 // state is a Corefile. It never changes.
 type state struct {
 	text   *corefile.Text
-	name   string // that errors of CoreDNS have
+	name   string // in errors of CoreDNS
 	hash   string
 	origin string
 	blocks []corefile.Block
 	since  time.Time
 }
 
-// newState returns the state of a text, which came from origin.
+// newState returns the state of a text from origin.
 func newState(text *corefile.Text, origin string) (*state, error) {
 	blocks, err := text.Blocks(dnsserver.Directives)
 	if err != nil {
@@ -88,12 +88,12 @@ func newState(text *corefile.Text, origin string) (*state, error) {
 	return &state{text, text.Position(1).File, hex.EncodeToString(sum[:])[:12], origin, blocks, time.Now()}, nil
 }
 
-// input is what CoreDNS reads.
+// input returns the text for CoreDNS to read.
 func (s *state) input() caddy.Input {
 	return caddy.CaddyfileInput{Filepath: s.name, Contents: []byte(s.text.Body), ServerTypeName: "dns"}
 }
 
-// located returns an error of CoreDNS or of a plugin with the line that it names, as it is in the ConfigMap or file.
+// located returns an error of CoreDNS or of a plugin with its line in the ConfigMap or file.
 func (s *state) located(err error) error { return s.text.Locate(err, s.name, s.text.Position(1)) }
 
 // New returns the Follower of the ConfigMaps of flags. conf is the file for starts without the API server; "" for none.
@@ -101,7 +101,8 @@ func New(flags *Flags, conf string) *Follower {
 	return &Follower{flags: flags, conf: conf, wake: make(chan struct{}, 1), events: make(map[object]source.ConfigMapEvent)}
 }
 
-// spec is where the ConfigMaps are: the cluster that the process runs in, or the one of the environment variable KUBECONFIG.
+// spec returns where the ConfigMaps are: the cluster that the process runs in, or the one of the environment variable
+// KUBECONFIG.
 func spec() source.Spec {
 	return source.Spec{Kubeconfig: os.Getenv("KUBECONFIG"), Audit: stanza.DefaultAudit}
 }
@@ -125,7 +126,7 @@ func (f *Follower) listen() error {
 	return nil
 }
 
-// objects are the ConfigMaps that are followed, each once, that of the Corefile first.
+// objects returns the ConfigMaps to follow, each once, that of the Corefile first.
 func (f *Follower) objects() (all []object) {
 	known := map[object]bool{}
 	add := func(o object) {
@@ -142,7 +143,7 @@ func (f *Follower) objects() (all []object) {
 	return all
 }
 
-// hear takes in what became of a ConfigMap.
+// hear stores the news of a ConfigMap.
 func (f *Follower) hear(o object, e source.ConfigMapEvent) {
 	f.mu.Lock()
 	f.events[o] = e
@@ -150,7 +151,7 @@ func (f *Follower) hear(o object, e source.ConfigMapEvent) {
 	f.look()
 }
 
-// look makes follow look at what is known.
+// look wakes follow.
 func (f *Follower) look() {
 	select {
 	case f.wake <- struct{}{}:
@@ -165,7 +166,7 @@ func (f *Follower) event(o object) (e source.ConfigMapEvent, heard bool) {
 	return e, heard
 }
 
-// textOf returns the Corefile that a ConfigMap has in a key.
+// textOf returns the Corefile in a key of a ConfigMap.
 func (f *Follower) textOf(r keyRef, e source.ConfigMapEvent) (*corefile.Text, error) {
 	switch body, ok := e.Data[r.key]; {
 	case e.Err != nil:
@@ -179,7 +180,7 @@ func (f *Follower) textOf(r keyRef, e source.ConfigMapEvent) (*corefile.Text, er
 	}
 }
 
-// dir is the folder that relative imports are looked for in: that of the file of -conf.
+// dir returns the folder of relative imports: that of the file of -conf.
 func (f *Follower) dir() string {
 	dir, err := filepath.Abs(filepath.Dir(f.conf))
 	if err != nil {
@@ -188,8 +189,8 @@ func (f *Follower) dir() string {
 	return dir
 }
 
-// imports is the Importer: of the ConfigMaps of -import, else of files. Keys of a ConfigMap that is not there are none, and those of
-// one that nothing is known of yet are the files where the kubelet mounts it.
+// imports is the Importer: of the ConfigMaps of -import, else of files. A ConfigMap that does not exist has no keys; one that
+// is not known yet has those that the kubelet mounts as files.
 func (f *Follower) imports(pattern string, from *corefile.Source) ([]corefile.Source, error) {
 	path := pattern
 	if !filepath.IsAbs(path) {
@@ -218,14 +219,14 @@ func (f *Follower) imports(pattern string, from *corefile.Source) ([]corefile.So
 	return corefile.Files(pattern, from)
 }
 
-// follow applies edits until ctx ends, one after the other: of those that come meanwhile, the last.
+// follow applies edits until ctx ends, one after the other: of those in between, only the last.
 func (f *Follower) follow(ctx context.Context) {
 	again := time.NewTicker(reread)
 	defer again.Stop()
 	f.applyAll(ctx, again.C)
 }
 
-// applyAll applies what there is when something is heard, and at each tick of again.
+// applyAll applies the present Corefile at each news, and at each tick of again.
 func (f *Follower) applyAll(ctx context.Context, again <-chan time.Time) {
 	for {
 		select {
@@ -238,7 +239,7 @@ func (f *Follower) applyAll(ctx context.Context, again <-chan time.Time) {
 	}
 }
 
-// apply applies what the ConfigMaps have at present, unless it serves, or is refused already.
+// apply applies the present Corefile of the ConfigMaps, unless it already serves or was already refused.
 func (f *Follower) apply() {
 	main := f.flags.configMap
 	e, heard := f.event(main.object())
@@ -279,10 +280,10 @@ func (f *Follower) apply() {
 	}
 }
 
-// retriable is an error that says nothing against a Corefile.
+// retriable is an error that is not the Corefile's fault.
 type retriable struct{ error }
 
-// tryAgain lets a Corefile be tried again that was refused, if it still is the newest.
+// tryAgain allows another attempt with a refused Corefile, if it is still the newest.
 func (f *Follower) tryAgain(hash string) {
 	f.mu.Lock()
 	if f.of == hash {
@@ -298,7 +299,7 @@ const (
 	byRestart = "restart"
 )
 
-// put makes next what serves in place of serving, and returns how: "" if it says the same.
+// put makes next serve instead of serving, and returns how: "" if they mean the same.
 func (f *Follower) put(serving, next *state) (how string, err error) {
 	edit := corefile.Compare(serving.blocks, next.blocks)
 	switch {
@@ -331,7 +332,7 @@ func (f *Follower) put(serving, next *state) (how string, err error) {
 	return byRestart, nil
 }
 
-// places returns stanzas by their place among the server blocks that have one.
+// places returns stanzas by their place among the server blocks with one.
 func places(blocks []corefile.Block, stanzas map[int]corefile.Config) map[int]*stanza.Config {
 	all := make(map[int]*stanza.Config)
 	place := 0
@@ -347,7 +348,7 @@ func places(blocks []corefile.Block, stanzas map[int]corefile.Config) map[int]*s
 	return all
 }
 
-// restart restarts the server with a Corefile, as the plugin reload does. If that fails, the one before goes on.
+// restart restarts the server with a Corefile, as the plugin reload does. If that fails, the previous one goes on serving.
 func restart(next *state) error {
 	instance := running()
 	if instance == nil {
@@ -355,7 +356,7 @@ func restart(next *state) error {
 	}
 	undo := live.Forget()
 	token := new(int)
-	live.RestartBegan(token) // for a Corefile before that has no kubehosts
+	live.RestartBegan(token) // for a previous Corefile without kubehosts
 	after, err := instance.Restart(next.input())
 	if after == nil && err == nil {
 		err = errors.New("a panic, which the log has")
@@ -377,7 +378,7 @@ func running() (last *caddy.Instance) {
 	return last
 }
 
-// accept notes that s, which the ConfigMap has, serves, and how it came to: "" if it did already.
+// accept notes that s, the ConfigMap's Corefile, serves, and how it was applied: "" if it served already.
 func (f *Follower) accept(s *state, how string) {
 	f.mu.Lock()
 	before, refused := f.serving, f.refused
@@ -402,7 +403,7 @@ func (f *Follower) accept(s *state, how string) {
 	}
 }
 
-// refuse notes that the newest Corefile, of that hash, is not applied, and why, unless that is known.
+// refuse notes that the newest Corefile, with that hash, is not applied, and logs why, unless it did so before.
 func (f *Follower) refuse(err error, hash string) {
 	why := err.Error()
 	f.mu.Lock()

@@ -16,16 +16,18 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// judgeMost is how long a Corefile may take to be judged.
+// judgeMost is how long judging a Corefile may take.
 const judgeMost = 20 * time.Second
 
-// errNoJudge is the error of judge where no process can be started. CoreDNS itself is the judge then, as it is for the plugin reload.
+// errNoJudge is the error of judge if no process can be started. CoreDNS itself is then the judge, as it is for the plugin
+// reload.
 var errNoJudge = errors.New("no process can be started to judge the Corefile")
 
-// judge lets another process of this program judge a Corefile, as `coredns check` does, and returns the findings. So what the
-// setups of plugins leave behind, use up or break is of no consequence here; some set up again what all server blocks share.
+// judge runs another process of this program to judge a Corefile, as `coredns check` does, and returns the findings. So
+// whatever the setups of plugins leave behind, use up or break has no effect here; some change state that all server blocks
+// share.
 //
-// The error is for a Corefile that ends that process, and for one that can't be judged.
+// It is an error if a Corefile ends that process, or can't be judged.
 func judge(text *corefile.Text) ([]check.Finding, error) {
 	program, err := thisProgram()
 	if err != nil {
@@ -34,7 +36,7 @@ func judge(text *corefile.Text) ([]check.Finding, error) {
 	return judgeBy(program, judgeMost, text)
 }
 
-// judgeBy is judge with a program and the time that it may take.
+// judgeBy is judge with a given program and time limit.
 func judgeBy(program string, most time.Duration, text *corefile.Text) ([]check.Finding, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
@@ -61,7 +63,7 @@ func judgeBy(program string, most time.Duration, text *corefile.Text) ([]check.F
 	return found, malformed
 }
 
-// thisProgram is a path of the program that runs, also if its file was replaced or removed.
+// thisProgram returns a path of the running program, even if its file was replaced or removed.
 func thisProgram() (string, error) {
 	const link = "/proc/self/exe"
 	if _, err := os.Stat(link); err == nil {
@@ -70,7 +72,7 @@ func thisProgram() (string, error) {
 	return os.Executable()
 }
 
-// findings reads what `coredns check -json` prints, and puts the lines where they come from.
+// findings reads the output of `coredns check -json`, and replaces the lines with their origins.
 func findings(text *corefile.Text, lines []byte) (all []check.Finding, err error) {
 	decoder := json.NewDecoder(bytes.NewReader(lines))
 	for decoder.More() {
@@ -103,7 +105,7 @@ func wrong(all []check.Finding) error {
 	return first
 }
 
-// limited keeps the first of what is written to it.
+// limited stores the first part of its input.
 type limited struct{ bytes.Buffer }
 
 // Write implements io.Writer.

@@ -13,10 +13,10 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// proven is how long a Corefile must have served before it is kept as the last good one.
+// proven is how long a Corefile must have served before it is stored as the last good one.
 const proven = 30 * time.Second
 
-// keepLater keeps s as the last good Corefile once it has served for long enough, and the process is ready, unless it
+// keepLater stores s as the last good Corefile once it has served for long enough, and the process is ready, unless it
 // no longer serves.
 func (f *Follower) keepLater(s *state) {
 	if f.flags.lastGood.name == "" || f.source == nil || s.origin != fromConfigMap {
@@ -28,14 +28,14 @@ func (f *Follower) keepLater(s *state) {
 		return
 	}
 	if f.keeping != nil {
-		f.keeping.Stop() // and so edits that come fast do not hold all that served for a moment
+		f.keeping.Stop() // so quick edits do not keep every Corefile in memory that served for a moment
 	}
 	f.keeping = time.AfterFunc(proven, func() {
 		_ = source.Recovered("keeping the last good Corefile", func() { f.keep(s) }) // logged
 	})
 }
 
-// keep keeps s, if it still serves. A process that is not ready by now looks again later.
+// keep stores s, if it still serves. If the process is not ready yet, it tries again later.
 func (f *Follower) keep(s *state) {
 	f.mu.Lock()
 	serves := f.serving == s
@@ -55,7 +55,7 @@ func (f *Follower) keep(s *state) {
 	defer cancel()
 	err := f.source.StoreConfigMap(ctx, good.namespace, good.name, good.key, s.text.Body)
 	if apierrors.IsConflict(err) {
-		return // another replica was first, in this moment
+		return // another replica was first, just now
 	}
 	if err != nil {
 		f.notKept(s, err)
@@ -64,7 +64,7 @@ func (f *Follower) keep(s *state) {
 	log.Infof("Corefile %s is kept in %s as the last good one", s.hash, good.object())
 }
 
-// notKept notes why s could not be kept, and tries it again later.
+// notKept records why s could not be stored, and schedules another attempt.
 func (f *Follower) notKept(s *state, err error) {
 	why := source.Printable(err.Error())
 	f.mu.Lock()
@@ -77,7 +77,7 @@ func (f *Follower) notKept(s *state, err error) {
 	f.keepLater(s)
 }
 
-// ready asks the plugin ready of a Corefile. Without that plugin, what serves is ready.
+// ready asks the plugin ready of a Corefile. Without that plugin, any serving process is ready.
 func ready(blocks []corefile.Block) bool {
 	addr := ""
 	for i := range blocks {

@@ -9,7 +9,7 @@ import (
 	"github.com/kubehosts/kubehosts/build/corefile"
 )
 
-// httpPlugins are the plugins that serve HTTP, with the address that each has if none is written.
+// httpPlugins are the plugins that serve HTTP, with their default addresses.
 var httpPlugins = map[string]string{"prometheus": "localhost:9153", "health": ":8080", "ready": ":8181", "pprof": "localhost:6053"}
 
 // addressesOf returns the addresses on which a plugin of a server block serves HTTP.
@@ -24,7 +24,7 @@ func addressesOf(b *corefile.Block, name string) (all []string) {
 	return all
 }
 
-// listeners are the addresses that a Corefile listens on, over TCP and, where true, UDP.
+// listeners returns the addresses that a Corefile listens on, over TCP and, where true, UDP.
 func listeners(blocks []corefile.Block) map[string]bool {
 	all := map[string]bool{}
 	for i := range blocks {
@@ -37,7 +37,7 @@ func listeners(blocks []corefile.Block) map[string]bool {
 		hosts := []string{}
 		for _, words := range b.Stanzas("bind") {
 			for _, w := range corefile.Lines(words)[0][1:] {
-				if net.ParseIP(w.Text) != nil { // else an interface, whose addresses are there
+				if net.ParseIP(w.Text) != nil { // else an interface, whose addresses exist
 					hosts = append(hosts, w.Text)
 				}
 			}
@@ -54,8 +54,8 @@ func listeners(blocks []corefile.Block) map[string]bool {
 	return all
 }
 
-// listenable reports why the server can't listen where the Corefile after does and the one before did not. CoreDNS leaves sockets
-// open when it finds out in a restart, and what they get is lost when somebody listens there later.
+// listenable returns why the server can't listen where the Corefile after does and the one before did not. If CoreDNS notices
+// that in a restart, it leaves sockets open, and their packets are lost when somebody listens there later.
 func listenable(before, after []corefile.Block) error {
 	had := listeners(before)
 	for addr, udp := range listeners(after) {

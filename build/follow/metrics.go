@@ -21,7 +21,7 @@ var (
 	now       = describe("corefile_rejected", "1 while the ConfigMap of the Corefile can't be applied and an older one serves, else 0.")
 )
 
-// Both ways count from 0, or Prometheus would not see the first edit as an increase.
+// Both counters start at 0, or Prometheus would not see the first edit as an increase.
 func init() {
 	applied.WithLabelValues(inPlace)
 	applied.WithLabelValues(byRestart)

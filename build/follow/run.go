@@ -39,14 +39,14 @@ func Main() {
 
 func isSet(name string) bool { return flag.Lookup(name).Value.String() == "true" }
 
-// run is coremain.Run for a Corefile that is followed. It differs where a start fails: there may be another Corefile to start
+// run is coremain.Run for a Corefile that is followed. It differs if a start fails: there may be another Corefile to start
 // with.
 func (f *Follower) run() {
 	caddy.TrapSignals()
 	if err := setLog(flag.Lookup("log-format").Value.String()); err != nil {
 		stdlog.Fatal(err)
 	}
-	_ = flag.Set("conf", "") // CoreDNS's own loader is not to load it
+	_ = flag.Set("conf", "") // CoreDNS's own loader must not load it
 	caddy.RegisterCaddyfileLoader("configmap", f)
 	prometheus.MustRegister(f)
 
@@ -72,7 +72,7 @@ func (f *Follower) run() {
 	instance.Wait()
 }
 
-// adopt begins with the Corefile of the process before, which has handed it over with its sockets (SIGUSR2).
+// adopt begins with the Corefile of the previous process, which handed it over with its sockets (SIGUSR2).
 func (f *Follower) adopt(input caddy.Input) error {
 	text, err := corefile.Read(corefile.Source{Name: input.Path(), Text: string(input.Body()), Dir: f.dir()}, f.imports)
 	if err != nil {
@@ -103,8 +103,8 @@ func setLog(format string) error {
 	return nil
 }
 
-// startFailed starts this program again in place of this process, with what is known of the Corefile that the start failed with:
-// CoreDNS does not close what it has opened. There is an end to it, as each time there is one Corefile less to start with.
+// startFailed starts this program again in place of this process, and passes on that the start failed with the Corefile:
+// CoreDNS does not close what it has opened. This ends, as each attempt leaves one Corefile less to start with.
 func (f *Follower) startFailed(failed error) {
 	f.mu.Lock()
 	s := f.read

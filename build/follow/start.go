@@ -14,16 +14,16 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// patience is how long a start waits for the API server to tell the ConfigMaps.
+// patience is how long a start waits for the ConfigMaps from the API server.
 const patience = 3 * time.Second
 
-// notStarted is the environment variable that has the hashes of Corefiles that this process could not start with, each with the
-// reason behind a space and on a line of its own.
+// notStarted is the environment variable with the hashes of Corefiles that this process could not start with, one a line, each
+// followed by a space and the reason.
 const notStarted = "KUBEHOSTS_COREFILES_NOT_STARTED"
 
-// Load implements caddy.Loader: at the start, the Corefile to start with; later, the one that CoreDNS has read last, whose kubehosts
-// stanzas may have changed in place since. So the plugin reload finds nothing new in what is live, and no older Corefile than
-// that either.
+// Load implements caddy.Loader: at the start, it returns the Corefile to start with; later, the one that CoreDNS has read last,
+// whose kubehosts stanzas may have been replaced since. So the plugin reload sees neither live edits as news nor an older
+// Corefile.
 func (f *Follower) Load(string) (caddy.Input, error) {
 	f.mu.Lock()
 	read := f.read
@@ -41,14 +41,14 @@ func (f *Follower) Load(string) (caddy.Input, error) {
 	return first.input(), nil
 }
 
-// candidate is a Corefile that a start may be made from.
+// candidate is a Corefile for a start.
 type candidate struct {
 	origin, title string
 	text          func() (*corefile.Text, error)
 }
 
-// first returns the Corefile to start with: that of the ConfigMap, else the last good one, else that of the file. Where the API
-// server can't be reached it is the file's, which the kubelet keeps.
+// first returns the Corefile to start with: that of the ConfigMap, else the last good one, else that of the file. If the API
+// server can't be reached it is the file's, which the kubelet stores.
 func (f *Follower) first() (*state, error) {
 	main, err := f.flags.configMap, f.listen()
 	if err == nil {
@@ -78,8 +78,8 @@ func (f *Follower) first() (*state, error) {
 	return nil, fmt.Errorf("there is no Corefile to start with: %s", why)
 }
 
-// unjudged returns the best Corefile that this process was not started with yet, whatever is wrong with it, nil if there is none.
-// It is for a Corefile that CoreDNS takes, and that was refused for what is likely not meant.
+// unjudged returns the best Corefile that this process has not tried to start with yet, whatever is wrong with it, nil if there
+// is none. It is for a Corefile that CoreDNS accepts, and that was refused for something probably unintended.
 func (f *Follower) unjudged(e source.ConfigMapEvent, heard bool) *state {
 	for _, c := range f.candidates(e, heard) {
 		text, err := c.text()
@@ -93,7 +93,7 @@ func (f *Follower) unjudged(e source.ConfigMapEvent, heard bool) *state {
 	return nil
 }
 
-// startedBefore is why this process does not start with s, as far as it was tried; "" if it was not.
+// startedBefore returns why this process did not start with s; "" if it has not tried.
 func startedBefore(s *state) string {
 	for line := range strings.Lines(os.Getenv(notStarted)) {
 		if hash, why, _ := strings.Cut(strings.TrimSpace(line), " "); hash == s.hash {
@@ -103,7 +103,7 @@ func startedBefore(s *state) string {
 	return ""
 }
 
-// awaitEvents waits until something is known of each ConfigMap, for so long.
+// awaitEvents waits until the state of each ConfigMap is known, at most for most.
 func (f *Follower) awaitEvents(most time.Duration) error {
 	deadline := time.NewTimer(most)
 	defer deadline.Stop()
@@ -112,7 +112,7 @@ func (f *Follower) awaitEvents(most time.Duration) error {
 		all := len(f.events) == len(f.objects())
 		f.mu.Unlock()
 		if all {
-			f.look() // what is known is to be looked at once more when the server runs
+			f.look() // look at the state once more when the server runs
 			return nil
 		}
 		select {
@@ -124,7 +124,7 @@ func (f *Follower) awaitEvents(most time.Duration) error {
 	}
 }
 
-// candidates are the Corefiles that a start may be made from, the best first. e is what is known of the ConfigMap, if it was heard of.
+// candidates returns the Corefiles for a start, the best first. e is the state of the ConfigMap, if heard.
 func (f *Follower) candidates(e source.ConfigMapEvent, heard bool) (all []candidate) {
 	if main := f.flags.configMap; heard {
 		all = append(all, candidate{fromConfigMap, main.title(), func() (*corefile.Text, error) { return f.textOf(main, e) }})
@@ -146,7 +146,7 @@ func (f *Follower) candidates(e source.ConfigMapEvent, heard bool) (all []candid
 	return all
 }
 
-// try returns the state of a candidate that is good.
+// try returns the state of a candidate if it is good.
 func try(c candidate) (*state, error) {
 	text, err := c.text()
 	if err != nil {
@@ -173,7 +173,7 @@ func try(c candidate) (*state, error) {
 	return s, wrong(found)
 }
 
-// startsFrom tells what a start is made from if it is not from the ConfigMap, and why: the reasons against those before c.
+// startsFrom logs the origin of the start if it is not the ConfigMap, with the reasons against the candidates before c.
 func (f *Follower) startsFrom(c candidate, s *state, heard bool, reasons []string) {
 	if c.origin == fromConfigMap || !heard {
 		return
@@ -188,7 +188,7 @@ func (f *Follower) startsFrom(c candidate, s *state, heard bool, reasons []strin
 	f.report(source.Report{Refused: true, Reason: "CorefileRejected", Note: fmt.Sprintf("A start was made from %s: %s", c.title, why)})
 }
 
-// newest is the hash of the Corefile that the ConfigMap has, "" if it has none.
+// newest returns the hash of the ConfigMap's Corefile, "" if it has none.
 func (f *Follower) newest() string {
 	main := f.flags.configMap
 	e, _ := f.event(main.object())

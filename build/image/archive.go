@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// The types of the OCI image specification 1.1, as far as they are used here.
+// The types of the OCI image specification 1.1 that are used here.
 
 type descriptor struct {
 	MediaType   string            `json:"mediaType"`
@@ -68,7 +68,7 @@ type history struct {
 	CreatedBy string    `json:"created_by"`
 }
 
-// dockerImage is a line of manifest.json, which `docker load` reads in place of the index.
+// dockerImage is a line of manifest.json, which `docker load` reads instead of the index.
 type dockerImage struct {
 	Config   string
 	RepoTags []string
@@ -82,14 +82,15 @@ const (
 	typeLayer    = "application/vnd.oci.image.layer.v1.tar+gzip"
 )
 
-// source says what an image was made of.
+// source is what an image was made from.
 type source struct {
 	version  string    // as git describes it
 	revision string    // the git commit
-	created  time.Time // when that was committed, also the time of all files in the image
+	created  time.Time // time of that commit, also the time of all files in the image
 }
 
-// config is how the image runs: the entrypoint, user, folder and ports of the stock image. build/Dockerfile says the same.
+// config returns how the image runs: the entrypoint, user, folder and ports of the stock image. They are the same in
+// build/Dockerfile.
 func (s source) config() config {
 	return config{
 		User:         "65532:65532",
@@ -145,7 +146,7 @@ func write(path, name string, from source, platforms []platform) (digest string,
 	err = errors.Join(
 		a.file("oci-layout", map[string]string{"imageLayoutVersion": "1.0.0"}),
 		a.file("index.json", index{2, typeIndex, []descriptor{named}}),
-		a.file("manifest.json", docker[:1]), // has no room for a second architecture
+		a.file("manifest.json", docker[:1]), // it has no room for a second architecture
 		a.Close(), f.Close())
 	return named.Digest, err
 }
@@ -215,7 +216,7 @@ func hash(data []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(da
 
 func blobPath(digest string) string { return "blobs/" + strings.Replace(digest, ":", "/", 1) }
 
-// reference writes a name out in full, as containerd wants it: docker.io is the registry of a name without one.
+// reference returns the full form of a name, which containerd needs: docker.io is the registry of a name without one.
 func reference(name string) string {
 	host, _, found := strings.Cut(name, "/")
 	switch {

@@ -19,12 +19,12 @@ type platform struct {
 }
 
 // bindBelow1024 is the extended attribute that lets a user other than root open port 53: the file capability
-// cap_net_bind_service=ep in the kernel's form (struct vfs_cap_data, revision 2: little-endian words of flags, permitted
-// and inheritable). A tar can carry it, where setcap and most ways of copying a file want root.
+// cap_net_bind_service=ep in the kernel's form (struct vfs_cap_data, revision 2: little-endian words of flags, permitted and
+// inheritable). A tar can carry it, while setcap and most ways of copying a file need root.
 const bindBelow1024 = "\x01\x00\x00\x02" + "\x00\x04\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00"
 
-// pack makes the root file system for a binary: /coredns and /etc/ssl/certs/ca-certificates.crt, where the stock image
-// has them. It refuses what would not run in an empty file system.
+// pack makes the root file system for a binary: /coredns and /etc/ssl/certs/ca-certificates.crt, at the paths of the stock
+// image. It refuses a binary that would not run in an empty file system.
 func pack(path string, modified time.Time) (platform, error) {
 	binary, err := os.ReadFile(path)
 	if err != nil {
@@ -48,7 +48,7 @@ func pack(path string, modified time.Time) (platform, error) {
 	return platform{built["GOARCH"], root}, err
 }
 
-// rootfs is a tar of the whole file system. Equal arguments make equal bytes.
+// rootfs returns a tar of the whole file system. Equal arguments make equal bytes.
 func rootfs(binary []byte, modified time.Time) ([]byte, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
@@ -85,8 +85,8 @@ func rootfs(binary []byte, modified time.Time) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// authorities are the certificates that Mozilla trusts, out of a Go module, so that go.mod says which ones and not the
-// machine that packs. Those trusted for older certificates only are left out, as a PEM file cannot say so.
+// authorities returns the certificates that Mozilla trusts, from a Go module, so that go.mod determines them and not the
+// machine that packs. It leaves out those trusted for older certificates only, because a PEM file has no way to mark them.
 func authorities() []byte {
 	var out bytes.Buffer
 	for root := range bundle.Roots() {

@@ -1,8 +1,8 @@
-// Package main builds the slim CoreDNS: kubehosts, and of the stock plugins those that the Corefiles of kube-system use.
-// The imports below are the list. To have another plugin, add its line and run `make image`.
+// Package main builds the slim CoreDNS: kubehosts, and the stock plugins that the Corefiles of kube-system use. The imports
+// below are the list. To add another plugin, add its line and run `make image`.
 //
-// Left out are what talks to clouds and other stores (route53, azure, clouddns, etcd, nomad), tracing and packet capture
-// (trace, dnstap), DNSSEC signing, and servers for other protocols than DNS, TLS and HTTPS: most of the size of CoreDNS.
+// It leaves out clients of clouds and other stores (route53, azure, clouddns, etcd, nomad), tracing and packet capture (trace,
+// dnstap), DNSSEC signing, and servers for protocols other than DNS, TLS and HTTPS: most of the size of CoreDNS.
 package main
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/kubehosts/kubehosts/build/version"
 	_ "github.com/kubehosts/kubehosts/plugin"
 
-	// What kubeadm, AKS, EKS, GKE, k3s, kind and OpenShift write into the Corefile, or leave for `import` to bring.
+	// Plugins that kubeadm, AKS, EKS, GKE, k3s, kind and OpenShift write into the Corefile, or leave for `import` to bring.
 	_ "github.com/coredns/coredns/plugin/acl"
 	_ "github.com/coredns/coredns/plugin/any"
 	_ "github.com/coredns/coredns/plugin/autopath"
@@ -53,7 +53,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/whoami"
 )
 
-// As in the full build, kubehosts stands just ahead of hosts.
+// As in the full build, kubehosts comes just before hosts.
 func init() {
 	at := slices.Index(dnsserver.Directives, "hosts")
 	dnsserver.Directives = slices.Insert(dnsserver.Directives, at, "kubehosts")

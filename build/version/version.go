@@ -1,4 +1,4 @@
-// Package version makes a CoreDNS report which kubehosts is compiled in.
+// Package version makes a CoreDNS report the version of kubehosts that is compiled in.
 package version
 
 import (
@@ -10,7 +10,7 @@ import (
 	"github.com/coredns/coredns/coremain"
 )
 
-// The Makefile sets these by -ldflags='-X ...'. Without them they are what the go command has put into the binary.
+// The Makefile sets these by -ldflags='-X ...'. Without it they come from the build information of the go command.
 var (
 	version string // git describe --tags --always --dirty
 	commit  string // git rev-parse HEAD
@@ -28,7 +28,7 @@ func Announce() {
 	coremain.GitCommit = cmp.Or(coremain.GitCommit, v)
 }
 
-// describe returns the version and the commit, out of the linker's flags where they are set, else out of info.
+// describe returns the version and the commit, from the linker's flags if they are set, else from info.
 func describe(version, commit string, info *debug.BuildInfo) (string, string) {
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" {

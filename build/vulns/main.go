@@ -30,8 +30,8 @@ func main() {
 	}
 }
 
-// run checks binary against the reports of a folder. govulncheck prints what it finds, and run returns an error if the
-// binary calls any of it.
+// run checks binary against the reports of a folder. It returns an error if the binary calls a vulnerable function; govulncheck
+// prints the findings.
 func run(reports, binary string) error {
 	dir, err := os.MkdirTemp("", "vulndb")
 	if err != nil {
@@ -53,8 +53,8 @@ func run(reports, binary string) error {
 	return nil
 }
 
-// What follows is the form of a database, https://go.dev/security/vuln/database#api. The versions that fix a
-// vulnerability may be left out of the index: govulncheck then reads them in the report.
+// The form of a database, https://go.dev/security/vuln/database#api. The versions that fix a vulnerability may be left out of
+// the index: govulncheck then reads them in the report.
 type (
 	report struct {
 		ID       string    `json:"id"`
@@ -80,8 +80,8 @@ type (
 	}
 )
 
-// layOut makes a database of govulncheck's form in dir out of a folder of OSV reports, ID.json each. It returns how many
-// there are; none is an error, as a database without reports finds nothing.
+// layOut converts a folder of OSV reports, ID.json each, to a database in dir in govulncheck's form. It returns how many
+// reports there are; none is an error, as a database without reports finds nothing.
 func layOut(reports, dir string) (int, error) {
 	paths, err := filepath.Glob(filepath.Join(reports, "*.json"))
 	if err != nil {
