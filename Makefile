@@ -25,15 +25,15 @@ build:
 	@echo "building ./coredns (the first time compiles all of CoreDNS: two minutes or three)"
 	@CGO_ENABLED=0 $(GO) build -ldflags='$(STAMP)' -o coredns ./build
 
-# test runs two things at a time where neither needs what the other compiles: 11:29 in place of 12:48, cold on two cores. The
-# tests with the API server run alone, for the times that they print.
+# test runs two things at a time if neither needs what the other compiles: 11:29 instead of 12:48, cold on two cores. The
+# tests with the API server run alone, for the sake of the times that they print.
 test:
 	@$(MAKE) --no-print-directory -j2 build unit
 	@$(MAKE) --no-print-directory -j2 kube check
 	@$(MAKE) --no-print-directory mutate real
 
-# check needs what it looks at compiled; without cgo it finds that done by build. It leaves out the two mains that import
-# the plugins: a list of imports, for which all of CoreDNS would be looked at, minutes long.
+# check needs the packages compiled; without cgo, build has done that. It leaves out the two mains that import the plugins: a
+# list of imports, for which it would go through all of CoreDNS, in minutes.
 check: export CGO_ENABLED = 0
 check:
 	@echo "formatting, go vet, staticcheck"
@@ -46,9 +46,9 @@ unit:
 	@echo "unit tests, with the race detector"
 	@$(GO) test -race ./plugin/... ./build/check ./build/corefile ./build/follow ./build/image ./build/version
 
-# mutate gives each fuzz target a few seconds on the binaries that unit has compiled, which saves compiling all that a
-# package needs once more with coverage in it. It counts inputs, since a Go fuzzer that is given a time calls the end of it
-# a failure ("context deadline exceeded") once in a while. fuzz is the real thing, a minute each.
+# mutate runs each fuzz target for a few seconds on the binaries that unit has compiled, which saves compiling all
+# dependencies again with coverage. It counts inputs, because a Go fuzzer with a time limit sometimes reports the end of it as
+# a failure ("context deadline exceeded"). fuzz is the real thing, a minute each.
 mutate:
 	@echo "fuzz targets, $(INPUTS) inputs each"
 	@mkdir -p test/bin
@@ -68,8 +68,8 @@ fuzz:
 		done; \
 	done
 
-# kube builds the etcd and kube-apiserver of the tests from their Go modules. What ./coredns has no part in is compiled
-# without optimisation, which takes a fifth less time and costs the tests some seconds; the rest is compiled already.
+# kube builds the etcd and kube-apiserver of the tests from their Go modules. Packages that ./coredns does not use are
+# compiled without optimisation, which takes a fifth less time and costs the tests some seconds; the rest is already compiled.
 PLAIN = $(foreach path,k8s.io/kubernetes k8s.io/apiserver k8s.io/apiextensions-apiserver k8s.io/kube-aggregator \
 	k8s.io/client-go/informers k8s.io/client-go/listers go.etcd.io/etcd/server,-gcflags='$(path)/...=-N -l -dwarf=false')
 kube: build
@@ -82,26 +82,27 @@ real: kube
 	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v . ./cluster
 
 # vulns fails if ./coredns calls a function with a known vulnerability. The database is a Go module, at the version of
-# build/vulns/go.mod, so that this needs no network once it is there.
+# build/vulns/go.mod, so this needs no network once it is downloaded.
 vulns: build
 	@echo "known vulnerabilities in ./coredns"
 	@cd build/vulns && $(GO) vet . && $(GO) test . && $(GO) mod download golang.org/x/vulndb && \
 		$(GO) run . "$$($(GO) list -m -f '{{.Dir}}' golang.org/x/vulndb)/data/osv" $(CURDIR)/coredns
 
-# What follows takes a minute each, which is what .ci/run does after `make test`. FULL=1 is the whole of it.
+# The following take a minute each; .ci/run runs them after `make test`. FULL=1 runs them whole.
 
-# stock builds CoreDNS as it is released, to compare with.
+# stock builds the released CoreDNS, for comparison.
 stock: build
 	@CGO_ENABLED=0 $(GO) build -o test/bin/stock github.com/coredns/coredns
 
-# differential asks stock and ./coredns the same. In full: half a million questions, and a minute of changes under them.
+# differential asks stock and ./coredns the same questions. In full: half a million questions, and a minute of changes under
+# them.
 differential: kube stock
 	@echo "the same questions to stock and ./coredns"
 	@cd test && $(if $(FULL),DIFFERENTIAL_QUESTIONS=520000 DIFFERENTIAL_CHANGE=60s) CGO_ENABLED=0 \
 		$(GO) test -count=1 -v -timeout 60m ./differential
 
-# faults breaks what ./coredns depends on. In full: each for half a minute, a Corefile that is read ten thousand times, and
-# a hundred thousand stanzas, hosts files, manifests, snapshots and objects that are wrong in some place.
+# faults breaks what ./coredns depends on. In full: each for half a minute, a Corefile that is read ten thousand times, and a
+# hundred thousand stanzas, hosts files, manifests, snapshots and objects with a fault in them.
 faults: kube
 	@echo "faults of all that ./coredns depends on"
 	@$(if $(FULL),HOSTILE_INPUTS=20000 CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 60m -run Hostile ./plugin ./plugin/source)
@@ -120,7 +121,7 @@ monitoring: kube
 	@cd test && $(if $(DRAW),MONITORING_PICTURE=$(CURDIR)/build/kubernetes/monitoring/dashboard.svg) CGO_ENABLED=0 \
 		$(GO) test -count=1 -v -timeout 10m ./monitoring
 
-# browser looks at the status page of a server in trouble with Chromium, and leaves screenshots in test/bin/screenshots.
+# browser opens the status page of a server in trouble with Chromium, and leaves screenshots in test/bin/screenshots.
 browser: kube
 	@command -v chromium >/dev/null || { echo "make browser needs chromium: apt-get install --no-install-recommends chromium"; exit 1; }
 	@echo "the status page in a browser"
@@ -151,7 +152,7 @@ e2e-docker: image build
 sizes: image kube stock
 	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v ./sizes
 
-# lab leaves a DNS server in one network namespace and a client in another, twice, as root; lab-down takes them away.
+# lab sets up a DNS server in one network namespace and a client in another, twice, as root; lab-down removes them.
 lab: build
 	@test/lab/lab.sh up
 
@@ -163,14 +164,14 @@ e2e: tools image kube stock node
 	@echo "tests on a whole cluster"
 	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 20m -skip '^TestExternal$$' ./e2e
 
-# e2e-external starts such a cluster with a load balancer, an Ingress controller and a Gateway in it, and goes the whole way from a
+# e2e-external starts such a cluster with a load balancer, an Ingress controller and a Gateway in it, and queries from a
 # client outside.
 e2e-external: TOOLS += dig:dnsutils curl:curl
 e2e-external: tools image kube stock node outside
 	@echo "names from outside, on a whole cluster"
 	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 20m -run '^TestExternal$$' ./e2e
 
-# tools finds what is missing before minutes of building.
+# tools reports what is missing before minutes of building.
 TOOLS = containerd:containerd runc:runc nft:nftables ip:iproute2
 tools:
 	@[ $$(id -u) = 0 ] || { echo "make e2e needs root: it makes namespaces, mounts, cgroups and containers"; exit 1; }
@@ -179,7 +180,7 @@ tools:
 		{ echo "make e2e needs $${tool%:*}: apt-get install --no-install-recommends $${tool#*:}"; exit 1; }; \
 	done
 
-# node builds the programs of a cluster that kube has not, the CNI plugins, and the program of the pods.
+# node builds the programs of a cluster that kube does not build, the CNI plugins, and the program of the pods.
 NODE = $(foreach path,k8s.io/kubectl github.com/google/cadvisor,-gcflags='$(path)/...=-N -l -dwarf=false')
 VERSIONED = -X k8s.io/component-base/version.gitVersion=$$($(GO) list -m -f '{{.Version}}' k8s.io/kubernetes)
 CNI = main/bridge main/loopback ipam/host-local
@@ -190,7 +191,7 @@ node: kube
 	@cd test && CGO_ENABLED=0 $(GO) build -o bin/cni $(CNI:%=github.com/containernetworking/plugins/plugins/%)
 	@cd test && CGO_ENABLED=0 $(GO) build -o bin/pod ./e2e/pod
 
-# outside builds Traefik and MetalLB's controller. test/traefik/dns.go takes the place of what lego, the ACME client in Traefik, has
+# outside builds Traefik and MetalLB's controller. test/traefik/dns.go replaces the code of lego, the ACME client in Traefik,
 # for a hundred clouds, a third of all its packages.
 SLOW = $(foreach path,$(1),-gcflags='$(path)/...=-N -l -dwarf=false')
 LEGO = $$($(GO) mod download -json github.com/go-acme/lego/v4@v4.33.0 | sed -nE 's/.*"Dir": "(.*)",?$$/\1/p')
