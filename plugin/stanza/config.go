@@ -4,12 +4,12 @@
 // (ParseText, on the text of a ConfigMap's key). Every option of the stock kubernetes plugin keeps its name, arguments,
 // default and error; where stock returned an error without file and line, it has them here.
 //
-// The grammar is stricter than stock in these points, each of which stock passes over in silence: a zone that is no
-// domain name or has a space in it (in the zone list or after fallthrough), more than one argument for ttl or startup_timeout, ignore
-// without an argument, a negative startup_timeout, an apiserver_qps that is not a finite number, and a block opened
-// after an option that takes none.
+// The grammar is stricter than stock's in these points, which stock ignores silently: a zone that is no domain name or
+// has a space in it (in the zone list or after fallthrough), more than one argument for ttl or startup_timeout, ignore
+// without an argument, a negative startup_timeout, an apiserver_qps that is not a finite number, and a block after an
+// option that takes none.
 //
-// Nothing here reads a file or opens a connection: paths are kept as written.
+// Nothing here reads a file or opens a connection: paths stay as written.
 package stanza
 
 import (
@@ -26,20 +26,20 @@ const (
 	DefaultTTL            = 5                // seconds, records of Services, endpoints and pods
 	DefaultStartupTimeout = 5 * time.Second  // how long a start waits for the first list of the API server
 	DefaultAudit          = 6 * time.Hour    // how often everything is listed again and compared
-	DefaultHostsTTL       = 3600             // seconds, records out of hosts lines
-	DefaultHostsReload    = 5 * time.Second  // how often a hosts file is looked at
+	DefaultHostsTTL       = 3600             // seconds, records from hosts lines
+	DefaultHostsReload    = 5 * time.Second  // how often a hosts file is checked
 	DefaultHostsFile      = "/etc/hosts"     // FILE of a hosts option with neither FILE nor inline line
 	DefaultConfigMapKey   = "Corefile"       // KEY of a configmap option without one
 	DefaultStatus         = "127.0.0.1:8182" // ADDRESS of a status option without one
 )
 
-// What one stanza may hold, in the Corefile and in a ConfigMap alike: whoever writes it, this bounds what it costs to read
-// and what a query may meet in it. A longer one is refused with the line and the limit.
+// The limits of one stanza, in the Corefile and in a ConfigMap alike: whoever writes it, they bound the cost of reading
+// it and of answering from it. A stanza beyond a limit is refused with the line and the limit.
 const (
 	maxOptions    = 2000     // options, each line counted
 	maxZones      = 1000     // in ZONES, multicluster, external and fallthrough together; 10.0.0.0/9 stands for 128
 	maxNamespaces = 1000     // that differ
-	maxSelector   = 16 << 10 // bytes of an EXPRESSION; a list request has it in its URL
+	maxSelector   = 16 << 10 // bytes of an EXPRESSION; it is in the URL of a list request
 	maxPaths      = 100      // of manifests
 	maxHosts      = 100      // hosts options: a query looks into each
 	maxFiles      = 100      // FILEs of all hosts options
@@ -50,25 +50,25 @@ const (
 	minAudit     = time.Second
 	maxErrorText = 1 << 10 // bytes of an error's message; a token may be as long as the ConfigMap
 
-	errorPrefix = "Error during parsing: " // what caddyfile puts between the position and the message
+	errorPrefix = "Error during parsing: " // caddyfile puts it between the position and the message
 )
 
-// Config is what one stanza says. It is made by Parse, ParseText and Over, never changed afterwards, and safe for
-// concurrent reading; values that came out of Over share slices with what they were made of.
+// Config is the content of one stanza. Parse, ParseText and Over make it. It never changes afterwards, and is safe for
+// concurrent reading; the results of Over share slices with their sources.
 type Config struct {
 	// Zones are where Services live: lower case, fully qualified, each once, reverse networks (10.0.0.0/8) as their
-	// in-addr.arpa and ip6.arpa zones. Without a written list they are the server block's zones less the root and those of
-	// External, unless the stanza is HostsOnly or says noservices. Empty: no Services are served. A bare stanza of a ConfigMap that names
-	// no zones has none either, until Over gives it those of the Corefile.
+	// in-addr.arpa and ip6.arpa zones. Without a written list they are the server block's zones without the root and those
+	// of External, unless the stanza is HostsOnly or has noservices. Empty: no Services are served. A bare stanza of a
+	// ConfigMap that names no zones has none either, until Over gives it those of the Corefile.
 	Zones        []string
 	ZonesWritten bool // the stanza itself named Zones
 	// HostsOnly: the stanza would serve Services in the zones of its server block, but has hosts options, names no zones,
 	// and has no option besides hosts, configmap, status and wire.
 	HostsOnly bool
 
-	ConfigMap *ConfigMapRef // the ConfigMap that is followed; nil: none
+	ConfigMap *ConfigMapRef // the ConfigMap to follow; nil: none
 	Manifests []string      // files and glob patterns that replace the API server, as written; several lines add up
-	Snapshot  string        // file that the last objects are kept in, as written; "": none
+	Snapshot  string        // file for storing the last objects, as written; "": none
 
 	Kubeconfig string // path; "": not written
 	Context    string // of Kubeconfig; "": its current context
@@ -80,8 +80,8 @@ type Config struct {
 	APIBurst       int           // 0: client-go's default
 	APIMaxInflight int           // requests in flight to the API server; 0: no limit
 	StartupTimeout time.Duration // never negative
-	Audit          time.Duration // how often what the API server has is compared with what is kept; 0: never
-	WireOff        bool          // questions over UDP all go CoreDNS's way
+	Audit          time.Duration // how often the objects are compared with the API server's; 0: never
+	WireOff        bool          // CoreDNS's server answers all questions over UDP
 	Status         string        // the address that the status page listens on; "": there is none
 
 	// Namespaces are those that are served, each once, in the order written; nil: all. They and NamespaceLabels
@@ -102,12 +102,12 @@ type Config struct {
 	Hosts    []Hosts    // the hosts options, in the order written
 	External []External // the external options, in the order written
 
-	// Fallthrough are the zones that fall through to the next plugin, as fall.F has them: nil for none, "." for all.
+	// Fallthrough are the zones that fall through to the next plugin, in the form of fall.F: nil for none, "." for all.
 	Fallthrough []string
 
 	at      caddyfile.Token    // where the stanza begins
 	bare    bool               // a stanza of a ConfigMap that holds no server blocks
-	sources map[string]written // the data-source options that are there
+	sources map[string]written // the data-source options of the stanza
 
 	noServices bool // the option
 
@@ -137,17 +137,17 @@ type TLS struct {
 	Cert, Key, CA string
 }
 
-// PodMode says how names of pods (10-0-0-1.ns.pod.zone) are answered.
+// PodMode is how names of pods (10-0-0-1.ns.pod.zone) are answered.
 type PodMode uint8
 
 // The modes of the pods option.
 const (
 	Disabled PodMode = iota // no such name exists
-	Insecure                // the address is taken out of the name, whether there is such a pod or not
+	Insecure                // the address comes from the name, whether there is such a pod or not
 	Verified                // only if there is a pod with this address in this namespace
 )
 
-// String returns the mode as the pods option takes it.
+// String returns the mode as the argument of the pods option.
 func (m PodMode) String() string {
 	switch m {
 	case Insecure:
@@ -163,10 +163,11 @@ type Hosts struct {
 	Files     []string     // paths and glob patterns, as written
 	Inline    []InlineLine // lines of hosts-file form
 	TTL       uint32       // seconds, 1 to 65535
-	NoReverse bool         // no PTR records out of these entries
-	// FallthroughUnsupported passes questions for other types than A, AAAA and PTR on, though the name is held.
+	NoReverse bool         // no PTR records for these entries
+	// FallthroughUnsupported passes on questions for types other than A, AAAA and PTR, though there is an entry for the
+	// name.
 	FallthroughUnsupported bool
-	Reload                 time.Duration // how often Files are looked at; 0: never again
+	Reload                 time.Duration // how often Files are checked; 0: never again
 	Line                   int           // of the option
 
 	at caddyfile.Token

@@ -6,36 +6,36 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 )
 
-// Bounds of a ConfigMap's text and of what it may grow into. The API server takes no ConfigMap larger than maxText.
+// Bounds of a ConfigMap's text and its expansion. The API server accepts no ConfigMap larger than maxText.
 const (
 	maxText          = 1 << 20 // bytes
-	maxEnvironment   = 4 << 20 // bytes handled for environment variables
+	maxEnvironment   = 4 << 20 // bytes scanned for environment variables
 	maxImports       = 10000   // imports of snippets, as caddyfile
-	maxImported      = 1 << 18 // tokens out of snippets
-	maxImportedBytes = 4 << 20 // bytes of these
+	maxImported      = 1 << 18 // tokens from snippets
+	maxImportedBytes = 4 << 20 // bytes of these tokens
 	maxBlocks        = 1000    // server blocks
-	maxKeyZones      = 1 << 16 // that the keys of server blocks stand for
+	maxKeyZones      = 1 << 16 // zones of the keys of server blocks
 )
 
-// corefile reads the tokens of a whole Corefile with the rules of caddyfile.Parse, down to what a line break is between
-// tokens of which one was imported, so that a text means in the ConfigMap what it means as the Corefile after a
-// restart. It differs in that
-//   - no file is ever opened: an import of what is no snippet is passed over, or refused inside the stanza,
-//   - other plugins' stanzas are not looked at beyond their braces,
+// corefile reads the tokens of a whole Corefile with the rules of caddyfile.Parse, even for a line break between tokens
+// of which one was imported, so that a text means the same in the ConfigMap as in the Corefile after a restart. It
+// differs in that
+//   - no file is ever opened: an import that names no snippet is skipped, or refused inside the stanza,
+//   - other plugins' stanzas are only checked for their braces,
 //   - braces must balance: caddyfile lets the last one be missing, and takes one too many for a server block's key.
 type corefile struct {
 	name     string
-	text     caddyfile.Dispenser // stands at what peek returns, if ahead and there are no streams
+	text     caddyfile.Dispenser // at the token that peek returns, if ahead and there are no streams
 	ahead    bool
-	streams  [][]caddyfile.Token // of the imported snippets, what is not read yet; the last is read first
-	last     caddyfile.Token     // read last; an import leaves no trace
+	streams  [][]caddyfile.Token // of the imported snippets, not read yet; the last is read first
+	last     caddyfile.Token     // read last; imports do not count
 	end      int                 // the line that last ends on; 0: there is no last
 	snippets map[string]snippet
 	env      environment
 	imports  int
 	imported snippetSize
 	blocks   []serverBlock
-	verbatim bool // the stanzas keep references to environment variables as they are written
+	verbatim bool // the stanzas keep references to environment variables as written
 }
 
 // snippet is a named piece of a Corefile.
@@ -46,12 +46,12 @@ type snippet struct {
 
 type snippetSize struct{ tokens, bytes int }
 
-// serverBlock is what matters of one server block.
+// serverBlock holds the relevant parts of one server block.
 type serverBlock struct {
 	at     caddyfile.Token
 	keys   []string
 	view   string // the name that its view plugin gives it
-	bare   bool   // not a server block at all, but a stanza that stands alone
+	bare   bool   // not a server block, but a stanza on its own
 	stanza []caddyfile.Token
 }
 
@@ -96,7 +96,7 @@ func (f *corefile) peek() (caddyfile.Token, bool) {
 	return caddyfile.Token{File: f.name, Line: f.text.Line(), Text: f.text.Val()}, true
 }
 
-// drop takes the token that peek returned off its stream.
+// drop removes the token that peek returned from its stream.
 func (f *corefile) drop() {
 	if len(f.streams) == 0 {
 		f.ahead = false
@@ -106,14 +106,14 @@ func (f *corefile) drop() {
 	*top = (*top)[1:]
 }
 
-// take takes the token that peek returned, which becomes t, for the last one read.
+// take removes the token that peek returned, and makes t the last one read.
 func (f *corefile) take(t caddyfile.Token) {
 	f.drop()
 	f.last, f.end = t, t.Line+strings.Count(t.Text, "\n")
 }
 
-// newLine reports whether t, the next token, begins a line. caddyfile's rule: a token of a snippet that stands above
-// the import does not.
+// newLine reports whether t, the next token, begins a line. By caddyfile's rule, a token of a snippet that is above the
+// import does not.
 func (f *corefile) newLine(t caddyfile.Token) bool {
 	return f.end < t.Line
 }
@@ -155,7 +155,7 @@ func (f *corefile) readBlock() error {
 	return f.add(b)
 }
 
-// add appends a server block that was read whole.
+// add appends a server block.
 func (f *corefile) add(b serverBlock) error {
 	if len(f.blocks) == maxBlocks {
 		return errAt(b.at, "more than %d server blocks", maxBlocks)
@@ -164,8 +164,8 @@ func (f *corefile) add(b serverBlock) error {
 	return nil
 }
 
-// readKeys reads the keys of a server block; alone if the text ends with them. A first word kubehosts, with no server
-// block before it, is a bare stanza, which is read whole.
+// readKeys reads the keys of a server block; alone if the text ends with them. If the first word is kubehosts, with no
+// server block before it, it reads a bare stanza.
 func (f *corefile) readKeys() (b serverBlock, alone bool, err error) {
 	taken := false // a word was taken
 	more := false  // the last key ended in a comma
@@ -277,8 +277,8 @@ func (f *corefile) readDirectives(b *serverBlock, braced bool) error {
 	}
 }
 
-// readDirective reads one directive, from its name t to the end of its line or of its block. It keeps the directive if it
-// is ours, and the first argument of view.
+// readDirective reads one directive, from its name t to the end of its line or of its block. It stores our stanza, and
+// the first argument of view.
 func (f *corefile) readDirective(b *serverBlock, t caddyfile.Token) error {
 	name, err := f.expand(t)
 	if err != nil {
@@ -336,8 +336,8 @@ func (f *corefile) readDirective(b *serverBlock, t caddyfile.Token) error {
 	}
 }
 
-// readImport reads an import and its argument, puts the tokens of the snippet in front of what is to be read, and
-// returns "". What is no snippet is a file or a pattern of files: it is passed over, and its name returned.
+// readImport reads an import and its argument, puts the tokens of the snippet before the next ones, and returns "". If
+// there is no such snippet it is a file or a pattern of files: it is skipped, and its name returned.
 func (f *corefile) readImport() (file string, err error) {
 	imp, _ := f.peek()
 	f.drop()

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// environment replaces {$VAR} and {%VAR%} as caddyfile does in a Corefile: a variable that is not set becomes nothing,
-// and what a variable brings in is looked at again. left bounds the bytes that are handled, for a variable may bring in
-// itself, and a text of 1 MiB may ask for a long one a hundred thousand times.
+// environment replaces {$VAR} and {%VAR%} as caddyfile does in a Corefile: a variable that is not set is empty, and its
+// value is scanned again. left bounds the bytes that are scanned, because a variable may contain itself, and a text of 1
+// MiB may contain a long one a hundred thousand times.
 type environment struct {
 	left int
 }

@@ -8,8 +8,8 @@ import (
 )
 
 // Excerpt returns the stanza that ParseText finds in a text, for people to read: without comments and with the imported
-// snippets in it, an option a line. References to environment variables stand as they are written, so that their values stay
-// what they are: secrets, perhaps. The text need not be a stanza that Parse takes, as long as it can be found.
+// snippets in it, an option a line. References to environment variables stay as written, because their values may be
+// secrets. The stanza need not be valid, as long as it can be found.
 func Excerpt(name, text string, keys []string, view string) (string, error) {
 	blocks, err := readCorefile(name, text, true)
 	if err != nil {
@@ -46,7 +46,7 @@ func layOut(tokens []caddyfile.Token) string {
 	return b.String()
 }
 
-// quoted returns a token as a Corefile has it.
+// quoted returns a token in the form of a Corefile.
 func quoted(text string) string {
 	if text != "" && !strings.HasPrefix(text, `"`) && !strings.HasPrefix(text, "#") && !strings.ContainsFunc(text, unicode.IsSpace) {
 		return text

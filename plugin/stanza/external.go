@@ -16,7 +16,7 @@ const (
 	maxClasses  = 100 // that differ, in one option
 )
 
-// DefaultExternalTTL is the TTL of records out of an external option, in seconds, as in k8s_gateway.
+// DefaultExternalTTL is the TTL of records of an external option, in seconds, as in k8s_gateway.
 const DefaultExternalTTL = 60
 
 // Source is a kind of objects that publish names to the outside of the cluster. Sources form a set.
@@ -34,13 +34,13 @@ const (
 // DefaultSources are those of an external option without from.
 const DefaultSources = Ingress | Service | Gateway | DNSEndpoint
 
-// sourceNames are the sources as from takes them, in the order of their bits.
+// sourceNames are the sources as arguments of from, in the order of their bits.
 var sourceNames = [...]string{"ingress", "service", "gateway", "dnsendpoint", "node"}
 
 // Has reports whether all of o are in s.
 func (s Source) Has(o Source) bool { return s&o == o }
 
-// String returns the sources of the set as from takes them.
+// String returns the sources of the set as arguments of from.
 func (s Source) String() string {
 	var names []string
 	for i, name := range sourceNames {
@@ -55,10 +55,10 @@ func (s Source) String() string {
 type External struct {
 	Zones      []string // lower case, fully qualified, each once; none of them is in another option
 	From       Source
-	Classes    []string // IngressClasses and GatewayClasses that count, each once; nil: all
+	Classes    []string // IngressClasses and GatewayClasses to use, each once; nil: all
 	Namespaces []string // that may claim names in Zones, each once; nil: all that the stanza serves
 	TTL        uint32   // seconds, 0 to 3600
-	Inside     bool     // clients in the cluster: cluster IPs in place of load balancers
+	Inside     bool     // clients in the cluster: cluster IPs instead of load balancers
 	Line       int      // of the option
 
 	at caddyfile.Token
@@ -99,10 +99,10 @@ func (d *draft) addExternal(o statement) error {
 	return nil
 }
 
-// externalSeen is what the lines of one option have so far.
+// externalSeen holds the values that the lines of one option have so far.
 type externalSeen struct{ classes, namespaces set }
 
-// externalLine takes over one line of an external block.
+// externalLine reads one line of an external block.
 func (d *draft) externalLine(e *External, o statement, seen externalSeen) error {
 	switch o.name() {
 	case "from":
@@ -190,9 +190,9 @@ func (e *External) setTTL(o statement) error {
 // reserved are the labels above a zone of Services that the names of Services, pods and name servers end in.
 var reserved = [...]string{"svc.", "pod.", "dns.", "dns-version."}
 
-// checkExternal refuses zones of external options that would take the place of a zone of Services, or of the names of Services
-// in one. Another name below a zone of Services, such as apps.cluster.local, may be a zone of hosts, and a zone of Services may
-// be below one of hosts.
+// checkExternal refuses zones of external options that would replace a zone of Services, or hide the names of Services in
+// one. Another name below a zone of Services, such as apps.cluster.local, may be a zone of hosts, and a zone of Services
+// may be below one of hosts.
 func (c *Config) checkExternal() error {
 	if len(c.External) == 0 {
 		return nil

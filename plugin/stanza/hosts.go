@@ -47,14 +47,14 @@ func (d *draft) addHosts(o statement) error {
 	return nil
 }
 
-// ErrorAt returns an error at a line of the text that the option stands in, in the form of all other errors.
+// ErrorAt returns an error at a line of the option's text, in the form of all other errors.
 func (h *Hosts) ErrorAt(line int, format string, args ...any) error {
 	t := h.at
 	t.Line = line
 	return errAt(t, format, args...)
 }
 
-// At returns where a line of the text that the option stands in is: "Corefile:12".
+// At returns the place of a line of the option's text: "Corefile:12".
 func (h *Hosts) At(line int) string { return fmt.Sprintf("%s:%d", h.at.File, line) }
 
 func (h *Hosts) option(o statement) error {
@@ -75,7 +75,7 @@ func (h *Hosts) option(o statement) error {
 	return h.addInline(o)
 }
 
-// checkFallthrough takes the fallthrough of a stanza that came from the hosts plugin, which means what is always so here. It
+// checkFallthrough accepts the fallthrough of a stanza that came from the hosts plugin, which has no effect here. It
 // refuses one with zones, which would make names outside of them fail.
 func (h *Hosts) checkFallthrough(o statement) error {
 	if len(o.words) > 1 {
@@ -84,15 +84,15 @@ func (h *Hosts) checkFallthrough(o statement) error {
 	return nil
 }
 
-// isNetwork reports whether s is a network, such as 10.0.0.0/8, and so no FILE.
+// isNetwork reports whether s is a network, such as 10.0.0.0/8, and so not a FILE.
 func isNetwork(s string) bool {
 	_, err := netip.ParsePrefix(s)
 	return err == nil
 }
 
-// Missing is told that the FILE at an index is not there. It returns an error if that can be a zone, left behind FILE from a
-// stanza of the hosts plugin (hosts FILE ZONES...), and nil if it can be a file that is yet to come: if it is the first, or has
-// a slash in it, or the ending of a file of hosts lines.
+// Missing returns an error if the FILE at an index, which does not exist, can be a zone left after FILE from a stanza of
+// the hosts plugin (hosts FILE ZONES...), and nil if it can be a file that is yet to come: if it is the first, or has a
+// slash in it, or the extension of a hosts file.
 func (h *Hosts) Missing(index int) error {
 	f := h.Files[index]
 	if index == 0 || strings.Contains(f, "/") {
@@ -157,9 +157,9 @@ func (h *Hosts) setReload(o statement) error {
 	return nil
 }
 
-// addInline takes a line that is no option. Its words are joined and split again because an environment variable may
-// bring several words, several lines, or a comment, all of which stock's hosts plugin understands. Stock drops a line
-// without an address in silence; that would hide a misspelt option.
+// addInline reads a line that is no option. Its words are joined and split again because an environment variable may
+// contain several words, several lines, or a comment, all of which stock's hosts plugin understands. Stock silently drops
+// a line without an address; that would hide a misspelt option.
 func (h *Hosts) addInline(o statement) error {
 	text := strings.Join(append([]string{o.name()}, o.args()...), " ")
 	for line := range strings.SplitSeq(text, "\n") {

@@ -47,21 +47,21 @@ var options = map[string]func(*draft, statement) error{
 	"fallthrough":            (*draft).setFallthrough,
 }
 
-// apiOptions say how the API server is reached; sourceOptions, where data comes from at all. A ConfigMap cannot change
-// the latter, nor which sockets questions are read from: fixedOptions.
+// apiOptions are about the way to the API server; sourceOptions, about where data comes from at all. A ConfigMap can't
+// change the latter, nor the sockets that questions are read from: fixedOptions.
 var (
 	apiOptions    = []string{"kubeconfig", "endpoint", "tls", "apiserver_qps", "apiserver_burst", "apiserver_max_inflight"}
 	sourceOptions = append([]string{"configmap", "manifests", "snapshot"}, apiOptions...)
 	fixedOptions  = append([]string{"wire"}, sourceOptions...)
 )
 
-// written is a data-source option as it stands in the text.
+// written is a data-source option as written in the text.
 type written struct {
 	args []string
 	at   caddyfile.Token
 }
 
-// source remembers a data-source option as written; the last of several counts.
+// source stores a data-source option as written; the last of several counts.
 func (d *draft) source(o statement) { d.sources[o.name()] = written{o.args(), o.words[0]} }
 
 func (d *draft) setConfigMap(o statement) error {
@@ -253,7 +253,7 @@ func (d *draft) setNoServices(o statement) error {
 	return o.none()
 }
 
-// setWire takes on, which is the default, and off.
+// setWire accepts on, which is the default, and off.
 func (d *draft) setWire(o statement) error {
 	arg, err := o.one()
 	if err != nil {
@@ -267,7 +267,7 @@ func (d *draft) setWire(o statement) error {
 	return nil
 }
 
-// setStatus takes an address to listen on for the status page.
+// setStatus accepts an address for the status page to listen on.
 func (d *draft) setStatus(o statement) error {
 	d.Status = DefaultStatus
 	if len(o.words) == 1 {
@@ -326,7 +326,7 @@ func (d *draft) setLabels(o statement) (err error) {
 	return err
 }
 
-// selector reads a label selector into its canonical form, by the same steps as stock. what is stock's word for it.
+// selector converts a label selector to its canonical form, by the same steps as stock. what is stock's word for it.
 func selector(o statement, what string) (string, error) {
 	args := o.args()
 	if len(args) == 0 {
@@ -344,7 +344,7 @@ func selector(o statement, what string) (string, error) {
 	if err != nil {
 		return "", o.errf("unable to create Selector for LabelSelector '%s': %q", ls, err)
 	}
-	// A selector keeps its requirements by key only, so that several of one key may stand in any order.
+	// A selector sorts its requirements by key only, so several with one key may be in any order.
 	reqs, _ := s.Requirements()
 	terms := make([]string, len(reqs))
 	for i, r := range reqs {
@@ -378,7 +378,7 @@ func (d *draft) setNoEndpoints(o statement) error {
 	return o.none()
 }
 
-// setIgnore takes, as stock does and tests, no notice of what follows empty_service.
+// setIgnore ignores, as stock does and tests, whatever follows empty_service.
 func (d *draft) setIgnore(o statement) error {
 	args := o.args()
 	if len(args) == 0 {
@@ -397,7 +397,7 @@ func (d *draft) setZonal(o statement) error {
 	return o.none()
 }
 
-// setMulticluster takes, as stock does, no zone at all for no multicluster zone.
+// setMulticluster accepts, as stock does, an empty list of zones.
 func (d *draft) setMulticluster(o statement) (err error) {
 	d.Multicluster, err = d.zonesOf(o.words[1:])
 	d.multiclusterAt = o.words[0]

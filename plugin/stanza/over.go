@@ -10,7 +10,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Over returns what serves when c came from the ConfigMap and base from the Corefile. Neither is changed.
+// Over returns the stanza that serves if c is the ConfigMap's and base the Corefile's. Neither is changed.
 //
 //   - Where data comes from (configmap, manifests, snapshot, kubeconfig, endpoint, tls, apiserver_*), startup_timeout, audit,
 //     status and wire are base's. c may leave the data-source options and wire out or repeat them word for word.
@@ -20,7 +20,7 @@ import (
 //     noservices. A HostsOnly stanza cannot take the place of one with zones: a first line of hosts in a ConfigMap must
 //     not end the serving of Services.
 //   - Each zone of an external option of c must be one of base's external options or below one.
-//   - All else is c's.
+//   - Everything else is c's.
 //
 // An error names the option, the FILE or the zone, with its line in the ConfigMap.
 func (c *Config) Over(base *Config) (*Config, error) {
@@ -59,7 +59,7 @@ func (c *Config) Over(base *Config) (*Config, error) {
 	return &r, nil
 }
 
-// refusef returns the error for what a ConfigMap may not do, at t.
+// refusef returns the error for what a ConfigMap may not change, at t.
 func refusef(t caddyfile.Token, format string, args ...any) error {
 	return fmt.Errorf("%s%s", position(t), clip(fmt.Sprintf(format, args...), maxErrorText))
 }
@@ -112,7 +112,7 @@ func (c *Config) hostsOver(base *Config) ([]Hosts, error) {
 	return hosts, nil
 }
 
-// refuse is the error for a FILE that the Corefile does not have.
+// refuse returns the error for a FILE that the Corefile does not have.
 func (h Hosts) refuse(file string) error {
 	why := ""
 	if file == DefaultHostsFile {
@@ -150,8 +150,8 @@ func (s set) hasParentOf(zone string) bool {
 	return s["."]
 }
 
-// FixedIn returns the first option in which c differs from base, of those that a server block has for as long as it runs: where
-// data comes from, startup_timeout, audit, status and wire. It is "" if there is none.
+// FixedIn returns the first option in which c differs from base, of those that are fixed for the life of a server block:
+// where data comes from, startup_timeout, audit, status and wire. It is "" if there is none.
 func (c *Config) FixedIn(base *Config) string {
 	for _, name := range fixedOptions {
 		ours, theirs := c.sources[name], base.sources[name]

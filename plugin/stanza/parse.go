@@ -9,9 +9,9 @@ import (
 	"github.com/coredns/coredns/plugin/pkg/dnsutil"
 )
 
-// Parse reads the stanza of a server block out of d, which stands before the directive, as a plugin's setup gets it
-// (&c.Dispenser of the caddy.Controller), and reads d to its end. keys are the server block's keys. A second stanza is
-// an error (plugin.ErrOnce), and every error names file and line.
+// Parse reads the stanza of a server block from d, which is before the directive, as in a plugin's setup (&c.Dispenser of
+// the caddy.Controller), and reads d to its end. keys are the server block's keys. A second stanza is an error
+// (plugin.ErrOnce), and every error names file and line.
 func Parse(d *caddyfile.Dispenser, keys []string) (*Config, error) {
 	var tokens []caddyfile.Token
 	for d.Next() {
@@ -23,15 +23,15 @@ func Parse(d *caddyfile.Dispenser, keys []string) (*Config, error) {
 	return parseTokens(tokens, keys, false)
 }
 
-// draft is a Config in the making.
+// draft is a Config under construction.
 type draft struct {
 	*Config
 	namespaces set // those of Config.Namespaces
 
 	// The first options of a kind, nil if there is none.
 	noServicesAt *caddyfile.Token // noservices
-	ofServices   *caddyfile.Token // an option that says how Services are served, and nothing else
-	ofObjects    *caddyfile.Token // one that says the same of external zones
+	ofServices   *caddyfile.Token // an option about Services alone
+	ofObjects    *caddyfile.Token // the same for external zones
 	other        *caddyfile.Token // any but hosts, configmap, status and wire
 
 	zones, paths, files, lines, claimants int // read so far; see the limits
@@ -39,7 +39,7 @@ type draft struct {
 	externalZones map[string]int // the lines of external options that have them
 }
 
-// parseTokens reads the tokens of one server block's stanza, of which there is at least one.
+// parseTokens reads the tokens of one server block's stanza; there is at least one.
 func parseTokens(tokens []caddyfile.Token, keys []string, bare bool) (*Config, error) {
 	s := scanner{tokens: tokens}
 	st, err := s.statement(stanzaDepth)
@@ -83,7 +83,7 @@ func parseTokens(tokens []caddyfile.Token, keys []string, bare bool) (*Config, e
 	return d.Config, d.checkMulticluster()
 }
 
-// within adds more to n, which is how many of a kind were read, and refuses what goes beyond most. t is where it is written.
+// within adds more to n, the number of a kind read so far, and refuses a number beyond most. t is the place.
 func (d *draft) within(n *int, more, most int, kind string, t caddyfile.Token) error {
 	if *n += more; *n > most {
 		return errAt(t, "more than %d %s in a stanza", most, kind)
@@ -91,7 +91,7 @@ func (d *draft) within(n *int, more, most int, kind string, t caddyfile.Token) e
 	return nil
 }
 
-// afterStanza is the error for what follows a stanza's end.
+// afterStanza returns the error for text after a stanza's end.
 func afterStanza(end, t caddyfile.Token) error {
 	if sameLine(end, t) {
 		return errAt(t, "unexpected '%s' after '%s'", t.Text, end.Text)
@@ -99,7 +99,7 @@ func afterStanza(end, t caddyfile.Token) error {
 	return fmt.Errorf("%s%s%w", position(t), errorPrefix, plugin.ErrOnce)
 }
 
-// option takes over one line of the stanza.
+// option reads one line of the stanza.
 func (d *draft) option(o statement) error {
 	set, ok := options[o.name()]
 	if !ok {
@@ -112,7 +112,7 @@ func (d *draft) option(o statement) error {
 	return set(d, o)
 }
 
-// note remembers which options there are, as far as it matters for whether Services are served.
+// note stores which options there are, as far as that decides whether Services are served.
 func (d *draft) note(o statement) {
 	first := func(t **caddyfile.Token) {
 		if *t == nil {
@@ -132,7 +132,7 @@ func (d *draft) note(o statement) {
 	first(&d.other)
 }
 
-// setZones takes the written zones.
+// setZones sets the written zones.
 func (d *draft) setZones(words []caddyfile.Token) (err error) {
 	if len(words) == 0 {
 		return nil
@@ -144,8 +144,8 @@ func (d *draft) setZones(words []caddyfile.Token) (err error) {
 	return d.checkZones()
 }
 
-// defaultZones takes the zones of the server block for a stanza that names none, less those of external options. A stanza of
-// hosts options alone is what takes the place of one of the hosts plugin, which has no zones of its own either.
+// defaultZones sets the zones of the server block for a stanza that names none, without those of external options. A
+// stanza of hosts options alone replaces one of the hosts plugin, which has no zones of its own either.
 func (d *draft) defaultZones(keys []string) {
 	if d.ZonesWritten || d.bare || d.noServices {
 		return
@@ -156,7 +156,7 @@ func (d *draft) defaultZones(keys []string) {
 	}
 }
 
-// checkZones refuses zones of which none can have a Service's name.
+// checkZones refuses zones if none of them can have a Service's name.
 func (d *draft) checkZones() error {
 	for _, z := range d.Zones {
 		if dnsutil.IsReverse(z) == 0 {
@@ -169,7 +169,7 @@ func (d *draft) checkZones() error {
 	return nil
 }
 
-// checkMulticluster refuses multicluster zones that are none of the zones. A bare stanza without zones has those of the
+// checkMulticluster refuses multicluster zones that are not among the zones. A bare stanza without zones has those of the
 // Corefile, which Over checks.
 func (c *Config) checkMulticluster() error {
 	if c.bare && !c.ZonesWritten {
@@ -184,7 +184,7 @@ func (c *Config) checkMulticluster() error {
 	return nil
 }
 
-// exclusive refuses options that cannot stand together.
+// exclusive refuses options that exclude each other.
 func (d *draft) exclusive() error {
 	if t := d.noServicesAt; t != nil {
 		if d.ZonesWritten {

@@ -62,8 +62,8 @@ func errAt(t caddyfile.Token, format string, args ...any) error {
 
 func position(t caddyfile.Token) string { return fmt.Sprintf("%s:%d - ", t.File, t.Line) }
 
-// clip makes s fit for an error: about n bytes of it at the most, and nothing that is no text, lest a ConfigMap writes lines of its
-// own into the log.
+// clip cuts s to about n bytes for an error, and escapes whatever is no text, so that a ConfigMap can't write lines of
+// its own into the log.
 func clip(s string, n int) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -80,7 +80,7 @@ func clip(s string, n int) string {
 	return b.String()
 }
 
-// sameLine reports whether b, which comes after a, stands on the line where a ends.
+// sameLine reports whether b, which comes after a, is on the line where a ends.
 func sameLine(a, b caddyfile.Token) bool {
 	return a.File == b.File && a.Line+strings.Count(a.Text, "\n") == b.Line
 }
@@ -93,7 +93,7 @@ type scanner struct {
 
 func (s *scanner) at(text string) bool { return s.i < len(s.tokens) && s.tokens[s.i].Text == text }
 
-// stanzaDepth is how deep blocks are nested in a stanza: options, and lines of hosts.
+// stanzaDepth is the depth of blocks in a stanza: options, and lines of hosts.
 const stanzaDepth = 2
 
 // blockLimits are the statements that one block may hold, by how deep blocks may be nested in it.
@@ -104,8 +104,8 @@ var blockLimits = [stanzaDepth + 1]struct {
 
 // statement reads one statement, with blocks nested no deeper than depth. There must be a token left.
 //
-// It is not built on Dispenser.NextBlock: that takes a block after any option for more options of the block around it,
-// and a closing brace for an argument if it stands on the line of one.
+// Dispenser.NextBlock is of no use for it: that takes a block after any option for more options of the surrounding block,
+// and a closing brace on the line of an option for an argument.
 func (s *scanner) statement(depth int) (statement, error) {
 	start := s.i
 	if t := s.tokens[start]; t.Text == "{" || t.Text == "}" {

@@ -10,19 +10,18 @@ import (
 	"github.com/coredns/coredns/plugin/pkg/transport"
 )
 
-// ParseText reads the stanza out of the text of a ConfigMap's key. The text is either a whole Corefile, in which ParseText
+// ParseText reads the stanza in the text of a ConfigMap's key. The text is either a whole Corefile, in which ParseText
 // finds the stanza of the server block with the same keys and the same view, or a bare stanza: its first word, snippets
 // aside, is kubehosts. keys are those of the running server block, and view is the name that its view plugin gives it, ""
-// without that plugin. name is what errors call the text, as in "NAME:LINE - ...".
+// without that plugin. name is the name of the text in errors, as in "NAME:LINE - ...".
 //
 // Keys are compared as the server sees them, in any order. A key without a port has the default port, which is 53
 // unless CoreDNS was started with -dns.port; as that is not known here, such a key also fits the port of the running
 // server block, if nothing fits as written or with 53.
 //
-// Snippets and environment variables work as in a Corefile. No file is opened, whatever the text says: an import of
-// files is passed over outside the stanza and an error inside it. Nonsense in other server blocks and other plugins'
-// stanzas is none of this stanza's business, as long as braces balance and imports have an argument. A text may be
-// 1 MiB long, as a ConfigMap may.
+// Snippets and environment variables work as in a Corefile. No file is opened, whatever the text contains: an import of
+// files is skipped outside the stanza and an error inside it. Errors in other server blocks and other plugins' stanzas do
+// not matter, as long as braces balance and imports have an argument. A text may be 1 MiB long, like a ConfigMap.
 func ParseText(name, text string, keys []string, view string) (*Config, error) {
 	blocks, err := readCorefile(name, text, false)
 	if err != nil {
@@ -116,8 +115,8 @@ func matching(blocks []serverBlock, keys []string) ([]serverBlock, error) {
 	return nil, nil
 }
 
-// defaultPorts are the ports that a key without one may stand for, the likeliest first. "" comes before all others, so
-// that a block whose ports are written wins.
+// defaultPorts are the ports that a key without one may have, the likeliest first. "" comes before all others, so that a
+// block with written ports wins.
 func defaultPorts(running map[address]bool) []string {
 	var more []string
 	for a := range running {
@@ -129,8 +128,8 @@ func defaultPorts(running map[address]bool) []string {
 	return append([]string{"", transport.Port}, slices.Compact(more)...)
 }
 
-// addressSet returns what keys stand for, nil if one of them is no zone, and takes the number of zones off left. It gives
-// up when that falls below 0.
+// addressSet returns the addresses of keys, nil if one of them is no zone, and subtracts the number of zones from left.
+// It gives up when that falls below 0.
 func addressSet(keys []string, left *int) map[address]bool {
 	all := map[address]bool{}
 	for _, k := range keys {
@@ -157,7 +156,7 @@ func withPort(written map[address]bool, port string) map[address]bool {
 	return all
 }
 
-// transportPort is the port that the server gives a key of the transport, with dns for plain DNS.
+// transportPort is the default port of a transport, with dns for plain DNS.
 func transportPort(trans, dns string) string {
 	switch trans {
 	case transport.DNS:

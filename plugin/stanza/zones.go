@@ -27,8 +27,8 @@ func addressesOf(key string) ([]address, error) {
 	}
 	as := make([]address, len(hosts))
 	for i, h := range hosts {
-		// Look at the normalised name again: lower case may be longer, and a name without its last dot may pass
-		// where the whole does not.
+		// Check the normalised name again: lower case may be longer, and a name without its last dot may be valid where the
+		// whole is not.
 		zone := plugin.Name(h).Normalize()
 		if _, _, err := plugin.SplitHostPort(zone); err != nil {
 			return nil, err
@@ -41,8 +41,8 @@ func addressesOf(key string) ([]address, error) {
 	return as, nil
 }
 
-// ServerKeys returns the keys of a server block as CoreDNS writes them, dns://example.org.:53, one for each zone, and the zones.
-// A key without a port has the one of its transport, 53 for plain DNS.
+// ServerKeys returns the keys of a server block in CoreDNS's form, dns://example.org.:53, one for each zone, and the
+// zones. A key without a port has the one of its transport, 53 for plain DNS.
 func ServerKeys(written []string) (keys, zones []string, err error) {
 	for _, k := range written {
 		as, err := addressesOf(k)
@@ -59,7 +59,8 @@ func ServerKeys(written []string) (keys, zones []string, err error) {
 	return keys, zones, nil
 }
 
-// zonesOf reads a list of zones. Unlike plugin.OriginsFromArgsOrServerBlock it does not drop what is no domain name.
+// zonesOf reads a list of zones. Unlike plugin.OriginsFromArgsOrServerBlock it does not drop words that are no domain
+// name.
 func (d *draft) zonesOf(words []caddyfile.Token) ([]string, error) {
 	var zones []string
 	have := set{}
@@ -83,7 +84,7 @@ func (d *draft) zonesOf(words []caddyfile.Token) ([]string, error) {
 	return zones, nil
 }
 
-// zonesOfKeys returns the zones of a server block less the root. The server has vetted its keys; one that is no zone
+// zonesOfKeys returns the zones of a server block without the root. The server has checked its keys; one that is no zone
 // is left out.
 func zonesOfKeys(keys []string) []string {
 	var zones []string
