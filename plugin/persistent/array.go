@@ -1,11 +1,11 @@
 package persistent
 
-// An Array is a list of values under numbers from 0 on that are given out one after another. It is as cheap to publish as a
-// Trie, finds a value in fewer steps, and takes no more room than the values. What was never set is the zero value. The zero
-// Array is empty.
+// An Array is a list of values under numbers that are assigned one after another, from 0 on. It is as cheap to publish as
+// a Trie, finds a value in fewer steps, and takes no more room than the values. A value that was never set is the zero
+// value. The zero Array is empty.
 type Array[V any] struct {
 	root  *rack[V]
-	depth int // of root, above the racks that lead to shelves
+	depth int // of root, above the racks that have shelves
 }
 
 const (
@@ -13,14 +13,14 @@ const (
 	rackLen  = 1 << rackBits
 )
 
-// rack leads on to racks, and the lowest one to shelves.
+// rack has racks below it, and the lowest one shelves.
 type rack[V any] struct {
 	batch   uint64
 	below   []*rack[V]
 	shelves []*shelf[V]
 }
 
-// shelf has values.
+// shelf holds values.
 type shelf[V any] struct {
 	batch  uint64
 	values [rackLen]V

@@ -3,12 +3,12 @@ package persistent
 import "slices"
 
 // An Ordered is a sorted set that is as cheap to publish as a Trie: a B-tree whose published pages are never written
-// again. A change copies the pages on the path to it, at most a few of pageMost elements each, so that it costs the same
-// whether the set has a hundred elements or a million. A page that carries the number of the current batch was not
-// published yet and is changed in place.
+// again. A change copies the pages on the path to it, at most a few of pageMost elements each, so it costs the same
+// whether the set has a hundred elements or a million. A page with the number of the current batch is not yet published
+// and is changed in place.
 //
-// The order comes with each change, because some elements are only comparable with the help of what they stand in. The zero
-// Ordered is empty.
+// Each change brings the order with it, because some elements can only be compared with the help of data elsewhere. The
+// zero Ordered is empty.
 type Ordered[E any] struct {
 	root *page[E] // nil if the set is empty
 }
@@ -16,7 +16,7 @@ type Ordered[E any] struct {
 // page is a part of an Ordered.
 type page[E any] struct {
 	batch uint64
-	elems []E        // at the lowest level; above it, what was set as the first element of each page in below
+	elems []E        // at the lowest level; above it, the first element of each page in below, as it was when set
 	below []*page[E] // nil at the lowest level
 }
 
@@ -25,7 +25,7 @@ const (
 	pageLeast = pageMost / 4 // smaller ones are joined with a neighbour
 )
 
-// OrderedOf returns the set of elems, which stand in order and are at most a page of 64. The batch may change it.
+// OrderedOf returns the set of elems, which are sorted and at most a page of 64. The batch may change it.
 func OrderedOf[E any](batch uint64, elems ...E) Ordered[E] {
 	if len(elems) == 0 {
 		return Ordered[E]{}
@@ -39,8 +39,8 @@ func (o *Ordered[E]) Empty() bool { return o.root == nil }
 // OnePage reports whether First returns all elements.
 func (o *Ordered[E]) OnePage() bool { return o.root == nil || o.root.below == nil }
 
-// Set adds e, in place of the element that is equal to it. compare tells the order of an element in the set and of e:
-// less than 0 if the former comes first, 0 if they are equal.
+// Set adds e, in place of the element that is equal to it. compare returns the order of an element in the set and e: less
+// than 0 if the former comes first, 0 if they are equal.
 func (o *Ordered[E]) Set(batch uint64, e E, compare func(E) int) {
 	if o.root == nil {
 		o.root = &page[E]{batch: batch, elems: []E{e}}
@@ -53,7 +53,7 @@ func (o *Ordered[E]) Set(batch uint64, e E, compare func(E) int) {
 	o.root = root
 }
 
-// Delete takes the element out for which compare returns 0. It reports whether there was one.
+// Delete removes the element for which compare returns 0. It reports whether there was one.
 func (o *Ordered[E]) Delete(batch uint64, compare func(E) int) bool {
 	if o.root == nil {
 		return false
@@ -72,8 +72,8 @@ func (o *Ordered[E]) Delete(batch uint64, compare func(E) int) bool {
 	return true
 }
 
-// Own returns the element for which compare returns 0, nil if there is none. The batch may change in it what the order does
-// not depend on, before anything else in the set changes.
+// Own returns the element for which compare returns 0, nil if there is none. The batch may change the parts of it that do
+// not affect the order, before anything else in the set changes.
 func (o *Ordered[E]) Own(batch uint64, compare func(E) int) *E {
 	if o.root == nil {
 		return nil
@@ -100,16 +100,16 @@ func (o *Ordered[E]) From(compare func(E) int) (e E, ok bool) {
 	return e, false
 }
 
-// Tail returns some elements from the first on for which compare is not less than 0, none if there is no such element. The
-// caller must not change them.
+// Tail returns some elements from the first one for which compare is not less than 0, none if there is no such element.
+// The caller must not change them.
 func (o *Ordered[E]) Tail(compare func(E) int) []E {
 	if o.root == nil {
 		return nil
 	}
-	var behind *page[E] // what is behind p
+	var behind *page[E] // the page after p
 	p := o.root
 	for p.below != nil {
-		at := max(0, p.search(compare)-1) // whose last elements may be the first
+		at := max(0, p.search(compare)-1) // its last elements may be the first
 		if at+1 < len(p.below) {
 			behind = p.below[at+1]
 		}
@@ -121,7 +121,7 @@ func (o *Ordered[E]) Tail(compare func(E) int) []E {
 	return behind.first()
 }
 
-// First returns some elements from the first on.
+// First returns some elements from the first one.
 func (o *Ordered[E]) First() []E {
 	if o.root == nil {
 		return nil
@@ -129,7 +129,7 @@ func (o *Ordered[E]) First() []E {
 	return o.root.first()
 }
 
-// Only returns the element of a set that has no other.
+// Only returns the element of a set that has just one.
 func (o *Ordered[E]) Only() (e E, ok bool) {
 	if o.root != nil && o.root.below == nil && len(o.root.elems) == 1 {
 		return o.root.elems[0], true
@@ -163,7 +163,7 @@ func (p *page[E]) writable(batch uint64) *page[E] {
 	return &page[E]{batch: batch, elems: slices.Clone(p.elems), below: slices.Clone(p.below)}
 }
 
-// search returns where the first element is for which compare is not less than 0.
+// search returns the place of the first element for which compare is not less than 0.
 func (p *page[E]) search(compare func(E) int) int {
 	lo, hi := 0, len(p.elems)
 	for lo < hi {
@@ -177,7 +177,7 @@ func (p *page[E]) search(compare func(E) int) int {
 	return lo
 }
 
-// leads returns in which page below the one element is, or would be, for which compare returns 0.
+// leads returns the page below that has, or would have, the element for which compare returns 0.
 func (p *page[E]) leads(compare func(E) int) int {
 	at := p.search(compare)
 	if at > 0 && (at == len(p.elems) || compare(p.elems[at]) != 0) {
@@ -186,8 +186,8 @@ func (p *page[E]) leads(compare func(E) int) int {
 	return at
 }
 
-// set is that of the set, for p, which is writable. last reports whether no page at its level is behind p. It returns a new
-// page that belongs behind p, where p had no room.
+// set is Ordered.Set for p, which is writable. last reports whether p is the last page at its level. It returns a new
+// page to insert after p if p had no room.
 func (p *page[E]) set(batch uint64, e E, compare func(E) int, last bool) (right *page[E]) {
 	var at int
 	if p.below == nil {
@@ -211,13 +211,13 @@ func (p *page[E]) set(batch uint64, e E, compare func(E) int, last bool) (right 
 	switch {
 	case len(p.elems) <= pageMost:
 		return nil
-	case last && at == pageMost: // elements that come in order leave full pages behind
+	case last && at == pageMost: // sorted insertions leave full pages behind
 		return p.split(batch, pageMost)
 	}
 	return p.split(batch, pageMost/2)
 }
 
-// split takes what is from at on out of p, into a new page.
+// split moves the elements from at on to a new page.
 func (p *page[E]) split(batch uint64, at int) *page[E] {
 	right := &page[E]{batch: batch, elems: slices.Clone(p.elems[at:])}
 	p.elems = slices.Clone(p.elems[:at])
@@ -227,7 +227,7 @@ func (p *page[E]) split(batch uint64, at int) *page[E] {
 	return right
 }
 
-// del takes the element out for which compare returns 0. It is there, and p is writable.
+// del removes the element for which compare returns 0. It exists, and p is writable.
 func (p *page[E]) del(batch uint64, compare func(E) int) {
 	if p.below == nil {
 		at := p.search(compare)
@@ -248,8 +248,8 @@ func (p *page[E]) del(batch uint64, compare func(E) int) {
 	}
 }
 
-// join makes the page below p at the place at and the one behind it one, if there is one, and if they are small enough not
-// to be split again at once.
+// join merges the page below p at the place at with the next one, if there is one, and if they are small enough not to be
+// split again at once.
 func (p *page[E]) join(batch uint64, at int) {
 	if at+1 >= len(p.below) {
 		return

@@ -1,6 +1,6 @@
-// Package persistent has the collections that an index is made of: a writer changes them a batch at a time, and every reader
-// that took a copy before goes on seeing all of what was there at that moment. Taking a copy is an assignment. Readers take
-// no lock and look-ups allocate nothing.
+// Package persistent has the collections of an index: a writer changes them a batch at a time, and every reader that took
+// a copy before still sees everything that was there at that moment. A copy is an assignment. Readers take no lock and
+// look-ups allocate nothing.
 //
 // All changes between two moments that readers see are made under one batch number, and no number is used twice.
 package persistent
@@ -11,11 +11,11 @@ import (
 	"slices"
 )
 
-// A Trie is a map that costs its writer little to change and its readers nothing to keep: a hash trie whose published
+// A Trie is a map that is cheap to change for its writer and free to hold for its readers: a hash trie whose published
 // branches and leaves are never written again. A change copies the few on the path to it.
 //
-// A branch or a leaf that carries the number of the batch was made in the batch and no reader has seen it, so it is changed
-// in place: that makes loading a million entries cheap. The zero Trie is empty.
+// A branch or a leaf with the number of the batch was made in the batch and no reader has seen it, so it is changed in
+// place: that makes loading a million entries cheap. The zero Trie is empty.
 type Trie[K Hashable, V any] struct {
 	root *branch[K, V] // nil if there is nothing
 	n    int
@@ -27,21 +27,21 @@ type Hashable interface {
 	Hash() uint64
 }
 
-// entry is what a trie holds. The key is compared as it stands here: asked of the value, through an interface, it was a
+// entry is an element of a trie. The key is stored for comparing: getting it from the value, through an interface, took a
 // tenth of the time of a PTR.
 type entry[K Hashable, V any] struct {
 	key   K
 	value V
 }
 
-// Keys that outside text or addresses make.
+// Keys made of external text or addresses.
 type (
 	NameKey string
 	Key4    [4]byte
 	Key16   [16]byte
 )
 
-// The seed is drawn at start, so that nobody can prepare names or addresses that all fall on one leaf.
+// The seed is random, so nobody can prepare names or addresses that all fall on one leaf.
 var seed = maphash.MakeSeed()
 
 // Hash implements Hashable.
@@ -53,7 +53,7 @@ func (k Key4) Hash() uint64 { return maphash.Bytes(seed, k[:]) }
 // Hash implements Hashable.
 func (k Key16) Hash() uint64 { return maphash.Bytes(seed, k[:]) }
 
-// Each level of the trie spends fanBits of the hash, the lowest first, up to maxDepth; the uppermost byte is for the tags.
+// Each level of the trie uses fanBits of the hash, the lowest first, up to maxDepth; the uppermost byte is for the tags.
 const (
 	fan      = 1 << fanBits
 	fanBits  = 4
@@ -61,18 +61,18 @@ const (
 	leafMost = 30
 )
 
-// branch leads on to a leaf or a branch for each value of its bits of the hash.
+// branch has a leaf or a branch for each value of its bits of the hash.
 type branch[K Hashable, V any] struct {
 	batch  uint64
-	more   []entry[K, V] // that their leaves have no room for: at the last level alone, for keys of one hash
+	more   []entry[K, V] // beyond the room of their leaves: only at the last level, for keys of one hash
 	leaves [fan]*leaf[K, V]
 	below  [fan]*branch[K, V] // where there is no leaf
 }
 
-// leaf has up to leafMost entries. It stands for all values that have their lowest bits in common, so that there are few
-// leaves, and those well filled, for any number of entries. What is read of it first is one line of the CPU's cache, and the
-// entries stand right behind: with 100,000 Services much of an answer's time goes into fetching lines. One of addresses has no
-// pointers for the collector to follow.
+// leaf has up to leafMost entries. It is for all values with the same lowest bits, so that there are few leaves, and full
+// ones, for any number of entries. The part that is read first is one line of the CPU's cache, and the entries follow
+// directly: with 100,000 Services much of an answer's time goes into fetching lines. A leaf of addresses has no pointers
+// for the collector to follow.
 type leaf[K Hashable, V any] struct {
 	batch   uint64
 	bits    uint8           // how many
@@ -83,7 +83,7 @@ type leaf[K Hashable, V any] struct {
 
 func tagOf(hash uint64) uint8 { return uint8(hash >> 56) } // #nosec G115 -- eight bits are left
 
-// bitsAt is what a branch at that depth goes by.
+// bitsAt returns the bits that a branch at that depth uses.
 func bitsAt(hash uint64, depth int) int { return int(hash >> (fanBits * depth) % fan) } // #nosec G115 -- less than fan
 
 // Find returns the value of the key k, which the caller must not change, or nil.
@@ -115,7 +115,7 @@ func (t *Trie[K, V]) Get(k K) (v V) {
 	return v
 }
 
-// Set puts the value v in for the key k, in place of the one there is.
+// Set stores the value v for the key k, in place of the current one.
 func (t *Trie[K, V]) Set(batch uint64, k K, v V) {
 	if t.root == nil {
 		t.root = branchOf(batch, &leaf[K, V]{batch: batch})
@@ -126,7 +126,7 @@ func (t *Trie[K, V]) Set(batch uint64, k K, v V) {
 	}
 }
 
-// Delete takes the entry with the key k out, if it is there.
+// Delete removes the entry with the key k, if there is one.
 func (t *Trie[K, V]) Delete(batch uint64, k K) {
 	if t.Find(k) == nil {
 		return
@@ -142,7 +142,7 @@ func (t *Trie[K, V]) Delete(batch uint64, k K) {
 // Len returns the number of entries.
 func (t *Trie[K, V]) Len() int { return t.n }
 
-// All calls yield with every key and its value, which it must not change, in no order, until it returns false.
+// All calls yield with every key and its value, which it must not change, in no particular order, until it returns false.
 func (t *Trie[K, V]) All(yield func(K, *V) bool) {
 	if t.root != nil {
 		t.root.all(yield)
@@ -167,7 +167,7 @@ func (b *branch[K, V]) writable(batch uint64) *branch[K, V] {
 	return &copied
 }
 
-// put makes l the leaf for n and all else that it stands for.
+// put makes l the leaf for n and for all other values that it covers.
 func (b *branch[K, V]) put(n int, l *leaf[K, V]) {
 	step := 1 << l.bits
 	for n %= step; n < fan; n += step {
@@ -175,8 +175,7 @@ func (b *branch[K, V]) put(n int, l *leaf[K, V]) {
 	}
 }
 
-// set puts e in, below b, which is writable and at that depth, and reports whether it had no entry of that key. hash is that
-// of the key.
+// set stores e below b, which is writable and at that depth, and reports whether its key is new. hash is that of the key.
 func (b *branch[K, V]) set(batch, hash uint64, depth int, e entry[K, V]) (added bool) {
 	n := bitsAt(hash, depth)
 	if down := b.below[n]; down != nil {
@@ -211,7 +210,7 @@ func (b *branch[K, V]) set(batch, hash uint64, depth int, e entry[K, V]) (added 
 	return added
 }
 
-// split puts two leaves in the place of l, the one for n, which one more bit of the hash tells apart.
+// split replaces l, the leaf for n, with two leaves, which differ in one more bit of the hash.
 func (b *branch[K, V]) split(n int, l *leaf[K, V], depth int) {
 	two := [2]*leaf[K, V]{{batch: l.batch, bits: l.bits + 1}, {batch: l.batch, bits: l.bits + 1}}
 	for at, e := range l.entries[:l.n] {
@@ -222,7 +221,7 @@ func (b *branch[K, V]) split(n int, l *leaf[K, V], depth int) {
 	b.put(n|1<<l.bits, two[1])
 }
 
-// del takes k out, which is held below b, which is writable and at that depth. hash is that of k.
+// del removes k, which is below b, which is writable and at that depth. hash is that of k.
 func (b *branch[K, V]) del(batch, hash uint64, depth int, k K) {
 	n := bitsAt(hash, depth)
 	if more := b.indexMore(k); more >= 0 {
@@ -246,8 +245,8 @@ func (b *branch[K, V]) del(batch, hash uint64, depth int, k K) {
 	b.put(n, b.joined(n, l))
 }
 
-// joined returns l, which is to be the leaf for n, together with those that split had parted it from, if they are
-// few by now: half of what made it split, or entries that come and go would make and unmake leaves.
+// joined returns l, the leaf for n, merged with those that split parted it from, if they have few entries by now: half as
+// many as made it split, or entries that come and go would make and unmake leaves.
 func (b *branch[K, V]) joined(n int, l *leaf[K, V]) *leaf[K, V] {
 	for l.bits > 0 {
 		other := b.leaves[n^1<<(l.bits-1)]
@@ -287,7 +286,7 @@ func all[K Hashable, V any](entries []entry[K, V], yield func(K, *V) bool) bool 
 	return true
 }
 
-// indexMore returns where k stands in b.more, less than 0 for nowhere.
+// indexMore returns the place of k in b.more, less than 0 for none.
 func (b *branch[K, V]) indexMore(k K) int {
 	for at := range b.more {
 		if b.more[at].key == k {
@@ -307,7 +306,7 @@ func (l *leaf[K, V]) writable(batch uint64) *leaf[K, V] {
 	return &copied
 }
 
-// index returns where k stands, less than 0 for nowhere.
+// index returns the place of k, less than 0 for none.
 func (l *leaf[K, V]) index(k K, tag uint8) int {
 	tags := l.tags[:l.n]
 	for at := 0; at < len(tags); at++ {
@@ -322,13 +321,13 @@ func (l *leaf[K, V]) index(k K, tag uint8) int {
 	return -1
 }
 
-// add adds e, for which there is room.
+// add adds e; there must be room.
 func (l *leaf[K, V]) add(e entry[K, V], tag uint8) {
 	l.entries[l.n], l.tags[l.n] = e, tag
 	l.n++
 }
 
-// del takes k out, which it holds, and puts the last entry in its place.
+// del removes k, which must exist, and puts the last entry in its place.
 func (l *leaf[K, V]) del(k K, tag uint8) {
 	at := l.index(k, tag)
 	l.n--
