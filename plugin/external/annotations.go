@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The annotations, by the prefixes that external-dns has today and had before, and the one of k8s_gateway. Where an object has
+// The annotations, by the present and the former prefixes of external-dns, and the one of k8s_gateway. If an object has
 // several for one thing, the first one counts.
 var (
 	hostnameKeys = []string{"external-dns.kubernetes.io/hostname", "external-dns.alpha.kubernetes.io/hostname", "coredns.io/hostname"}
@@ -15,7 +15,7 @@ var (
 	ttlKeys      = []string{"external-dns.kubernetes.io/ttl", "external-dns.alpha.kubernetes.io/ttl"}
 )
 
-// Annotation reports whether the annotation key is one that this package reads.
+// Annotation reports whether this package reads the annotation key.
 func Annotation(key string) bool {
 	if !strings.HasPrefix(key, "external-dns.") && !strings.HasPrefix(key, "coredns.io/") {
 		return false
@@ -40,7 +40,7 @@ func (m *Meta) annotated(keys []string) string {
 	return ""
 }
 
-// list returns the words of an annotation's value that a comma parts, without blanks.
+// list returns the words of an annotation's value, which commas separate, without blanks.
 func list(value string) []string {
 	var words []string
 	for word := range strings.SplitSeq(value, ",") {
@@ -51,8 +51,8 @@ func list(value string) []string {
 	return words
 }
 
-// ttl returns the TTL that an annotation gives, in seconds or as a Go duration, and whether there is one. It
-// ignores a value that is no TTL (RFC 2181, section 8).
+// ttl returns the TTL in an annotation, in seconds or as a Go duration, and whether there is one. It ignores a value that is
+// no TTL (RFC 2181, section 8).
 func (m *Meta) ttl() (seconds uint32, ok bool) {
 	value := strings.TrimSpace(m.annotated(ttlKeys))
 	if value == "" {

@@ -1,18 +1,18 @@
 package external
 
-// The limits of one object. An Index ignores what is beyond a limit, and takes the rest of the object. The API server refuses
-// most objects that reach a limit: etcd stores at most 1.5 MiB, a Gateway may have 64 listeners and 16 addresses, an HTTPRoute 16
-// hostnames and 32 parents, a TLSRoute 1,024 hostnames.
+// The limits of one object. An Index ignores the parts beyond a limit, and uses the rest of the object. The API server
+// refuses most objects that reach a limit: etcd stores at most 1.5 MiB, a Gateway may have 64 listeners and 16 addresses, an
+// HTTPRoute 16 hostnames and 32 parents, a TLSRoute 1,024 hostnames.
 const (
 	maxAddresses = 64      // IPv4 addresses, and IPv6 addresses, and hostnames, of a load balancer, a Gateway or a Service
-	maxNames     = 50_000  // hostnames, of one object that is no route
+	maxNames     = 50_000  // hostnames, of one object other than a route
 	maxHostnames = 2_000   // of a route
 	maxRecords   = 100     // of one type, of one name of a DNSEndpoint
 	maxText      = 4000    // bytes of one TXT record
 	maxParents   = 64      // of a route
 	maxListeners = 64      // of a Gateway or a ListenerSet
 	maxPorts     = 1000    // of a Service
-	maxPacked    = 8 << 20 // bytes of an object: one that is larger is left out
+	maxPacked    = 8 << 20 // bytes of an object: a larger one is left out
 )
 
 // The limits of one look-up.

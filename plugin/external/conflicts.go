@@ -13,7 +13,7 @@ type Conflict struct {
 	Winner Ref
 }
 
-// Conflicts follows who loses a name in the zones of one Selection.
+// Conflicts follows the names lost in the zones of one Selection.
 type Conflicts struct {
 	ix   *Index
 	sel  *Selection
@@ -22,10 +22,10 @@ type Conflicts struct {
 	n    int
 }
 
-// Watch calls tell at once with all conflicts there are under sel, and after each change with those that are new (lost) and
-// those that are no more (settled). tell is called by whoever calls Update, once the change is published, one call at a time;
-// it must not call Update, Watch or Stop. What follows a change is in proportion to the names that it touches. Of one name no
-// more than the maxClaims oldest claims are compared.
+// Watch calls tell at once with all conflicts under sel, and after each change with the new ones (lost) and those that are
+// over (settled). The caller of Update calls tell, once the change is published, one call at a time; tell must not call
+// Update, Watch or Stop. The work after a change is in proportion to the names that it touches. At most the maxClaims oldest
+// claims of a name are compared.
 func (ix *Index) Watch(sel *Selection, tell func(lost, settled []Conflict)) *Conflicts {
 	c := &Conflicts{ix: ix, sel: sel, tell: tell, lost: make(map[string][]Conflict)}
 	ix.mu.Lock()
@@ -51,14 +51,14 @@ func (c *Conflicts) Stop() {
 	delete(c.ix.watchers, c)
 }
 
-// Len returns how many conflicts there are.
+// Len returns the number of conflicts.
 func (c *Conflicts) Len() int {
 	c.ix.watching.Lock()
 	defer c.ix.watching.Unlock()
 	return c.n
 }
 
-// All returns all conflicts there are, by name.
+// All returns all conflicts, by name.
 func (c *Conflicts) All() []Conflict {
 	c.ix.watching.Lock()
 	defer c.ix.watching.Unlock()
@@ -69,7 +69,7 @@ func (c *Conflicts) All() []Conflict {
 	return all
 }
 
-// changed takes in what a change touched.
+// changed handles the names that a change touched.
 func (c *Conflicts) changed(s *State, t *touched) {
 	var lost, settled []Conflict
 	look := func(name string) {
@@ -118,7 +118,7 @@ func without(all, others []Conflict) (rest []Conflict) {
 	return rest
 }
 
-// losers returns the objects that claim the name and answer otherwise than the one that has it.
+// losers returns the objects that claim the name and have other answers than the one that gets it.
 func (s *State) losers(name string, sel *Selection) (all []Conflict) {
 	var winner Match
 	next := func(m *Match) {
@@ -162,7 +162,7 @@ func (s *State) losers(name string, sel *Selection) (all []Conflict) {
 	return all
 }
 
-// directly returns what a Service or a Node has of the name without claiming it.
+// directly returns the match for a name that a Service or a Node has without claiming it.
 func (s *State) directly(name string, sel *Selection) Match {
 	m := Match{state: s, sel: sel}
 	for _, zone := range sel.Zones {
@@ -174,7 +174,7 @@ func (s *State) directly(name string, sel *Selection) Match {
 	return m
 }
 
-// alike reports whether two Matches answer the same.
+// alike reports whether two Matches have the same answers.
 func (m *Match) alike(o *Match) bool {
 	if m.plain() && o.plain() {
 		return m.to == o.to
@@ -182,12 +182,12 @@ func (m *Match) alike(o *Match) bool {
 	return m.answer() == o.answer()
 }
 
-// plain reports whether the addresses of one load balancer are all that there is.
+// plain reports whether the match has nothing but the addresses of one load balancer.
 func (m *Match) plain() bool {
 	return m.Outcome == Found && !m.several && kindOf(m.packed) != KindDNSEndpoint
 }
 
-// answer returns what is the same for Matches that answer the same.
+// answer returns a string that is equal for Matches with the same answers.
 func (m *Match) answer() string {
 	if m.Outcome != Found {
 		return m.Object().String()

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// RecordType is a type of records that a name may have, as DNS numbers it.
+// RecordType is a type of records, with its number in DNS.
 type RecordType uint16
 
 // The types.
@@ -20,7 +20,7 @@ const (
 	TypeSRV   RecordType = 33
 )
 
-// types are the types in the order in which the packed form has their TTLs.
+// types are the types in the order of their TTLs in the packed form.
 var types = [...]RecordType{TypeA, TypeAAAA, TypeCNAME, TypeTXT, TypeSRV, TypeMX}
 
 var typeNames = [len(types)]string{"A", "AAAA", "CNAME", "TXT", "SRV", "MX"}
@@ -37,25 +37,25 @@ type Server struct {
 	Target                 string // fully qualified
 }
 
-// records are those that a DNSEndpoint gives to one name.
+// records are the records that a DNSEndpoint gives to one name.
 type records struct {
-	ttl     [len(types)]uint64 // the least TTL of the endpoints plus one; 0 if they have no TTL
+	ttl     [len(types)]uint64 // the lowest TTL of the endpoints plus one; 0 if they have no TTL
 	places  addresses          // its hostname is the target of a CNAME record
 	texts   []string
 	servers []string // packed, as are mails
 	mails   []string
 }
 
-// NewDNSEndpoint packs spec: the records of each name, out of all of its endpoints. A record that can't be understood is left
-// out. A CNAME record has a name alone (RFC 1034, section 3.6.2): if there are addresses as well it is left out, else all
-// others are.
+// NewDNSEndpoint packs spec: the records of each name, from all of its endpoints. A record that can't be understood is left
+// out. A name with a CNAME record has no other (RFC 1034, section 3.6.2): if there are addresses as well the CNAME is left
+// out, else all others are.
 func NewDNSEndpoint(spec DNSEndpointSpec) *Object {
 	p := begin(KindDNSEndpoint, &spec.Meta)
 	if p == nil {
 		return nil
 	}
 	all := make(map[string]*records)
-	var names []string // in the order in which they stand
+	var names []string // in their order in spec
 	for _, e := range spec.Endpoints {
 		name, ok := hostname(e.Name)
 		if !ok {
@@ -120,7 +120,7 @@ func (s *records) addTarget(typ RecordType, target string) {
 	}
 }
 
-// rdata returns n numbers of 16 bits, each in two octets, and the name behind them.
+// rdata returns n numbers of 16 bits, each in two octets, and the name after them.
 func rdata(text string, n int) (numbers, host string, ok bool) {
 	words := strings.Fields(text)
 	if len(words) != n+1 {
@@ -144,7 +144,7 @@ func rdata(text string, n int) (numbers, host string, ok bool) {
 	return string(b), host + ".", ok
 }
 
-// complete puts the records in order and reports whether there are any.
+// complete sorts the records and reports whether there are any.
 func (s *records) complete() bool {
 	s.places.sort()
 	for _, all := range []*[]string{&s.texts, &s.servers, &s.mails} {
@@ -171,7 +171,7 @@ func (p *packer) records(s *records) {
 	}
 }
 
-// recordsAt returns a reader of the records of a name of a DNSEndpoint, whose entry stands at that place: behind the TTLs.
+// recordsAt returns a reader of the records of a name of a DNSEndpoint, whose entry is at that place: after the TTLs.
 func recordsAt(packed string, at int) (ttl reader, r reader) {
 	r = reader{packed, at}
 	r.at += r.len() // the name
@@ -183,7 +183,7 @@ func recordsAt(packed string, at int) (ttl reader, r reader) {
 	return ttl, r
 }
 
-// DNSEndpoint returns what NewDNSEndpoint makes an equal Object of.
+// DNSEndpoint returns a spec from which NewDNSEndpoint makes an equal Object.
 func (o *Object) DNSEndpoint() DNSEndpointSpec {
 	spec := DNSEndpointSpec{Meta: o.meta()}
 	r := bodyOf(o.packed)

@@ -29,10 +29,10 @@ package external
 
 import "strings"
 
-// Source is a kind of objects that claim names, as the option from has it. Sources form a set.
+// Source is a kind of objects that claim names, as in the option from. Sources form a set.
 type Source uint8
 
-// The sources, in the order of the stanza's.
+// The sources, in the order of those of the stanza.
 const (
 	FromIngress Source = 1 << iota
 	FromService
@@ -44,7 +44,7 @@ const (
 // Kind is the kind of an object.
 type Kind uint8
 
-// The kinds. The routes stand together.
+// The kinds. The routes are adjacent.
 const (
 	KindIngress Kind = iota
 	KindService
@@ -66,7 +66,7 @@ var kindNames = [kinds]string{
 	"Ingress", "Service", "Gateway", "ListenerSet", "HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "DNSEndpoint", "Node", "Namespace",
 }
 
-// String returns the kind as objects have it.
+// String returns the kind as written in objects.
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {
 		return kindNames[k]
@@ -96,7 +96,7 @@ func (k Kind) source() Source {
 // Kinds is a set of kinds.
 type Kinds uint16
 
-// AllKinds are all there are.
+// AllKinds is the set of all kinds.
 const AllKinds Kinds = 1<<kinds - 1
 
 // KindsOf returns the set of all.
@@ -110,7 +110,7 @@ func KindsOf(all ...Kind) (set Kinds) {
 // Has reports whether k is in the set.
 func (s Kinds) Has(k Kind) bool { return s&(1<<k) != 0 }
 
-// Kinds returns the kinds of objects whose names are those of the sources, and the Namespaces that decide about them.
+// Kinds returns the kinds of objects whose names belong to the sources, and Namespaces, which affect them.
 func (s Source) Kinds() (set Kinds) {
 	for k := range Kind(kinds) {
 		if s&k.source() != 0 {
@@ -153,7 +153,7 @@ type Ref struct {
 	Namespace, Name string
 }
 
-// String returns the reference as logs have it: "Ingress shop/web".
+// String returns the reference in the form of logs: "Ingress shop/web".
 func (r Ref) String() string {
 	if r.Namespace == "" {
 		return r.Kind.String() + " " + r.Name
@@ -161,5 +161,5 @@ func (r Ref) String() string {
 	return r.Kind.String() + " " + r.Namespace + "/" + r.Name
 }
 
-// trimDot takes the final dot off a name.
+// trimDot removes the final dot of a name.
 func trimDot(name string) string { return strings.TrimSuffix(name, ".") }

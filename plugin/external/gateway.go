@@ -40,7 +40,7 @@ type gateway struct {
 	class      string
 	overridden bool // places come from an annotation
 	places     places
-	shape      string // which listeners there are and what they allow: routes are resolved anew where it changes
+	shape      string // the listeners and what they allow: if it changes, routes are resolved again
 }
 
 func gatewayOf(packed string) (g gateway) {
@@ -56,7 +56,7 @@ func (g *gateway) listening() (From, []listener) {
 	return r.from(), r.listeners()
 }
 
-// Gateway returns what NewGateway makes an equal Object of.
+// Gateway returns a spec from which NewGateway makes an equal Object.
 func (o *Object) Gateway() GatewaySpec {
 	g := gatewayOf(o.packed)
 	spec := GatewaySpec{Meta: o.meta(), Class: g.class}
@@ -86,7 +86,7 @@ func NewListenerSet(spec ListenerSetSpec) *Object {
 	p.addresses(target)
 	all := slices.Clone(spec.Listeners)
 	for i := range all {
-		if accepted(all[i].Conditions, spec.Generation) != present { // each of them has to be, unlike those of a Gateway
+		if accepted(all[i].Conditions, spec.Generation) != present { // unlike those of a Gateway, each has to be accepted
 			all[i].Protocol = ""
 		}
 	}
@@ -98,7 +98,7 @@ func NewListenerSet(spec ListenerSetSpec) *Object {
 type listenerSet struct {
 	parent   Ref
 	accepted bool
-	places   places // from an annotation, in place of the addresses of the Gateway
+	places   places // from an annotation, instead of the addresses of the Gateway
 	at       reader // of the listeners
 }
 
@@ -109,7 +109,7 @@ func listenerSetOf(packed string) (l listenerSet) {
 	return l
 }
 
-// ListenerSet returns what NewListenerSet makes an equal Object of.
+// ListenerSet returns a spec from which NewListenerSet makes an equal Object.
 func (o *Object) ListenerSet() ListenerSetSpec {
 	l := listenerSetOf(o.packed)
 	spec := ListenerSetSpec{Meta: o.meta(), Parent: ParentRef{Namespace: l.parent.Namespace, Name: l.parent.Name}}
@@ -219,7 +219,7 @@ func (l *Listener) allowed(p protocol) Kinds {
 	return set & p.routes()
 }
 
-// listeners writes those listeners that a route may attach to.
+// listeners writes the listeners that a route may attach to.
 func (p *packer) listeners(all []Listener) {
 	kept := make([]listener, 0, len(all))
 	for i := range all[:min(len(all), maxListeners)] {
@@ -254,7 +254,7 @@ func (r *reader) listeners() []listener {
 	return all
 }
 
-// specs returns what listeners were made of.
+// specs returns the specs of listeners.
 func specs(all []listener, generation int64) []Listener {
 	var specs []Listener
 	for _, l := range all {
@@ -281,7 +281,7 @@ type acceptance uint8
 const (
 	notAccepted acceptance = iota
 	earlier                // an earlier generation of it
-	present                // as it is
+	present                // the present generation
 )
 
 func accepted(conditions []Condition, generation int64) acceptance {
@@ -297,7 +297,7 @@ func accepted(conditions []Condition, generation int64) acceptance {
 	return notAccepted
 }
 
-// kind returns the kind that the reference is to, a Gateway or a ListenerSet.
+// kind returns the kind of the referenced object, a Gateway or a ListenerSet.
 func (p *ParentRef) kind() (Kind, bool) {
 	if p.Group != nil && *p.Group != gatewayGroup {
 		return 0, false

@@ -15,10 +15,10 @@ type Index struct {
 
 	mu    sync.Mutex // held by the one writer
 	batch uint64
-	last  objectID   // the highest that was given out
-	free  []objectID // of those, what no object has
+	last  objectID   // the highest assigned so far
+	free  []objectID // assigned before, unused now
 
-	watching sync.Mutex // held while watchers are told of a change
+	watching sync.Mutex // held while watchers are notified of a change
 	watchers map[*Conflicts]struct{}
 }
 
@@ -30,29 +30,29 @@ type State struct {
 	several   persistent.Trie[nameHash, uint32]
 	claims    persistent.Ordered[claim]         // all, by name and then by age
 	below     persistent.Trie[nameHash, uint32] // how many names stand below one
-	children  persistent.Ordered[child]         // what refers to a Gateway or a ListenerSet, by that
+	children  persistent.Ordered[child]         // objects that refer to a Gateway or a ListenerSet, by that
 	balancers persistent.Ordered[balancer]      // addresses of load balancers, by address
 	counts    [kinds]int                        // objects
 	modified  uint32
-	written   uint32 // when the snapshot was written that restored came from, 0 for none
+	written   uint32 // when the snapshot of restored was written, 0 for none
 	version   uint64
-	listed    Kinds // of which all objects were seen
-	restored  Kinds // of which the objects come from a snapshot until they are listed
+	listed    Kinds // kinds whose objects were all seen
+	restored  Kinds // kinds whose objects come from a snapshot until they are listed
 }
 
-// objectID stands for an object. No object has 0.
+// objectID refers to an object. 0 refers to none.
 type objectID uint32
 
-// claim is what an object claims: a name, whose entry stands at that place of the packed form.
+// claim is a name that an object claims: the object, and the place of the name's entry in the packed form.
 type claim struct {
 	id objectID
 	at uint32
 }
 
-// severalClaims stands in slots for claims that State.claims has, because they are of one name or have one hash.
+// severalClaims marks a slot whose claims are in State.claims, because they have the same name or the same hash.
 const severalClaims = ^objectID(0)
 
-// nameHash is the hash of a name. Names that are not of one sort have hashes of their own.
+// nameHash is the hash of a name. Names of different sorts have different hashes.
 type nameHash uint32
 
 // Hash implements persistent.Hashable: an odd factor brings the bits up to the highest ones.
@@ -67,10 +67,10 @@ const (
 	namespaced nameHash = 0x85ebca6b // of a Namespace
 )
 
-// The seed is drawn at start, so that nobody can prepare names that all have one hash.
+// The seed is random, so nobody can prepare names that all have one hash.
 var seed = maphash.MakeSeed()
 
-func hashOf(name string) nameHash { return nameHash(maphash.String(seed, name)) } // #nosec G115 -- half of it will do
+func hashOf(name string) nameHash { return nameHash(maphash.String(seed, name)) } // #nosec G115 -- half of it is enough
 
 // NewIndex returns an empty Index, not synced.
 func NewIndex() *Index {
@@ -82,8 +82,8 @@ func NewIndex() *Index {
 // State returns the current State.
 func (ix *Index) State() *State { return ix.state.Load() }
 
-// Update calls change with a Tx and publishes what it did as one step. Then it calls those who Watch. It is safe for
-// concurrent use. If change panics nothing is published.
+// Update calls change with a Tx and publishes its changes as one step. Then it calls the watchers. It is safe for concurrent
+// use. If change panics nothing is published.
 func (ix *Index) Update(change func(*Tx)) {
 	s, touched := ix.update(change)
 	defer ix.watching.Unlock()
@@ -92,7 +92,7 @@ func (ix *Index) Update(change func(*Tx)) {
 	}
 }
 
-// update returns with watching locked, so that who watches is told of changes in their order.
+// update returns with watching locked, so that watchers get changes in their order.
 func (ix *Index) update(change func(*Tx)) (*State, *touched) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
@@ -113,7 +113,7 @@ func (ix *Index) update(change func(*Tx)) (*State, *touched) {
 	return &next, &tx.touched
 }
 
-// serial returns the SOA serial of zones that change now: the Unix time, but that it never falls (RFC 1982, section 3.2).
+// serial returns the SOA serial of zones that change now: the Unix time, but never less than last (RFC 1982, section 3.2).
 func serial(now time.Time, last uint32) uint32 {
 	serial := uint32(now.Unix())             // #nosec G115 -- an SOA serial wraps
 	if last != 0 && int32(serial-last) < 0 { // #nosec G115 -- the comparison wraps
@@ -125,13 +125,13 @@ func serial(now time.Time, last uint32) uint32 {
 // versions counts the changes of all Indexes.
 var versions atomic.Uint64
 
-// Version is another one after each change, and for no two Indexes the same but for 0, before the first.
+// Version differs after each change and between Indexes. It is 0 before the first change.
 func (s *State) Version() uint64 { return s.version }
 
-// Modified returns the serial of the zones: the Unix time of the last change, in seconds, but that it never falls.
+// Modified returns the serial of the zones: the Unix time of the last change, in seconds. It never decreases.
 func (s *State) Modified() uint32 { return s.modified }
 
-// Known returns o, in the storage of the object that ix has if it equals o. It returns nil for nil.
+// Known returns o or, if it equals the object that ix has, the latter's storage of it. It returns nil for nil.
 func (ix *Index) Known(o *Object) *Object {
 	if o == nil {
 		return nil
@@ -168,7 +168,7 @@ func (s *State) Object(ref Ref) *Object {
 // at returns the packed form of an object.
 func (s *State) at(id objectID) string { return s.objects.At(uint32(id)) }
 
-// byKey returns what keys is ordered by.
+// byKey returns the order of keys.
 func (s *State) byKey(ref Ref) func(objectID) int {
 	return func(id objectID) int { return compareKeys(s.at(id), ref) }
 }
@@ -196,7 +196,7 @@ func (s *State) from(ref Ref) func(yield func(objectID, string) bool) {
 	}
 }
 
-// behind returns an order by which Ordered.Tail begins behind the element that compare returns 0 for.
+// behind returns an order with which Ordered.Tail begins after the element that compare returns 0 for.
 func behind[E any](compare func(E) int) func(E) int {
 	return func(e E) int {
 		if compare(e) <= 0 {
@@ -206,7 +206,7 @@ func behind[E any](compare func(E) int) func(E) int {
 	}
 }
 
-// SetListed notes that all objects of these kinds were set. It ends what a snapshot stood in for.
+// SetListed notes that all objects of these kinds were set. They replace those of a snapshot.
 func (tx *Tx) SetListed(kinds Kinds) {
 	tx.state.listed |= kinds
 	tx.setRestored(tx.state.restored &^ kinds)
@@ -238,6 +238,5 @@ func (s *State) Synced(kinds Kinds) bool { return s.listed&kinds == kinds }
 // exist.
 func (s *State) Restored(kinds Kinds) bool { return (s.listed|s.restored)&kinds == kinds }
 
-// Snapshot returns the Unix time, in seconds, at which the snapshot was written that some of the objects still come from:
-// 0 if none do.
+// Snapshot returns when, in Unix seconds, the snapshot was written that some of the objects still come from, 0 if none do.
 func (s *State) Snapshot() uint32 { return s.written }

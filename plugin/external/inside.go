@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// address is one of a load balancer.
+// address is an address of a load balancer.
 type address struct {
 	ip   netip.Addr
 	host string
@@ -26,7 +26,7 @@ const (
 	atMask = 1<<30 - 1
 )
 
-// address returns the address that b stands for.
+// address returns the address of b.
 func (b balancer) address(packed string) address {
 	r := reader{packed, int(b.at & atMask)}
 	switch b.at &^ atMask {
@@ -69,7 +69,7 @@ func balancersOf(id objectID, packed string) func(yield func(balancer) bool) {
 	}
 }
 
-// byBalancer returns what balancers is ordered by: address, then which Service counts first.
+// byBalancer returns the order of balancers: by address, then by which Service counts first.
 func (s *State) byBalancer(a address, packed string) func(balancer) int {
 	return func(b balancer) int {
 		other := s.at(b.id)
@@ -80,7 +80,7 @@ func (s *State) byBalancer(a address, packed string) func(balancer) int {
 	}
 }
 
-// webRank is lower for a Service that more likely is what a name's clients want.
+// webRank is lower for a Service that clients of a name more likely want.
 func webRank(packed string) int {
 	s := serviceOf(packed)
 	_, _, r := s.inside()

@@ -2,14 +2,14 @@ package external
 
 import "strings"
 
-// Selection is what one external option admits.
+// Selection is the filter of one external option.
 type Selection struct {
-	Zones      []string // whose names are asked for, fully qualified
-	Cuts       []string // zones below Zones that another option serves: names in them are not of this one
+	Zones      []string // zones of the names, fully qualified
+	Cuts       []string // zones below Zones that belong to another option, with their names
 	Sources    Source
 	Classes    Names // of Ingresses, and of the Gateways that routes attach to; nil for all
 	Namespaces Names // of the objects that claim names, be it by a route in one namespace and a Gateway in another; nil for all
-	Listed     bool  // only namespaces that the State has count: those that were selected by their labels
+	Listed     bool  // only namespaces in the State count: those selected by their labels
 }
 
 // serves reports whether sel admits objects of the namespace. It admits those without a namespace, "".
@@ -32,31 +32,31 @@ type Outcome uint8
 // The outcomes of a look-up.
 const (
 	NameError Outcome = iota // no such name: NXDOMAIN
-	NoData                   // the name has no records, but names stand below it
-	Found                    // it has those of Addrs, Hosts, Ports, Texts, Mails and Servers
-	Internal                 // it is an alias for the cluster IPs of a Service, or for the endpoints of one that is headless
+	NoData                   // the name has no records, but there are names below it
+	Found                    // it has the records of Addrs, Hosts, Ports, Texts, Mails and Servers
+	Internal                 // it is an alias for the cluster IPs of a Service, or for the endpoints of a headless one
 	Headless                 // it is a headless Service, or below one: the index of Services has its endpoints
 )
 
-// Match is what a State has for a name under a Selection.
+// Match is the result of a look-up under a Selection.
 type Match struct {
 	Outcome Outcome
 
 	state   *State
 	sel     *Selection
-	packed  string // the object whose name it is
-	at      uint32 // of the entry in it; 0 where the object does not claim the name
+	packed  string // the object that has the name
+	at      uint32 // of the name's entry in it; 0 if the object does not claim the name
 	to      places // where it leads
-	several bool   // it leads to more Gateways than one
+	several bool   // it leads to several Gateways
 	wild    bool   // a wildcard matched
-	below   string // what the wildcard stands below
+	below   string // the name that the wildcard is below
 
 	port, protocol string // of _PORT._PROTO.SERVICE.NAMESPACE.ZONE
 	service        string // the part of the name that is SERVICE.NAMESPACE.ZONE
 }
 
-// Lookup finds name, which is zone or stands below it, under sel. Both are in lower case, in presentation form and fully
-// qualified. The zone itself is never a NameError. It allocates nothing.
+// Lookup finds name, which is zone or below it, under sel. Both are in lower case, in presentation form and fully qualified.
+// The zone itself is never a NameError. It allocates nothing.
 func (s *State) Lookup(zone, name string, sel *Selection) (m Match) {
 	m.state, m.sel = s, sel
 	asked, name, zone := name, trimDot(name), trimDot(zone)
@@ -72,8 +72,8 @@ func (s *State) Lookup(zone, name string, sel *Selection) (m Match) {
 	return m
 }
 
-// LookupWildcard is Lookup without exact names: it finds a wildcard, or names below. It is for a name with the Outcome Headless
-// that the index of Services does not have. It allocates nothing.
+// LookupWildcard is Lookup without exact names: it finds a wildcard, or names below. Call it for a name with the Outcome
+// Headless that the index of Services does not have. It allocates nothing.
 func (s *State) LookupWildcard(zone, name string, sel *Selection) (m Match) {
 	m.state, m.sel = s, sel
 	m.other(trimDot(name), trimDot(zone), false)
@@ -109,7 +109,7 @@ func (m *Match) claimed(name string, sort nameHash, sources Source) bool {
 	return true
 }
 
-// claims reports whether what an entry claims is the name, or the wildcard below it.
+// claims reports whether an entry claims the name, or the wildcard below it.
 func claims(entry, name string, wild bool) bool {
 	if wild {
 		below, ok := wildcard(entry)
@@ -118,7 +118,7 @@ func claims(entry, name string, wild bool) bool {
 	return entry == name
 }
 
-// compareEntry returns the order of what an entry claims and the name, or the wildcard below it.
+// compareEntry returns the order of an entry's claim and the name, or the wildcard below it.
 func compareEntry(entry, name string, wild bool) int {
 	if !wild || !within(entry, name) {
 		return compareNames(entry, name)
@@ -153,14 +153,14 @@ func (s *State) winner(name string, wild bool, sel *Selection, sources Source) (
 	return claim{}, false
 }
 
-// after returns claims that stand behind some.
+// after returns the claims that follow some.
 func (s *State) after(run []claim) []claim {
 	last := run[len(run)-1]
 	packed := s.at(last.id)
 	return s.claims.Tail(behind(s.byClaim(claimed(packed, last.at), packed)))
 }
 
-// admits reports whether sel admits the claims of an object, if it is of one of the sources, but for the class.
+// admits reports whether sel admits the claims of an object, apart from the class, and it is of one of the sources.
 func (s *State) admits(packed string, sel *Selection, sources Source) bool {
 	return sel.Sources&sources&kindOf(packed).source() != 0 && s.serves(namespaceOf(packed), sel)
 }
@@ -171,8 +171,8 @@ func (s *State) admitted(packed string, at uint32, sel *Selection) bool {
 	return s.admits(packed, sel, sel.Sources) && m.leads(packed, at)
 }
 
-// leads fills in where the claim of an object leads. It reports false if the selection does not admit the class, or if it
-// leads nowhere yet.
+// leads fills in where the claim of an object leads. It returns false if the selection does not admit the class, or if the
+// claim leads nowhere yet.
 func (m *Match) leads(packed string, at uint32) bool {
 	to, several := places(""), false
 	outcome := Found
@@ -209,7 +209,8 @@ func (m *Match) leads(packed string, at uint32) bool {
 	return true
 }
 
-// placesOf returns where the names of a route lead to by a holder. It returns no places if sel does not admit the class of the Gateway.
+// placesOf returns the addresses that a holder gives the names of a route: none if sel does not admit the class of the
+// Gateway.
 func (s *State) placesOf(h holder, sel *Selection) places {
 	gw := gatewayOf(s.at(h.gateway))
 	switch {
@@ -221,8 +222,8 @@ func (s *State) placesOf(h holder, sel *Selection) places {
 	return listenerSetOf(s.at(h.id)).places
 }
 
-// direct looks base, the name without the zone, up among those that Services and Nodes have without claiming them. Where
-// another object claimed the name, the older one has it. exists reports that such names stand below it.
+// direct looks base, the name without the zone, up among those that Services and Nodes have without claiming them. If another
+// object claims the name, the older one gets it. exists reports whether there are such names below it.
 func (m *Match) direct(base, asked string) (exists bool) {
 	s := m.state
 	if m.sel.Sources&FromNode != 0 {
@@ -262,7 +263,7 @@ func (m *Match) direct(base, asked string) (exists bool) {
 	return m.ofService(packed, rest, asked) || exists
 }
 
-// one returns the packed form of the object that c stands for, if it is the one that ref names, and "" if not.
+// one returns the packed form of the object of c, if ref names it, else "".
 func (s *State) one(c *claim, ref Ref) string {
 	id := c.id
 	if id == severalClaims {
@@ -274,7 +275,7 @@ func (s *State) one(c *claim, ref Ref) string {
 	return ""
 }
 
-// take makes the object the one that has the name, unless one that has it already is older, or is the same by a claim.
+// take gives the name to the object, unless one that has it already is older, or is the same by a claim.
 func (m *Match) take(packed string) bool {
 	if m.Outcome != NameError && compareAge(m.packed, packed) <= 0 {
 		return false
@@ -283,7 +284,7 @@ func (m *Match) take(packed string) bool {
 	return m.leads(packed, 0)
 }
 
-// ofService looks up rest, the labels that stand before those of the Service.
+// ofService looks up rest, the labels before those of the Service.
 func (m *Match) ofService(packed, rest, asked string) (exists bool) {
 	s := serviceOf(packed)
 	if s.outside.empty() { // a headless one
@@ -314,7 +315,7 @@ func (m *Match) ofService(packed, rest, asked string) (exists bool) {
 	return false
 }
 
-// hasPort reports whether the Service has a port of that name and protocol; an empty name is any.
+// hasPort reports whether the Service has a port of that name and protocol; an empty one matches any.
 func (s *service) hasPort(name, protocol string) bool {
 	_, _, r := s.inside()
 	for range r.len() {
@@ -329,7 +330,7 @@ func (p *Port) matches(name, protocol string) bool {
 	return (name == "" || p.Name == name) && (protocol == "" || p.Protocol == protocol)
 }
 
-// wildcard looks for the wildcard with the most labels that matches the name and that an object has which is admitted.
+// wildcard looks for the wildcard with the most labels that matches the name and that an admitted object has.
 func (m *Match) wildcard(name, zone string) bool {
 	sources := m.sel.Sources
 	for below := name; below != zone && below != ""; sources &^= FromIngress {
@@ -340,8 +341,7 @@ func (m *Match) wildcard(name, zone string) bool {
 	return false
 }
 
-// anyBelow reports whether a claim that is admitted stands below the name: whether one of the first maxBelow is, or there
-// are more.
+// anyBelow reports whether an admitted claim exists below the name: among the first maxBelow, or if there are more.
 func (s *State) anyBelow(name string, sel *Selection) bool {
 	if s.below.Find(hashOf(name)) == nil {
 		return false

@@ -2,7 +2,7 @@ package external
 
 import "net/netip"
 
-// Object returns the object that has the name. It is for a Match that is neither a NameError nor NoData.
+// Object returns the object that has the name. The Match must be neither a NameError nor NoData.
 func (m *Match) Object() Ref { return refOf(m.packed) }
 
 // Wildcard returns x, without a final dot, if the wildcard *.x matched, and "" if the name itself was found.
@@ -13,7 +13,7 @@ func (m *Match) Wildcard() string {
 	return ""
 }
 
-// TTL returns the TTL in seconds that the object gives to records of the type, if it gives one.
+// TTL returns the TTL in seconds that the object gives to records of the type, if any.
 func (m *Match) TTL(typ RecordType) (seconds uint32, ok bool) {
 	if kindOf(m.packed) != KindDNSEndpoint {
 		return ttlOf(m.packed)
@@ -27,7 +27,7 @@ func (m *Match) TTL(typ RecordType) (seconds uint32, ok bool) {
 	return ttlOf(m.packed)
 }
 
-// places yields where the name leads, more than once where a route leads to several Gateways.
+// places yields the places that the name leads to, several if a route leads to several Gateways.
 func (m *Match) places(yield func(places) bool) bool {
 	if !m.several {
 		return yield(m.to)
@@ -66,8 +66,8 @@ func among(all []places, a netip.Addr) bool {
 	return false
 }
 
-// Hosts yields the hostnames of load balancers of a Match that is Found, fully qualified, or the one that a DNSEndpoint has a
-// CNAME record for. One may come more than once where a route leads to several Gateways.
+// Hosts yields the hostnames of load balancers of a Match that is Found, fully qualified, or the target of a DNSEndpoint's
+// CNAME record. One may come more than once if a route leads to several Gateways.
 func (m *Match) Hosts(yield func(string) bool) {
 	if m.Outcome == Found {
 		m.places(func(p places) bool { return p.hosts(yield) })
@@ -95,7 +95,7 @@ func (m *Match) Mails(yield func(Mail) bool) {
 	}
 }
 
-// records returns a reader of the n-th list of records that a DNSEndpoint has besides addresses.
+// records returns a reader of the n-th list of a DNSEndpoint's records other than addresses.
 func (m *Match) records(n int) (r reader, ok bool) {
 	if m.Outcome != Found || kindOf(m.packed) != KindDNSEndpoint {
 		return r, false
@@ -131,8 +131,8 @@ func (m *Match) Ports(yield func(port uint16, target string) bool) {
 	}
 }
 
-// Service returns the Service that a Match is an alias for, or the headless one that it is of. headless says that the index
-// of Services has its addresses, not ClusterIPs.
+// Service returns the Service of a Match: the one that it is an alias for, or the headless one. If headless, its addresses
+// are in the index of Services, not in ClusterIPs.
 func (m *Match) Service() (namespace, name string, headless bool) {
 	if m.Outcome != Internal && m.Outcome != Headless {
 		return "", "", false
@@ -153,7 +153,7 @@ func clusterIPs(packed string) places {
 	return p
 }
 
-// maxInside is how many Services one name may lead to from inside.
+// maxInside limits the Services that one name may lead to from inside.
 const maxInside = 16
 
 // Inside yields the cluster IPs of the Services whose load balancers a Match leads to that is Found, by their addresses or

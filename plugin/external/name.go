@@ -47,7 +47,7 @@ func labels(s string) bool {
 // label reports whether s is one label of letters, digits, hyphens and underscores.
 func label(s string) bool { return labels(s) && !strings.Contains(s, ".") }
 
-// wildcard returns the name that a wildcard stands below.
+// wildcard returns the name that a wildcard is below.
 func wildcard(name string) (below string, ok bool) { return strings.CutPrefix(name, "*.") }
 
 // parent returns name without its first label, "" for a name of one label.
@@ -58,14 +58,14 @@ func parent(name string) string {
 	return ""
 }
 
-// within reports whether name is zone or stands below it.
+// within reports whether name is zone or below it.
 func within(name, zone string) bool {
 	n := len(name) - len(zone)
 	return zone == "" || n == 0 && name == zone || n > 0 && name[n-1] == '.' && name[n:] == zone
 }
 
-// compareNames returns the order of a and b: that of RFC 4034, section 6.1, by their labels from the last to the first. What
-// stands below a name so stands right behind it.
+// compareNames returns the order of a and b: that of RFC 4034, section 6.1, by their labels from the last to the first. So
+// the names below a name follow it directly.
 func compareNames(a, b string) int {
 	for {
 		var la, lb string
@@ -92,7 +92,7 @@ func cutLast(name string) (rest, label string) {
 	return "", name
 }
 
-// intersect returns what the hostnames of a listener and a route have in common, the more specific of the two (Gateway API,
+// intersect returns the intersection of the hostnames of a listener and a route, the more specific of the two (Gateway API,
 // HTTPRoute.spec.hostnames). "" stands for all hostnames.
 func intersect(listener, route string) (string, bool) {
 	switch {

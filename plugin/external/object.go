@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// Object is the packed form of an object: what answers need of it. It never changes.
+// Object is the packed form of an object, with the parts that answers need. It never changes.
 type Object struct{ packed string }
 
-// The head of the packed form of any object. Behind it stand the namespace and the name; of a route the length, in three
-// octets, of all that comes from the object itself, which what an Index made of it stands behind; and the TTL.
+// The head of the packed form of any object. It is followed by the namespace and the name; for a route, by the length, in
+// three octets, of the part that comes from the object itself, before the part that an Index adds; and by the TTL.
 const (
 	atKind      = 0
 	atNamespace = 1 // length
@@ -20,13 +20,13 @@ const (
 	headLen     = 7
 )
 
-// Nameable reports whether objects of the kind may be called so. What is not is never kept.
+// Nameable reports whether an object of the kind may have that name. Others are never stored.
 func Nameable(kind Kind, namespace, name string) bool {
 	host, ok := hostname(name)
 	return begin(kind, &Meta{Namespace: namespace, Name: name}) != nil && (kind != KindNode || ok && host == name)
 }
 
-// begin begins to pack an object. It returns nil if no API server lets an object be called so.
+// begin begins to pack an object. It returns nil if no API server accepts the name.
 func begin(kind Kind, m *Meta) *packer {
 	namespaced := kind != KindNode && kind != KindNamespace
 	if len(m.Name) == 0 || len(m.Name) > 253 || len(m.Namespace) > 63 || namespaced && m.Namespace == "" || strings.Contains(m.Namespace, "/") {
@@ -78,7 +78,7 @@ func nameOf(packed string) string {
 
 func createdOf(packed string) string { return packed[atCreated:headLen] }
 
-// tailOf returns where the TTL stands.
+// tailOf returns the place of the TTL.
 func tailOf(packed string) int {
 	at := headLen + int(packed[atNamespace]) + int(packed[atName])
 	if kindOf(packed).route() {
@@ -87,7 +87,7 @@ func tailOf(packed string) int {
 	return at
 }
 
-// lengthOf returns the length of what comes from the object itself.
+// lengthOf returns the length of the part that comes from the object itself.
 func lengthOf(packed string) int {
 	if !kindOf(packed).route() {
 		return len(packed)
@@ -96,10 +96,10 @@ func lengthOf(packed string) int {
 	return int(packed[at-3])<<16 | int(packed[at-2])<<8 | int(packed[at-1])
 }
 
-// rawOf returns what comes from the object itself.
+// rawOf returns the part that comes from the object itself.
 func rawOf(packed string) string { return packed[:lengthOf(packed)] }
 
-// bodyOf returns a reader of what stands behind the TTL.
+// bodyOf returns a reader of the part after the TTL.
 func bodyOf(packed string) reader {
 	r := reader{packed, tailOf(packed)}
 	r.uint()
@@ -122,7 +122,7 @@ func compareKeys(packed string, ref Ref) int {
 	return cmp.Or(cmp.Compare(kindOf(packed), ref.Kind), strings.Compare(namespaceOf(packed), ref.Namespace), strings.Compare(nameOf(packed), ref.Name))
 }
 
-// compareAge returns the order of two objects by creationTimestamp, namespace, name and kind: the first one has a name that
+// compareAge returns the order of two objects by creationTimestamp, namespace, name and kind: the first one gets a name that
 // both claim.
 func compareAge(a, b string) int {
 	return cmp.Or(strings.Compare(createdOf(a), createdOf(b)), strings.Compare(namespaceOf(a), namespaceOf(b)),
@@ -149,10 +149,10 @@ func (o *Object) Created() (seconds int64) {
 	return seconds
 }
 
-// Equal reports whether o and p are the same, as far as they are packed.
+// Equal reports whether the packed forms of o and p are the same.
 func (o *Object) Equal(p *Object) bool { return o.packed == p.packed }
 
-// meta returns the Meta of the packed form of an object that has the TTL by an annotation.
+// meta returns the Meta of the packed form of an object with a TTL by an annotation.
 func (o *Object) meta() Meta {
 	m := Meta{Namespace: o.Namespace(), Name: o.Name(), Created: o.Created()}
 	if ttl, ok := ttlOf(o.packed); ok {
@@ -172,7 +172,7 @@ func (m *Meta) annotate(keys []string, value string) {
 	m.Annotations[keys[0]] = value
 }
 
-// hostnames returns those of hosts that are hostnames, each once, up to most.
+// hostnames returns the hostnames among hosts, each once, up to most.
 func hostnames(most int, hosts ...[]string) []string {
 	var names []string
 	seen := make(map[string]struct{})
@@ -201,13 +201,13 @@ func NewIngress(spec IngressSpec) *Object {
 	return p.object()
 }
 
-// target returns the addresses that an annotation puts in the place of the object's own. If it spells no address, those stay.
+// target returns the addresses in an annotation that replaces the object's own. If it has no valid address, those stay.
 func (m *Meta) target() (a addresses, ok bool) {
 	a = addressesOf(list(m.annotated(targetKeys)))
 	return a, !a.empty()
 }
 
-// targets returns the addresses that texts spell, or what an annotation puts in their place.
+// targets returns the addresses in texts, or those of an annotation that replaces them.
 func (m *Meta) targets(texts []string) addresses {
 	if a, ok := m.target(); ok {
 		return a
@@ -215,7 +215,7 @@ func (m *Meta) targets(texts []string) addresses {
 	return addressesOf(texts)
 }
 
-// Ingress returns what NewIngress makes an equal Object of.
+// Ingress returns a spec from which NewIngress makes an equal Object.
 func (o *Object) Ingress() IngressSpec {
 	r := bodyOf(o.packed)
 	return IngressSpec{Meta: o.meta(), Class: r.text(), Addresses: r.places().texts(), Hosts: r.texts()}
@@ -244,7 +244,7 @@ func NewService(spec ServiceSpec) *Object {
 	p.bool(spec.Headless)
 	p.bool(overridden)
 	at := len(*p)
-	p.raw("\x00\x00\x00") // where the internal names will stand
+	p.raw("\x00\x00\x00") // the place of the internal names
 	p.addresses(outside)
 	p.texts(hosts)
 	(*p)[at], (*p)[at+1], (*p)[at+2] = byte(len(*p)>>16), byte(len(*p)>>8), byte(len(*p))
@@ -255,8 +255,8 @@ func NewService(spec ServiceSpec) *Object {
 	return p.object()
 }
 
-// names returns the names that annotations give a Service that has addresses outside, and one that has some inside. One that
-// stands in both is a name outside.
+// names returns the names that annotations give a Service with addresses outside, and one with addresses inside. A name in
+// both is one for outside.
 func (spec *ServiceSpec) names(outside, inside bool) (hosts, internal []string) {
 	if outside {
 		hosts = hostnames(maxNames, list(spec.annotated(hostnameKeys)))
@@ -271,9 +271,9 @@ func (spec *ServiceSpec) names(outside, inside bool) (hosts, internal []string) 
 type service struct {
 	headless   bool
 	overridden bool   // outside comes from an annotation
-	internal   int    // where the names begin that an annotation gives it inside
-	outside    places // where clients outside get to
-	at         reader // of what stands behind
+	internal   int    // where the internal names from an annotation begin
+	outside    places // the addresses for clients outside
+	at         reader // of the parts that follow
 }
 
 func serviceOf(packed string) (s service) {
@@ -293,7 +293,7 @@ func (s *service) inside() (balanced, clusterIPs places, ports reader) {
 	return r.places(), r.places(), r
 }
 
-// Service returns what NewService makes an equal Object of.
+// Service returns a spec from which NewService makes an equal Object.
 func (o *Object) Service() ServiceSpec {
 	s := serviceOf(o.packed)
 	spec := ServiceSpec{Meta: o.meta(), Headless: s.headless}
@@ -313,7 +313,7 @@ func (o *Object) Service() ServiceSpec {
 	return spec
 }
 
-// ports writes ports. Those without a number or a protocol are left out, and so are names that no query can ask for.
+// ports writes ports. It leaves out those without a number or a protocol, and names that fit no query.
 func (p *packer) ports(all []Port) {
 	kept := make([]Port, 0, len(all))
 	for _, port := range all {
@@ -348,7 +348,7 @@ func NewNode(spec NodeSpec) *Object {
 	return p.object()
 }
 
-// Node returns what NewNode makes an equal Object of.
+// Node returns a spec from which NewNode makes an equal Object.
 func (o *Object) Node() NodeSpec {
 	r := bodyOf(o.packed)
 	return NodeSpec{o.meta(), r.places().texts()}
@@ -364,7 +364,7 @@ func NewNamespace(spec NamespaceSpec) *Object {
 	return p.object()
 }
 
-// NamespaceSpec returns what NewNamespace makes an equal Object of.
+// NamespaceSpec returns a spec from which NewNamespace makes an equal Object.
 func (o *Object) NamespaceSpec() NamespaceSpec {
 	r := bodyOf(o.packed)
 	return NamespaceSpec{o.Name(), r.labels()}

@@ -33,7 +33,7 @@ func (p *packer) bool(b bool) {
 	}
 }
 
-// reader reads what a packer wrote, from the place at on.
+// reader reads from the output of a packer, from the place at on.
 type reader struct {
 	s  string
 	at int
@@ -75,12 +75,12 @@ func (r *reader) texts() []string {
 	return all
 }
 
-// addresses are where clients get to: addresses and hostnames of load balancers, each once and in order. The packed form is
-// the same for the same addresses.
+// addresses are those for clients: addresses and hostnames of load balancers, each once and sorted. Equal addresses have
+// equal packed forms.
 type addresses struct{ v4, v6, hosts []string } // the first two as octets
 
-// addressesOf returns those that texts spell, up to maxAddresses of each sort. What is neither an address nor a hostname is
-// left out.
+// addressesOf returns the addresses in texts, up to maxAddresses of each sort. It leaves out texts that are neither an
+// address nor a hostname.
 func addressesOf(texts []string) (a addresses) {
 	for _, text := range texts {
 		a.add(text)
@@ -106,7 +106,7 @@ func (a *addresses) add(text string) {
 
 func (a *addresses) empty() bool { return len(a.v4)+len(a.v6)+len(a.hosts) == 0 }
 
-// with returns a and the addresses that texts spell.
+// with returns a and the addresses in texts.
 func (a addresses) with(texts []string) addresses {
 	if len(texts) == 0 {
 		return a
@@ -119,7 +119,7 @@ func (a addresses) with(texts []string) addresses {
 	return all
 }
 
-// sort puts all in order, each once, up to maxAddresses of each sort.
+// sort sorts all, each once, up to maxAddresses of each sort.
 func (a *addresses) sort() {
 	for _, all := range []*[]string{&a.v4, &a.v6, &a.hosts} {
 		slices.Sort(*all)
@@ -207,14 +207,14 @@ func (p places) hosts(yield func(string) bool) bool {
 	return true
 }
 
-// texts returns all as addressesOf takes them.
+// texts returns all in the form that addressesOf takes.
 func (p places) texts() (all []string) {
 	p.addrs(func(a netip.Addr) bool { all = append(all, a.String()); return true })
 	p.hosts(func(host string) bool { all = append(all, host); return true })
 	return all
 }
 
-// labels writes labels of an object, in order.
+// labels writes labels of an object, sorted.
 func (p *packer) labels(all map[string]string) {
 	p.len(len(all))
 	for _, key := range slices.Sorted(maps.Keys(all)) {

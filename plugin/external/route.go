@@ -3,9 +3,9 @@ package external
 // NewRoute packs spec. It returns nil if no Gateway and no ListenerSet accepted the route, if it has only invalid hostnames, or if
 // no API server has a route of that name.
 //
-// A route counts for a parent whose status says Accepted for the present generation. If the status says so for an earlier
-// generation, those hostnames count that were in the route, as the Index had it, when that generation was accepted: a controller
-// takes a moment to accept an edit, and serves what it accepted until then.
+// A route counts for a parent whose status says Accepted for the present generation. If that is for an earlier generation,
+// the hostnames count that the route had, as seen by the Index, when that generation was accepted: a controller takes a
+// moment to accept an edit, and serves the earlier one until then.
 func NewRoute(spec RouteSpec) *Object {
 	if !spec.Kind.route() {
 		return nil
@@ -31,7 +31,7 @@ type parentRef struct {
 	ref     Ref
 	section string
 	port    int32
-	earlier bool // an earlier generation of the route is what it accepted
+	earlier bool // it accepted an earlier generation of the route
 }
 
 // accepted returns the parents that accepted the route.
@@ -86,9 +86,9 @@ func (r *reader) parent() parentRef {
 // route is the packed form of a route, taken apart.
 type route struct {
 	packed  string
-	open    bool // it has no hostnames but by an annotation: those of the listeners count
+	open    bool // it has no hostnames, except by an annotation: those of the listeners count
 	parents reader
-	n       int // how many parents
+	n       int // number of parents
 }
 
 func routeOf(packed string) (rt route) {
@@ -108,7 +108,7 @@ func (rt *route) all() ([]parentRef, reader) {
 	return parents, r
 }
 
-// own is a hostname of a route, and where it stands in the packed form.
+// own is a hostname of a route, and its place in the packed form.
 type own struct {
 	name string
 	at   int
@@ -123,8 +123,8 @@ func (r *reader) owns() []own {
 	return all
 }
 
-// Route returns what NewRoute makes an equal Object of. A parent that accepted an earlier generation is one that accepted
-// the present one if hostnames count for it.
+// Route returns a spec from which NewRoute makes an equal Object. A parent that accepted an earlier generation becomes one
+// that accepted the present one if hostnames count for it.
 func (o *Object) Route() RouteSpec {
 	rt := routeOf(o.packed)
 	spec := RouteSpec{Meta: o.meta(), Kind: o.Kind()}
@@ -148,14 +148,14 @@ func (o *Object) Route() RouteSpec {
 	return spec
 }
 
-// What an Index writes behind what comes from a route itself:
+// The parts that an Index appends to those of a route itself:
 //
-//	carried: for each parent that accepted an earlier generation, whether the hostnames of the listeners count, and where
-//	         those hostnames of the route stand that do
-//	holders: what has the addresses, maxParents at most
-//	names:   each once, with the set of the holders that it leads to, where there is more than one
+//	carried: for each parent that accepted an earlier generation, whether the hostnames of the listeners count, and the
+//	         places of those of the route that do
+//	holders: the objects with the addresses, maxParents at most
+//	names:   each once, with the set of its holders if there are several
 
-// resolved is what an Index found out about a route.
+// resolved is what an Index has resolved of a route.
 type resolved struct {
 	carried []carried // one for each parent with earlier
 	holders []holder
@@ -167,16 +167,16 @@ type carried struct {
 	at   []int
 }
 
-// holder is what has the addresses that names lead to: the Gateway, or a ListenerSet that has them by an annotation.
+// holder is the object with the addresses that names lead to: the Gateway, or a ListenerSet with addresses by an annotation.
 type holder struct{ id, gateway objectID }
 
-// led is a name and what it leads to.
+// led is a name and its holders.
 type led struct {
 	own        // at is 0 for one of a listener
 	to  uint64 // a bit for each holder
 }
 
-// with returns the packed form of a route with what an Index found out.
+// with returns the packed form of a route with the parts that an Index appends.
 func (res *resolved) with(raw string) string {
 	p := make(packer, 0, len(raw)+64)
 	p.raw(raw)
@@ -205,7 +205,7 @@ func (res *resolved) with(raw string) string {
 	return string(p)
 }
 
-// carried writes all as one text, which a look-up goes past.
+// carried writes all as one text, which a look-up skips.
 func (p *packer) carried(all []carried) {
 	var text packer
 	for _, c := range all {
@@ -230,7 +230,7 @@ func (r *reader) carried() (all []carried) {
 	return all
 }
 
-// own reads a name that a route has.
+// own reads a route's name.
 func (r *reader) own() string {
 	n := r.len()
 	if n&1 == 0 {
@@ -240,10 +240,10 @@ func (r *reader) own() string {
 	return own.text()
 }
 
-// holderReader goes through the holders of a route. It is at the names when it has gone through all.
+// holderReader reads the holders of a route. After the last one it is at the names.
 type holderReader struct {
 	r    reader
-	n    int // how many there are
+	n    int // number of holders
 	left int
 }
 
@@ -271,7 +271,7 @@ func (h *holderReader) next() (next holder, ok bool) {
 	return next, true
 }
 
-// held yields the holders that the name leads to whose entry stands at a place of the packed form of a route.
+// held yields the holders of the name whose entry is at that place of the packed form of a route.
 func held(packed string, at uint32, yield func(holder) bool) bool {
 	h := holdersOf(packed)
 	to := uint64(1)

@@ -2,7 +2,7 @@ package external
 
 import "slices"
 
-// dirty is what a Tx has to look at again before it ends.
+// dirty is what a Tx has to update before it ends.
 type dirty struct {
 	parents    map[Ref]struct{}      // Gateways and ListenerSets: the routes that refer to them
 	moved      map[Ref]struct{}      // Gateways and ListenerSets whose names may lead somewhere else
@@ -14,7 +14,7 @@ func newDirty() dirty {
 	return dirty{make(map[Ref]struct{}), make(map[Ref]struct{}), make(map[string]struct{}), make(map[objectID]struct{})}
 }
 
-// mark notes what depends on an object that changed from old to next, "" for none.
+// mark notes the dependents of an object that changed from old to next, "" for none.
 func (tx *Tx) mark(old, next string) {
 	packed := next
 	if packed == "" {
@@ -35,9 +35,9 @@ func (tx *Tx) mark(old, next string) {
 	}
 }
 
-// settle resolves the routes anew that depend on what changed. Its work is in proportion to their number: to that of the
-// routes of a Gateway or a ListenerSet whose listeners changed, and of a namespace whose labels changed. A Gateway that has
-// other addresses costs its routes nothing, but that who watches looks at their names.
+// settle resolves the routes again that depend on the changes. Its work is in proportion to their number: the routes of a
+// Gateway or a ListenerSet whose listeners changed, and of a namespace whose labels changed. A Gateway with new addresses
+// costs its routes nothing, except that watchers check their names.
 func (tx *Tx) settle() {
 	s, d := tx.state, &tx.dirty
 	for ns := range d.namespaces {
@@ -96,7 +96,7 @@ func (s *State) inNamespace(kind Kind, namespace string) func(yield func(string,
 	}
 }
 
-// again notes that a route, or the routes of a ListenerSet, are to be resolved.
+// again notes that a route, or the routes of a ListenerSet, must be resolved.
 func (tx *Tx) again(id objectID, packed string) {
 	if kindOf(packed) == KindListenerSet {
 		tx.dirty.parents[refOf(packed)] = struct{}{}
@@ -131,11 +131,11 @@ type resolver struct {
 	labels         map[string]map[string]string
 }
 
-// listening are the listeners that a parent of routes has.
+// listening are the listeners of a parent of routes.
 type listening struct {
 	holder, gateway objectID // 0 if there are none
 	namespace       string
-	sets            From // a Gateway: from where ListenerSets are allowed
+	sets            From // of a Gateway: from where ListenerSets are allowed
 	listeners       []listener
 }
 
@@ -156,7 +156,7 @@ func (r *resolver) labelsOf(namespace string) func() map[string]string {
 	}
 }
 
-// parent returns the listeners of what ref names.
+// parent returns the listeners of the object that ref names.
 func (r *resolver) parent(ref Ref) listening {
 	id := r.tx.state.find(ref)
 	switch {
@@ -180,7 +180,7 @@ func (r *resolver) gateway(id objectID) listening {
 	return l
 }
 
-// set returns the listeners of a ListenerSet: none if its Gateway is not there or does not allow it, or if it was not
+// set returns the listeners of a ListenerSet: none if its Gateway does not exist or does not allow it, or if it was not
 // accepted (Gateway API, ListenerSet).
 func (r *resolver) set(id objectID) listening {
 	l, ok := r.sets[id]
@@ -202,7 +202,7 @@ func (r *resolver) set(id objectID) listening {
 	return l
 }
 
-// resolve finds the names of a route anew.
+// resolve finds the names of a route again.
 func (r *resolver) resolve(id objectID) {
 	packed := r.tx.state.at(id)
 	raw := rawOf(packed)
@@ -242,7 +242,7 @@ func (r *resolver) find(rt route, res *resolved) {
 	}
 }
 
-// attaches reports whether the route attaches to the listener, but for its hostnames.
+// attaches reports whether the route attaches to the listener, apart from its hostnames.
 func (r *resolver) attaches(rt *route, p *parentRef, l *listener, namespace string) bool {
 	own := namespaceOf(rt.packed)
 	return (p.section == "" || p.section == l.name) && (p.port == 0 || p.port == l.port) && l.kinds.Has(kindOf(rt.packed)) &&
@@ -252,15 +252,15 @@ func (r *resolver) attaches(rt *route, p *parentRef, l *listener, namespace stri
 // names collects the names of a route.
 type names struct {
 	res  *resolved
-	seen map[string]int // where they stand in res
+	seen map[string]int // their places in res
 }
 
-// add adds those that a listener and the route have in common.
+// add adds the common names of a listener and the route.
 func (n *names) add(parent *listening, l *listener, open bool, owns []own) {
 	h := holder{parent.holder, parent.gateway}
 	i := slices.Index(n.res.holders, h)
 	if i < 0 {
-		i = len(n.res.holders) // one at most of each parent
+		i = len(n.res.holders) // at most one of each parent
 		n.res.holders = append(n.res.holders, h)
 	}
 	to := uint64(1) << i
@@ -291,7 +291,7 @@ func (n *names) put(o own, to uint64) {
 	n.res.names = append(n.res.names, led{o, to})
 }
 
-// carriedOf returns what a route carried over from an earlier generation.
+// carriedOf returns the parts of an earlier generation that a route carried over.
 func carriedOf(packed string) []carried {
 	r := reader{packed, lengthOf(packed)}
 	if r.at == len(packed) {
@@ -300,7 +300,7 @@ func carriedOf(packed string) []carried {
 	return r.carried()
 }
 
-// pick returns what counts of a route that was accepted when it was an earlier one.
+// pick returns the hostnames that count of a route that was accepted in an earlier generation.
 func (c *carried) pick(owns []own) (open bool, some []own) {
 	for _, o := range owns {
 		if _, ok := slices.BinarySearch(c.at, o.at); ok {
@@ -310,8 +310,8 @@ func (c *carried) pick(owns []own) (open bool, some []own) {
 	return c.open, some
 }
 
-// carry returns the packed form next of a route with what counts, of what stood in the one before it, for those parents that
-// accepted an earlier generation. old is "" if there was none.
+// carry returns the packed form next of a route with the hostnames that count for parents that accepted an earlier
+// generation, from the form before it. old is "" if there was none.
 func carry(old, next string) string {
 	rt := routeOf(next)
 	parents, r := rt.all()

@@ -1,11 +1,11 @@
 package external
 
-// Meta is what is read of the metadata of any object.
+// Meta is the needed metadata of any object.
 type Meta struct {
 	Namespace, Name string
 	Created         int64             // creationTimestamp, Unix seconds
 	Generation      int64             // only of routes and ListenerSets
-	Annotations     map[string]string // all, or those that Annotation picks
+	Annotations     map[string]string // all, or those for which Annotation is true
 }
 
 // IngressSpec is what is read of an Ingress.
@@ -76,7 +76,7 @@ type GroupKind struct {
 
 // From selects namespaces.
 type From struct {
-	Namespaces string    // All, Same, Selector, None; "" is the default of where it stands
+	Namespaces string    // All, Same, Selector, None; "" is the default of the field
 	Selector   *Selector // for Selector
 }
 
@@ -103,7 +103,7 @@ type Condition struct {
 type ParentRef struct {
 	Group     *string // nil: gateway.networking.k8s.io
 	Kind      string  // "" is Gateway
-	Namespace string  // "" is that of the object which refers
+	Namespace string  // "" is that of the referring object
 	Name      string
 	Section   string // sectionName, "" for all listeners
 	Port      int32  // 0 for any

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Tx is a change to an Index that is being made. It is only good inside Update. Setting nil, or an object that equals what is
-// there, does nothing.
+// Tx is a change to an Index. It is valid only inside Update. Setting nil, or an object that equals the current one, does
+// nothing.
 type Tx struct {
 	ix      *Index
 	state   *State
@@ -26,7 +26,7 @@ type touched struct {
 	direct []string // names below any zone that Services and Nodes have without claiming them
 }
 
-// compact takes out what stands there more than once.
+// compact removes duplicates.
 func (t *touched) compact() {
 	for _, all := range []*[]string{&t.names, &t.direct} {
 		slices.Sort(*all)
@@ -34,7 +34,7 @@ func (t *touched) compact() {
 	}
 }
 
-// child is an object that refers to a Gateway or a ListenerSet, and where in its packed form the reference stands.
+// child is an object that refers to a Gateway or a ListenerSet, and the place of the reference in its packed form.
 type child struct {
 	id objectID
 	at uint32
@@ -80,7 +80,7 @@ func (tx *Tx) Set(o *Object) {
 	}
 }
 
-// Delete takes the object of that kind and name out.
+// Delete removes the object of that kind and name.
 func (tx *Tx) Delete(kind Kind, namespace, name string) {
 	tx.delete(tx.state.find(Ref{kind, namespace, name}))
 }
@@ -101,7 +101,7 @@ func (tx *Tx) delete(id objectID) {
 	tx.freed = append(tx.freed, id)
 }
 
-// Replace makes all the objects of the kind there are. It skips those that are nil.
+// Replace replaces all objects of the kind with all. It skips those that are nil.
 func (tx *Tx) Replace(kind Kind, all []*Object) {
 	keep := make(map[Ref]struct{}, len(all))
 	for _, o := range all {
@@ -137,7 +137,7 @@ func (tx *Tx) newID() objectID {
 	return tx.last
 }
 
-// index adds what the object claims.
+// index adds the claims of the object.
 func (tx *Tx) index(id objectID) {
 	packed := tx.state.at(id)
 	if name, sort, ok := directName(packed); ok {
@@ -150,7 +150,7 @@ func (tx *Tx) index(id objectID) {
 	}
 }
 
-// unindex takes out what the object claims.
+// unindex removes the claims of the object.
 func (tx *Tx) unindex(id objectID) {
 	packed := tx.state.at(id)
 	if name, sort, ok := directName(packed); ok {
@@ -163,8 +163,8 @@ func (tx *Tx) unindex(id objectID) {
 	}
 }
 
-// directName returns the name below any zone that the object has without claiming it. A Namespace has no such
-// name: it stands there under its own.
+// directName returns the name below any zone that the object has without claiming it. A Namespace has no such name: it is
+// stored under its own.
 func directName(packed string) (name string, sort nameHash, ok bool) {
 	switch kindOf(packed) {
 	case KindNamespace:
@@ -181,7 +181,7 @@ func directName(packed string) (name string, sort nameHash, ok bool) {
 	return "", 0, false
 }
 
-// claimsOf yields the names that the object claims, each once, and where their entries stand.
+// claimsOf yields the names that the object claims, each once, and the places of their entries.
 func claimsOf(packed string) func(yield func(string, uint32) bool) {
 	return func(yield func(string, uint32) bool) {
 		switch kind := kindOf(packed); {
@@ -212,7 +212,7 @@ func claimsOf(packed string) func(yield func(string, uint32) bool) {
 	}
 }
 
-// names yields names and where they stand.
+// names yields names and their places.
 func (r *reader) names(yield func(string, uint32) bool) bool {
 	for range r.len() {
 		at := r.at
@@ -243,7 +243,7 @@ func routeNames(packed string, yield func(string, uint32) bool) {
 	}
 }
 
-// claimed returns the name that the entry at a place of the packed form of an object claims.
+// claimed returns the name that the entry at that place of the packed form of an object claims.
 func claimed(packed string, at uint32) string {
 	r := reader{packed, int(at)}
 	if kindOf(packed).route() {
@@ -252,7 +252,7 @@ func claimed(packed string, at uint32) string {
 	return r.text()
 }
 
-// hashClaim returns the hash under which a claimed name stands in slots.
+// hashClaim returns the hash of a claimed name in slots.
 func hashClaim(name string) nameHash {
 	if below, ok := wildcard(name); ok {
 		return hashOf(below) ^ wild
@@ -260,7 +260,7 @@ func hashClaim(name string) nameHash {
 	return hashOf(name)
 }
 
-// byClaim returns what claims is ordered by.
+// byClaim returns the order of claims.
 func (s *State) byClaim(name, packed string) func(claim) int {
 	return func(c claim) int {
 		other := s.at(c.id)
@@ -287,7 +287,7 @@ func (tx *Tx) delClaim(name string, packed string) {
 	tx.touch(name)
 }
 
-// addBelow counts a name for all that it stands below.
+// addBelow counts a name for all names above it.
 func (tx *Tx) addBelow(name string, sort nameHash) {
 	below := &tx.state.below
 	for above := parent(name); above != ""; above = parent(above) {
@@ -322,8 +322,8 @@ func (tx *Tx) addSlot(h nameHash, c claim) {
 	}
 }
 
-// delSlot takes out one of those that stand under h. If one is left that claims name, and it is found, it stands there alone
-// again; one that has nothing but the hash in common is looked for by its name.
+// delSlot removes one of the claims under h. If a single claim of name is left, and it is found, it is alone in the slot
+// again; a claim that only has the same hash is searched by its name.
 func (tx *Tx) delSlot(h nameHash, name string) {
 	s := tx.state
 	n := s.several.Get(h)
@@ -361,7 +361,7 @@ func (tx *Tx) touchDirect(name string, sort nameHash) {
 	}
 }
 
-// link adds what the object refers to, and the addresses of its load balancer.
+// link adds the object's references, and the addresses of its load balancer.
 func (tx *Tx) link(id objectID) {
 	s := tx.state
 	packed := s.at(id)
@@ -406,13 +406,13 @@ func childrenOf(id objectID, packed string) func(yield func(child) bool) {
 	}
 }
 
-// refAt returns the reference at a place of the packed form of an object.
+// refAt returns the reference at that place of the packed form of an object.
 func refAt(packed string, at uint32) Ref {
 	r := reader{packed, int(at)}
 	return r.parent().ref
 }
 
-// byParent returns what children is ordered by: one that refers to an object twice stands there once.
+// byParent returns the order of children: an object that refers to another twice is in it once.
 func (s *State) byParent(parent Ref, id objectID) func(child) int {
 	return func(c child) int {
 		return cmp.Or(compareRefs(refAt(s.at(c.id), c.at), parent), cmp.Compare(c.id, id))

@@ -1,9 +1,9 @@
 package external
 
 // Names returns an iterator over the names of zone that have records under sel, fully qualified: first those that objects
-// claim, in the order of RFC 4034, section 6.1, wildcards as they stand in a zone (*.x), and then those that Services and
-// Nodes have without claiming them. Of a headless Service that is the Service alone, and not its endpoints. No name comes
-// twice. Lookup has its records; a wildcard it takes like any name.
+// claim, in the order of RFC 4034, section 6.1, wildcards as written in a zone (*.x), and then those that Services and Nodes
+// have without claiming them. Of a headless Service that is only the Service, not its endpoints. No name comes twice. Lookup
+// has its records, and accepts a wildcard like any name.
 func (s *State) Names(zone string, sel *Selection) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		zone := trimDot(zone)
@@ -86,7 +86,7 @@ func (s *State) servicesIn(zone string, sel *Selection, yield func(string) bool)
 	}
 }
 
-// yieldDirect yields a name that is not claimed as well.
+// yieldDirect yields a name unless it is also claimed.
 func (s *State) yieldDirect(name string, sel *Selection, yield func(string) bool) bool {
 	if _, ok := s.winner(name, false, sel, sel.Sources); ok || len(name) > 253 || sel.cut(name) {
 		return true
@@ -94,7 +94,7 @@ func (s *State) yieldDirect(name string, sel *Selection, yield func(string) bool
 	return yield(name + ".")
 }
 
-// inZone returns the name that base has in a zone. Neither name has a final dot.
+// inZone returns the name of base in a zone. Neither name has a final dot.
 func inZone(base, zone string) string {
 	if zone == "" {
 		return base
@@ -102,7 +102,7 @@ func inZone(base, zone string) string {
 	return base + "." + zone
 }
 
-// cut reports whether the name, which has no final dot, is one of another option.
+// cut reports whether the name, which has no final dot, belongs to another option.
 func (sel *Selection) cut(name string) bool {
 	for _, zone := range sel.Cuts {
 		if within(name, trimDot(zone)) {
