@@ -17,11 +17,11 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// What the command exits with.
+// The exit codes of the command.
 const (
 	exitAnswered = 0 // there are records
 	exitNone     = 1 // there are none
-	exitUsage    = 2 // the command is wrong, or there is nobody to ask
+	exitUsage    = 2 // the command is wrong, or no server to ask
 )
 
 const usage = `Usage: coredns explain [FLAGS] NAME [TYPE]
@@ -108,7 +108,7 @@ func explainFile(path string, q Query, errs io.Writer) (*Result, error) {
 	return s.Explain(context.Background(), q), nil
 }
 
-// troubleOnly passes the warnings and errors of a log on.
+// troubleOnly passes on the warnings and errors of a log.
 type troubleOnly struct{ w io.Writer }
 
 func (t troubleOnly) Write(line []byte) (int, error) {
@@ -118,13 +118,13 @@ func (t troubleOnly) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// The bounds of asking a running process.
+// The bounds of a request to a running process.
 const (
 	askTime  = 15 * time.Second
 	maxReply = 8 << 20 // bytes
 )
 
-// explainServer has a running process explain what it answers.
+// explainServer asks a running process to explain its answer.
 func explainServer(server, name, qtype, client string) (*Result, error) {
 	base, err := url.Parse(strings.TrimSuffix(server, "/"))
 	if err != nil || base.Host == "" {
@@ -152,7 +152,7 @@ func explainServer(server, name, qtype, client string) (*Result, error) {
 	return r, nil
 }
 
-// reasonOf is err without the URL.
+// reasonOf returns err without the URL.
 func reasonOf(err error) error {
 	var of *url.Error
 	if errors.As(err, &of) {

@@ -11,7 +11,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// sayMissing says why nothing has the name, and what is nearest to it.
+// sayMissing adds why nothing has the name, and what is nearest to it.
 func (e *explanation) sayMissing() {
 	a := &e.answer
 	name := answer.ToLower(a.Owner())
@@ -69,7 +69,7 @@ func (e *explanation) exposed() (all []string) {
 	return all
 }
 
-// sayNear names what may be meant.
+// sayNear names likely intended names.
 func (e *explanation) sayNear(what string, near []string) {
 	if len(near) > 0 {
 		e.say("near", "%s%s", what, listed(near, maxNear))
@@ -88,7 +88,7 @@ func (e *explanation) sayWithoutSvc(name string) {
 	}
 }
 
-// noNamespace says that there is no such namespace, and names those that may be meant, and those that have a Service of the name.
+// noNamespace adds that there is no such namespace, and names similar ones, and those that have a Service of the name.
 func (e *explanation) noNamespace(n *services.Name) {
 	if n.Service != "" && n.Kind == services.Svc && e.leftOut(n) {
 		return
@@ -116,7 +116,7 @@ func (e *explanation) otherNamespaces(n *services.Name) {
 	e.sayNear("Service ", all)
 }
 
-// leftOut says so if the Service of n is there, and an option leaves it or its namespace out.
+// leftOut reports whether the Service of n exists and an option leaves it or its namespace out, and if so adds that.
 func (e *explanation) leftOut(n *services.Name) bool {
 	f := e.factsOf(n.Namespace, n.Service, false)
 	if f.LeftOut != "" {
@@ -125,7 +125,7 @@ func (e *explanation) leftOut(n *services.Name) bool {
 	return f.LeftOut != ""
 }
 
-// noService says that there is no such Service, and what is nearest.
+// noService adds that there is no such Service, and what is nearest.
 func (e *explanation) noService(n *services.Name) {
 	if e.leftOut(n) {
 		return
@@ -149,7 +149,7 @@ func (e *explanation) noService(n *services.Name) {
 	e.otherNamespaces(n)
 }
 
-// noReady says that no endpoint is ready, and which are not.
+// noReady adds that no endpoint is ready, and which are not.
 func (e *explanation) noReady(n *services.Name) {
 	why := fmt.Sprintf("Service %s/%s has no ready endpoint", n.Namespace, n.Service)
 	if e.answer.Match().Why == services.EmptyHidden {
@@ -189,7 +189,7 @@ func unready(u source.Unready) string {
 	return text
 }
 
-// noEndpoint says that no ready endpoint has the name, and which do.
+// noEndpoint adds that no ready endpoint has the name, and which do.
 func (e *explanation) noEndpoint(n *services.Name) {
 	e.say("why", "no ready endpoint of Service %s/%s is called %s", n.Namespace, n.Service, n.Endpoint)
 	f := e.factsOf(n.Namespace, n.Service, true)
@@ -213,7 +213,7 @@ func (e *explanation) noEndpoint(n *services.Name) {
 	e.sayNear("its endpoints are ", labels)
 }
 
-// noPort says that there is no such port, and which there are.
+// noPort adds that there is no such port, and which there are.
 func (e *explanation) noPort(n *services.Name) {
 	asked := fmt.Sprintf("port _%s._%s", n.Port, n.Protocol)
 	e.say("why", "Service %s/%s has no %s", n.Namespace, n.Service, asked)

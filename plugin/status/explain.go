@@ -18,15 +18,15 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// Query is what somebody wants explained. Make one with NewQuery.
+// Query is a question to explain. Make one with NewQuery.
 type Query struct {
-	name     string // as asked; with the final dot if it is not to be searched for
+	name     string // as asked; with the final dot if it is not to be searched
 	qtype    uint16
 	client   netip.Addr // the zero Addr for none
-	reversed string     // the address that name is the reverse name of, if that was asked for
+	reversed string     // the address of the reverse name, if that was asked for
 }
 
-// maxNameText is how many bytes a name has at most, each octet escaped.
+// maxNameText limits the bytes of a name, with each octet escaped.
 const maxNameText = 1024
 
 // NewQuery reads a name, a type, "" for A, and the address of a client, "" for none. An address in the place of the name
@@ -77,7 +77,7 @@ func parseType(text string) (uint16, error) {
 	return 0, fmt.Errorf("%.100q is no type of records, such as A, AAAA, SRV or PTR", text)
 }
 
-// presentation returns a name in the form in which questions have it, fully qualified.
+// presentation returns a name in the form of questions, fully qualified.
 func presentation(name string) (string, bool) {
 	var wire [255]byte
 	n, err := dns.PackDomainName(dns.Fqdn(name), wire[:], 0, nil, false)
@@ -88,14 +88,14 @@ func presentation(name string) (string, bool) {
 	return full, err == nil
 }
 
-// Result is what there is to say about a Query.
+// Result is the explanation of a Query.
 type Result struct {
 	Asked    string  `json:"asked"`
 	Type     string  `json:"type"`
 	Client   string  `json:"client,omitempty"`
 	Answered bool    `json:"answered"` // there are records, as far as kubehosts decides
 	Search   []Tried `json:"search,omitempty"`
-	// Explanations are those of one name, by each server block that may be asked for it.
+	// Explanations are those of one name, by each server block that may get it.
 	Explanations []Explanation `json:"explanations"`
 }
 
@@ -106,7 +106,7 @@ type Tried struct {
 	First   bool   `json:"first,omitempty"` // it is the first that exists
 }
 
-// Explanation says why one name has the answer that it has.
+// Explanation is why one name has its answer.
 type Explanation struct {
 	Name     string   `json:"name"`
 	Type     string   `json:"type"`
@@ -115,18 +115,18 @@ type Explanation struct {
 	Rcode    string   `json:"rcode,omitempty"` // "" if another plugin answers
 	TTL      uint32   `json:"ttl"`
 	Records  []string `json:"records,omitempty"`
-	Next     string   `json:"next,omitempty"` // the plugins that are asked if kubehosts passes the question on
+	Next     string   `json:"next,omitempty"` // the plugins that get the question if kubehosts passes it on
 	Lines    []Line   `json:"lines"`
 }
 
-// Line is a step on the way to the answer, in words. A Line without a label goes on with that of the one before it.
+// Line is a step on the way to the answer, in words. A Line without a label continues the one before it.
 type Line struct {
 	Label string `json:"label"`
 	Text  string `json:"text"`
 }
 
-// Explain explains the answer to q. It asks an API server for what is not kept in memory, for 2 s at most for each object that
-// has a part in it.
+// Explain explains the answer to q. It requests details that are not in memory from the API server, for 2 s at most for each
+// object involved.
 func (s *Servers) Explain(ctx context.Context, q Query) *Result {
 	r := &Result{Asked: q.name, Type: dns.Type(q.qtype).String()}
 	if q.client.IsValid() {
@@ -155,17 +155,17 @@ func (s *Servers) Explain(ctx context.Context, q Query) *Result {
 	return r
 }
 
-// try is a name that a resolver asks for.
+// try is a name that a resolver queries.
 type try struct {
 	name string // fully qualified
-	note string // where it comes from; "" if it is the name that was asked for
+	note string // its origin; "" if it is the name in the question
 }
 
-// manyDots is from how many dots on a pod's resolver asks for a name as it is before it searches: ndots in the resolv.conf that
-// the kubelet writes.
+// manyDots is the number of dots from which a pod's resolver queries a name as it is before it searches: ndots in the
+// resolv.conf that the kubelet writes.
 const manyDots = 5
 
-// searched returns the names that a pod's resolver asks for when it is asked for that of q, in that order.
+// searched returns the names that a pod's resolver queries for the name of q, in that order.
 func (s *Servers) searched(q Query) []try {
 	if dns.IsFqdn(q.name) {
 		note := ""
@@ -203,8 +203,8 @@ func ordinal(n int) string {
 	return fmt.Sprintf("%dth", n)
 }
 
-// namespaceOf returns the namespace of the pod that has the address, and what to call the pod. It is known where pods are
-// verified, or where the pod is a ready endpoint of a Service; else it is taken for one of default.
+// namespaceOf returns the namespace of the pod that has the address, and a name for the pod. It is known if pods are
+// verified, or if the pod is a ready endpoint of a Service; else the namespace is default.
 func (s *Servers) namespaceOf(client netip.Addr) (namespace, pod string) {
 	for i := range s.All {
 		now, ok := s.All[i].now()
@@ -225,7 +225,7 @@ func (s *Servers) namespaceOf(client netip.Addr) (namespace, pod string) {
 	return "default", "a pod in default"
 }
 
-// likeliest returns which of the names is worth explaining when none exists: the one whose labels lead furthest.
+// likeliest returns which of the names to explain if none exists: the one with the most existing labels.
 func (s *Servers) likeliest(tries []try) (best int) {
 	most := 0
 	for i, t := range tries {
@@ -238,7 +238,7 @@ func (s *Servers) likeliest(tries []try) (best int) {
 	return best
 }
 
-// likeliness is the higher the more of the name is there.
+// likeliness is the higher the more of the name exists.
 func (a *asked) likeliness() int {
 	if n, ok := nameOf(&a.answer, a.answer.Lower); !ok || n.Kind != services.Svc {
 		return 0
@@ -259,7 +259,7 @@ func (a *asked) likeliness() int {
 	return 5
 }
 
-// asked is an answer and who gives it.
+// asked is an answer with its server block.
 type asked struct {
 	server *Server // nil if there is none
 	now    live.Now
@@ -267,7 +267,7 @@ type asked struct {
 	answer answer.Answer
 }
 
-// ask asks all server blocks that may be asked for the name.
+// ask asks all server blocks that may get the name.
 func (s *Servers) ask(name string, qtype uint16) (all []asked) {
 	question := answer.NewQuestion(name, qtype, dns.ClassINET)
 	for _, server := range s.of(question.Lower) {
@@ -291,12 +291,12 @@ func (a *asked) exists() bool {
 	return a.answer.Outcome == answer.Follow || a.answer.Outcome == answer.Ours && a.answer.Rcode == dns.RcodeSuccess
 }
 
-// reply returns the message that the answer makes.
+// reply returns the message of the answer.
 func (a *asked) reply() *dns.Msg {
 	return message.Reply(new(dns.Msg).SetQuestion(a.answer.Name, a.answer.Type), &a.answer)
 }
 
-// outcomeOf says in a few words what the answers are.
+// outcomeOf describes the answers in a few words.
 func outcomeOf(all []asked) string {
 	var words []string
 	for _, a := range all {
@@ -349,14 +349,14 @@ func (a *asked) next() string {
 	return strings.Join(all, ", then ")
 }
 
-// answering are the plugins behind kubehosts that answer what it passes on.
+// answering are the plugins after kubehosts that answer questions passed on.
 var answering = []string{
 	"hosts", "route53", "azure", "clouddns", "k8s_external", "kubernetes", "file", "auto", "secondary", "etcd", "forward", "grpc",
 	"erratic", "whoami", "nomad",
 	"template", "rewrite", "local", "any", "chaos", // of server blocks without a stanza
 }
 
-// explanation puts an Explanation together.
+// explanation builds an Explanation.
 type explanation struct {
 	Explanation
 	asked
@@ -402,7 +402,7 @@ func (e *explanation) say(label, format string, args ...any) {
 	e.Lines = append(e.Lines, Line{label, source.Printable(fmt.Sprintf(format, args...))})
 }
 
-// server says who serves what stanza, and since when.
+// server describes which server block serves which stanza, and since when.
 func (e *explanation) server() string {
 	text := e.asked.server.name()
 	if !e.ours {
@@ -424,7 +424,7 @@ func (e *explanation) server() string {
 	return text
 }
 
-// ago says how long ago something was.
+// ago returns how long ago something was, in words.
 func ago(d time.Duration) string {
 	if d < time.Second {
 		return "just now"
@@ -432,7 +432,7 @@ func ago(d time.Duration) string {
 	return span(d) + " ago"
 }
 
-// span says how long something takes.
+// span returns a duration in words.
 func span(d time.Duration) string {
 	for _, u := range []struct {
 		of   time.Duration
@@ -445,7 +445,7 @@ func span(d time.Duration) string {
 	return "less than a second"
 }
 
-// count says how many there are of something.
+// count returns a number of things in words.
 func count(n int, what string) string {
 	switch {
 	case n == 1:
@@ -458,14 +458,14 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// sayRefused says why the stanza is not the newest of the ConfigMap.
+// sayRefused adds why the stanza is not the newest of the ConfigMap.
 func (e *explanation) sayRefused() {
 	if why := e.asked.server.Block.Refused(); why != "" {
 		e.say("stanza", "the ConfigMap's newest one is refused, so this is the last good one: %s", why)
 	}
 }
 
-// effects say what plugins ahead of kubehosts may do to an answer.
+// effects are what plugins ahead of kubehosts may do to an answer.
 var effects = map[string]string{
 	"local":    "may answer for localhost and the like",
 	"dns64":    "may make AAAA records",
@@ -492,7 +492,7 @@ func (e *explanation) sayAhead() {
 	}
 }
 
-// sayAge says if the answer may be out of date.
+// sayAge adds whether the answer may be out of date.
 func (e *explanation) sayAge() {
 	if e.answer.Stale != 0 {
 		e.say("age", "objects are those of a snapshot, written %s", ago(time.Since(time.Unix(int64(e.answer.Stale), 0))))
@@ -512,7 +512,7 @@ func (e *explanation) sayAge() {
 	}
 }
 
-// sayZone says which zone the name is in.
+// sayZone adds which zone the name is in.
 func (e *explanation) sayZone() {
 	if z := e.answer.Zone; z != nil {
 		of := ""
@@ -534,7 +534,7 @@ func (e *explanation) sayZone() {
 	}
 }
 
-// listed puts a list into words, most of it by name.
+// listed returns a list in words, most of it by name.
 func listed(all []string, most int) string {
 	if more := len(all) - most; more > 0 {
 		return fmt.Sprintf("%s and %d more", strings.Join(all[:most], ", "), more)
@@ -545,7 +545,7 @@ func listed(all []string, most int) string {
 // maxShown is how many records are shown.
 const maxShown = 20
 
-// sayAnswer says what the answer is.
+// sayAnswer adds what the answer is.
 func (e *explanation) sayAnswer() {
 	switch e.answer.Outcome {
 	case answer.NotOurs:

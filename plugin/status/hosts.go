@@ -12,7 +12,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// sayHosts says whether hosts entries have the name, on which lines, and what they hide.
+// sayHosts adds whether hosts entries have the name, on which lines, and what they hide.
 func (e *explanation) sayHosts() {
 	view := e.now.View
 	if len(view.Hosts) == 0 {
@@ -51,7 +51,7 @@ func (e *explanation) sayHosts() {
 	}
 }
 
-// short returns a path as it is from the working directory, if it is below that.
+// short returns a path relative to the working directory, if it is below that.
 func short(path string) string {
 	dir, err := os.Getwd()
 	if err != nil || dir == "/" { // as in a container
@@ -69,7 +69,7 @@ func wildcardOf(name string) string {
 	return "*." + name[next:]
 }
 
-// held says how many files and lines there are.
+// held returns how many files and lines there are, in words.
 func (e *explanation) held() string {
 	var all []string
 	if n := len(e.now.Files()); n > 0 {
@@ -84,7 +84,7 @@ func (e *explanation) held() string {
 	return strings.Join(all, ", ")
 }
 
-// sayShadowed says what would answer if it were not for the hosts entries.
+// sayShadowed adds what would answer without the hosts entries.
 func (e *explanation) sayShadowed() {
 	bare := *e.now.View
 	bare.Hosts = nil

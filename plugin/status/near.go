@@ -9,9 +9,8 @@ import (
 // maxNear is how many near misses are named.
 const maxNear = 3
 
-// nearest returns those of all that may be meant by a name that is none of them, the nearest first: two steps away at most, and
-// one in names of three letters or fewer. A step inserts, deletes or replaces a letter, or swaps two that are next to each
-// other.
+// nearest returns the names in all that are close to a name, the nearest first: at most two steps away, and one for names of
+// three letters or fewer. A step inserts, deletes or replaces a letter, or swaps two adjacent ones.
 func nearest(name string, all []string) []string {
 	type miss struct {
 		name  string

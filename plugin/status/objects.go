@@ -12,10 +12,10 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// objectName is the name of a Service as kubectl has it, NAMESPACE/NAME.
+// objectName is the name of a Service in kubectl's form, NAMESPACE/NAME.
 func objectName(svc services.Service) string { return svc.Namespace() + "/" + svc.ObjectName() }
 
-// nameOf takes a lower-case name in the zone of a apart. ok is false if there is no Service's name in it.
+// nameOf parses a lower-case name in the zone of a. ok is false if there is no Service's name in it.
 func nameOf(a *answer.Answer, name string) (n services.Name, ok bool) {
 	z := a.Zone
 	if z == nil || z.Reverse || z.External != nil || !answer.InZone(name, z.Name) {
@@ -25,7 +25,7 @@ func nameOf(a *answer.Answer, name string) (n services.Name, ok bool) {
 	return n, n.Kind == services.Svc && n.Service != ""
 }
 
-// serviceOf returns the Service that a name in the zone of a is of, whether or not the options serve it.
+// serviceOf returns the Service of a name in the zone of a, whether or not the options serve it.
 func serviceOf(a *answer.Answer, name string) (services.Service, bool) {
 	n, ok := nameOf(a, name)
 	if !ok {
@@ -35,7 +35,7 @@ func serviceOf(a *answer.Answer, name string) (services.Service, bool) {
 	return svc, !svc.IsZero()
 }
 
-// sayObjects says which objects have a part in the answer: the Service of the name, and those of the aliases that lead on.
+// sayObjects adds the objects involved in the answer: the Service of the name, and those of the aliases that follow.
 func (e *explanation) sayObjects() {
 	a := &e.answer
 	if a.Zone == nil || a.Why() == answer.FromHosts && len(a.Aliases) == 0 {
@@ -66,7 +66,7 @@ func kindOf(a *answer.Answer) string {
 	return "service"
 }
 
-// factsOf looks up what is not kept of a Service, once.
+// factsOf looks up the details of a Service that are not in memory, once.
 func (e *explanation) factsOf(namespace, name string, unready bool) source.Facts {
 	objects := e.now.Objects()
 	if objects == nil || e.answer.Zone != nil && e.answer.Zone.Imported {
@@ -82,7 +82,7 @@ func (e *explanation) factsOf(namespace, name string, unready bool) source.Facts
 	return f
 }
 
-// service says what a Service is.
+// service describes a Service.
 func (e *explanation) service(svc services.Service) string {
 	f := e.factsOf(svc.Namespace(), svc.ObjectName(), false)
 	kind := "ClusterIP"
@@ -134,7 +134,7 @@ func portsOf(p services.Ports) (all []string) {
 	return all
 }
 
-// sayEndpoints says how many endpoints are ready.
+// sayEndpoints adds how many endpoints are ready.
 func (e *explanation) sayEndpoints() {
 	n4, n6 := e.answer.Match().Count()
 	all := e.slices()
@@ -145,7 +145,7 @@ func (e *explanation) sayEndpoints() {
 	e.say("endpoint", "%s ready, of EndpointSlice %s", count(n4+n6, "address"), listed(names, 5))
 }
 
-// slices returns the EndpointSlices of the Service that the last name is of.
+// slices returns the EndpointSlices of the last name's Service.
 func (e *explanation) slices() []services.Slice {
 	svc := e.answer.Match().Service()
 	if svc.IsZero() {
@@ -157,7 +157,7 @@ func (e *explanation) slices() []services.Slice {
 	return e.answer.State().SlicesOf(svc.Owner(), e.answer.Zone.Imported)
 }
 
-// sayPod says which pod has the address that the name spells.
+// sayPod adds the pod with the address in the name.
 func (e *explanation) sayPod() {
 	if e.now.View.Options.Pods == services.PodsInsecure {
 		e.say("pod", "the address is taken out of the name, whether there is such a pod or not (pods insecure)")
@@ -172,7 +172,7 @@ func (e *explanation) sayPod() {
 	}
 }
 
-// sayAddress says which objects have the address of a reverse name.
+// sayAddress adds which objects have the address of a reverse name.
 func (e *explanation) sayAddress() {
 	ip, ok := services.ParseReverse(e.answer.Lower)
 	if !ok {
@@ -202,7 +202,7 @@ func (e *explanation) sayAddress() {
 	e.say("address", "%s of %s", ip, listed(of, 5))
 }
 
-// sayWhy says why there is no such record, and what is nearest.
+// sayWhy adds why there is no such record, and what is nearest.
 func (e *explanation) sayWhy() {
 	a := &e.answer
 	denied := a.Outcome == answer.Ours && (a.Rcode != dns.RcodeSuccess || a.Kind == answer.None && len(a.Aliases) == 0)
@@ -250,7 +250,7 @@ func (e *explanation) sayWhy() {
 	}
 }
 
-// unread says why nothing is known of the objects.
+// unread returns why nothing is known of the objects.
 func (e *explanation) unread() string {
 	if e.servers.Offline {
 		return "nothing is known of the objects: offline, they are those of manifests or of a snapshot"
@@ -258,16 +258,16 @@ func (e *explanation) unread() string {
 	return "nothing was read from the Kubernetes API yet"
 }
 
-// sayFollowed says what the alias leads to.
+// sayFollowed adds what the alias leads to.
 func (e *explanation) sayFollowed() {
 	target := e.answer.Target()
 	e.say("alias", "%s is asked of this server: %s", target, outcomeOf(e.servers.ask(target, e.answer.Type)))
 }
 
-// types are those that a name may have records of.
+// types are the types of the records that a name may have.
 var types = []uint16{dns.TypeCNAME, dns.TypeSOA, dns.TypeNS, dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT, dns.TypeMX}
 
-// sayLacking says which records the name has, in place of those that were asked for.
+// sayLacking adds which records the name has, in place of those that were asked for.
 func (e *explanation) sayLacking() {
 	switch e.answer.Match().Why {
 	case services.StandsAbove:
@@ -280,7 +280,7 @@ func (e *explanation) sayLacking() {
 	e.sayTypes()
 }
 
-// sayTypes says which records the name has, and that the one that was asked for is not among them.
+// sayTypes adds which records the name has, and that the one that was asked for is not among them.
 func (e *explanation) sayTypes() {
 	var has []string
 	for _, t := range types {

@@ -18,9 +18,9 @@ import (
 // offlinePatience is how long an offline start waits for manifests to be read.
 const offlinePatience = 30 * time.Second
 
-// Offline reads a Corefile and the manifests, hosts files and snapshots that its kubehosts stanzas name, and returns its server
-// blocks as they would answer. No socket is opened, no API server is asked, nothing is written, and other plugins are known by
-// their names alone. close is to be called when no more is asked of them.
+// Offline reads a Corefile and the manifests, hosts files and snapshots that its kubehosts stanzas name, and returns its
+// server blocks as they would answer. It opens no socket, contacts no API server, and writes nothing; it knows other plugins
+// only by name. Call close when done.
 func Offline(path string, text []byte) (s *Servers, close func(), err error) {
 	blocks, err := caddyfile.Parse(path, bytes.NewReader(text), nil)
 	if err != nil {
@@ -34,7 +34,7 @@ func Offline(path string, text []byte) (s *Servers, close func(), err error) {
 			}
 		}
 	}
-	corefile := new(byte) // stands for it: another pointer for each
+	corefile := new(byte) // identifies it: each has another pointer
 	for _, b := range blocks {
 		server, err := offline(path, b, corefile)
 		if err != nil {
@@ -79,7 +79,7 @@ func argument(b caddyfile.ServerBlock, directive string) string {
 	return ""
 }
 
-// pluginsOf returns the directives of a server block in the order in which plugins see a query.
+// pluginsOf returns the directives of a server block in the order in which plugins get a query.
 func pluginsOf(b caddyfile.ServerBlock) (all []string) {
 	for name := range b.Tokens {
 		all = append(all, name)
@@ -94,7 +94,7 @@ func pluginsOf(b caddyfile.ServerBlock) (all []string) {
 	return all
 }
 
-// wait waits until what is read from files was read.
+// wait waits until the files were read.
 func (s *Servers) wait() {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()

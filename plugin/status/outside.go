@@ -8,7 +8,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/external"
 )
 
-// sayHost says which object has a name in a zone of hosts, since when, and who claims it besides.
+// sayHost adds which object has a name in a zone of hosts, since when, and which others claim it.
 func (e *explanation) sayHost() {
 	m := e.answer.Host()
 	switch m.Outcome {
@@ -46,7 +46,7 @@ func (e *explanation) sayHost() {
 	}
 }
 
-// object says what an object is, and since when it is there.
+// object describes an object, with its age.
 func (e *explanation) object(ref external.Ref) string {
 	text := ref.String()
 	if o := e.answer.Outside().Object(ref); o != nil && o.Created() != 0 {
@@ -55,7 +55,7 @@ func (e *explanation) object(ref external.Ref) string {
 	return text
 }
 
-// noHost says why no object has a name in a zone of hosts, and which names are nearest.
+// noHost adds why no object has a name in a zone of hosts, and which names are nearest.
 func (e *explanation) noHost(name string) {
 	zone := e.answer.Zone
 	sel := &zone.External.Selection
@@ -84,7 +84,7 @@ func (e *explanation) noHost(name string) {
 	e.sayNear("", nearest(name, all))
 }
 
-// sayHostLacking says why a name in a zone of hosts has no such record.
+// sayHostLacking adds why a name in a zone of hosts has no such record.
 func (e *explanation) sayHostLacking() {
 	if e.answer.Host().Outcome == external.NoData {
 		e.say("why", "the name exists because there are names below it, and has no records of its own")

@@ -19,12 +19,12 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/wire"
 )
 
-// Report is how a server is doing.
+// Report is the state of a server.
 type Report struct {
 	Well     bool      `json:"well"`
-	Problems []string  `json:"problems,omitempty"` // what is not well, in the words of the log
+	Problems []string  `json:"problems,omitempty"` // in the words of the log
 	Time     time.Time `json:"time"`
-	Host     string    `json:"host"`    // the name of the machine, which is that of the pod
+	Host     string    `json:"host"`    // the machine's name, which is the pod's
 	Version  string    `json:"version"` // of CoreDNS and of kubehosts
 	API      []API     `json:"api,omitempty"`
 	Blocks   []Block   `json:"blocks"`
@@ -32,7 +32,7 @@ type Report struct {
 	Memory   Memory    `json:"memory"`
 }
 
-// API is how things stand with an API server.
+// API is the state of the connection to an API server.
 type API struct {
 	Server    string     `json:"server"`
 	Connected bool       `json:"connected"`
@@ -49,7 +49,7 @@ type Block struct {
 	ConfigMap string          `json:"configmap,omitempty"`
 	Applied   time.Time       `json:"applied"`
 	Refused   string          `json:"refused,omitempty"` // why the ConfigMap's newest stanza does not serve
-	Text      string          `json:"text,omitempty"`    // of the stanza, with environment variables by their names
+	Text      string          `json:"text,omitempty"`    // of the stanza, with the names of environment variables
 	NoText    string          `json:"noText,omitempty"`  // why there is no Text
 	Edits     []live.Edit     `json:"edits,omitempty"`
 	Synced    bool            `json:"synced"` // all objects were listed
@@ -58,14 +58,14 @@ type Block struct {
 	Hosts     []HostsFile     `json:"hosts,omitempty"`
 	Lines     int             `json:"inlineLines"`
 	Snapshot  *SnapshotReport `json:"snapshot,omitempty"`
-	Conflicts []string        `json:"conflicts,omitempty"` // names that an object claims and another one has, the first of them
+	Conflicts []string        `json:"conflicts,omitempty"` // the first names that an object claims and another one has
 	MoreLost  int             `json:"moreConflicts,omitempty"`
 }
 
-// maxConflicts is how many conflicts are shown.
+// maxConflicts limits the conflicts shown.
 const maxConflicts = 100
 
-// Objects is how many objects of a kind there are.
+// Objects is the number of objects of a kind.
 type Objects struct {
 	Kind  string `json:"kind"`
 	Count int    `json:"count"`
@@ -76,38 +76,38 @@ type HostsFile struct {
 	Path     string     `json:"path"`
 	Entries  int        `json:"entries"`
 	Modified *time.Time `json:"modified,omitempty"`
-	Problem  string     `json:"problem,omitempty"` // why the file, as it is now, is not used
-	Left     []string   `json:"left,omitempty"`    // lines that are of no use, or may not be what was meant
+	Problem  string     `json:"problem,omitempty"` // why the file is not used as it is now
+	Left     []string   `json:"left,omitempty"`    // lines that are useless, or may not be what was meant
 	More     int        `json:"more,omitempty"`    // how many more there are
 }
 
-// SnapshotReport is how things stand with the snapshot of a server block.
+// SnapshotReport is the state of the snapshot of a server block.
 type SnapshotReport struct {
 	Path    string     `json:"path"`
 	Written *time.Time `json:"written,omitempty"`
 	Size    int64      `json:"bytes,omitempty"`
 	Failed  string     `json:"failed,omitempty"`
-	Stale   *time.Time `json:"answersSince,omitempty"` // since when answers come out of it
+	Stale   *time.Time `json:"answersSince,omitempty"` // since when answers come from it
 }
 
-// Wire is what was answered past CoreDNS's own server.
+// Wire is the counts of questions answered past CoreDNS's own server.
 type Wire struct {
 	Addresses []string `json:"addresses,omitempty"`
 	Answered  uint64   `json:"answered"`
 	PassedOn  uint64   `json:"passedOn"`
 }
 
-// Memory is what the process holds, in bytes.
+// Memory is the memory of the process, in bytes.
 type Memory struct {
-	Resident uint64 `json:"resident,omitempty"` // 0 if it is not known
-	InUse    uint64 `json:"inUse"`              // of Go's heap, by the last collection
-	Limit    int64  `json:"limit,omitempty"`    // that garbage is collected for, 0 for none
+	Resident uint64 `json:"resident,omitempty"` // 0 if unknown
+	InUse    uint64 `json:"inUse"`              // of Go's heap, after the last collection
+	Limit    int64  `json:"limit,omitempty"`    // limit for the collector, 0 for none
 }
 
-// silent is how long an API server may be silent until it is a problem. It sends a bookmark a minute.
+// silent is how long an API server may be silent before that is a problem. It sends a bookmark a minute.
 const silent = 5 * time.Minute
 
-// Report says how the server blocks are doing.
+// Report returns the state of the server blocks.
 func (s *Servers) Report() *Report {
 	r := &Report{Time: time.Now(), Version: version(), Memory: memory()}
 	r.Host, _ = os.Hostname() // it may have none
@@ -131,7 +131,7 @@ func (s *Servers) Report() *Report {
 	return r
 }
 
-// version is what CoreDNS prints with -version, in one line.
+// version returns the output of CoreDNS's -version, in one line.
 func version() string { return caddy.AppName + "-" + strings.ReplaceAll(caddy.AppVersion, "\n", ", ") }
 
 func memory() Memory {
@@ -150,7 +150,7 @@ func memory() Memory {
 	return m
 }
 
-// problem adds what is not well.
+// problem adds a problem.
 func (r *Report) problem(format string, args ...any) {
 	text := source.Printable(fmt.Sprintf(format, args...))
 	if !slices.Contains(r.Problems, text) {
@@ -181,7 +181,7 @@ func timeOf(t time.Time) *time.Time {
 	return &t
 }
 
-// clock is a time in problems, which are of the last hours.
+// clock formats a time for problems, which are of the last hours.
 func clock(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }
 
 func (r *Report) addBlock(s *Servers, live *live.Block, now *live.Now) {
@@ -210,7 +210,7 @@ func (r *Report) addBlock(s *Servers, live *live.Block, now *live.Now) {
 	r.Blocks = append(r.Blocks, b)
 }
 
-// text returns the text of the stanza that serves, or why it can't be shown.
+// text returns the text of the serving stanza, or why it can't be shown.
 func (s *Servers) text(b *live.Block, now *live.Now) (text, why string) {
 	name, from := s.Path, s.Text
 	if now.Origin != "corefile" {
@@ -228,7 +228,7 @@ func (r *Report) addObjects(b *Block, now *live.Now) {
 	counts := make(map[string]int)
 	for _, objects := range now.Held() {
 		for kind, n := range objects.Counts() {
-			counts[kind] = max(counts[kind], n) // a kind that is held twice is the same objects
+			counts[kind] = max(counts[kind], n) // a kind that occurs twice is the same objects
 		}
 		if objects.Synced() {
 			continue
@@ -277,7 +277,7 @@ func (r *Report) addSnapshot(b *Block, of *live.Block) {
 	}
 }
 
-// bytesText says how many bytes there are.
+// bytesText returns a number of bytes in words.
 func bytesText(n uint64) string {
 	const kibi, mebi = 1 << 10, 1 << 20
 	if n < mebi {

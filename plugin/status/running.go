@@ -8,7 +8,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// running are the Corefiles that serve, or are about to: during a reload there are two.
+// running are the Corefiles that serve, or soon will: during a reload there are two.
 var running registry
 
 type registry struct {
@@ -18,12 +18,12 @@ type registry struct {
 
 // corefile is a Corefile that was read.
 type corefile struct {
-	of      any // as live.ServerBlock has it
+	of      any // as in live.ServerBlock
 	servers Servers
 	open    int // Blocks that are not stopped
 }
 
-// Add makes the Block of the server block with that index known, until it is stopped. of stands for the Corefile, as in
+// Add adds the Block of the server block with that index, until it is stopped. of identifies the Corefile, as in
 // live.ServerBlock, and layout returns its server blocks without their Blocks; it is called once for each Corefile.
 func Add(block *live.Block, index int, layout func() Servers) {
 	r := &running
@@ -40,10 +40,10 @@ func Add(block *live.Block, index int, layout func() Servers) {
 	}
 	c.servers.All[index].Block = block
 	c.open++
-	go block.AtStop(func() { r.drop(c) }) // which takes the Block's lock, held by who may wait for this one
+	go block.AtStop(func() { r.drop(c) }) // it takes the Block's lock, whose holder may be waiting for this one
 }
 
-// drop takes note that a Block of c was stopped.
+// drop notes that a Block of c was stopped.
 func (r *registry) drop(c *corefile) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -52,7 +52,7 @@ func (r *registry) drop(c *corefile) {
 	}
 }
 
-// Running returns the server blocks of the Corefile that serves: the newest of which all stanzas have started.
+// Running returns the server blocks of the Corefile that serves: the newest whose stanzas have all started.
 func Running() *Servers {
 	r := &running
 	r.mu.Lock()

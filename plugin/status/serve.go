@@ -25,12 +25,12 @@ import (
 
 var log = clog.NewWithPlugin(stanza.Name)
 
-// The bounds of what the page may take.
+// The bounds of the page's work.
 const (
 	maxConnections = 32
-	maxExplaining  = 4                // at a time: an explanation may ask the API server, and read hosts files again
-	explainTime    = 10 * time.Second // that one may take
-	maxHeader      = 16 << 10         // bytes of a request's
+	maxExplaining  = 4                // at a time: an explanation may use the API server, and read hosts files again
+	explainTime    = 10 * time.Second // for one of them
+	maxHeader      = 16 << 10         // bytes of a request
 )
 
 // listeners are the sockets of the status page, by their address. A reload of the Corefile takes them over.
@@ -44,8 +44,8 @@ type listener struct {
 	users  int
 }
 
-// Listen serves the page on an address, until close was called as often as Listen. The error says that the address can't be
-// had.
+// Listen serves the page on an address, until close was called as often as Listen. It returns an error if it can't listen
+// there.
 func Listen(addr string) (close func(), err error) {
 	l := &listeners
 	l.mu.Lock()
@@ -77,7 +77,7 @@ func listen(addr string) (*listener, error) {
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          golog.New(io.Discard, "", 0), // of clients that break off
+		ErrorLog:          golog.New(io.Discard, "", 0), // for clients that break off
 	}
 	go server.Serve(netutil.LimitListener(socket, maxConnections)) // until release closes it
 	log.Infof("Status page on http://%s", addr)
@@ -109,7 +109,7 @@ var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
 	"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 }).ParseFS(files, "page.html"))
 
-// view is what the template shows: the Report, or the Result of a question.
+// view is the content of the template: the Report, or the Result of a question.
 type view struct {
 	Title   string
 	Form    form
@@ -118,7 +118,7 @@ type view struct {
 	Explain *Result
 }
 
-// form is what the fields for a question hold.
+// form is the content of the fields for a question.
 type form struct{ Name, Type, Client string }
 
 // pages serves the page of what servers returns.
@@ -140,8 +140,8 @@ func handler(servers func() *Servers) http.Handler {
 	return guarded(mux)
 }
 
-// guarded keeps other sites' pages away. A browser that was led here by a name of such a site sends that name as the host (DNS
-// rebinding), and what is shown runs no scripts and is framed by nobody.
+// guarded refuses pages of other sites. A browser that was led here by a name of such a site sends that name as the host (DNS
+// rebinding); the page runs no scripts and can't be framed.
 func guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {

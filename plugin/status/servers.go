@@ -1,5 +1,5 @@
-// Package status says why an answer is what it is, and how a server is doing. The command explain, the status page and its
-// JSON have the same words, which are put together here, out of what package answer returns.
+// Package status explains why an answer is what it is, and how a server is doing. The command explain, the status page and
+// its JSON share their words, which are made here from the results of package answer.
 package status
 
 import (
@@ -16,10 +16,10 @@ import (
 
 // Server is a server block of a Corefile.
 type Server struct {
-	Keys    []string    // as CoreDNS writes them: dns://.:53
+	Keys    []string    // in CoreDNS's form: dns://.:53
 	Zones   []string    // of Keys, lower case and fully qualified
 	View    string      // the name that the view plugin gives it; "" without one
-	Plugins []string    // that see a query, in the order in which they do
+	Plugins []string    // in the order in which they get a query
 	Block   *live.Block // nil without a kubehosts stanza
 }
 
@@ -28,11 +28,11 @@ type Servers struct {
 	All     []Server
 	Search  []string // the domains at the end of a pod's search list, fully qualified: those of the node's resolv.conf
 	Path    string   // of the Corefile
-	Text    string   // of the Corefile, to show stanzas out of it
-	Offline bool     // nothing is served, and no API server is asked
+	Text    string   // of the Corefile, to show stanzas from it
+	Offline bool     // nothing is served, and no API server is contacted
 }
 
-// name is what logs call the server block.
+// name returns the name of the server block in logs.
 func (s *Server) name() string {
 	if s.Block != nil && s.Block.Name() != "" {
 		return s.Block.Name()
@@ -58,8 +58,8 @@ func (s *Server) behind() []string {
 	return s.Plugins[slices.Index(s.Plugins, stanza.Name)+1:]
 }
 
-// of returns the server blocks that a lower-case name is asked of: those with the longest zone that it is in. There are several
-// where ports or views differ.
+// of returns the server blocks that may get a lower-case name: those with the longest zone that it is in. There are several
+// if ports or views differ.
 func (s *Servers) of(name string) (all []*Server) {
 	longest := -1
 	for i := range s.All {
@@ -78,7 +78,7 @@ func (s *Servers) of(name string) (all []*Server) {
 	return all
 }
 
-// cluster returns the zone of Services that pods have in their search lists, "" if there is none: the first that is served.
+// cluster returns the zone of Services in the search lists of pods, "" if there is none: the first that is served.
 func (s *Servers) cluster() string {
 	for i := range s.All {
 		now, ok := s.All[i].now()
@@ -94,7 +94,7 @@ func (s *Servers) cluster() string {
 	return ""
 }
 
-// names returns the names of all Services of s that stand in the namespace, or in any if it is "".
+// names returns the names of all Services of s in the namespace, or in any if it is "".
 func names(s *services.State, imported bool, namespace string) (all []services.Service) {
 	for svc := range s.Owners(imported) {
 		if !svc.IsZero() && (namespace == "" || svc.Namespace() == namespace) {
