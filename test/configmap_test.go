@@ -70,14 +70,14 @@ func stanza(lines ...string) string {
 // live is the hosts option that gives liveName an address, in one line.
 func live(ip string) string { return "hosts {\n" + ip + " live.example.org\n}" }
 
-// whole is the stanza in a whole Corefile, between blocks that have another one or none.
+// whole puts the stanza into a whole Corefile, between blocks with another one or none.
 func (f follower) whole(stanza string) string {
 	return f.Fill("(logging) {\n errors\n}\nexample.com:PORT {\n kubehosts {\n hosts {\n 192.0.2.66 live.example.org\n }\n }\n}\n" +
 		".:PORT {\n import logging\n bind 127.0.0.1\n " + stanza + " ready READY\n prometheus METRICS\n cache 30\n forward . /etc/resolv.conf\n}\n" +
 		"example.net:PORT {\n whoami\n}\n")
 }
 
-// setConfigMap makes text the Corefile of the ConfigMap, and returns when the API server has taken it.
+// setConfigMap makes text the Corefile of the ConfigMap, and returns when the API server has stored it.
 func setConfigMap(t *testing.T, text string) { putConfigMap(t, map[string]string{"Corefile": text}) }
 
 func putConfigMap(t *testing.T, data map[string]string) {
@@ -101,7 +101,7 @@ func removeConfigMap(t *testing.T) {
 	}
 }
 
-// address asks for the one A record of a name.
+// address queries the one A record of a name.
 func address(c *cluster.Client, name string) (string, error) {
 	m, err := c.Ask(name, dns.TypeA)
 	if err != nil {
@@ -115,7 +115,7 @@ func address(c *cluster.Client, name string) (string, error) {
 	return "", fmt.Errorf("not one address of %s: %s", name, cluster.Text(m))
 }
 
-// awaitLive asks until liveName has the address ip.
+// awaitLive queries until liveName has the address ip.
 func awaitLive(t *testing.T, c *cluster.Client, ip string) {
 	t.Helper()
 	cluster.Eventually(t, bound, func() (bool, string) {
@@ -124,7 +124,7 @@ func awaitLive(t *testing.T, c *cluster.Client, ip string) {
 	})
 }
 
-// edit is one of many; its address tells it from the others.
+// edit is the number of an edit; each has its own address.
 func editIP(i int) string {
 	return netip.AddrFrom4([4]byte{10, 9, byte(i >> 8), byte(i)}).String()
 }
@@ -141,7 +141,7 @@ func editOf(ip string) (int, bool) {
 	return int(b[2])<<8 | int(b[3]), b[0] == 10 && b[1] == 9
 }
 
-// broken are stanzas that must change nothing; each fills in an address that must never be answered.
+// broken are stanzas that must change nothing; each has an address that must never be answered.
 var broken = []func(ip string) string{
 	func(ip string) string { return stanza(live(ip), "bogus") },
 	func(ip string) string { return stanza(live(ip), "ttl never") },
@@ -163,7 +163,7 @@ type asker struct {
 	wg   sync.WaitGroup
 }
 
-// run asks for the Service and for liveName in turn, without a pause, until stop.
+// run queries the Service and liveName in turn, without a pause, until stop.
 func (a *asker) run(t *testing.T, network, addr string) {
 	c := cluster.Dial(t, network, addr)
 	a.wg.Go(func() {
@@ -202,8 +202,8 @@ func (a *asker) run(t *testing.T, network, addr string) {
 	})
 }
 
-// 200 edits of the ConfigMap, every third of them broken, under clients that ask without pause: no query is lost, none
-// is answered wrong, nothing is listed again, neither by the edits nor by a reload of the Corefile.
+// 200 edits of the ConfigMap, every third of them broken, while clients query without pause: no query is lost, none is
+// answered wrong, and nothing is listed again, neither after the edits nor after a reload of the Corefile.
 func TestConfigMapEdits(t *testing.T) {
 	f := runFollower(t)
 	requests := f.checkRequests(t, "services", "namespaces", "endpointslices.discovery.k8s.io", "configmaps")
@@ -298,14 +298,14 @@ func TestConfigMapEdits(t *testing.T) {
 	f.leaks(t).check(t, before)
 }
 
-// checkRequests asserts that what was asked of the API server so far is one watch, and one list at most, of each
-// resource, all of it granted. It returns the number of requests.
+// checkRequests asserts that there was one watch, and at most one list, of each resource so far, all of them granted. It
+// returns the number of requests.
 func (f follower) checkRequests(t *testing.T, resources ...string) int {
 	t.Helper()
 	return checkRequests(t, watching(t, f.who, resources...), resources...)
 }
 
-// watching returns what was asked of the API server once all resources are watched.
+// watching returns the requests once all resources are watched.
 func watching(t *testing.T, who cluster.Account, resources ...string) (all []cluster.Request) {
 	t.Helper()
 	cluster.Eventually(t, bound, func() (bool, string) {
@@ -345,7 +345,7 @@ func checkRequests(t *testing.T, all []cluster.Request, resources ...string) int
 	return len(all)
 }
 
-// leaks is what a process holds that must not grow.
+// leaks holds figures of a process that must not grow.
 type leaks struct{ fds, goroutines int }
 
 func (f follower) leaks(t *testing.T) leaks {
@@ -362,7 +362,7 @@ func (l leaks) check(t *testing.T, before leaks) {
 	}
 }
 
-// Whatever becomes of the ConfigMap, the last good stanza serves, and the log says once what is wrong and where.
+// Whatever happens to the ConfigMap, the last good stanza serves, and the log has one line with the fault and its place.
 func TestConfigMapRefused(t *testing.T) {
 	f := runFollower(t)
 	c := cluster.Dial(t, "udp", f.Addr)
@@ -378,7 +378,7 @@ func TestConfigMapRefused(t *testing.T) {
 	for i, tt := range []struct {
 		name string
 		do   func()
-		log  []string // what the one line of the log names
+		log  []string // parts of the one line of the log
 	}{
 		{"an unknown option", func() { setConfigMap(t, stanza(live("10.9.1.1"), "bogus")) }, []string{"bogus", ":5"}},
 		{"a bad value", func() { setConfigMap(t, stanza("ttl -1", live("10.9.1.1"))) }, []string{"ttl", ":2"}},
@@ -459,7 +459,7 @@ func TestConfigMapRefused(t *testing.T) {
 		t.Error("the ConfigMap wrote a line of its own into the log")
 	}
 
-	// What the Corefile's stanza says of the sources may be repeated word for word.
+	// The ConfigMap may repeat the Corefile's lines about sources word for word.
 	setConfigMap(t, stanza("kubeconfig "+f.kubeconfig, "configmap kube-system/coredns", live("10.9.0.3"), f.Fill("hosts DIR/corp.hosts")))
 	awaitLive(t, c, "10.9.0.3")
 	if f.hash(t) == hash {
@@ -478,7 +478,7 @@ func TestConfigMapRefused(t *testing.T) {
 	}
 }
 
-// errors are the lines of the log that complain.
+// errors returns the error lines of the log.
 func (f follower) errors() (lines []string) {
 	for line := range strings.Lines(f.Log()) {
 		if strings.HasPrefix(line, "[ERROR]") || strings.HasPrefix(line, "[WARNING]") && strings.Contains(line, "ConfigMap kube-system") {
@@ -502,7 +502,7 @@ func (f follower) hash(t *testing.T) string {
 	return ""
 }
 
-// A change of Services' own options, of the namespaces and of what is watched, goes live as well.
+// A change of Services' own options, of the namespaces and of the watched objects goes live as well.
 func TestConfigMapOptions(t *testing.T) {
 	f := runFollower(t)
 	more := cluster.ReadFile(t, "../build/kubernetes/rbac/pods.yaml")
@@ -560,7 +560,7 @@ func TestConfigMapLarge(t *testing.T) {
 	}
 }
 
-// A change of the stanza takes nothing out of the cache plugin.
+// A change of the stanza drops nothing from the cache plugin.
 func TestConfigMapCache(t *testing.T) {
 	removeConfigMap(t)
 	t.Cleanup(func() { removeConfigMap(t) })
@@ -597,7 +597,7 @@ func TestConfigMapCache(t *testing.T) {
 	}
 }
 
-// A process that starts while the ConfigMap is wrong serves the Corefile's stanza, and the ConfigMap's once that is right.
+// A process that starts while the ConfigMap is wrong serves the Corefile's stanza, and the ConfigMap's once it is right.
 func TestConfigMapWrongAtStart(t *testing.T) {
 	setConfigMap(t, stanza(live("10.9.0.1"), "bogus"))
 	t.Cleanup(func() { removeConfigMap(t) })
@@ -616,7 +616,7 @@ func TestConfigMapWrongAtStart(t *testing.T) {
 	awaitLive(t, client, "10.9.0.1")
 }
 
-// An account that may not read the ConfigMap serves the Corefile's stanza, says so, and follows once it may.
+// An account that may not read the ConfigMap serves the Corefile's stanza, logs that, and follows once it may.
 func TestConfigMapForbidden(t *testing.T) {
 	removeConfigMap(t)
 	objects(t, shop)
@@ -663,8 +663,8 @@ subjects: [{kind: ServiceAccount, name: unbound, namespace: kube-system}]
 	}
 }
 
-// A stanza that needs what the account may not list is refused: the process is ready, the stanza before goes on, later edits
-// are taken, and so is the same text once the grant is there.
+// A stanza that needs objects that the account may not list is refused: the process is ready, the stanza before goes on,
+// later edits are applied, and so is the same text once access is granted.
 func TestConfigMapPodsForbidden(t *testing.T) {
 	removeConfigMap(t)
 	objects(t, shop)
@@ -752,8 +752,8 @@ subjects: [{kind: ServiceAccount, name: podless, namespace: kube-system}]
 	rejected(0)
 }
 
-// A reload of the Corefile forgets neither the last good stanza of a ConfigMap that holds nonsense, nor what was said of it; nor
-// does a start from the snapshot that is written afterwards. A reload that fails changes nothing.
+// A reload of the Corefile keeps the last good stanza of an invalid ConfigMap, and does not log the fault again; a start
+// from the snapshot that is written afterwards does the same. A reload that fails changes nothing.
 func TestConfigMapReload(t *testing.T) {
 	removeConfigMap(t)
 	t.Cleanup(func() { removeConfigMap(t) })

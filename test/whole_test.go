@@ -113,7 +113,7 @@ func removeMap(t *testing.T, name string) {
 	}
 }
 
-// textRecord asks for the one TXT record of a name.
+// textRecord queries the one TXT record of a name.
 func textRecord(c *cluster.Client, name string) (string, error) {
 	m, err := c.Ask(name, dns.TypeTXT)
 	if err != nil {
@@ -127,7 +127,7 @@ func textRecord(c *cluster.Client, name string) (string, error) {
 	return "", fmt.Errorf("not one text of %s: %s", name, cluster.Text(m))
 }
 
-// awaitWhole asks until both names have what a Corefile says, and returns how long it took.
+// awaitWhole queries until both names have the values of a Corefile, and returns how long it took.
 func (f *wholeFollower) await(t *testing.T, c *cluster.Client, ip, text string) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -161,14 +161,14 @@ func (f *wholeFollower) awaitRejected(t *testing.T, want float64) {
 	})
 }
 
-// Every edit of the ConfigMap is answered from at once: one of kubehosts stanzas in place, with no restart, any other with one. A
-// wrong one changes nothing, and says where it is wrong.
+// Every edit of the ConfigMap serves at once: an edit of kubehosts stanzas in place, without a restart, any other with
+// one. A wrong one changes nothing, and its error names the line.
 func TestWholeEdits(t *testing.T) {
 	f := prepareWhole(t)
 	putMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.9.9", "text0")})
 	f.start(t)
 	c := cluster.Dial(t, "udp", f.Addr)
-	f.await(t, c, "10.9.9.9", "text0") // not what is mounted
+	f.await(t, c, "10.9.9.9", "text0") // not the mounted one
 	restarts := func() int { return strings.Count(f.Log(), "Reloading complete") }
 	took := map[string][]time.Duration{}
 	for i := 1; i <= 60; i++ {
@@ -197,7 +197,7 @@ func TestWholeEdits(t *testing.T) {
 	}
 }
 
-// Broken Corefiles, each with an address and a text that must never be answered, and a part of what is said of it.
+// Broken Corefiles, each with an address and a text that must never be answered, and a part of its error.
 var brokenWholes = []struct {
 	of   func(good string) string
 	says string
@@ -216,8 +216,8 @@ var brokenWholes = []struct {
 	{func(string) string { return "example.org {\n forward\n}\n" }, "key Corefile:2 - plugin/forward"},
 }
 
-// load asks 1,000 questions a second over UDP, and counts those that fail and those whose answer is wrong: of no edit, of one that
-// was not stored yet, or of one before what was seen already.
+// load sends 1,000 questions a second over UDP, and counts those that fail and those with a wrong answer: of no edit, of
+// one that was not stored yet, or of one before the newest seen.
 type load struct {
 	asked, failed, wrong atomic.Int64
 	stored               atomic.Int64 // the newest edit
@@ -324,7 +324,7 @@ func TestWholeEditsUnderLoad(t *testing.T) {
 	})
 }
 
-// The way to a Corefile without kubehosts and back loses no question: its sockets are given back and taken again.
+// The way to a Corefile without kubehosts and back loses no question: its sockets are closed and opened again.
 func TestWholeWayBack(t *testing.T) {
 	f := prepareWhole(t)
 	with := strings.Split(strings.Replace(f.corefile(editIP(0), "text"), "\ttemplate", "}\n#", 1), "#")[0]
@@ -343,8 +343,8 @@ func TestWholeWayBack(t *testing.T) {
 	l.end(t)
 }
 
-// What cannot be started with is not: the process starts from the last good Corefile, is ready, says so, and takes the next good
-// edit.
+// If the ConfigMap's Corefile can't be started with, the process starts from the last good Corefile, is ready, logs that,
+// and applies the next good edit.
 func TestWholeStart(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -397,7 +397,7 @@ func TestWholeStart(t *testing.T) {
 	}
 }
 
-// With no Corefile that is good there is no start, but a reason and an exit code.
+// Without a good Corefile there is no start, but a reason and an exit code.
 func TestWholeNoStart(t *testing.T) {
 	f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good")
 	putMap(t, "coredns", map[string]string{"Corefile": ".:53 {\n bogus\n}\n"})
@@ -415,7 +415,8 @@ func TestWholeNoStart(t *testing.T) {
 	}
 }
 
-// Where the API server can't be reached a start is made from the file, within a bound, and the ConfigMap is followed when it can be.
+// If the API server can't be reached the process starts from the file, within a bound, and follows the ConfigMap once it
+// can.
 func TestWholeAPIServerAway(t *testing.T) {
 	f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good")
 	putMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.0.1", "new")})
@@ -443,7 +444,7 @@ func TestWholeAPIServerAway(t *testing.T) {
 	f.await(t, c, "10.9.0.1", "new")
 }
 
-// A Corefile that has served for a while is kept, once, and a process that starts later begins with it.
+// A Corefile that has served for a while is stored, once, and a process that starts later begins with it.
 func TestWholeLastGood(t *testing.T) {
 	f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good")
 	putMap(t, "coredns-last-good", nil)
@@ -512,8 +513,8 @@ func TestWholeImports(t *testing.T) {
 	f.await(t, c, "10.9.0.1", "one")
 }
 
-// The plugin reload, and a signal, find the live Corefile, and never an older one: what changed in place stays, and costs no
-// restart.
+// The plugin reload, and a signal, read the live Corefile, and never an older one: stanzas replaced in place stay,
+// without a restart.
 func TestWholeReload(t *testing.T) {
 	f := prepareWhole(t)
 	reloading := func(ip, text string) string {
@@ -542,8 +543,8 @@ func TestWholeReload(t *testing.T) {
 	f.await(t, c, "10.9.0.4", "three")
 }
 
-// The option configmap of a stanza that names the same ConfigMap is one with -configmap: one watch, each edit is applied once, and
-// with no other bounds than those of a Corefile.
+// With -configmap, the option configmap of a stanza that names the same ConfigMap adds nothing: there is one watch, each
+// edit is applied once, and within no bounds but those of a Corefile.
 func TestWholeAndOption(t *testing.T) {
 	f := prepareWhole(t)
 	both := func(ip, text string) string {
@@ -578,7 +579,7 @@ func TestWholeAndOption(t *testing.T) {
 	}
 }
 
-// A restart that fails leaves all as it was, and is tried again.
+// A failed restart changes nothing, and is tried again.
 func TestWholeRestartFails(t *testing.T) {
 	f := prepareWhole(t)
 	putMap(t, "coredns", map[string]string{"Corefile": f.corefile(editIP(0), "text0")})

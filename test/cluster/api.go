@@ -1,5 +1,5 @@
 // Package cluster is the world around kubehosts in tests: a real etcd and kube-apiserver, the real coredns binary,
-// clients that keep their sockets, and a proxy that writes down what is asked of the API server.
+// clients that hold their sockets, and a proxy that records the requests to the API server.
 package cluster
 
 import (
@@ -25,9 +25,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// API is an etcd and a kube-apiserver that listen on free ports and keep everything in one folder. No controller,
-// scheduler or kubelet comes with them: Services get their addresses, while EndpointSlices and Pods are what a test
-// writes.
+// API is an etcd and a kube-apiserver that listen on free ports and store everything in one folder. There is no
+// controller, scheduler or kubelet: Services get their addresses, while a test writes the EndpointSlices and Pods.
 type API struct {
 	URL    string                // https://ADDRESS:PORT
 	Config *rest.Config          // an administrator's, JSON
@@ -43,8 +42,8 @@ type API struct {
 	server    *Process
 }
 
-// What the API server writes to the audit log: every request of a ServiceAccount, once it is answered, and for a watch
-// once it has begun. Requests of others (the API server's own, the tests') are of no interest.
+// The API server's audit log has every request of a ServiceAccount, once it is answered or, for a watch, once it has
+// begun. Requests of others (the API server's own, the tests') are left out.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
@@ -115,7 +114,7 @@ func start(ctx context.Context, kube, dir, address string, flags ...string) (*AP
 	return a, err
 }
 
-// Certificate is the path of the API server's certificate, with that of the authority which it made up behind it.
+// Certificate is the path of the API server's certificate, followed by that of its generated authority.
 func (a *API) Certificate() string { return a.path("certs/apiserver.crt") }
 
 // AccountKey is the path of the private key that tokens of ServiceAccounts are signed with.
@@ -190,7 +189,7 @@ func (a *API) Launch() (err error) {
 	return err
 }
 
-// ready says why the API server cannot be used yet.
+// ready returns why the API server can't be used yet.
 func (a *API) ready(ctx context.Context) error {
 	body, err := a.Client.RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
 	if err != nil {
@@ -202,13 +201,13 @@ func (a *API) ready(ctx context.Context) error {
 // StopServer ends the API server at once, as a crash would; etcd and the data stay.
 func (a *API) StopServer() { a.server.stop(syscall.SIGKILL, time.Second) }
 
-// Freeze halts the API server as it is: the kernel goes on accepting connections, and nobody answers. Thaw lets it go on.
+// Freeze suspends the API server: the kernel goes on accepting connections, and nobody answers. Thaw resumes it.
 func (a *API) Freeze() { a.server.cmd.Process.Signal(syscall.SIGSTOP) }
 
-// Thaw lets the API server go on after Freeze.
+// Thaw resumes the API server after Freeze.
 func (a *API) Thaw() { a.server.cmd.Process.Signal(syscall.SIGCONT) }
 
-// Compact makes etcd forget all but the present state, so that no watch can go on from where it was.
+// Compact makes etcd drop all but the present state, so that no watch can go on from an older one.
 func (a *API) Compact() error {
 	var now struct {
 		Header struct {
@@ -221,7 +220,7 @@ func (a *API) Compact() error {
 	return a.etcdCall("/v3/kv/compaction", `{"physical":true,"revision":`+strconv.Quote(now.Header.Revision)+`}`, &now)
 }
 
-// Write counts etcd's revision up by n, with writes that the API server has no part in.
+// Write raises etcd's revision by n, with writes that do not go through the API server.
 func (a *API) Write(n int) error {
 	for range n {
 		var done struct{}
@@ -265,9 +264,9 @@ func (a *API) Backup(file string) error {
 	}
 }
 
-// Restore puts etcd back to a snapshot that Backup wrote, as `etcdutl snapshot restore` does. If bump is not 0 it raises the
-// revision by so much and marks what is below as compacted, as etcd's manual advises. The API server must be stopped, and is to
-// be started again.
+// Restore resets etcd to a snapshot of Backup, as `etcdutl snapshot restore` does. If bump is not 0 it raises the
+// revision by that much and marks earlier ones as compacted, as etcd's manual advises. Stop the API server before, and
+// start it again afterwards.
 func (a *API) Restore(file string, bump uint64) error {
 	a.etcd.stop(syscall.SIGKILL, time.Second)
 	if err := os.RemoveAll(a.path("data")); err != nil {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Request is one request to the API server, as its audit log tells it.
+// Request is one request to the API server, from its audit log.
 type Request struct {
 	Verb     string // list, watch, get, ...
 	Resource string // services, endpointslices.discovery.k8s.io, ...; the path where it is no resource
@@ -27,8 +27,8 @@ func (r Request) String() string {
 	return s
 }
 
-// Audit returns the requests made with an account's token so far, in the order in which they were answered or, for a
-// watch, begun. A watch is told once, however it went on.
+// Audit returns the requests so far with an account's token, in the order in which they were answered or, for a watch,
+// begun. A watch is listed once.
 func (a *API) Audit(t testing.TB, who Account) []Request {
 	t.Helper()
 	b, err := os.ReadFile(a.path("audit.log"))

@@ -18,13 +18,13 @@ func Kubehosts() (string, error) {
 	return built("coredns", ".", "./build", "coredns with kubehosts, about 3 minutes the first time")
 }
 
-// Stock returns the path of CoreDNS as it is released, out of the module that kubehosts is built with.
+// Stock returns the path of the released CoreDNS, from the module that kubehosts is built with.
 func Stock() (string, error) {
 	return built("test/bin/stock", ".", "github.com/coredns/coredns", "stock CoreDNS, about 3 minutes the first time")
 }
 
-// built returns the full path of an executable of the repository, and builds it from the package pkg of the module in
-// the folder module when it is not there. `make` builds all of them ahead of the tests, which keeps them fresh.
+// built returns the full path of an executable of the repository, and builds it from the package pkg of the module in the
+// folder module if it does not exist. `make` builds all of them before the tests, which keeps them fresh.
 func built(path, module, pkg, what string) (string, error) {
 	_, file, _, _ := runtime.Caller(0)
 	root := filepath.Join(filepath.Dir(file), "..", "..")

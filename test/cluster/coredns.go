@@ -28,10 +28,10 @@ type CoreDNS struct {
 	*Process
 }
 
-// Run starts the coredns binary on a Corefile and waits, for 20 seconds at most, until the ready plugin says yes. In the
+// Run starts the coredns binary on a Corefile and waits, for 20 seconds at most, until the ready plugin is ready. In the
 // Corefile, PORT and OTHER stand for free ports to serve on, READY and METRICS for addresses for those plugins, and DIR
-// for a temporary folder, which is the working directory. args are further flags. The process ends with the test, whose failure
-// prints the end of the log.
+// for a temporary folder, which is the working directory. args are further flags. The process ends with the test; if that
+// fails, the end of the log is printed.
 func Run(t testing.TB, bin, corefile string, args ...string) *CoreDNS {
 	t.Helper()
 	c := Launch(t, bin, corefile, args...)
@@ -82,13 +82,13 @@ func (c *CoreDNS) Start(t testing.TB, bin string, args ...string) {
 // Stop ends coredns ahead of the test's end.
 func (c *CoreDNS) Stop() { c.stop(syscall.SIGTERM, 10*time.Second) }
 
-// Write saves a new Corefile. The running coredns learns of it by Reload.
+// Write saves a new Corefile. Reload makes the running coredns read it.
 func (c *CoreDNS) Write(t testing.TB, corefile string) {
 	t.Helper()
 	WriteFile(t, c.conf, c.Fill(corefile))
 }
 
-// Fill puts the addresses of c into a text that is written as a Corefile for Run is.
+// Fill replaces the placeholders of Run in a text with the addresses of c.
 func (c *CoreDNS) Fill(corefile string) string {
 	port := func(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
 	return strings.NewReplacer("PORT", port(c.Addr), "OTHER", port(c.Other), "READY", c.ready, "METRICS", c.metrics,
@@ -106,7 +106,7 @@ func (c *CoreDNS) Reload(t testing.TB) {
 	}
 }
 
-// Ready is what the ready plugin says: whether all is ready, and if not, what is not.
+// Ready returns the reply of the ready plugin: whether all is ready, and if not, what is not.
 func (c *CoreDNS) Ready() (bool, string) {
 	if c.Ended() {
 		return false, "coredns ended"
@@ -118,14 +118,14 @@ func (c *CoreDNS) Ready() (bool, string) {
 	return code == http.StatusOK, body
 }
 
-// WaitReady waits until coredns serves and the ready plugin says yes, for 20 seconds at most.
+// WaitReady waits until coredns serves and the ready plugin is ready, for 20 seconds at most.
 func (c *CoreDNS) WaitReady(t testing.TB) {
 	t.Helper()
 	c.WaitServing(t)
 	Eventually(t, 20*time.Second, c.Ready)
 }
 
-// WaitServing waits until every socket is open, for 20 seconds at most; the ready plugin may say yes a little sooner.
+// WaitServing waits until every socket is open, for 20 seconds at most; the ready plugin may be ready a little sooner.
 // coredns prints its version when it has opened the last one.
 func (c *CoreDNS) WaitServing(t testing.TB) {
 	t.Helper()
@@ -137,7 +137,7 @@ func (c *CoreDNS) WaitServing(t testing.TB) {
 	})
 }
 
-// Log is all that coredns has printed.
+// Log returns the whole output of coredns.
 func (c *CoreDNS) Log() string {
 	b, err := os.ReadFile(c.log)
 	if err != nil {
@@ -198,7 +198,7 @@ func (c *CoreDNS) FDs(t testing.TB) int {
 	return len(entries)
 }
 
-// Memory is what the process holds resident, and the most that it ever held, in bytes.
+// Memory returns the resident memory of the process, and its maximum so far, in bytes.
 func (c *CoreDNS) Memory(t testing.TB) (now, peak int) {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Gate stands between a client and the API server and passes bytes on. Closed, it refuses connections; mute, it accepts
-// them and never says a word. Either breaks those that there are.
+// Gate passes bytes between a client and the API server. When closed, it refuses connections; when mute, it accepts them
+// and sends nothing. Both break existing connections.
 type Gate struct {
 	URL string // https://127.0.0.1:PORT, the same after each change
 
@@ -41,7 +41,7 @@ func (a *API) Gate(t testing.TB) *Gate {
 // Open lets clients through.
 func (g *Gate) Open(t testing.TB) { g.listen(t, false) }
 
-// Mute accepts clients and says nothing to them.
+// Mute accepts clients and sends nothing to them.
 func (g *Gate) Mute(t testing.TB) { g.listen(t, true) }
 
 func (g *Gate) listen(t testing.TB, mute bool) {

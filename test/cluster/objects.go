@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// object is what a path in the API is made of.
+// object is the part of an object that its API path needs.
 type object struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
@@ -69,8 +69,8 @@ func (a *API) Apply(t testing.TB, text string) {
 	})
 }
 
-// DryRun has the API server check the objects of a YAML text as Apply would write them, with every field that it does not
-// know an error, and returns their kinds. Nothing is stored.
+// DryRun has the API server check the objects of a YAML text as Apply would write them, with unknown fields as errors,
+// and returns their kinds. Nothing is stored.
 func (a *API) DryRun(t testing.TB, text string) (kinds []string) {
 	t.Helper()
 	documents(t, text, func(o object, data []byte) {
@@ -98,7 +98,7 @@ func (a *API) patch(t testing.TB, path string, data []byte) {
 	}
 }
 
-// Create writes the objects of a YAML text, none of which may exist, as a program does that knows nothing of apply.
+// Create writes the objects of a YAML text, none of which may exist, as a program without server-side apply does.
 func (a *API) Create(t testing.TB, text string) {
 	t.Helper()
 	documents(t, text, func(o object, data []byte) {
@@ -110,8 +110,8 @@ func (a *API) Create(t testing.TB, text string) {
 	})
 }
 
-// Delete removes the objects of a YAML text, at once and with no word when one does not exist. Of an object no more than
-// apiVersion, kind and metadata is read.
+// Delete removes the objects of a YAML text, at once; it ignores those that do not exist. It reads only their apiVersion,
+// kind and metadata.
 func (a *API) Delete(t testing.TB, text string) {
 	t.Helper()
 	documents(t, text, func(o object, _ []byte) {
@@ -134,7 +134,7 @@ type Account struct {
 	ID string
 }
 
-// Account asks the API server for a token of a ServiceAccount, good for an hour.
+// Account requests a token of a ServiceAccount from the API server, valid for an hour.
 func (a *API) Account(t testing.TB, namespace, name string) Account {
 	t.Helper()
 	req, err := a.Client.CoreV1().ServiceAccounts(namespace).CreateToken(context.Background(), name, &authentication.TokenRequest{}, meta.CreateOptions{})

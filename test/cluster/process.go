@@ -20,7 +20,7 @@ type Process struct {
 	cmd  *exec.Cmd
 	log  string        // path of the file that stdout and stderr are appended to
 	done chan struct{} // closed when the child has ended
-	err  error         // what Wait said, to be read after done
+	err  error         // the error of Wait, to be read after done
 }
 
 // Spawn starts path with args; argv[0] is path itself, dir the working directory. Output is appended to the file log.
@@ -67,7 +67,7 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Kill ends the child at once.
 func (p *Process) Kill() { p.stop(os.Kill, time.Second) }
 
-// Ended says whether the child has ended.
+// Ended reports whether the child has ended.
 func (p *Process) Ended() bool {
 	select {
 	case <-p.done:
@@ -92,8 +92,8 @@ func Tail(path string) string {
 	return fmt.Sprintf("the end of %s:\n%s", path, bytes.TrimSpace(b))
 }
 
-// FreePort returns a port of 127.0.0.1 on which nobody listens, neither on UDP nor on TCP. It lies below Linux's range
-// of ephemeral ports, so that no outgoing connection takes it while the server that it was meant for is down.
+// FreePort returns a port of 127.0.0.1 on which nobody listens, over UDP or TCP. It is below Linux's range of ephemeral
+// ports, so no outgoing connection takes it while its server is down.
 func FreePort() int {
 	for {
 		port := 10000 + rand.IntN(20000)
@@ -112,8 +112,8 @@ func FreePort() int {
 	}
 }
 
-// Eventually asks ok again and again, with little pause, until it says true, and fails the test after bound. The text
-// that ok returns beside false says what is still missing and is printed on failure. It returns how long it took.
+// Eventually calls ok again and again, with little pause, until it returns true, and fails the test after bound. The text
+// that ok returns with false is what is still missing, printed on failure. Eventually returns how long it took.
 func Eventually(t testing.TB, bound time.Duration, ok func() (bool, string)) time.Duration {
 	t.Helper()
 	start := time.Now()

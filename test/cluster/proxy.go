@@ -29,13 +29,13 @@ type Exchange struct {
 	Content string // what the API server sent
 }
 
-// Proxy stands between a client and the API server and writes down what the audit log does not tell: in which encoding
-// objects are asked for and sent. While it is stopped, the API server cannot be reached through it.
+// Proxy is between a client and the API server and records what the audit log lacks: the encodings of requested and sent
+// objects. While it is stopped, the API server can't be reached through it.
 type Proxy struct {
 	URL         string           // https://127.0.0.1:PORT, the same after a stop and a start; over http client-go would send no token
 	Certificate *tls.Certificate // for Start; nil for one that nobody signed
-	Delay       time.Duration    // that an answer is kept back for, for Start
-	NoStreams   bool             // lists are refused as a stream (KEP-3157), as by an API server that cannot do that; for Start
+	Delay       time.Duration    // of each reply, for Start
+	NoStreams   bool             // streamed lists are refused (KEP-3157), as by an API server without them; for Start
 
 	lose    atomic.Pointer[string]
 	lost    atomic.Int64
@@ -63,14 +63,14 @@ func (a *API) Proxy(t testing.TB) *Proxy {
 		Transport:      &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableCompression: true},
 		FlushInterval:  -1, // a watch is a stream
 		ModifyResponse: p.record,
-		ErrorLog:       log.New(io.Discard, "", 0), // watches that break off are what some tests are about
+		ErrorLog:       log.New(io.Discard, "", 0), // some tests break watches off
 		ErrorHandler:   func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	}
 	t.Cleanup(p.Stop)
 	return p
 }
 
-// Lose drops the events of watches that have text in them, without a word to the client, until it is called with "".
+// Lose drops the events of watches that have text in them, without notice to the client, until it is called with "".
 func (p *Proxy) Lose(text string) {
 	if text == "" {
 		p.lose.Store(nil)
@@ -139,7 +139,7 @@ func (p *Proxy) record(r *http.Response) error {
 	return nil
 }
 
-// Seen returns what went through so far.
+// Seen returns the requests so far.
 func (p *Proxy) Seen() []Exchange {
 	p.mu.Lock()
 	defer p.mu.Unlock()
