@@ -86,7 +86,7 @@ func TestSnapshot(t *testing.T) {
 	}
 	corefile := strings.NewReplacer("KUBECONFIG", cluster.Kubeconfig(t, proxy.URL, account(t).Token), "FILE", file).Replace(snapshotCorefile)
 
-	// Nothing at all: SERVFAIL that says why.
+	// Nothing at all: SERVFAIL with the reason.
 	c := cluster.Launch(t, coredns(t), strings.Replace(corefile, "snapshot", "startup_timeout 100ms\nsnapshot", 1))
 	c.WaitServing(t)
 	udp := cluster.Dial(t, "udp", c.Addr)
@@ -239,7 +239,7 @@ func TestSnapshotStanza(t *testing.T) {
 	}
 }
 
-// Two server blocks can't keep one file, and a Corefile says so, be they of different keys or of the same.
+// Two server blocks can't share one file, and a Corefile where they do is refused, whether their keys differ or not.
 func TestSnapshotClaimed(t *testing.T) {
 	kubeconfig := cluster.Kubeconfig(t, api(t).URL, account(t).Token)
 	block := func(port, file, more string) string {
@@ -274,7 +274,7 @@ func TestSnapshotClaimed(t *testing.T) {
 	}
 }
 
-// A server block may get other keys, or change places with another, and keep its file.
+// A server block may get other keys, or swap places with another, and keep its file.
 func TestSnapshotKeptUnderOtherKeys(t *testing.T) {
 	kubeconfig := cluster.Kubeconfig(t, api(t).URL, account(t).Token)
 	block := func(keys, file string) string {
@@ -293,7 +293,7 @@ func TestSnapshotKeptUnderOtherKeys(t *testing.T) {
 	}
 }
 
-// A file that is no snapshot, or that can't be written, is told once, and all else works.
+// A file that is no snapshot, or can't be written, is logged once, and everything else works.
 func TestSnapshotRefused(t *testing.T) {
 	objects(t, shop)
 	setConfigMap(t, stanza(live("10.9.0.1")))

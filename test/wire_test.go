@@ -114,7 +114,7 @@ func (f *flood) more(t *testing.T, n int64) {
 	})
 }
 
-// end stops it, and reports what was lost or wrong.
+// end stops it, and reports lost and wrong answers.
 func (f *flood) end(t *testing.T) {
 	t.Helper()
 	close(f.stop)
@@ -125,7 +125,7 @@ func (f *flood) end(t *testing.T) {
 	t.Logf("%d questions, none lost or answered wrongly", f.asked.Load())
 }
 
-// reload has coredns take another Corefile, and waits until it says what became of it.
+// reload gives coredns another Corefile, and waits until the log has the outcome.
 func reload(t *testing.T, c *cluster.CoreDNS, corefile, says string) {
 	t.Helper()
 	before := strings.Count(c.Log(), says)
@@ -147,7 +147,7 @@ func answers(t *testing.T, c *cluster.CoreDNS) float64 {
 	return c.Metric(t, "coredns_kubehosts_wire_answers_total")
 }
 
-// TestWireAnswers looks at who answered, and at what was counted.
+// TestWireAnswers checks who answered, and the counters.
 func TestWireAnswers(t *testing.T) {
 	c := runWired(t, wired)
 	conn := cluster.Dial(t, "udp", c.Addr)
@@ -168,7 +168,7 @@ func TestWireAnswers(t *testing.T) {
 	})
 }
 
-// TestWireOff has server blocks whose questions are all CoreDNS's, and what the log says of it.
+// TestWireOff has server blocks whose questions CoreDNS answers, and checks what the log has about that.
 func TestWireOff(t *testing.T) {
 	for what, tc := range map[string]struct{ corefile, says string }{
 		"wire off":   {strings.Replace(wired, "ttl 7", "wire off", 1), ""},

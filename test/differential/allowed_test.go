@@ -349,7 +349,7 @@ func (d *difference) endsAsTarget() bool {
 	return false
 }
 
-// nextAlias returns the target of owner's CNAME record in r, and what r has besides it.
+// nextAlias returns the target of owner's CNAME record in r, and the other records of r.
 func nextAlias(owner string, r reply) (target string, rest reply, ok bool) {
 	i := slices.IndexFunc(r.Answer, func(rr dns.RR) bool {
 		return rr.Header().Rrtype == dns.TypeCNAME && strings.EqualFold(rr.Header().Name, owner)
@@ -490,7 +490,7 @@ func endpointIn(rr dns.RR) string {
 	return ""
 }
 
-// zone returns the zone that the question is in, "" if it is in none.
+// zone returns the zone of the question, "" if it is in none.
 func (d *difference) zone() (zone string) {
 	for _, z := range d.pair.config.zonesServed() {
 		if dns.IsSubDomain(z, d.name()) && len(z) > len(zone) {
@@ -500,7 +500,7 @@ func (d *difference) zone() (zone string) {
 	return zone
 }
 
-// base returns what the question has before its zone, in lower case. It is "." outside of all zones.
+// base returns the question's name before its zone, in lower case. It is "." outside of all zones.
 func (d *difference) base() string {
 	zone := d.zone()
 	if zone == "" {
@@ -517,7 +517,7 @@ func (d *difference) name() string {
 	return d.q.name
 }
 
-// isDenial reports whether r says that there is nothing, with the SOA record of the question's zone.
+// isDenial reports whether r is a denial, with the SOA record of the question's zone.
 func (d *difference) isDenial(r reply, rcode int) bool {
 	if r.none || r.Rcode != rcode || len(r.Answer) > 0 || len(r.Ns) != 1 || !r.Authoritative && !d.pair.config.remade {
 		return false
@@ -541,7 +541,7 @@ func (d *difference) denied(r reply) bool {
 func (d *difference) deniedByStock() bool { return d.denied(d.stock) }
 func (d *difference) deniedByUs() bool    { return d.denied(d.ours) }
 
-// existsInStock reports whether stock knows the name as one that exists, when it is asked for an address.
+// existsInStock reports whether the name exists in stock, as seen by a question for an address.
 func (d *difference) existsInStock(name string) bool {
 	stock, _ := d.pair.ask(name, dns.TypeA)
 	return !stock.none && stock.Rcode == dns.RcodeSuccess && !isMark(stock)

@@ -34,7 +34,7 @@ const (
 // changing are the namespaces of the objects that change.
 var changing = []string{"change-0", "change-1", "change-2"}
 
-// marker is the name of the objects that say how much of the changes was seen.
+// marker is the name of the objects that show how many of the changes were seen.
 const marker = "marker"
 
 // churn makes changes, one after the other for an object, and many at once.
@@ -48,7 +48,7 @@ type churn struct {
 	failed  func(error)
 }
 
-// Both say the same while objects come, change and go, and have the same zones in the end.
+// Both give the same answers while objects come, change and go, and have the same zones in the end.
 func TestChange(t *testing.T) {
 	api, _ := start(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -108,7 +108,7 @@ func TestChange(t *testing.T) {
 	}
 }
 
-// prepare writes what the changes need: namespaces, and Services in those that come and go.
+// prepare writes the objects that the changes need: namespaces, and Services in those that come and go.
 func (c *churn) prepare(t *testing.T) {
 	t.Helper()
 	for i, name := range slices.Concat(changing, []string{marker}) {
@@ -180,7 +180,7 @@ func (c *churn) mark(t *testing.T, n int) {
 	c.namespace(fmt.Sprintf("%s-%d", marker, n), "red")
 }
 
-// await waits until both have seen mark n, and so all that came before it.
+// await waits until both have seen mark n, and so everything before it.
 func (p *pair) await(t *testing.T, n int) {
 	t.Helper()
 	cluster.Eventually(t, serverBound, func() (bool, string) {
@@ -207,7 +207,7 @@ func (p *pair) await(t *testing.T, n int) {
 	})
 }
 
-// forget drops what was asked before.
+// forget drops the questions asked so far.
 func (p *pair) forget() {
 	p.mu.Lock()
 	clear(p.probed)

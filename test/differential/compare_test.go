@@ -69,7 +69,7 @@ func skipName(m []byte, at int) int {
 	return 0
 }
 
-// reply is a message, or an empty one with a note that none came.
+// reply is a message, or an empty one with a note that there was none.
 type reply struct {
 	dns.Msg
 	none bool
@@ -86,7 +86,7 @@ func parse(wire []byte) (r reply, err error) {
 	return r, nil
 }
 
-// lines says how a reply is written down: its header, and its records without order.
+// lines returns the text of a reply: its header, and its records without order.
 type lines struct {
 	ttl     bool // with TTLs
 	records bool // with records at all

@@ -164,7 +164,7 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// hostsNames collects what the fields of a hosts file give reason to ask for.
+// hostsNames collects the names to ask for with a hosts file.
 func hostsNames(r *rand.Rand, text string) *namer {
 	n := &namer{r: r, seen: make(map[string]bool)}
 	n.add(".", "test.", "nowhere.test.", "x.nowhere.test.", "*.", "in-addr.arpa.", "254.254.254.10.in-addr.arpa.", "localhost.")
@@ -193,7 +193,7 @@ func hostsNames(r *rand.Rand, text string) *namer {
 	return n
 }
 
-// between tells whether a character stands between fields.
+// between reports whether a character separates fields.
 func between(c rune) bool { return c == '#' || c < 0x80 && unicode.IsSpace(c) }
 
 // spelled returns the names that stock does not find, because a hosts file spells them in a way in which no question does.
@@ -395,7 +395,7 @@ func (d *difference) refusedByNext() bool {
 	return d.q.qtype == dns.TypeAXFR && d.stock.Rcode == dns.RcodeRefused
 }
 
-// wildcard returns what stock has for the wildcard that covers the name.
+// wildcard returns stock's records of the wildcard that covers the name.
 func (d *difference) wildcard() []string {
 	next, end := dns.NextLabel(d.q.name, 0)
 	if end {
@@ -410,7 +410,7 @@ func contains(all, some []string) bool {
 	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
 
-// rdata returns what the records of the answer section hold, sorted.
+// rdata returns the data of the records of the answer section, sorted.
 func rdata(r reply) (all []string) {
 	for _, rr := range r.Answer {
 		all = append(all, dns.Field(rr, 1))
@@ -419,7 +419,7 @@ func rdata(r reply) (all []string) {
 	return all
 }
 
-// isEmpty reports whether r is NODATA as hosts entries have it: without a SOA record.
+// isEmpty reports whether r is NODATA of hosts entries: without a SOA record.
 func isEmpty(r reply) bool {
 	return !r.none && r.Rcode == dns.RcodeSuccess && r.Authoritative && len(r.Answer)+len(r.Ns) == 0
 }

@@ -27,7 +27,7 @@ const (
 // serverBound is how long the API server may take for what it does by itself. It is a limit on broken, not a goal.
 const serverBound = time.Minute
 
-// seed decides what objects there are and what is asked. DIFFERENTIAL_SEED repeats a run.
+// seed determines the objects and the questions. DIFFERENTIAL_SEED repeats a run.
 var seed = func() uint64 {
 	if s, err := strconv.ParseUint(os.Getenv("DIFFERENTIAL_SEED"), 10, 64); err == nil {
 		return s
@@ -134,7 +134,7 @@ func stopShared() {
 	}
 }
 
-// stockBinary is CoreDNS as it is released.
+// stockBinary is the released CoreDNS.
 func stockBinary(t testing.TB) string {
 	t.Helper()
 	path, err := cluster.Stock()

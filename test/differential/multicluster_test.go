@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/mcs-api/config/crd"
 )
 
-// clusters are where imported endpoints come from; one has no name.
+// clusters are the origins of imported endpoints; one has no name.
 var clusters = []string{"cluster-a", "cluster-b", ""}
 
 // addImports adds ServiceImports of every kind and their EndpointSlices. Some are called like Services.

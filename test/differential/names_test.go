@@ -73,7 +73,7 @@ type namer struct {
 	other []string
 }
 
-// names collects what can be asked of w in zones: names that are there, names that nearly are, and names that are not.
+// names collects names to ask for of w in zones: existing ones, similar ones, and others.
 func (w *world) names(r *rand.Rand, zones []string) *namer {
 	n := &namer{w: w, r: r, seen: make(map[string]bool)}
 	for _, zone := range zones {
@@ -131,7 +131,7 @@ func below(labels, zone string) string {
 	return labels + "." + zone
 }
 
-// zone adds names that a zone has whatever is in the cluster.
+// zone adds names that a zone has in any cluster.
 func (n *namer) zone(zone string) {
 	n.have(zone, mixCase(n.r, zone), below("ns.dns", zone), below("dns-version", zone), below("svc", zone), below("pod", zone))
 	for _, labels := range []string{
@@ -149,7 +149,7 @@ func (n *namer) zone(zone string) {
 	}
 }
 
-// services adds the names of each Service, with all that may stand left of it.
+// services adds the names of each Service, with everything that may be left of it.
 func (n *namer) services(zone string) {
 	for _, ns := range append(slices.Clone(namespaces), "default", "kube-system", "missing") {
 		for _, labels := range []string{"svc", "pod", "other", "svc.svc"} {
@@ -177,7 +177,7 @@ func (n *namer) services(zone string) {
 	n.add(below("kubernetes.default.svc", zone), below("_https._tcp.kubernetes.default.svc", zone))
 }
 
-// left returns what may stand left of a Service.
+// left returns labels that may be left of a Service.
 func (n *namer) left(s *core.Service) []string {
 	all := []string{
 		"_tcp", "_udp", "_sctp", "_", "tcp", "*", "_*", "any", "a", "-", "0", "_._", "_._tcp", "_http._", "*.*", "*._tcp", "_http.*",
@@ -232,7 +232,7 @@ func (n *namer) endpoints(zone string) {
 // dashed is an address as a label.
 func dashed(addr string) string { return strings.NewReplacer(".", "-", ":", "-").Replace(addr) }
 
-// pods adds names made from addresses, of pods that are there and of none.
+// pods adds names made from addresses, of existing pods and of none.
 func (n *namer) pods(zone string) {
 	labels := []string{
 		"1-2-3-4", "10-9-0-1", "10-9-0-2", "0-0-0-0", "255-255-255-255", "256-1-1-1", "01-2-3-4", "1-2-3", "1-2-3-4-5", "1-2-3-x", "-1-2-3", "1-2-3-",

@@ -75,7 +75,7 @@ func (c *config) corefile(plugin string) string {
 	return strings.ReplaceAll(text, "PLUGIN", plugin)
 }
 
-// fill puts what is not known before a run into a Corefile.
+// fill puts values that are only known at a run into a Corefile.
 func (c *config) fill(corefile string) string {
 	bind := c.bind
 	if bind == "" && !isolated {
@@ -145,7 +145,7 @@ up.test:PORT {
 }
 `
 
-// markZone is what answers behind the plugin, where names fall through: every name there is, with addresses of its own.
+// markZone answers behind the plugin, where names fall through: every name in it exists, with addresses of its own.
 const (
 	markZone = `. 60 IN SOA mark. mark. 1 2 3 4 5
 . 60 IN NS mark.
@@ -258,7 +258,7 @@ func (p *pair) askAs(client, name string, qtype uint16) (stock, ours reply) {
 	return stock, ours
 }
 
-// mute reports whether stock may well give no reply to q, as it cannot be packed, so that waiting is in vain.
+// mute reports whether stock may give no reply to q because it can't be packed, so that waiting is useless.
 func (p *pair) mute(q question) bool {
 	name := strings.ToLower(q.name)
 	a, _ := reverseAddr(name)
@@ -271,7 +271,7 @@ func (p *pair) mute(q question) bool {
 	return strings.Contains(name, "long."+broken+".") || q.qtype == dns.TypeSRV && strings.HasSuffix(name, ".clusterset.local.")
 }
 
-// tally counts what came of questions.
+// tally counts the results of questions.
 type tally struct {
 	mu        sync.Mutex
 	asked     int
@@ -311,7 +311,7 @@ func (s *tally) report(t *testing.T) {
 	}
 }
 
-// compare asks both all questions and returns what came of it.
+// compare asks both all questions and returns the results.
 func (p *pair) compare(t *testing.T, qs []question) *tally {
 	t.Helper()
 	const batch, workers = 48, 6
@@ -362,7 +362,7 @@ func (p *pair) compare(t *testing.T, qs []question) *tally {
 	return s
 }
 
-// again asks what got no reply, a few times and with more patience.
+// again repeats questions without a reply, a few times and with more patience.
 func (p *pair) again(t *testing.T, s *tally, qs []question) {
 	const batch = 100
 	b := newBoth(p, clients[0])

@@ -11,7 +11,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// mark stands behind the plugin and answers for what falls through.
+// mark is behind the plugin and answers for names that fall through.
 const mark = "file MARK ."
 
 // configs are the Corefiles that both serve: every option of the stock plugin, and the plugins that stand around it.
@@ -67,7 +67,7 @@ var configs = []*config{
 // unwired sends every question of kubehosts through CoreDNS's own server, as a plugin ahead of it does.
 var unwired = &config{name: "wire off", ours: "wire off"}
 
-// metadata is all that the plugin has to say of a query, under the names that stock has for it.
+// metadata is all metadata that the plugin publishes about a query, under stock's names.
 const metadata = " {/kubernetes/kind} {/kubernetes/namespace} {/kubernetes/service} {/kubernetes/endpoint} {/kubernetes/port-name}" +
 	" {/kubernetes/protocol} {/kubernetes/parse-error} {/kubernetes/client-namespace} {/kubernetes/client-pod-name} {/kubernetes/client-label/app}"
 
@@ -77,7 +77,7 @@ func inLowerCase(q question, _ *rand.Rand) question {
 	return q
 }
 
-// shortened asks for a name as the rewrite plugin has it.
+// shortened asks for a name in the form that the rewrite plugin expands.
 func shortened(q question, r *rand.Rand) question {
 	if name, ok := strings.CutSuffix(q.name, ".svc.cluster.local."); ok && r.IntN(2) == 0 {
 		q.name = name + ".short.test."
@@ -212,7 +212,7 @@ func (p *pair) compareLogs(t *testing.T, qs []question) {
 	t.Logf("%d different log lines compared", len(stock))
 }
 
-// logged returns the lines of a log about what was asked.
+// logged returns the lines of a log about the questions.
 func logged(log string, asked map[string]bool) map[string]bool {
 	all := make(map[string]bool)
 	for line := range strings.Lines(log) {

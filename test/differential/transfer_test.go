@@ -333,7 +333,7 @@ func (p *pair) compareReverseZone(t *testing.T, zone string) {
 	t.Logf("%s: %d records, %d of them PTR", zone, len(ours), len(pointers))
 }
 
-// upToDate asks for a transfer of what is newer than the zone: its SOA record is all of the answer (RFC 1995, section 2).
+// upToDate asks for a transfer of changes newer than the zone: its SOA record is the whole answer (RFC 1995, section 2).
 func (p *pair) upToDate(t *testing.T, zone string) {
 	t.Helper()
 	for who, addr := range map[string]string{"stock": p.stock.Addr, "kubehosts": p.ours.Addr} {

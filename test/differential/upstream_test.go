@@ -13,7 +13,7 @@ import (
 // stands behind forward in both.
 var upTargets = []string{"all.up.test", "nodata.up.test", "nx.up.test", "fail.up.test", "refused.up.test", "alias.up.test", "into.up.test", "empty.up.test"}
 
-// upRecords are what all.up.test has.
+// upRecords are the records of all.up.test.
 var upRecords = map[uint16]string{
 	dns.TypeA: "192.0.2.44", dns.TypeAAAA: "2001:db8::44", dns.TypeTXT: `"up"`, dns.TypeMX: "10 mail.up.test.",
 	dns.TypeSRV: "1 2 3 all.up.test.", dns.TypeHTTPS: `1 . alpn="h2"`, dns.TypeCAA: `0 issue "up.test"`, dns.TypePTR: "up.test.",

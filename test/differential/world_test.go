@@ -36,10 +36,10 @@ var (
 	namespaces = []string{"shop", "dev", "prod", "svc", "pod", "10-244-0-1", longLabel, "empty", broken}
 )
 
-// broken is the namespace of what no message can hold: stock's replies about it, zone transfers too, cannot be packed.
+// broken is the namespace of names that no message can hold: stock can't pack its replies about it, or zone transfers.
 const broken = "broken"
 
-// unreachable is a name that the label of an EndpointSlice may say, and that no Service can have.
+// unreachable is a name that the label of an EndpointSlice may have, and no Service can.
 const unreachable = "No.Such.Service"
 
 // labels that the options labels and namespace_labels select by.
@@ -55,7 +55,7 @@ func labelled(key, value string) map[string]string {
 	return map[string]string{key: value}
 }
 
-// newWorld makes a world. Every kind of object is in it whatever r is; r decides on the details.
+// newWorld makes a world. Every kind of object is in it whatever r is; r determines the details.
 func newWorld(r *rand.Rand) *world {
 	w := &world{r: r}
 	for i, name := range namespaces {
@@ -220,8 +220,8 @@ func manyPorts() (all []core.ServicePort) {
 	return all
 }
 
-// targets are what ExternalNames may say: names of the cluster, names that another server block answers for, names that
-// nobody does, and what is no name at all.
+// targets are possible targets of ExternalNames: names of the cluster, names that another server block answers for, names
+// that nobody does, and texts that are no names.
 func (w *world) targets() []string {
 	all := []string{
 		"one.ext.test", "two.ext.test.", "six.ext.test", "missing.ext.test", "back.test", "host.back.test", "x.nx.test",
@@ -337,7 +337,7 @@ func (w *world) endpoint(address func() string) discovery.Endpoint {
 	return ep
 }
 
-// addOddSlices adds what a controller would not make.
+// addOddSlices adds EndpointSlices that no controller would make.
 func (w *world) addOddSlices() {
 	w.addSlice("shop", "no-such-service", nil)
 	lost := w.addSlice("dev", unreachable, nil)
@@ -350,7 +350,7 @@ func (w *world) addOddSlices() {
 	own.AddressType, own.Endpoints = discovery.AddressTypeIPv6, []discovery.Endpoint{{Addresses: []string{ownAddr6}, Hostname: new("dns-0")}}
 	w.addSlice("empty", "web", nil) // of a namespace without Services
 
-	// Without the label of a Service, stock makes names with an empty label out of it.
+	// Without the label of a Service, stock makes names with an empty label from it.
 	unowned := w.addSlice(broken, "", nil)
 	unowned.AddressType, unowned.Endpoints = discovery.AddressTypeIPv4, []discovery.Endpoint{{Addresses: []string{"10.9.0.3"}}, w.endpoint(w.v4)}
 }

@@ -85,7 +85,7 @@ func (c *clock) set(t *testing.T, d time.Duration) {
 	}
 }
 
-// vdso is where the process has it.
+// vdso is its place in the process.
 func vdso(t *testing.T, pid int) (start, end int64) {
 	t.Helper()
 	for line := range strings.Lines(cluster.ReadFile(t, fmt.Sprintf("/proc/%d/maps", pid))) {

@@ -74,7 +74,7 @@ func api(t testing.TB) *cluster.API {
 	return shared.api
 }
 
-// stock asks CoreDNS as it is released instead, for the sake of comparison: nothing is asserted then.
+// stock tests the released CoreDNS instead, for comparison: nothing is asserted then.
 var stock = os.Getenv("FAULTS_STOCK") != ""
 
 func coredns(t testing.TB) string {

@@ -176,12 +176,13 @@ func setConfigMap(t *testing.T, text string) {
 	}
 }
 
-// The volume of the snapshot is full: the file before stays whole, one line says so, and it goes on when there is room.
+// The volume of the snapshot is full: the previous file stays whole, one line reports it, and writing goes on when there
+// is room.
 func TestSnapshotVolume(t *testing.T) {
 	t.Parallel()
 	tr := changes(t)
 	dir := t.TempDir()
-	// A volume of its own, which goes with the process.
+	// A volume of its own, which ends with the process.
 	script := filepath.Join(t.TempDir(), "coredns")
 	err := os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\nexec unshare --mount --map-root-user sh -c 'mount -t tmpfs -o size=64k tmpfs %s && exec %s \"$@\"' sh \"$@\"\n", dir, coredns(t)), 0o755)
 	if err != nil {

@@ -18,7 +18,7 @@ const (
 	older = "apiVersion: v1\nkind: Service\nmetadata: {name: older, namespace: shop}\nspec: {clusterIP: 10.96.7.12, ports: [{port: 80}]}\n"
 )
 
-// etcd is put back to a backup, so that the API server is in an older state than what was read from it.
+// etcd is reset to a backup, so that the API server is in an older state than the one that was read.
 func TestRestoredEtcd(t *testing.T) {
 	t.Parallel()
 	kube, err := cluster.Kube()

@@ -89,7 +89,7 @@ func TestSoak(t *testing.T) {
 	before.check(t, c)
 }
 
-// configMap is the text of the ConfigMap, with what may be wrong in it.
+// configMap is the text of the ConfigMap, with possible faults in it.
 func configMap(ttl int, wrong string) string {
 	return fmt.Sprintf("kubehosts cluster.local {\n%sttl %d\nhosts {\n192.0.2.1 live.example.org\n}\n}\n", wrong, ttl)
 }

@@ -13,7 +13,7 @@ import (
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// What stays as it is.
+// The objects that stay unchanged.
 const (
 	still   = "web.shop.svc.cluster.local."
 	stillIP = "10.96.7.10"
@@ -46,7 +46,7 @@ type truth struct {
 	released time.Time // the last time; zero for never
 }
 
-// declared is how old an answer may be while nothing is broken, and nobody is kept from running.
+// declared is how old an answer may be while nothing is broken, and no process is starved.
 const declared = time.Second
 
 // starved tells for how long the machine had no time for us: a goroutine that is to run every few milliseconds ran late.
@@ -159,14 +159,14 @@ func (tr *truth) store() {
 	tr.stored = append(tr.stored, time.Now())
 }
 
-// newest is the last change that is known to be stored.
+// newest is the last change known to be stored.
 func (tr *truth) newest() int {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	return len(tr.stored) - 1
 }
 
-// allowed returns which changes may be answered to a question asked at that time, and answered now.
+// allowed returns which changes are right answers to a question asked at that time, and answered now.
 func (tr *truth) allowed(asked time.Time) (from, to int) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
