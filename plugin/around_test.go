@@ -61,7 +61,7 @@ func TestMetadata(t *testing.T) {
 	}
 }
 
-// Pods on the network of one host have one address, so that nobody can tell which of them asks.
+// Pods on the network of one host share an address, so the client can't be identified.
 func TestSharedPodAddress(t *testing.T) {
 	withPods := func(pods string) *Kubehosts {
 		path := filepath.Join(t.TempDir(), "pods.yaml")

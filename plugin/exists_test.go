@@ -31,20 +31,20 @@ spec: {clusterIP: None, ports: [{name: pg, port: 5432}]}
 		{"cluster.local", "noendpoints", "_tcp.web.shop.svc.cluster.local.", dns.TypeA, "NOERROR | SOA cluster.local."},
 		{"cluster.local", "noendpoints", "_udp.web.shop.svc.cluster.local.", dns.TypeA, "NXDOMAIN | SOA cluster.local."},
 		{"cluster.local", "noendpoints", "_tcp.db.shop.svc.cluster.local.", dns.TypeA, "NXDOMAIN | SOA cluster.local."},
-		// What stands above the names of topology zones.
+		// Names above those with topology zones.
 		{"cluster.local", "zonal", "_zone.db.shop.svc.cluster.local.", dns.TypeA, "NOERROR | SOA cluster.local."},
 		{"cluster.local", "zonal", "pin._zone.db.shop.svc.cluster.local.", dns.TypeSRV, "NOERROR | SOA cluster.local."},
 		{"cluster.local", "zonal", "prefer._zone.db.shop.svc.cluster.local.", dns.TypeA, "NOERROR | SOA cluster.local."},
 		{"cluster.local", "zonal", "other._zone.db.shop.svc.cluster.local.", dns.TypeA, "NXDOMAIN | SOA cluster.local."},
 		{"cluster.local", "zonal", "_zone.web.shop.svc.cluster.local.", dns.TypeA, "NXDOMAIN | SOA cluster.local."},
 		{"cluster.local", "", "_zone.db.shop.svc.cluster.local.", dns.TypeA, "NXDOMAIN | SOA cluster.local."},
-		// What stands between zones.
+		// Names between zones.
 		{"cluster.local a.b.cluster.local", "", "b.cluster.local.", dns.TypeA, "NOERROR | SOA cluster.local."},
 		{"cluster.local a.b.cluster.local", "fallthrough", "b.cluster.local.", dns.TypeA, "NOERROR | SOA cluster.local."},
 		{"cluster.local a.b.cluster.local", "", "xb.cluster.local.", dns.TypeA, "NXDOMAIN | SOA cluster.local."},
 		{". cluster.local", "", "local.", dns.TypeTXT, "NOERROR | SOA ."},
 		{"cluster.local in-addr.arpa 96.10.in-addr.arpa", "namespaces none", "10.in-addr.arpa.", dns.TypePTR, "NOERROR | SOA in-addr.arpa."},
-		// A hosts entry that passes other types on, to a zone that knows nothing more of the name.
+		// A hosts entry that passes other types on, to a zone without the name.
 		{"cluster.local", entries, "held.cluster.local.", dns.TypeA, "NOERROR A 192.0.2.7"},
 		{"cluster.local", entries, "held.cluster.local.", dns.TypeMX, "NOERROR | SOA cluster.local."},
 		{"cluster.local", entries + "fallthrough", "held.cluster.local.", dns.TypeMX, "next"},

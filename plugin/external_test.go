@@ -200,7 +200,7 @@ func TestExternal(t *testing.T) {
 		{"_pg._tcp.db.shop.example.org.", dns.TypeSRV, "NOERROR SRV 0 50 5432 db-0.db.shop.example.org. SRV 0 50 5432 db-1.db.shop.example.org. " +
 			"+ db-0.db.shop.example.org. 10.244.1.5 + db-1.db.shop.example.org. 10.244.1.6"},
 
-		// Aliases for what is inside.
+		// Aliases for Services inside.
 		{"inner.example.org.", dns.TypeA, "NOERROR A 10.96.7.7"},
 		{"inner.example.org.", dns.TypeTXT, "NOERROR" + soa},
 		{"db.example.org.", dns.TypeA, "NOERROR A 10.244.1.5 A 10.244.1.6"},
@@ -436,7 +436,7 @@ func transferred(t *testing.T, k *Kubehosts, zone string) (all []dns.RR) {
 	return all
 }
 
-// The object that a name belongs to is there for logs.
+// Logs get the object that a name belongs to.
 func TestExternalMetadata(t *testing.T) {
 	k := serveOutside(t, "", bothZones)
 	for name, want := range map[string]string{
@@ -540,7 +540,8 @@ func TestExternalLive(t *testing.T) {
 	}
 }
 
-// Who loses a name is counted, told once however many server blocks serve it, and told again only after it was settled.
+// An object that loses a name is counted, logged once however many server blocks serve the name, and again only after it
+// was settled.
 func TestExternalConflicts(t *testing.T) {
 	var log syncBuffer
 	clog.SetOutput(&log)

@@ -14,7 +14,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// world is the plugin behind kubehosts. It stands for the names of the world outside.
+// world is the plugin behind kubehosts, with the names of the world outside.
 type world struct{ asked int }
 
 func (*world) Name() string { return "world" }

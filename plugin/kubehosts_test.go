@@ -700,7 +700,7 @@ func TestStopped(t *testing.T) {
 
 var _ plugin.Handler = (*Kubehosts)(nil)
 
-// The log tells where the server block is authoritative, and who answers elsewhere.
+// The log has the zones for which the server block is authoritative, and who answers elsewhere.
 func TestAuthority(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{"kubehosts cluster.local in-addr.arpa", "authoritative for cluster.local. in-addr.arpa. (Services); the next plugin answers for other names"},

@@ -263,7 +263,7 @@ func TestClassAndOpcode(t *testing.T) {
 	}
 }
 
-// A name over 255 octets stands in no record: it could not be packed, and nobody could ask for it.
+// A name over 255 octets is in no record: it could not be packed, and no query could have it.
 func TestNamesThatDoNotFit(t *testing.T) {
 	label := strings.Repeat("l", 63)
 	zone := strings.Repeat("z", 60) + ".local"

@@ -131,7 +131,7 @@ func TestCorefile(t *testing.T) {
 	}
 }
 
-// The stock kubernetes plugin's setup fails outside of a cluster unless it is told an API server.
+// The stock kubernetes plugin's setup fails outside of a cluster unless it is given an API server.
 func TestOutsideCluster(t *testing.T) {
 	for body, want := range map[string]string{
 		"a {\n kubernetes cluster.local\n}\n":                      "kubernetes cluster.local { | endpoint http://127.0.0.1:1 | }",

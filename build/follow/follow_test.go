@@ -247,7 +247,7 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-// The process that judges may not start, not end, end in some other way than it should, or say something else.
+// The judging process may not start, not end, end in an unexpected way, or print something else.
 func TestJudgeBy(t *testing.T) {
 	text, err := following(t, t.TempDir(), map[string]map[string]string{"coredns": {"Corefile": ". {\n}\n"}}).text()
 	if err != nil {

@@ -104,7 +104,7 @@ func TestRootFileSystem(t *testing.T) {
 	}
 }
 
-// Whoever reads the archive as an OCI layout and whoever reads it as a docker-archive find the same, by digests that hold.
+// Readers of the OCI layout and readers of the docker-archive find the same image, with valid digests.
 func TestArchive(t *testing.T) {
 	var platforms []platform
 	for _, arch := range []string{"amd64", "arm64"} {

@@ -163,8 +163,8 @@ func (a *apiServer) hold(resource string) (release func()) {
 	return func() { close(held) }
 }
 
-// told returns the Events that were written so far.
-func (a *apiServer) told() []string {
+// written returns the Events so far.
+func (a *apiServer) written() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return append([]string(nil), a.events...)

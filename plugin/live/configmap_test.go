@@ -117,7 +117,7 @@ func TestRefusedObjects(t *testing.T) {
 	a.put(entry("pods.example", "pods verified"))
 	eventually(t, "the stanza again", refused)
 
-	// The Block of the Corefile that is read again knows it, and says nothing again.
+	// The Block of the Corefile that is read again takes it over, and logs nothing again.
 	lines := len(linesWith(l(), "[ERROR]", "not changed"))
 	fresh := startIn(t, 2, []string{dot}, "", following(a))
 	b.Stop()
@@ -138,8 +138,8 @@ func TestRefusedObjects(t *testing.T) {
 	eventually(t, "what is granted", func() bool {
 		return holds(b, "pods.example.") && gauge(t, "stanza_rejected", dot) == 0 && b.Refused() == ""
 	})
-	eventually(t, "6 Events", func() bool { return len(a.told()) == 6 })
-	for i, told := range a.told() { // of the three bad and the three good states, in turn
+	eventually(t, "6 Events", func() bool { return len(a.written()) == 6 })
+	for i, told := range a.written() { // of the three bad and the three good states, in turn
 		if isApplied(told) != (i%2 == 1) {
 			t.Errorf("Event %d: %s", i, told)
 		}
@@ -158,9 +158,9 @@ func TestOneOutcome(t *testing.T) {
 		{"kubehosts {\nlabels a==b==c\n}", ":2 "},
 		{"kubehosts {\nnamespace_labels !\n}", ":2 "},
 	} {
-		before, version := len(a.told()), b.edit.Load().event.ResourceVersion
+		before, version := len(a.written()), b.edit.Load().event.ResourceVersion
 		a.put(tt.text)
-		eventually(t, tt.text, func() bool { return b.edit.Load().event.ResourceVersion != version && len(a.told()) > before })
+		eventually(t, tt.text, func() bool { return b.edit.Load().event.ResourceVersion != version && len(a.written()) > before })
 		if !strings.Contains(b.Refused(), "ConfigMap kube-system/coredns key Corefile"+tt.where) {
 			t.Errorf("%q is refused with %q, which does not name its place", tt.text, b.Refused())
 		}
@@ -169,8 +169,8 @@ func TestOneOutcome(t *testing.T) {
 		}
 	}
 	a.put(entry("good.example"))
-	eventually(t, "the Event of a good edit", func() bool { return slices.ContainsFunc(a.told(), isApplied) })
-	told := a.told()
+	eventually(t, "the Event of a good edit", func() bool { return slices.ContainsFunc(a.written(), isApplied) })
+	told := a.written()
 	if len(told) != 5 || slices.IndexFunc(told, isApplied) != 4 {
 		t.Errorf("Events on 4 bad edits and a good one: %q", told)
 	}
@@ -187,7 +187,7 @@ func TestParsingHoldsNobodyUp(t *testing.T) {
 	a := newAPIServer(t)
 	b := start(t, dot, following(a))
 	eventually(t, "a start without the ConfigMap", b.Settled)
-	b.mu.Lock() // as whoever applies a stanza holds it
+	b.mu.Lock() // as during the application of a stanza
 	defer b.mu.Unlock()
 	done := make(chan string)
 	go func() {

@@ -60,7 +60,7 @@ func TestEdits(t *testing.T) {
 	}
 }
 
-// What is to be done at the end is done once b has stopped, whether it was said before or after.
+// Work for the end is done once b has stopped, whether it was added before or after.
 func TestAtStop(t *testing.T) {
 	b := start(t, dot, "kubehosts {\nhosts {\n192.0.2.1 a.example\n}\n}")
 	n := 0

@@ -25,7 +25,7 @@ func TestSnapshotOutdated(t *testing.T) {
 	}
 }
 
-// A snapshot of which nothing changed is written anew when it is outdated.
+// A snapshot without changes is written again when it is outdated.
 func TestSnapshotIsRenewed(t *testing.T) {
 	a := newAPIServer(t)
 	b := running(t, 1, following(a, "snapshot "+filepath.Join(t.TempDir(), "snapshot")))

@@ -26,10 +26,10 @@ func goodThenBad(t *testing.T, a *apiServer, b *Block) {
 	a.put(entry("good.example", "ttl 9"))
 	eventually(t, "a good text", func() bool { return holds(b, "good.example.") })
 	a.put("kubehosts {\nbogus\n}")
-	eventually(t, "a bad text", func() bool { return strings.Contains(b.Refused(), "bogus") && len(a.told()) == 2 })
+	eventually(t, "a bad text", func() bool { return strings.Contains(b.Refused(), "bogus") && len(a.written()) == 2 })
 }
 
-// A reload of the Corefile does not forget the last good stanza of a ConfigMap that holds nonsense, nor what was said of it.
+// A reload of the Corefile keeps the last good stanza of an invalid ConfigMap, and does not log the fault again.
 func TestReloadKeepsLastGood(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -69,7 +69,7 @@ func TestReloadKeepsLastGood(t *testing.T) {
 				if got := linesWith(l(), "[ERROR]"); len(got) != lines {
 					t.Errorf("%q is said again", got[lines:])
 				}
-				if told := a.told(); len(told) != 2 {
+				if told := a.written(); len(told) != 2 {
 					t.Errorf("Events: %q", told)
 				}
 			}
@@ -126,7 +126,7 @@ func TestReloadThatFails(t *testing.T) {
 		RestartBegan(1)
 		fresh := running(t, new(int), following(a, "snapshot "+file, "ttl 11"))
 		RestartFailed(1)
-		RestartFailed(1) // as each server block of the old Corefile says so
+		RestartFailed(1) // as for each server block of the old Corefile
 		if !fresh.stopped || old.stopped || elsewhere.stopped {
 			t.Errorf("stopped: the new one %v, the old one %v, one of another server %v", fresh.stopped, old.stopped, elsewhere.stopped)
 		}
@@ -243,7 +243,7 @@ func TestViewTwins(t *testing.T) {
 	}
 	a.put(block("internal", "kubehosts {\nbogus\n}\n") + block("", entry("next.example")))
 	eventually(t, "the next stanza", func() bool { return holds(of[1], "next.example.") && strings.Contains(of[0].Refused(), "bogus") })
-	for i, want := range []float64{1, 0, 1} { // nothing is there for the third
+	for i, want := range []float64{1, 0, 1} { // the third has no address
 		eventually(t, fmt.Sprint("stanza_rejected of ", names[i], " to be ", want), func() bool { return gauge(t, "stanza_rejected", names[i]) == want })
 	}
 	if got := linesWith(l(), "[ERROR]", "Stanza of dns://.:53 view=internal not changed", "bogus"); len(got) != 1 {

@@ -48,7 +48,7 @@ func cluster(n int) *Index {
 	return ix
 }
 
-// BenchmarkLookup asks for what is in a cluster, each time for another name.
+// BenchmarkLookup asks for names in a cluster, a different one each time.
 func BenchmarkLookup(b *testing.B) {
 	for _, n := range []int{8000, 100_000} {
 		s, o := cluster(n).State(), Options{}

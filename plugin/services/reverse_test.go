@@ -50,7 +50,7 @@ func TestPointersOrder(t *testing.T) {
 	}
 }
 
-// The names of one address in one slice stand in the same order, each once.
+// The names of one address in one slice are in the same order, each once.
 func TestPointersOfOneSlice(t *testing.T) {
 	ix := NewIndex()
 	ix.Update(func(tx *Tx) {

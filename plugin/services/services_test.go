@@ -53,7 +53,7 @@ func shop() *Index {
 	return ix
 }
 
-// describe is all that a name answers, in one line.
+// describe returns everything that a name answers, in one line.
 func describe(s *State, base string, o *Options) string { return describeAs(s, base, o, Zonal) }
 
 func describeAs(s *State, base string, o *Options, g Grammar) string {

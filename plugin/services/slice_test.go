@@ -52,7 +52,7 @@ func TestSliceRoundTrip(t *testing.T) {
 		for a, ep := range s.Endpoints {
 			got = append(got, line{a, ep})
 		}
-		// Endpoints that are alike but for their zones may stand in any order.
+		// Endpoints that differ only in their zones may be in any order.
 		byZone := func(a, b line) int {
 			return cmp.Or(a.addr.Compare(b.addr), strings.Compare(a.Name, b.Name), strings.Compare(fmt.Sprint(a.PodName), fmt.Sprint(b.PodName)), strings.Compare(a.Zone, b.Zone))
 		}

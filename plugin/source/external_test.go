@@ -110,7 +110,7 @@ func (a *apiServer) putHosts() {
 	})
 }
 
-// hosts are the names of putHosts, and what they stand for.
+// hosts are the names of putHosts, and their addresses.
 var hosts = map[string]string{
 	"lb.default.example.org.": "192.0.2.9", "plain.default.example.org.": "none", "db.default.example.org.": "headless",
 	"inner.example.org.": "inside 10.0.0.7", "web.example.org.": "192.0.2.1 2001:db8::1", "node-1.example.org.": "192.0.2.2",

@@ -90,7 +90,7 @@ func TestFollow(t *testing.T) {
 			before: func(t *testing.T, dir string) { write(t, dir+"/f", "1") },
 			changes: []change{
 				put("f", "22", "22"), put("f", "333", "333"),
-				put("f", "444", "444"), // the size says nothing
+				put("f", "444", "444"), // the same size
 				put("f", "", ""), put("f", "5", "5"),
 			},
 		},

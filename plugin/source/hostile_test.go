@@ -98,7 +98,7 @@ func same(t *testing.T, got, want *services.Index) {
 	}
 }
 
-// Snapshots that are changed in some place, packed or before they are: what is read of one can be written and read again.
+// Snapshots with changes in some place, packed or before: whatever is read of one can be written and read again.
 func TestHostileSnapshots(t *testing.T) {
 	quietly(t)
 	packed := encoded(t, captured(t))

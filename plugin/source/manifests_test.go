@@ -17,7 +17,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// value returns what a counter or gauge stands at.
+// value returns the value of a counter or gauge.
 func value(m prometheus.Metric) float64 {
 	var out dto.Metric
 	if m.Write(&out) != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// found returns what stands behind a name below the zone: endpoints as label@address, cluster IPs as the address alone.
+// found returns the addresses behind a name below the zone: endpoints as label@address, cluster IPs as the address alone.
 // It is "none" for a name that does not exist, and "nothing" for one without an address.
 func found(o *Objects, name string, g services.Grammar) string {
 	n := services.ParseName(name, g)
@@ -159,7 +159,7 @@ func TestMulticlusterRefused(t *testing.T) {
 				t.Errorf("refused again, the imported web has %s", got)
 			}
 
-			// A server that still does not have them a minute later has none.
+			// A server that still denies having them a minute later has none.
 			feed := func() *feed {
 				o.group.source.mu.Lock()
 				defer o.group.source.mu.Unlock()

@@ -93,7 +93,7 @@ func TestFollowUnreadable(t *testing.T) {
 	eventually(t, "the folder can be read", func() bool { return contents(glob) == "" })
 }
 
-// blind returns Files that are not told of any change, and polls fast.
+// blind returns Files without notifications, which poll fast.
 func blind(t *testing.T, patterns ...string) *Files[string] {
 	t.Helper()
 	null, err := os.Open(os.DevNull)

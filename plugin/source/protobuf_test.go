@@ -56,7 +56,7 @@ func keptOf(parts sliceParts) runtime.Decoder {
 	return keptCodecs{NegotiatedSerializer: scheme.Codecs.WithoutConversion(), kept: parts}.DecoderToVersion(protobufInfo.Serializer, nil)
 }
 
-// sameKept compares what is decoded of data with what is kept of the whole object.
+// sameKept compares the decoded part of data with the stored part of the whole object.
 func sameKept(t testing.TB, data []byte) {
 	t.Helper()
 	whole, wholeKind, err := wholeDecoder.Decode(data, nil, nil)
@@ -109,7 +109,7 @@ func only(all map[string]string, keys []string) map[string]string {
 	return some
 }
 
-// What is decoded of an object is what is kept of it when it is decoded whole, whatever it has besides.
+// The decoded part of an object is the part that is stored when it is decoded whole, whatever else it has.
 func TestDecodeKept(t *testing.T) {
 	for seed := range int64(1000) {
 		es, svc := randomObjects(seed)

@@ -45,16 +45,16 @@ type apiServer struct {
 	accepts   map[string]string            // the media types that the last of each asked for
 	encodings map[string]string            // and the compression
 	status    map[string]int               // what requests for a resource are answered with, "" for all; 0 for as they should be
-	noStream  bool                         // does not know of streamed lists
+	noStream  bool                         // has no streamed lists
 	pages     map[string]bool              // resources in whose place a page of HTML is sent
 	short     bool                         // ends each watch at once
 	gone      bool                         // answers the next watch with 410
-	deaf      bool                         // tells watches nothing
+	deaf      bool                         // sends watches nothing
 	json      bool                         // has no protobuf
 
 	// sends a plain list of Services, in its place; nil for none
 	plain func(w http.ResponseWriter, r *http.Request, list []byte)
-	past  []past // what a watch is told that begins from an older resourceVersion
+	past  []past // events for a watch that begins from an older resourceVersion
 }
 
 // past is an event that happened.
@@ -196,7 +196,7 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// discover says which resources of a group and version there are.
+// discover lists the resources of a group and version.
 func (a *apiServer) discover(w http.ResponseWriter, version string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -273,7 +273,7 @@ func (a *apiServer) remove(resource, namespace, name string) {
 	a.happened(resource, event("DELETED", o))
 }
 
-// happened tells all watches of an event, and remembers it for those that begin later.
+// happened sends an event to all watches, and stores it for those that begin later.
 func (a *apiServer) happened(resource, e string) {
 	if !a.deaf {
 		a.past = append(a.past, past{a.version, resource, e})
@@ -412,7 +412,7 @@ func TestWatch(t *testing.T) {
 	a.remove("services", "default", "db")
 	eventually(t, "a deletion", func() bool { return ipOf(o, "db") == "" })
 
-	// A slice that no longer says whose it is, and one that never did.
+	// A slice that no longer names its Service, and one that never did.
 	a.putSlice("stray", object{"labels": object{"a": "b"}}, "10.1.0.9")
 	a.putSlice("web-1", object{"labels": object{"a": "b"}}, "10.1.0.1")
 	eventually(t, "a slice without its label", func() bool { return slicesOf(o, "10.1.0.1") == 0 })
@@ -503,7 +503,7 @@ func TestSharing(t *testing.T) {
 	eventually(t, "all goroutines end", func() bool { return runtime.NumGoroutine() <= before })
 }
 
-// Who still holds something when the Source goes may give it back later, or not at all.
+// A holder may release its objects after the Source is closed, or not at all.
 func TestCloseFirst(t *testing.T) {
 	before := runtime.NumGoroutine()
 	a := newAPIServer(t)
@@ -595,7 +595,7 @@ func TestOutage(t *testing.T) {
 	eventually(t, "what changed meanwhile", func() bool { return ipOf(o, "web") == "10.0.0.2" })
 }
 
-// However a watch ends, what is asked for next is no older than what was read before.
+// However a watch ends, the next request is for no older state than what was read before.
 func TestNothingOlder(t *testing.T) {
 	for _, noStream := range []bool{false, true} {
 		for _, status := range []int{0, http.StatusGone, http.StatusServiceUnavailable} {
@@ -625,7 +625,7 @@ func nothingOlder(t *testing.T, noStream bool, status int) {
 	a.cut()
 	eventually(t, "it is tried again", func() bool { return len(a.since(first, "services")) > 0 })
 	a.answer("services", 0)
-	eventually(t, "the watches again", watched) // this server does not tell of what came before
+	eventually(t, "the watches again", watched) // this server does not send earlier events
 	a.putService("web", "10.0.0.3")
 	eventually(t, "the next change", func() bool { return ipOf(o, "web") == "10.0.0.3" })
 	for _, q := range a.since(first, "services") {

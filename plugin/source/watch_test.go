@@ -26,7 +26,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// logs takes in what is logged until the end of the test.
+// logs collects the log until the end of the test.
 type logs struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -214,7 +214,7 @@ func TestPaceDuringOutage(t *testing.T) {
 	}
 }
 
-// Who waits for objects hears that they are refused, with what to do, and that they are granted later.
+// Those that wait for objects get the refusal, with what to do, and the later grant.
 func TestRefused(t *testing.T) {
 	a := newAPIServer(t)
 	a.put("pods", "default", "p", nil, object{"status": object{"podIPs": []object{{"ip": "10.1.0.1"}}}})
@@ -474,7 +474,7 @@ func TestAuditHeals(t *testing.T) {
 	l.once(t, "[WARNING]", "Audit", "namespaces", "/old")
 }
 
-// bookmarks tells every watch how far the server is.
+// bookmarks sends a bookmark to every watch.
 func (a *apiServer) bookmarks() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -377,7 +377,7 @@ func TestSame(t *testing.T) {
 	t.Logf("%d of %d questions answered, each as by CoreDNS", here, asked)
 }
 
-// TestExplained asks what is out of a snapshot, and what nothing is known of.
+// TestExplained asks for answers from a snapshot, and for names of which nothing is known.
 func TestExplained(t *testing.T) {
 	stale := *theWorld(t)
 	stale.Snapshot = 1_700_000_000
