@@ -125,6 +125,10 @@ func (c *Config) Endpoint() string {
 // Errorf returns an error about the stanza as a whole, at the line where it begins.
 func (c *Config) Errorf(format string, args ...any) error { return refusef(c.at, format, args...) }
 
+// File returns the name of the file that the stanza begins in, as in errors: "ConfigMap NAMESPACE/NAME key KEY" if it is out of a
+// ConfigMap.
+func (c *Config) File() string { return c.at.File }
+
 // ConfigMapRef names a key of a ConfigMap.
 type ConfigMapRef struct {
 	Namespace string // "": not written

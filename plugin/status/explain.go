@@ -416,12 +416,20 @@ func (e *explanation) server() string {
 	case "snapshot":
 		text += "ConfigMap " + name + " out of the snapshot"
 	default:
-		text += "the Corefile"
+		text += corefileOf(e.now.Config.File())
 	}
 	if !e.servers.Offline {
 		text += ", applied " + ago(time.Since(e.now.Since))
 	}
 	return text
+}
+
+// corefileOf names the Corefile whose stanza is in file: by its ConfigMap if the whole of it is one (-configmap).
+func corefileOf(file string) string {
+	if object, _, ok := strings.Cut(file, " key "); ok && strings.HasPrefix(object, "ConfigMap ") {
+		return object
+	}
+	return "the Corefile"
 }
 
 // ago returns how long ago something was, in words.

@@ -54,3 +54,17 @@ func TestExplain(t *testing.T) {
 		}
 	}
 }
+
+// A stanza of a Corefile that is a ConfigMap as a whole is said to be the ConfigMap's.
+func TestCorefileOf(t *testing.T) {
+	for file, want := range map[string]string{
+		"ConfigMap kube-system/coredns key Corefile": "ConfigMap kube-system/coredns",
+		"ConfigMap key Corefile":                     "the Corefile",
+		"/etc/coredns/Corefile":                      "the Corefile",
+		"my key Corefile":                            "the Corefile",
+	} {
+		if got := corefileOf(file); got != want {
+			t.Errorf("%q: %q, want %q", file, got, want)
+		}
+	}
+}
