@@ -18,6 +18,8 @@ import (
 // testNodelocal goes from the Deployment to the DaemonSet, by the commands of README. A second node, which is one in name
 // only, has a replica too, played by the stock CoreDNS: it is asked when the node has none of its own, and only then.
 func (n *node) testNodelocal(t *testing.T) {
+	n.must(t, "apply", "-k", manifests+"base") // as README's reader has it; the tests before have edited ConfigMap and Role
+	n.must(t, "rollout", "status", "deployment/coredns", "-n", "kube-system", "--timeout=90s")
 	n.under(t, "from the Deployment to the DaemonSet", func() {
 		n.typed(t, "../..", "kubectl apply -k build/kubernetes/nodelocal")
 		n.typed(t, "../..", "kubectl -n kube-system rollout status daemonset coredns")
