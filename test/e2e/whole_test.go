@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	core "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -195,6 +196,12 @@ func (n *node) testWholeAlone(t *testing.T) {
 	cluster.Eventually(t, 90*time.Second, func() (bool, string) {
 		m := metrics(t, pod.Status.PodIP)
 		return strings.Contains(m, `coredns_kubehosts_corefile_info{`) && strings.Contains(m, `origin="configmap"`), "the ConfigMap is not followed again"
+	})
+	// The API server holds the replica Ready until it hears otherwise: ask it for a Service, which it can only know by now.
+	c := cluster.Dial(t, "udp", pod.Status.PodIP+":53")
+	cluster.Eventually(t, 30*time.Second, func() (bool, string) {
+		m, err := c.Ask("web.shop.svc.cluster.local", dns.TypeA)
+		return err == nil && len(m.Answer) == 1, fmt.Sprint("the replica does not answer for Services again: ", err, m)
 	})
 	n.must(t, "wait", "--for=condition=Ready", "pod", "--all", "-n", "kube-system", "--timeout=90s")
 	n.settled(t, 2)
