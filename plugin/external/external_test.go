@@ -467,6 +467,61 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// A dot behind a backslash separates no labels.
+func TestEscapedDots(t *testing.T) {
+	parent := ParentRef{Namespace: "infra", Name: "gw"}
+	ix := indexOf(
+		NewDNSEndpoint(DNSEndpointSpec{Meta: named("wild"), Endpoints: []Endpoint{{"*.example.org", "A", 0, []string{"192.0.2.1"}}}}),
+		NewService(ServiceSpec{Meta: named("lb"), LoadBalancer: true, Addresses: []string{"192.0.2.2"}, Ports: []Port{{"http", "TCP", 80}}}),
+		NewService(ServiceSpec{Meta: named("peers"), Headless: true}),
+		NewNode(NodeSpec{Meta: Meta{Name: "node.rack"}, InternalIPs: []string{"192.0.2.3"}}),
+		NewRoute(RouteSpec{Meta: named("rt"), Kind: KindHTTPRoute, Hostnames: []string{"*.routes.org"}, Parents: []ParentRef{parent}, Status: []ParentStatus{{parent, []Condition{{"Accepted", "True", 0}}}}}),
+		NewGateway(GatewaySpec{Meta: Meta{Namespace: "infra", Name: "gw"}, Addresses: []Address{{"IPAddress", "192.0.2.4"}}, Listeners: []Listener{{Name: "web", Protocol: "HTTP", Routes: From{Namespaces: "All"}}}}),
+	)
+	for name, want := range map[string]string{
+		`x.example.org.`:           "192.0.2.1",
+		`x\.example.org.`:          "NXDOMAIN", // the labels "x.example" and "org"
+		`x\\.example.org.`:         "192.0.2.1",
+		`x\\\.example.org.`:        "NXDOMAIN",
+		`x\046example.org.`:        "NXDOMAIN",
+		`x\.y.example.org.`:        "192.0.2.1",
+		`x\.routes.org.`:           "NXDOMAIN",
+		`a\.b.routes.org.`:         "192.0.2.4",
+		`lb.shop.org.`:             "192.0.2.2",
+		`lb\.shop.org.`:            "NXDOMAIN",
+		`_http._tcp.lb.shop.org.`:  "192.0.2.2",
+		`_http\._tcp.lb.shop.org.`: "NXDOMAIN",
+		`a.b.peers.shop.org.`:      "headless",
+		`a\.b.c.peers.shop.org.`:   "headless",
+		`a.b.c.peers.shop.org.`:    "NXDOMAIN",
+		`node.rack.org.`:           "192.0.2.3",
+		`node\.rack.org.`:          "NXDOMAIN",
+	} {
+		sel := everything
+		sel.Zones = []string{"org."}
+		m := ix.State().Lookup("org.", name, &sel)
+		got := "NXDOMAIN"
+		switch m.Outcome {
+		case Headless:
+			got = "headless"
+		case Found:
+			for a := range m.Addrs {
+				got = a.String()
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+
+	if within(`x\.example.org`, "example.org") || !within(`x\\.example.org`, "example.org") {
+		t.Error("within takes an escaped dot for one that separates labels, or the other way around")
+	}
+	if rest, label := cutLast(`a\\.b\.c`); rest != `a\\` || label != `b\.c` {
+		t.Errorf("cutLast: %s and %s", rest, label)
+	}
+}
+
 func TestAnnotations(t *testing.T) {
 	for _, c := range []struct {
 		key, value string

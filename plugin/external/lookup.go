@@ -287,27 +287,24 @@ func (m *Match) take(packed string) bool {
 // ofService looks up rest, the labels before those of the Service.
 func (m *Match) ofService(packed, rest, asked string) (exists bool) {
 	s := serviceOf(packed)
-	if s.outside.empty() { // a headless one
-		if strings.Count(rest, ".") < 2 && m.take(packed) {
+	rest, protocol := cutLast(rest)
+	rest, port := cutLast(rest)
+	switch {
+	case rest != "":
+		return false
+	case s.outside.empty(): // a headless one
+		if m.take(packed) {
 			m.Outcome = Headless
 		}
 		return false
-	}
-	port, protocol := "", ""
-	switch strings.Count(rest, ".") {
-	case 0:
-		if rest != "" {
-			protocol, ok := strings.CutPrefix(rest, "_")
-			return ok && s.hasPort("", protocol)
-		}
-	case 1:
-		port, protocol, _ = strings.Cut(rest, ".")
+	case port != "":
 		port, protocol = strings.TrimPrefix(port, "_"), strings.TrimPrefix(protocol, "_")
 		if port == "" || protocol == "" || !s.hasPort(port, protocol) {
 			return false
 		}
-	default:
-		return false
+	case protocol != "":
+		protocol, ok := strings.CutPrefix(protocol, "_")
+		return ok && s.hasPort("", protocol)
 	}
 	if m.take(packed) {
 		m.port, m.protocol, m.service = port, protocol, asked

@@ -50,18 +50,29 @@ func label(s string) bool { return labels(s) && !strings.Contains(s, ".") }
 // wildcard returns the name that a wildcard is below.
 func wildcard(name string) (below string, ok bool) { return strings.CutPrefix(name, "*.") }
 
-// parent returns name without its first label, "" for a name of one label.
+// parent returns name without its first label, "" for a name of one label. A dot after a backslash is part of its label
+// (RFC 1035, section 5.1). The same holds in within and cutLast.
 func parent(name string) string {
-	if dot := strings.IndexByte(name, '.'); dot >= 0 {
-		return name[dot+1:]
+	for i := 0; i < len(name); i++ {
+		switch name[i] {
+		case '\\':
+			i++ // of \DDD the rest is digits
+		case '.':
+			return name[i+1:]
+		}
 	}
 	return ""
+}
+
+// escaped reports whether what follows text is escaped: whether text ends in a backslash that is not itself escaped.
+func escaped(text string) bool {
+	return (len(text)-len(strings.TrimRight(text, `\`)))%2 != 0
 }
 
 // within reports whether name is zone or below it.
 func within(name, zone string) bool {
 	n := len(name) - len(zone)
-	return zone == "" || n == 0 && name == zone || n > 0 && name[n-1] == '.' && name[n:] == zone
+	return zone == "" || n == 0 && name == zone || n > 0 && name[n-1] == '.' && name[n:] == zone && !escaped(name[:n-1])
 }
 
 // compareNames returns the order of a and b: that of RFC 4034, section 6.1, by their labels from the last to the first. So
@@ -85,9 +96,12 @@ func compareNames(a, b string) int {
 	}
 }
 
+// cutLast cuts the last label off name.
 func cutLast(name string) (rest, label string) {
-	if dot := strings.LastIndexByte(name, '.'); dot >= 0 {
-		return name[:dot], name[dot+1:]
+	for dot := strings.LastIndexByte(name, '.'); dot >= 0; dot = strings.LastIndexByte(name[:dot], '.') {
+		if !escaped(name[:dot]) {
+			return name[:dot], name[dot+1:]
+		}
 	}
 	return "", name
 }
