@@ -17,8 +17,11 @@ const (
 
 // The limits of one look-up.
 const (
-	// maxClaims is how many claims of one name count, the oldest ones. Younger ones lose, whatever a Selection admits.
+	// maxClaims is how many claims a look-up reads by age that the Selection does not admit. After that it reads by group.
+	// Conflicts are searched among the maxClaims oldest claims of a name.
 	maxClaims = 1000
+	// maxGroups is how many groups of claims a look-up reads. If there are more, the oldest admitted claim of these gets the name.
+	maxGroups = 1000
 	// maxBelow is how many claims below a name are read to see whether a Selection admits one of them. If it admits no claim and
 	// there are more, the name exists as far as we know: the answer is NODATA, not NXDOMAIN.
 	maxBelow = 1000

@@ -23,8 +23,8 @@
 //
 // # Bounds
 //
-// The constants in bounds.go limit what one object adds. A look-up looks up one wildcard for each label of the name, and reads
-// at most maxClaims claims of one name and maxBelow claims below a name.
+// The constants in bounds.go limit what one object adds. A look-up looks up one wildcard for each label of the name. Over all of
+// them it reads at most maxClaims claims by age, then at most maxGroups groups of claims, and maxBelow claims below the name.
 package external
 
 import "strings"
@@ -159,6 +159,16 @@ func (r Ref) String() string {
 		return r.Kind.String() + " " + r.Name
 	}
 	return r.Kind.String() + " " + r.Namespace + "/" + r.Name
+}
+
+// after returns the first name of the set that comes after name.
+func (n Names) after(name string) (next string, ok bool) {
+	for other := range n {
+		if other > name && (!ok || other < next) {
+			next, ok = other, true
+		}
+	}
+	return next, ok
 }
 
 // trimDot removes the final dot of a name.

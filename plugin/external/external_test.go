@@ -411,8 +411,8 @@ func TestUpdateThatPanics(t *testing.T) {
 func TestBounds(t *testing.T) {
 	ix := NewIndex()
 	ix.Update(func(tx *Tx) {
-		for i := range maxClaims {
-			m := Meta{Namespace: "other", Name: fmt.Sprintf("w%04d", i), Created: 1}
+		for i := range max(maxClaims, maxGroups) + 1 {
+			m := Meta{Namespace: fmt.Sprintf("other-%04d", i), Name: "web", Created: 1}
 			tx.Set(NewIngress(IngressSpec{Meta: m, Hosts: []string{"www.example.org"}, Addresses: []string{"192.0.2.1"}}))
 		}
 		for i := range maxBelow + 1 {
@@ -421,16 +421,18 @@ func TestBounds(t *testing.T) {
 		}
 		m := Meta{Namespace: "shop", Name: "web", Created: 2}
 		tx.Set(NewIngress(IngressSpec{Meta: m, Hosts: []string{"www.example.org"}, Addresses: []string{"192.0.2.2"}}))
+		tx.Set(NewNamespace(NamespaceSpec{Name: "shop"}))
 	})
 	sel := everything
-	sel.Namespaces = NamesOf("shop")
+	sel.Listed = true
 	for name, want := range map[string]string{"www.example.org.": "NXDOMAIN", "below.example.org.": "NODATA"} {
 		if got := answerTo(ix.State(), name, &sel); got != want {
 			t.Errorf("beyond the bound, %s: %s, want %s", name, got, want)
 		}
 	}
 	ix.Update(func(tx *Tx) {
-		tx.Delete(KindIngress, "other", "w0000")
+		tx.Delete(KindIngress, "other-0000", "web")
+		tx.Delete(KindIngress, "other-0001", "web")
 		tx.Delete(KindIngress, "other", "b0001")
 	})
 	for name, want := range map[string]string{"www.example.org.": "192.0.2.2", "below.example.org.": "NXDOMAIN"} {
@@ -464,6 +466,118 @@ func TestBounds(t *testing.T) {
 		if o != nil {
 			t.Errorf("%s: it is kept", what)
 		}
+	}
+}
+
+// However many older objects claim a name that a Selection does not admit, the one that it admits has the name.
+func TestClaimsThatAreNotAdmitted(t *testing.T) {
+	const n = maxClaims + maxGroups + 1
+	hosts := []string{"www.example.org", "*.wild.example.org"}
+	older := func(i int) Meta { return Meta{Namespace: "other", Name: fmt.Sprintf("w%04d", i), Created: 1} }
+	ingress := func(m Meta, class, address string) *Object {
+		return NewIngress(IngressSpec{Meta: m, Class: class, Hosts: hosts, Addresses: []string{address}})
+	}
+	route := func(m Meta, gateway string) *Object {
+		parent := ParentRef{Namespace: "infra", Name: gateway}
+		return NewRoute(RouteSpec{Meta: m, Kind: KindHTTPRoute, Hostnames: hosts, Parents: []ParentRef{parent}, Status: []ParentStatus{{parent, []Condition{{"Accepted", "True", 0}}}}})
+	}
+	gateway := func(name, class string, addresses ...Address) *Object {
+		return NewGateway(GatewaySpec{Meta: Meta{Namespace: "infra", Name: name}, Class: class, Addresses: addresses, Listeners: []Listener{{Name: "web", Protocol: "HTTP", Routes: From{Namespaces: "All"}}}})
+	}
+	own := Meta{Namespace: "shop", Name: "web", Created: 2}
+	for what, c := range map[string]struct {
+		sel   Selection
+		older func(i int) *Object
+		own   *Object
+	}{
+		"in a namespace that is not named": {
+			Selection{Namespaces: NamesOf("first", "shop")}, func(i int) *Object { return ingress(older(i), "nginx", "192.0.2.1") }, ingress(own, "nginx", "192.0.2.2"),
+		},
+		"in as many namespaces that are not named": {
+			Selection{Namespaces: NamesOf("first", "shop", "zoo")},
+			func(i int) *Object {
+				m := older(i)
+				m.Namespace = fmt.Sprintf("other-%04d", i)
+				return ingress(m, "nginx", "192.0.2.1")
+			}, ingress(own, "nginx", "192.0.2.2"),
+		},
+		"in a namespace without the labels": {
+			Selection{Listed: true}, func(i int) *Object { return ingress(older(i), "nginx", "192.0.2.1") }, ingress(own, "nginx", "192.0.2.2"),
+		},
+		"of another class": {
+			Selection{Classes: NamesOf("nginx", "apache")}, func(i int) *Object { return ingress(older(i), "mine", "192.0.2.1") }, ingress(own, "nginx", "192.0.2.2"),
+		},
+		"of as many classes": {
+			Selection{Classes: NamesOf("nginx", "apache")}, func(i int) *Object { return ingress(older(i), fmt.Sprint("mine", i), "192.0.2.1") }, ingress(own, "nginx", "192.0.2.2"),
+		},
+		"in the namespace itself, of another class": {
+			Selection{Namespaces: NamesOf("shop"), Classes: NamesOf("nginx")},
+			func(i int) *Object {
+				m := older(i)
+				m.Namespace = "shop"
+				return ingress(m, fmt.Sprint("mine", i), "192.0.2.1")
+			}, ingress(own, "nginx", "192.0.2.2"),
+		},
+		"of another source": {
+			Selection{Sources: FromGateway}, func(i int) *Object { return ingress(older(i), "nginx", "192.0.2.1") }, route(own, "nginx"),
+		},
+		"of a Gateway of another class": {
+			Selection{Classes: NamesOf("nginx")}, func(i int) *Object { return route(older(i), "mine") }, route(own, "nginx"),
+		},
+		"of a Gateway without an address": {
+			Selection{}, func(i int) *Object { return route(older(i), "none") }, route(own, "nginx"),
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			ix := NewIndex()
+			ix.Update(func(tx *Tx) {
+				tx.Set(NewNamespace(NamespaceSpec{Name: "shop"}))
+				tx.Set(gateway("nginx", "nginx", Address{"IPAddress", "192.0.2.2"}))
+				tx.Set(gateway("mine", "mine", Address{"IPAddress", "192.0.2.1"}))
+				tx.Set(gateway("none", "nginx"))
+				for i := range n {
+					tx.Set(c.older(i))
+				}
+				tx.Set(c.own)
+			})
+			c.sel.Zones = everything.Zones
+			if c.sel.Sources == 0 {
+				c.sel.Sources = everything.Sources
+			}
+			for name, want := range map[string]string{"www.example.org.": "192.0.2.2", "x.wild.example.org.": "192.0.2.2 by *.wild.example.org"} {
+				if got := answerTo(ix.State(), name, &c.sel); got != want {
+					t.Errorf("%s: %s, want %s", name, got, want)
+				}
+				if n := testing.AllocsPerRun(10, func() { ix.State().Lookup(zone, name, &c.sel) }); n != 0 {
+					t.Errorf("%s: %v allocations", name, n)
+				}
+			}
+		})
+	}
+}
+
+// All the wildcards of a look-up share one budget.
+func TestBudgetOfALookup(t *testing.T) {
+	ix := NewIndex()
+	ix.Update(func(tx *Tx) {
+		for i := range 10 {
+			m := Meta{Namespace: "other", Name: fmt.Sprintf("w%d", i), Created: 1}
+			tx.Set(NewIngress(IngressSpec{Meta: m, Hosts: []string{"www.a.b.example.org"}, Addresses: []string{"192.0.2.1"}}))
+			tx.Set(NewDNSEndpoint(DNSEndpointSpec{Meta: m, Endpoints: []Endpoint{
+				{"*.a.b.example.org", "A", 0, []string{"192.0.2.1"}}, {"*.b.example.org", "A", 0, []string{"192.0.2.1"}}, {"*.example.org", "A", 0, []string{"192.0.2.1"}},
+			}}))
+		}
+	})
+	sel := everything
+	sel.Namespaces = NamesOf("shop")
+	m := ix.State().Lookup(zone, "www.a.b.example.org.", &sel)
+	if want := (budget{maxClaims - 40, maxGroups}); m.Outcome != NameError || m.left != want {
+		t.Errorf("after four names of ten claims each %+v is left, want %+v", m.left, want)
+	}
+
+	m = Match{state: ix.State(), sel: &sel, left: budget{25, 2}}
+	if m.wildcard("www.a.b.example.org", "example.org") || m.left != (budget{0, 1}) {
+		t.Errorf("after three wildcards of ten claims each, and with 25 to read, %+v is left", m.left)
 	}
 }
 

@@ -29,6 +29,7 @@ type State struct {
 	slots     persistent.Trie[nameHash, claim] // by name: the claim, or severalClaims
 	several   persistent.Trie[nameHash, uint32]
 	claims    persistent.Ordered[claim]         // all, by name and then by age
+	groups    persistent.Ordered[claim]         // of names with severalClaims, by name, group and age
 	below     persistent.Trie[nameHash, uint32] // how many names stand below one
 	children  persistent.Ordered[child]         // objects that refer to a Gateway or a ListenerSet, by that
 	balancers persistent.Ordered[balancer]      // addresses of load balancers, by address

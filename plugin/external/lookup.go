@@ -48,6 +48,7 @@ type Match struct {
 	at      uint32 // of the name's entry in it; 0 if the object does not claim the name
 	to      places // where it leads
 	several bool   // it leads to several Gateways
+	left    budget // of the look-up
 	wild    bool   // a wildcard matched
 	below   string // the name that the wildcard is below
 
@@ -55,10 +56,16 @@ type Match struct {
 	service        string // the part of the name that is SERVICE.NAMESPACE.ZONE
 }
 
+// budget is the number of claims and of groups that a look-up may still read.
+type budget struct{ claims, groups int }
+
+// fullBudget is the budget of one look-up. The name and all wildcards share it.
+var fullBudget = budget{maxClaims, maxGroups}
+
 // Lookup finds name, which is zone or below it, under sel. Both are in lower case, in presentation form and fully qualified.
 // The zone itself is never a NameError. It allocates nothing.
 func (s *State) Lookup(zone, name string, sel *Selection) (m Match) {
-	m.state, m.sel = s, sel
+	m.state, m.sel, m.left = s, sel, fullBudget
 	asked, name, zone := name, trimDot(name), trimDot(zone)
 	m.claimed(name, plain, sel.Sources)
 	exists := name == zone
@@ -75,7 +82,7 @@ func (s *State) Lookup(zone, name string, sel *Selection) (m Match) {
 // LookupWildcard is Lookup without exact names: it finds a wildcard, or names below. Call it for a name with the Outcome
 // Headless that the index of Services does not have. It allocates nothing.
 func (s *State) LookupWildcard(zone, name string, sel *Selection) (m Match) {
-	m.state, m.sel = s, sel
+	m.state, m.sel, m.left = s, sel, fullBudget
 	m.other(trimDot(name), trimDot(zone), false)
 	return m
 }
@@ -97,7 +104,7 @@ func (m *Match) claimed(name string, sort nameHash, sources Source) bool {
 	c := *slot
 	if c.id == severalClaims {
 		var ok bool
-		if c, ok = s.winner(name, sort == wild, m.sel, sources); !ok {
+		if c, ok = m.winner(name, sort == wild, sources); !ok {
 			return false
 		}
 	}
@@ -133,20 +140,23 @@ func compareEntry(entry, name string, wild bool) int {
 	return len(rest)
 }
 
-// winner returns the first claim of the name that is admitted, of the maxClaims oldest.
-func (s *State) winner(name string, wild bool, sel *Selection, sources Source) (claim, bool) {
-	left := maxClaims
+// winner returns the oldest admitted claim of the name. It reads claims by age until the budget is spent, and then by group.
+func (m *Match) winner(name string, wild bool, sources Source) (claim, bool) {
+	s := m.state
 	run := s.claims.Tail(func(c claim) int { return compareEntry(claimed(s.at(c.id), c.at), name, wild) })
 	for len(run) > 0 {
 		for _, c := range run {
 			packed := s.at(c.id)
-			if left == 0 || !claims(claimed(packed, c.at), name, wild) {
+			if !claims(claimed(packed, c.at), name, wild) {
 				return claim{}, false
 			}
-			if s.admits(packed, sel, sources) && s.admitted(packed, c.at, sel) {
+			if s.admits(packed, m.sel, sources) && s.admitted(packed, c.at, m.sel) {
 				return c, true
 			}
-			left--
+			if m.left.claims == 0 {
+				return m.oldest(name, wild, sources)
+			}
+			m.left.claims--
 		}
 		run = s.after(run)
 	}

@@ -797,6 +797,7 @@ func TestIndexAgainstModel(t *testing.T) {
 			})
 			claims := m.claims()
 			for i, sel := range sels {
+				checkGroups(t, ix.State(), sel)
 				all := slices.DeleteFunc(append(slices.Clone(claims), m.direct(sel)...), func(c modelClaim) bool { return sel.Listed && !m.listed(c.ref.Namespace) })
 				slices.SortStableFunc(all, func(a, b modelClaim) int {
 					return cmp.Or(cmp.Compare(a.created, b.created), strings.Compare(a.ref.Namespace, b.ref.Namespace), strings.Compare(a.ref.Name, b.ref.Name), cmp.Compare(a.ref.Kind, b.ref.Kind))
@@ -885,6 +886,37 @@ func checkSlots(t *testing.T, s *State) {
 			t.Fatalf("%d claim under %x, among several", *n, h)
 		}
 	}
+	grouped := map[claim]bool{}
+	for c := range s.groups.All {
+		grouped[c] = true
+	}
+	for c := range s.claims.All {
+		name := claimed(s.at(c.id), c.at)
+		if several := s.slots.Get(hashClaim(name)).id == severalClaims; several != grouped[c] {
+			t.Fatalf("%s: of a name that several claim: %v; in a group: %v", name, several, grouped[c])
+		}
+		delete(grouped, c)
+	}
+	if len(grouped) > 0 {
+		t.Fatalf("claims that are gone stand in groups: %v", grouped)
+	}
+}
+
+// checkGroups checks that a look-up finds the same claim by its group as by its age.
+func checkGroups(t *testing.T, s *State, sel *Selection) {
+	t.Helper()
+	for c := range s.groups.All {
+		name := claimed(s.at(c.id), c.at)
+		below, wild := wildcard(name)
+		if wild {
+			name = below
+		}
+		byAge, byGroup := Match{state: s, sel: sel, left: fullBudget}, Match{state: s, sel: sel, left: fullBudget}
+		want, found := byAge.winner(name, wild, sel.Sources)
+		if got, ok := byGroup.oldest(name, wild, sel.Sources); got != want || ok != found || byGroup.left.groups == 0 {
+			t.Fatalf("%+v, %s, a wildcard %v: by age %v %v, by group %v %v with %+v left", *sel, name, wild, want, found, got, ok, byGroup.left)
+		}
+	}
 }
 
 func unpack(o *Object) any {
@@ -911,7 +943,7 @@ func unpack(o *Object) any {
 func checkEmpty(t *testing.T, ix *Index) {
 	t.Helper()
 	s := ix.State()
-	if !s.keys.Empty() || !s.claims.Empty() || !s.children.Empty() || !s.balancers.Empty() || s.slots.Len()+s.several.Len()+s.below.Len() > 0 || s.counts != [kinds]int{} || len(ix.free) != int(ix.last) {
+	if !s.keys.Empty() || !s.claims.Empty() || !s.groups.Empty() || !s.children.Empty() || !s.balancers.Empty() || s.slots.Len()+s.several.Len()+s.below.Len() > 0 || s.counts != [kinds]int{} || len(ix.free) != int(ix.last) {
 		t.Fatalf("of nothing there is left: %d slots, %d several, %d below, counts %v, %d of %d numbers are free", s.slots.Len(), s.several.Len(), s.below.Len(), s.counts, len(ix.free), ix.last)
 	}
 	for c := range ix.watchers {

@@ -271,19 +271,45 @@ func (h *holderReader) next() (next holder, ok bool) {
 	return next, true
 }
 
-// held yields the holders of the name whose entry is at that place of the packed form of a route.
-func held(packed string, at uint32, yield func(holder) bool) bool {
-	h := holdersOf(packed)
-	to := uint64(1)
-	if h.n > 1 {
+// heldReader reads the holders of one name of a route.
+type heldReader struct {
+	h  holderReader
+	to uint64 // a bit for each holder that is left
+}
+
+// heldBy returns the holders of the name whose entry is at that place of the packed form of a route.
+func heldBy(packed string, at uint32) heldReader {
+	h := heldReader{holdersOf(packed), 1}
+	if h.h.n > 1 {
 		r := reader{packed, int(at)}
 		r.own()
-		to = r.uint()
+		h.to = r.uint()
 	}
-	for ; to != 0; to >>= 1 {
-		if next, ok := h.next(); !ok || to&1 != 0 && !yield(next) {
+	return h
+}
+
+// next returns the next holder.
+func (h *heldReader) next() (holder, bool) {
+	for h.to != 0 {
+		next, ok := h.h.next()
+		leads := h.to&1 != 0
+		if h.to >>= 1; !ok || leads {
+			return next, ok
+		}
+	}
+	return holder{}, false
+}
+
+// held yields the holders of heldBy.
+func held(packed string, at uint32, yield func(holder) bool) bool {
+	h := heldBy(packed, at)
+	for {
+		next, ok := h.next()
+		if !ok {
+			return true
+		}
+		if !yield(next) {
 			return false
 		}
 	}
-	return true
 }

@@ -158,8 +158,8 @@ func (tx *Tx) unindex(id objectID) {
 		tx.delBelow(name, sort)
 		tx.touchDirect(name, sort)
 	}
-	for name := range claimsOf(packed) {
-		tx.delClaim(name, packed)
+	for name, at := range claimsOf(packed) {
+		tx.delClaim(name, claim{id, at}, packed)
 	}
 }
 
@@ -279,8 +279,9 @@ func (tx *Tx) addClaim(name string, c claim, packed string) {
 	tx.touch(name)
 }
 
-func (tx *Tx) delClaim(name string, packed string) {
+func (tx *Tx) delClaim(name string, c claim, packed string) {
 	s := tx.state
+	tx.ungroup(c)
 	s.claims.Delete(tx.batch, s.byClaim(name, packed))
 	tx.delSlot(hashClaim(name), name)
 	tx.delBelow(name, plain)
@@ -316,9 +317,12 @@ func (tx *Tx) addSlot(h nameHash, c claim) {
 		s.slots.Set(tx.batch, h, c)
 	case there.id == severalClaims:
 		s.several.Set(tx.batch, h, s.several.Get(h)+1)
+		tx.groupClaim(c)
 	default:
+		tx.groupClaim(*there)
 		s.slots.Set(tx.batch, h, claim{id: severalClaims})
 		s.several.Set(tx.batch, h, 2)
+		tx.groupClaim(c)
 	}
 }
 
@@ -333,6 +337,7 @@ func (tx *Tx) delSlot(h nameHash, name string) {
 		return
 	}
 	if left, ok := s.firstClaim(name); n == 2 && ok {
+		tx.ungroup(left)
 		s.slots.Set(tx.batch, h, left)
 		s.several.Delete(tx.batch, h)
 		return

@@ -88,7 +88,8 @@ func (s *State) servicesIn(zone string, sel *Selection, yield func(string) bool)
 
 // yieldDirect yields a name unless it is also claimed.
 func (s *State) yieldDirect(name string, sel *Selection, yield func(string) bool) bool {
-	if _, ok := s.winner(name, false, sel, sel.Sources); ok || len(name) > 253 || sel.cut(name) {
+	m := Match{state: s, sel: sel, left: fullBudget}
+	if _, ok := m.winner(name, false, sel.Sources); ok || len(name) > 253 || sel.cut(name) {
 		return true
 	}
 	return yield(name + ".")
