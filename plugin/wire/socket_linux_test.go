@@ -391,7 +391,7 @@ func TestReasons(t *testing.T) {
 		"AXFR":                   {queryOf(t, "cluster.local.", dns.TypeAXFR, nil), otherType},
 		"DS":                     {queryOf(t, "cluster.local.", dns.TypeDS, nil), otherType},
 		"of another block":       {queryOf(t, "a.other.org.", dns.TypeA, nil), otherZone},
-		"of the next plugin":     {queryOf(t, "www.example.net.", dns.TypeA, nil), nextPlugin},
+		"of the next plugin":     {queryOf(t, "www.nobody.test.", dns.TypeA, nil), nextPlugin},
 		"an alias out of a zone": {queryOf(t, "out.shop.svc.cluster.local.", dns.TypeA, nil), nextPlugin},
 	} {
 		if _, got := k.ask(tc.packet, true); got != tc.want {
