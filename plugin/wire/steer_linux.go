@@ -39,7 +39,10 @@ const (
 	probeWait = 50 * time.Millisecond // for a probe to arrive; over loopback that takes microseconds
 	maxWaits  = 10                    // of this length, while the socket's reader has packets to read
 	attempts  = 3                     // to find the place; sockets may be opened and closed meanwhile
-	checks    = 4                     // probes of a check, each from another port, so that a hash would spread them
+
+	// checks is how many probes a check has, each from another port. When the place does not exist any more, the kernel spreads them
+	// by hash: with two sockets in the group all of so many reach one of them once in 65,536 times.
+	checks = 16
 )
 
 // newSteering makes the steering for a socket that is bound to local.
