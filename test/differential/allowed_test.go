@@ -200,7 +200,7 @@ var servicesDifferences = []allowed{
 				return isPositive(d.stock) && d.isNoData(d.ours)
 			}
 			held := left == "" || strings.HasPrefix(left, "_") || slices.Contains(fqdnLabels, strings.TrimSuffix(left, "."))
-			return of && held && !d.deniedByStock() && d.deniedByUs()
+			return of && held && !d.deniedByStock() && (d.deniedByUs() || d.isNoData(d.ours) && d.aboveEntry())
 		},
 	},
 	{
