@@ -187,6 +187,12 @@ func doubling(n int) string {
 	return text
 }
 
+// lineless returns words without the line breaks. CoreDNS takes two words for words of one line if they stand in lines of the
+// same number of the same file, although the file is imported twice.
+func lineless(words []string) []string {
+	return slices.DeleteFunc(slices.Clone(words), func(w string) bool { return w == "newline" })
+}
+
 // FuzzRead imports files in files. What CoreDNS reads of the whole is what it reads of the files, unless it refuses them.
 func FuzzRead(f *testing.F) {
 	f.Add(".:53 {\n import a\n}\nimport b\n", "errors\nimport b", "log \"x")
@@ -195,10 +201,12 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, top, a, b string) {
 		dir := folder(t, map[string]string{"a": a, "b": b})
 		path := filepath.Join(dir, "Corefile")
+		times := map[string]int{}
 		imports := func(pattern string, from *Source) ([]Source, error) {
 			if pattern != "a" && pattern != "b" {
 				return nil, fmt.Errorf("not in this test")
 			}
+			times[pattern]++
 			return Files(pattern, from)
 		}
 		text, err := Read(Source{Name: path, Text: top, Dir: dir}, imports)
@@ -207,12 +215,16 @@ func FuzzRead(f *testing.F) {
 		}
 		checkLines(t, text)
 		want, wantErr := words(t, path, top)
-		if wantErr != nil || slices.Contains(want, "import") {
+		unread := func(word string) bool { return strings.Contains(word, "import") } // the keys of a server block are one word
+		if wantErr != nil || slices.ContainsFunc(want, unread) {
 			return // CoreDNS leaves an import in a snippet unread if its line in the file is not below that of the word before
 		}
 		got, gotErr := words(t, path, text.Body)
-		if gotErr != nil && strings.Contains(gotErr.Error(), "maximum snippet import depth") {
-			return // a snippet that imports itself by way of a file, which CoreDNS reads only where the snippet is used
+		if strings.Contains(text.Body, "(") && (gotErr != nil || strings.ContainsAny(a+b, "{}")) {
+			return // a file that breaks the snippet it is imported in, which CoreDNS reads only where the snippet is used
+		}
+		if times["a"] > 1 || times["b"] > 1 {
+			want, got = lineless(want), lineless(got)
 		}
 		if gotErr != nil || !reflect.DeepEqual(want, got) {
 			t.Errorf("CoreDNS reads\n%q\nand out of\n%q\n%q %v", want, text.Body, got, gotErr)
