@@ -40,6 +40,9 @@ type batch struct {
 	held int // replies waiting to be sent
 	used int // of room
 
+	replied int  // packets of the batch with a reply
+	busy    bool // the last batch was a large one, and all of it had replies
+
 	receiver, sender func(fd uintptr) bool // stored, because a closure would be allocated each time
 	err              error                 // the error of either
 	sent             int
@@ -79,23 +82,35 @@ func (b *batch) read() error {
 	for i := range b.n {
 		b.reset(i)
 	}
-	b.n, b.err = 0, nil
+	b.busy = b.replied == b.n && b.n >= batchSize/4
+	b.n, b.replied, b.err = 0, 0, nil
 	if err := b.raw.Read(b.receiver); err != nil {
 		return err
 	}
 	return b.err
 }
 
+// The calls below never wait, so they are raw ones: during others the Go scheduler gives the processor away after 20 µs, which
+// a batch takes. On two cores shared with dnsperf that costs 4 % of the answers.
+
+// receive reads the packets that have arrived. A busy reader without any lets other processes run once: on shared cores a client
+// then sends more, batches grow by a third, and answers a second by 3 %. One that hands packets to CoreDNS does not, since that
+// runs in this process.
 func (b *batch) receive(fd uintptr) bool {
+	yield := b.busy
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.in[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&b.in[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
 			b.n = int(n)
 			return true
 		case unix.EINTR:
 		case unix.EAGAIN:
-			return false
+			if !yield {
+				return false
+			}
+			yield = false
+			unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 		default:
 			b.err = errno
 			return true
@@ -137,6 +152,7 @@ func (b *batch) add(i, n int) {
 		out.SetControllen(len(control))
 	}
 	b.held++
+	b.replied++
 	b.used += n
 }
 
@@ -157,10 +173,11 @@ func (b *batch) send() {
 // forget drops the replies that were added.
 func (b *batch) forget() { b.held, b.used = 0, 0 }
 
+// transmit sends what the socket's buffer takes of the replies.
 func (b *batch) transmit(fd uintptr) bool {
 	for {
 		left := b.out[b.sent:b.held]
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&left[0])), uintptr(len(left)), unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd, uintptr(unsafe.Pointer(&left[0])), uintptr(len(left)), unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
 			b.sent += int(n)
