@@ -106,6 +106,9 @@ func (r *reader) read(s *Source, depth int) error {
 	tokens, open := lex(s.Text)
 	if open >= 0 {
 		s.Text = closed(s.Text, open)
+		if last := len(tokens) - 1; last >= 0 && tokens[last].start == open {
+			tokens[last].end = len(s.Text)
+		}
 	}
 	if r.body.Len()+len(s.Text) > MaxText {
 		return &Error{s.position(1), fmt.Sprintf("the Corefile is larger than %d MiB with what it imports", MaxText>>20)}
