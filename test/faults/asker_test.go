@@ -156,13 +156,29 @@ func (a *asker) fault(t *testing.T, name string, breakIt, repair func()) {
 	})
 }
 
+// tally is what was asked up to some time.
+type tally struct {
+	asked, failed, wrong int64
+	at                   time.Time
+}
+
+func (a *asker) tally() tally {
+	return tally{a.asked.Load(), a.failed.Load(), a.wrong.Load(), time.Now()}
+}
+
+// since is the row of the table for what was asked since an earlier tally.
+func (a *asker) since(before tally, name string, healed time.Duration) row {
+	now := a.tally()
+	r := row{fault: name, asked: now.asked - before.asked, failed: now.failed - before.failed, wrong: now.wrong - before.wrong, heal: healed}
+	r.rate = float64(r.asked) / now.at.Sub(before.at).Seconds()
+	return r
+}
+
 // counted adds a row to the table for what is asked while do is under way.
 func (a *asker) counted(t *testing.T, name string, do func() (healed time.Duration)) {
 	t.Helper()
-	asked, failed, wrong, start := a.asked.Load(), a.failed.Load(), a.wrong.Load(), time.Now()
-	healed := do()
-	r := row{fault: name, asked: a.asked.Load() - asked, failed: a.failed.Load() - failed, wrong: a.wrong.Load() - wrong, heal: healed}
-	r.rate = float64(r.asked) / time.Since(start).Seconds()
+	before := a.tally()
+	r := a.since(before, name, do())
 	table.add(r)
 	if !stock && (r.asked == 0 || r.failed != 0 || r.wrong != 0) {
 		a.mu.Lock()

@@ -4,6 +4,7 @@
 // What breaks, by file:
 //
 //   - server_test.go: the API server refuses connections, never answers, is halted, killed, slow, or down at the start
+//   - memory_test.go: it is killed and started again, and memory is limited; stock beside it
 //   - restore_test.go: its etcd is restored from a backup, so that it is in an older state than what was read
 //   - events_test.go: events of its watches vanish on the way
 //   - crd_test.go: the CustomResourceDefinition of ServiceImports appears and vanishes

@@ -3,28 +3,20 @@ package sizes
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	core "k8s.io/api/core/v1"
-	discovery "k8s.io/api/discovery/v1"
-	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
 const (
 	out      = "../../build/image/out/" // of make image
-	services = 8000                     // every other one headless
-	each     = 10                       // endpoints
+	services = 8000
+	each     = 10 // endpoints
 )
 
 // TestSizes prints a line for each program: resident memory of a replica on an empty cluster and on one of 8,000 Services
@@ -56,7 +48,7 @@ func TestSizes(t *testing.T) {
 		return now, peak
 	}
 	empty, _ := measure("empty")
-	fill(t, a)
+	a.Fill(t, services, each)
 	loaded, peak := measure("full")
 
 	t.Logf("MB: binary, image packed, resident empty, resident with %d Services and %d endpoints, its peak", services, services*each)
@@ -91,67 +83,6 @@ func corefile(t *testing.T, plugin, kubeconfig string) string {
 	text = strings.Replace(text, "        configmap kube-system/coredns\n", "", 1)
 	from, to := strings.Index(text, "        hosts {"), strings.Index(text, "        fallthrough")
 	return text[:from] + text[to:]
-}
-
-// fill creates the Services and their EndpointSlices.
-func fill(t *testing.T, a *cluster.API) {
-	t.Helper()
-	config := rest.CopyConfig(a.Config)
-	config.ContentType = "application/vnd.kubernetes.protobuf"
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.Apply(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: load}\n")
-	next := make(chan int)
-	var wg sync.WaitGroup
-	for range 16 {
-		wg.Go(func() {
-			for i := range next {
-				if err := create(client, i); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	for i := range services {
-		next <- i
-	}
-	close(next)
-	wg.Wait()
-}
-
-func create(client *kubernetes.Clientset, i int) error {
-	ctx := context.Background()
-	name, port := fmt.Sprintf("service-%d", i), "http"
-	s := &core.Service{ObjectMeta: meta.ObjectMeta{Name: name}, Spec: core.ServiceSpec{
-		Selector: map[string]string{"app": name},
-		Ports:    []core.ServicePort{{Name: port, Port: 80}},
-	}}
-	if i%2 == 1 {
-		s.Spec.ClusterIP = core.ClusterIPNone
-	}
-	if _, err := client.CoreV1().Services("load").Create(ctx, s, meta.CreateOptions{}); err != nil {
-		return err
-	}
-	number, ready := int32(8080), true
-	slice := &discovery.EndpointSlice{
-		ObjectMeta:  meta.ObjectMeta{Name: name + "-abcde", Labels: map[string]string{discovery.LabelServiceName: name}},
-		AddressType: discovery.AddressTypeIPv4,
-		Ports:       []discovery.EndpointPort{{Name: &port, Port: &number}},
-	}
-	for j := range each {
-		n := i*each + j
-		node := fmt.Sprintf("node-%d", n%100)
-		slice.Endpoints = append(slice.Endpoints, discovery.Endpoint{
-			Addresses:  []string{fmt.Sprintf("10.%d.%d.%d", 128+n>>16, n>>8&255, n&255)},
-			Conditions: discovery.EndpointConditions{Ready: &ready, Serving: &ready},
-			NodeName:   &node,
-			TargetRef:  &core.ObjectReference{Kind: "Pod", Namespace: "load", Name: fmt.Sprintf("%s-6d4cf56db6-%05d", name, j)},
-		})
-	}
-	_, err := client.DiscoveryV1().EndpointSlices("load").Create(ctx, slice, meta.CreateOptions{})
-	return err
 }
 
 func absolute(t *testing.T, path string) string {
