@@ -5,10 +5,10 @@ export GOTOOLCHAIN := go1.27.3
 STATICCHECK = $(GO) tool staticcheck
 SHELL = /bin/bash
 INPUTS = 5000
-CHECKED = ./plugin/... ./build/check ./build/command ./build/corefile ./build/example ./build/follow ./build/image ./build/version
+CHECKED = ./docs/draw ./plugin/... ./build/check ./build/command ./build/corefile ./build/example ./build/follow ./build/image ./build/version
 FUZZED = build/check build/corefile build/follow plugin/hosts plugin/services plugin/source plugin/stanza plugin/status plugin/wire
 
-.PHONY: run build test check unit mutate fuzz kube stock real vulns differential faults soak monitoring browser image e2e-docker lab lab-down sizes e2e e2e-external tools node outside bench clean
+.PHONY: run build test check unit mutate fuzz kube stock real vulns differential faults draw soak monitoring browser image e2e-docker lab lab-down sizes e2e e2e-external tools node outside bench clean
 
 # run serves corefile.example and shows what it answers.
 run: build
@@ -37,14 +37,14 @@ test:
 check: export CGO_ENABLED = 0
 check:
 	@echo "formatting, go vet, staticcheck"
-	@test -z "$$(gofmt -l build plugin test)" || { gofmt -d build plugin test; exit 1; }
+	@test -z "$$(gofmt -l build docs plugin test)" || { gofmt -d build docs plugin test; exit 1; }
 	@$(GO) vet $(CHECKED)
 	@$(STATICCHECK) $(CHECKED)
 	@cd test && $(GO) vet . ./bench/... ./browser ./cluster ./differential ./docker ./faults ./lab ./monitoring ./sizes ./e2e/...
 
 unit:
 	@echo "unit tests, with the race detector"
-	@$(GO) test -race ./plugin/... ./build/check ./build/corefile ./build/follow ./build/image ./build/version
+	@$(GO) test -race ./docs/draw ./plugin/... ./build/check ./build/corefile ./build/follow ./build/image ./build/version
 
 # mutate runs each fuzz target for a few seconds on the binaries that unit has compiled, which saves compiling all
 # dependencies again with coverage. It counts inputs, because a Go fuzzer with a time limit sometimes reports the end of it as
@@ -101,13 +101,20 @@ differential: kube stock
 	@cd test && $(if $(FULL),DIFFERENTIAL_QUESTIONS=520000 DIFFERENTIAL_CHANGE=60s) CGO_ENABLED=0 \
 		$(GO) test -count=1 -v -timeout 60m ./differential
 
-# faults breaks what ./coredns depends on. In full: each for half a minute, a Corefile that is read ten thousand times, and a
-# hundred thousand stanzas, hosts files, manifests, snapshots and objects with a fault in them.
-faults: kube
+# faults breaks what ./coredns depends on, as root, as a limit of memory needs a cgroup. In full: each for half a minute, a
+# Corefile that is read ten thousand times, and a hundred thousand stanzas, hosts files, manifests, snapshots and objects with a
+# fault in them. DRAW=1 runs the one with a limit of memory, and draws docs/memory.svg.
+faults: kube stock
 	@echo "faults of all that ./coredns depends on"
 	@$(if $(FULL),HOSTILE_INPUTS=20000 CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 60m -run Hostile ./plugin ./plugin/source)
-	@cd test && $(if $(FULL),FAULTS_LASTS=30s FAULTS_HOSTILE=10s FAULTS_RELOADS=10000) CGO_ENABLED=0 \
-		$(GO) test -count=1 -v -timeout 60m ./faults
+	@cd test && $(if $(FULL),FAULTS_LASTS=30s FAULTS_HOSTILE=10s FAULTS_RELOADS=10000) \
+		$(if $(DRAW),FAULTS_LASTS=5s FAULTS_PICTURE=$(CURDIR)/docs/memory.csv) CGO_ENABLED=0 \
+		$(GO) test -count=1 -v -timeout 60m $(if $(DRAW),-run TestMemoryLimit) ./faults
+	@$(if $(DRAW),$(MAKE) --no-print-directory draw)
+
+# draw draws the pictures of the documentation; a test compares them.
+draw:
+	@$(GO) run ./docs/draw
 
 # soak breaks all of it in random order. In full: for 20 minutes.
 soak: kube

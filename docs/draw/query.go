@@ -1,0 +1,55 @@
+package main
+
+// query is how a query is answered.
+var query = diagram{
+	title: "How a query is answered",
+	description: "A query over UDP reaches wire, which asks answer, which looks into the hosts tables and the indexes of Services " +
+		"and of names from outside. What wire does not answer, and queries over other transports, go through CoreDNS's server and " +
+		"the plugins of the server block to the same decision.",
+	width: 830, height: 420,
+	boxes: []box{
+		{16, 40, 88, 262, "client", []string{"the resolver", "of a pod"}, plain},
+		{190, 40, 170, 100, "wire", []string{"a socket beside", "CoreDNS's; the kernel", "steers packets to it"}, ours},
+		{190, 230, 170, 56, "CoreDNS's server", []string{"its own sockets"}, plain},
+		{190, 340, 170, 56, "plugins ahead", []string{"errors, cache, …"}, plain},
+		{430, 40, 164, 160, "answer", []string{"the View of the server", "block: zones, options,", "layers of hosts entries", "", "decides rcode, records,", "TTL and authority"}, ours},
+		{430, 340, 164, 56, "ServeDNS, message", []string{"Answer to dns.Msg"}, ours},
+		{690, 40, 124, 48, "hosts", []string{"hosts files"}, ours},
+		{690, 96, 124, 48, "services", []string{"names inside"}, ours},
+		{690, 152, 124, 48, "external", []string{"outside names"}, ours},
+		{690, 340, 124, 56, "next plugin", []string{"forward, …"}, plain},
+	},
+	arrows: []arrow{
+		{ours, []point{{104, 78}, {190, 78}}},
+		{ours, []point{{190, 100}, {104, 100}}},
+		{plain, []point{{104, 248}, {190, 248}}},
+		{plain, []point{{190, 270}, {104, 270}}},
+		{ours, []point{{360, 78}, {430, 78}}},
+		{ours, []point{{430, 100}, {360, 100}}},
+		{plain, []point{{275, 140}, {275, 230}}},
+		{plain, []point{{275, 286}, {275, 340}}},
+		{plain, []point{{360, 368}, {430, 368}}},
+		{ours, []point{{500, 340}, {500, 200}}},
+		{ours, []point{{524, 200}, {524, 340}}},
+		{plain, []point{{594, 368}, {690, 368}}},
+		{ours, []point{{594, 64}, {690, 64}}},
+		{ours, []point{{594, 120}, {690, 120}}},
+		{ours, []point{{594, 176}, {690, 176}}},
+	},
+	labels: []label{
+		{147, 70, "middle", "query, UDP", quiet},
+		{147, 118, "middle", "reply", quiet},
+		{147, 240, "middle", "TCP, TLS, …", quiet},
+		{147, 288, "middle", "reply", quiet},
+		{395, 70, "middle", "Question", quiet},
+		{395, 118, "middle", "Answer", quiet},
+		{284, 170, "start", "anything but a plain", quiet},
+		{284, 186, "start", "question to kubehosts,", quiet},
+		{284, 202, "start", "unchanged", quiet},
+		{492, 274, "end", "Question", quiet},
+		{532, 274, "start", "Answer", quiet},
+		{642, 360, "middle", "other names,", quiet},
+		{642, 386, "middle", "fallthrough", quiet},
+		{814, 222, "end", "each read with one atomic load", quiet},
+	},
+}
