@@ -141,7 +141,7 @@ const (
 	failed   = "SIGUSR1: starting with listener file descriptors"
 )
 
-// answers is how many questions were answered past CoreDNS's own server.
+// answers is how many questions were answered outside CoreDNS's own server.
 func answers(t *testing.T, c *cluster.CoreDNS) float64 {
 	t.Helper()
 	return c.Metric(t, "coredns_kubehosts_wire_answers_total")
@@ -164,7 +164,7 @@ func TestWireAnswers(t *testing.T) {
 		counted := c.Metric(t, "coredns_dns_requests_total", "proto", "udp", "type", "A")
 		// The first may have come before the socket had found its place.
 		return here >= 99 && here <= 100 && on >= 99 && on <= 100 && counted == 200,
-			fmt.Sprintf("of 200 questions %v were answered past CoreDNS's own server, %v passed on, and %v counted", here, on, counted)
+			fmt.Sprintf("of 200 questions %v were answered outside CoreDNS's own server, %v passed on, and %v counted", here, on, counted)
 	})
 }
 
@@ -189,7 +189,7 @@ func TestWireOff(t *testing.T) {
 				}
 			}
 			if n := answers(t, c); n != 0 {
-				t.Errorf("%v questions were answered past CoreDNS's own server", n)
+				t.Errorf("%v questions were answered outside CoreDNS's own server", n)
 			}
 			if strings.Count(c.Log(), "go through CoreDNS's server") != min(1, len(tc.says)) || !strings.Contains(c.Log(), tc.says) {
 				t.Errorf("the log does not say %q once:\n%s", tc.says, c.Log())
@@ -210,7 +210,7 @@ func TestWireShed(t *testing.T) {
 		}
 	}
 	if answers(t, c) == 0 {
-		t.Error("no question was answered past CoreDNS's own server")
+		t.Error("no question was answered outside CoreDNS's own server")
 	}
 	if len(c.Series(t, "coredns_shed_dropped_total")) == 0 {
 		t.Error("shed does not know of the server")
@@ -269,7 +269,7 @@ func TestWireReload(t *testing.T) {
 		}
 	}
 	if n := answers(t, c); n < before+1000 {
-		t.Errorf("%v questions were answered past CoreDNS's own server", n-before)
+		t.Errorf("%v questions were answered outside CoreDNS's own server", n-before)
 	}
 	f.end(t)
 	cluster.Eventually(t, 10*time.Second, func() (bool, string) {
@@ -291,7 +291,7 @@ func TestWireGone(t *testing.T) {
 	}
 	f.end(t)
 	if answers(t, c) == 0 {
-		t.Error("no question was answered past CoreDNS's own server")
+		t.Error("no question was answered outside CoreDNS's own server")
 	}
 }
 
@@ -312,7 +312,7 @@ func TestWireEnds(t *testing.T) {
 		t.Errorf("while it was lame, %d questions were lost and %d answered wrongly: %q", f.lost.Load(), f.wrong.Load(), f.said)
 	}
 	if n := answers(t, c); n < began+1000 {
-		t.Errorf("while it was lame, %v questions were answered past CoreDNS's own server", n-began)
+		t.Errorf("while it was lame, %v questions were answered outside CoreDNS's own server", n-began)
 	}
 	<-ended
 	close(f.stop)
@@ -346,7 +346,7 @@ func TestWireAddresses(t *testing.T) {
 				asked += 10
 			}
 			if n := answers(t, c); n < asked-float64(len(addrs)) || n > asked {
-				t.Errorf("of %v questions %v were answered past CoreDNS's own server", asked, n)
+				t.Errorf("of %v questions %v were answered outside CoreDNS's own server", asked, n)
 			}
 		})
 	}

@@ -11,14 +11,15 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// MaxRecords is more records than a message can hold: each takes at least 12 bytes of the 65535 (RFC 1035, section 4.1.3).
-// An Answer yields no more of each kind, however many there are.
+// MaxRecords is more records than a message can hold: each takes at least 12 bytes of the 65535 (RFC 1035, section
+// 4.1.3). An Answer yields at most this many of each kind.
 const MaxRecords = services.MaxRecords
 
-// MaxAliases is how many CNAME records one Answer follows, as many as the stock kubernetes plugin.
+// MaxAliases is the number of CNAME records that one Answer follows, the same as in the stock
+// kubernetes plugin.
 const MaxAliases = 10
 
-// Outcome is who answers a question.
+// Outcome is what answers a question.
 type Outcome uint8
 
 // The outcomes.
@@ -26,7 +27,7 @@ const (
 	Ours    Outcome = iota // the Answer is the reply
 	NotOurs                // the next plugin answers
 	Refused                // a zone transfer, for the transfer plugin alone
-	Follow                 // the reply is Aliases, and this server's answer for Target
+	Follow                 // the reply is Aliases, followed by this server's answer for Target
 )
 
 // Kind is the kind of the records that follow the CNAME records of Aliases in the answer section.
@@ -43,11 +44,11 @@ const (
 	Version          // the TXT record with the version of the specification
 	Texts            // TXT: see Texts
 	Mails            // MX: see Mails
-	Servers          // SRV of targets anywhere: see Servers
+	Servers          // SRV with targets of any name: see Servers
 )
 
-// Answer is the answer to a Question: values that point into the View it came from, and nothing encoded. It allocates nothing
-// unless there are aliases. Its methods yield the records as often as they are called.
+// Answer is the answer to a Question: values that point into the View it came from, with nothing encoded. It allocates
+// nothing unless there are aliases. Its methods yield the records each time they are called.
 type Answer struct {
 	Question
 	Outcome Outcome
@@ -60,8 +61,8 @@ type Answer struct {
 	Zone   *Zone
 	Denied bool
 
-	// Behind means that a Follow leads to the addresses of load balancers that are known by hostname, see Hostnames: they belong
-	// to the question's name itself, with those that Addrs yields.
+	// Behind means that the Target of a Follow is one or more load balancers known by hostname, see Hostnames. Their
+	// addresses belong to the question's name itself, with those that Addrs yields.
 	Behind bool
 
 	// Aliases are the targets of the CNAME records that the answer section begins with. The first belongs to the
@@ -69,20 +70,20 @@ type Answer struct {
 	Aliases  []string
 	AliasTTL uint32
 
-	NotReady bool   // nothing is known yet, because no objects were read: Extended DNS Error 14
-	Stale    uint32 // Unix time of the snapshot that it comes from, 0 for none: Extended DNS Error 3
+	NotReady bool   // no objects were read yet, so nothing is known: Extended DNS Error 14
+	Stale    uint32 // Unix time of the snapshot that the answer comes from, 0 for none: Extended DNS Error 3
 
 	view    *View
 	state   *services.State
-	outside *external.State // of a zone of hosts, else nil
-	owner   string          // of the records of Kind: the question's name, or the last target; in the original case
+	outside *external.State // in an external zone, else nil
+	owner   string          // of the records of Kind: the question's name, or the last target, in the original case
 	lower   string          // owner in lower case
 
 	source source
 	why    Why
 	match  services.Match // of Services
 	held   held           // of hosts entries
-	host   external.Match // of a zone of hosts
+	host   external.Match // in an external zone
 	inside bool           // the addresses are the cluster IPs behind host
 	cname  string         // the hostname of the load balancer that the name is an alias for
 	// Hosts entries have the name, and pass on questions for the type.
@@ -118,8 +119,8 @@ func (v *View) Answer(q Question) (a Answer) {
 	return a
 }
 
-// answer answers q, whose name is in z, from s. Both are nil for a name outside of all zones. In a zone of hosts a.outside is
-// set.
+// answer answers q, whose name is in z, from s. Both are nil for a name outside all zones. In an external zone,
+// a.outside is set.
 func (a *Answer) answer(v *View, q Question, z *Zone, s *services.State) {
 	a.Question, a.Zone, a.TTL, a.AliasTTL, a.Stale = q, z, v.TTL, v.TTL, v.Snapshot
 	a.view, a.state, a.owner, a.lower = v, s, q.Name, q.Lower
@@ -139,12 +140,13 @@ func (a *Answer) answer(v *View, q Question, z *Zone, s *services.State) {
 	}
 }
 
-// leave makes the answer a Follow to a target that the zone lacks: a server block of a longer name may have it.
+// leave turns the answer into a Follow to a target that the zone lacks: a server block for a longer name may
+// have it.
 func (a *Answer) leave() {
 	a.Outcome, a.Rcode, a.Kind, a.Denied = Follow, dns.RcodeSuccess, None, false
 }
 
-// Deny turns a Follow whose Behind is true, and that leads to no address, into a denial.
+// Deny turns a Follow whose Behind is true and that leads to no address into a denial.
 func (a *Answer) Deny() {
 	a.Outcome, a.Behind = Ours, false
 	a.noData()
@@ -156,7 +158,7 @@ func (a *Answer) Owner() string { return a.owner }
 // Target returns the name that a Follow leads to.
 func (a *Answer) Target() string { return a.owner }
 
-// decide decides what the answer for a.lower is.
+// decide sets the answer for a.lower.
 func (a *Answer) decide() {
 	switch {
 	case a.Zone != nil && a.transfer():
@@ -177,7 +179,7 @@ func (a *Answer) decide() {
 	a.fromServices()
 }
 
-// noData makes the answer NODATA: the name exists, with no record of that type.
+// noData makes the answer NODATA: the name exists, but has no record of the type.
 func (a *Answer) noData() {
 	a.Kind, a.Rcode, a.Denied = None, dns.RcodeSuccess, a.Zone != nil
 }
@@ -204,7 +206,7 @@ func (a *Answer) nameError() {
 	}
 }
 
-// known reports whether all objects that answers in Zone depend on were read, or come from a snapshot.
+// known reports whether all objects that answers in Zone depend on were read or come from a snapshot.
 func (a *Answer) known() bool {
 	if a.outside != nil && !a.outsideKnown() {
 		return false
@@ -212,8 +214,8 @@ func (a *Answer) known() bool {
 	return a.state.Known(&a.view.Options, a.Zone.Imported)
 }
 
-// alias moves on from an ExternalName, or from a load balancer that is known by hostname, to its target, and reports whether
-// this View answers for that. A target outside of the zone is a Follow.
+// alias moves on from an ExternalName, or from a load balancer known by hostname, to its target, and reports whether
+// this View answers for the target. A target outside the zone is a Follow.
 func (a *Answer) alias() bool {
 	if a.Kind != None || a.Denied {
 		return false
@@ -249,21 +251,21 @@ func (a *Answer) alias() bool {
 func (a *Answer) Extended() (code uint16, text string, ok bool) {
 	switch {
 	case a.NotReady:
-		return dns.ExtendedErrorCodeNotReady, "nothing was read from the Kubernetes API yet", true
+		return dns.ExtendedErrorCodeNotReady, "no objects were read from the Kubernetes API yet", true
 	case a.Stale != 0:
 		return dns.ExtendedErrorCodeStaleAnswer, "snapshot of " + time.Unix(int64(a.Stale), 0).UTC().Format(time.RFC3339), true
 	}
 	return 0, "", false
 }
 
-// as returns suffix, a lower-case name that the owner name ends in, in the case of the owner name.
+// as returns suffix, a lower-case name that the owner name ends in, with the case of the owner
+// name.
 func (a *Answer) as(suffix string) string { return a.owner[len(a.owner)-len(suffix):] }
 
-// ZoneName returns the name of Zone in the case of the question.
+// ZoneName returns the name of Zone with the case of the question.
 func (a *Answer) ZoneName() string { return a.Name[len(a.Name)-len(a.Zone.Name):] }
 
-// Authority is the data of a zone's SOA record (RFC 1035, section 3.3.13). Owner name and names are in the case of the
-// question.
+// Authority is the data of a zone's SOA record (RFC 1035, section 3.3.13). Its names have the case of the question.
 type Authority struct {
 	Owner, NS, Mbox                         string
 	TTL                                     uint32
@@ -292,7 +294,7 @@ func (a *Answer) Authority() Authority {
 	return soa
 }
 
-// VersionText is the version of the Kubernetes DNS specification that the names follow (section 2.2), and VersionTTL the
+// VersionText is the version of the Kubernetes DNS specification that the names follow (section 2.2). VersionTTL is the
 // TTL of its TXT record in seconds.
 const (
 	VersionText = "1.1.0"

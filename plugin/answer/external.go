@@ -10,14 +10,15 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// External makes a zone one of hosts: of the names of objects for clients outside of the cluster.
+// External makes a zone an external zone: one with the names that objects have for clients outside
+// the cluster.
 type External struct {
 	Selection external.Selection
-	TTL       uint32 // seconds, of records whose object gives no TTL
+	TTL       uint32 // seconds, of records whose object sets no TTL
 	Inside    bool   // cluster IPs instead of load balancers
 }
 
-// outsideKnown reports whether all objects that give names in Zone were read, or come from a snapshot.
+// outsideKnown reports whether all objects that have names in Zone were read or come from a snapshot.
 func (a *Answer) outsideKnown() bool {
 	sel := &a.Zone.External.Selection
 	kinds := sel.Sources.Kinds()
@@ -30,7 +31,7 @@ func (a *Answer) outsideKnown() bool {
 	return a.outside.Restored(kinds)
 }
 
-// fromExternal answers for a name in a zone of hosts.
+// fromExternal answers for a name in an external zone.
 func (a *Answer) fromExternal() {
 	a.source, a.TTL, a.inside = fromExternal, a.Zone.External.TTL, false
 	a.Stale = max(a.Stale, a.outside.Snapshot())
@@ -105,14 +106,14 @@ func (a *Answer) internal() {
 	a.noData()
 }
 
-// setTTL sets the TTL that an object gives.
+// setTTL sets the TTL that an object specifies.
 func (a *Answer) setTTL() {
 	if ttl, ok := a.host.TTL(external.RecordType(a.Type)); ok {
 		a.TTL = ttl
 	}
 }
 
-// published answers with the records that objects give a name.
+// published answers with the records that objects publish for a name.
 func (a *Answer) published(apex bool) {
 	a.setTTL()
 	if a.Zone.External.Inside {
@@ -153,7 +154,7 @@ func (a *Answer) published(apex bool) {
 	a.noData()
 }
 
-// onlyHostname returns the only hostname behind the name, "" if there is more, or none.
+// onlyHostname returns the only hostname of the name, "" if there is none, or anything else.
 func (a *Answer) onlyHostname() (only string) {
 	for range a.host.Addrs {
 		return ""
@@ -167,7 +168,7 @@ func (a *Answer) onlyHostname() (only string) {
 	return only
 }
 
-// ofPort reports whether the name is that of a port of a Service, which has SRV records.
+// ofPort reports whether the name is that of a Service's port, which has SRV records.
 func (a *Answer) ofPort() bool {
 	for _, service := range a.host.Ports {
 		return len(service) < len(a.lower)
@@ -175,13 +176,13 @@ func (a *Answer) ofPort() bool {
 	return false
 }
 
-// Hostnames yields the hostnames of load balancers whose addresses belong to the name, if Behind is true. Each comes once.
+// Hostnames yields the hostnames of load balancers whose addresses belong to the name, if Behind is true, each once.
 func (a *Answer) Hostnames(yield func(string) bool) {
 	var seen set[string]
 	a.host.Hosts(func(host string) bool { return !seen.add(host) || yield(host) })
 }
 
-// hostAddrs yields the addresses of one family that a name in a zone of hosts has.
+// hostAddrs yields the addresses of one family that a name in an external zone has.
 func (a *Answer) hostAddrs(is6 bool, yield func(netip.Addr) bool) {
 	of := func(ip netip.Addr) bool { return ip.Is6() != is6 || yield(ip) }
 	switch {
@@ -197,14 +198,15 @@ func (a *Answer) hostAddrs(is6 bool, yield func(netip.Addr) bool) {
 // MaxString is the length of the longest string in a TXT record (RFC 1035, section 3.3).
 const MaxString = 255
 
-// Texts yields the texts of TXT records. Cut one that is longer than MaxString into strings of that length.
+// Texts yields the texts of TXT records. The caller cuts a text longer than MaxString into strings of that
+// length.
 func (a *Answer) Texts(yield func(string) bool) { a.host.Texts(yield) }
 
 // Mails yields the data of MX records.
 func (a *Answer) Mails(yield func(external.Mail) bool) { a.host.Mails(yield) }
 
-// Servers yields the data of SRV records, MaxRecords at most: those of a DNSEndpoint, and one for each pair of a port of a
-// Service and an address or hostname of its load balancer.
+// Servers yields the data of SRV records, MaxRecords at most: those of a DNSEndpoint, and one for each pair of a
+// Service's port and an address or hostname of its load balancer.
 func (a *Answer) Servers(yield func(external.Server) bool) {
 	n, more := 0, true
 	each := func(s external.Server) bool {
@@ -259,8 +261,8 @@ func (a *Answer) ServerAddrs(yield func(target string, ip netip.Addr) bool) {
 	}
 }
 
-// hosts yields the names of a zone of hosts that have records, each once, with those of endpoints and ports of headless
-// Services.
+// hosts yields the names of an external zone that have records, each once, with those of endpoints and ports of
+// headless Services.
 func (t *Transfer) hosts(yield func(string) bool) {
 	z, more := t.zone, true
 	for name := range t.outside.Names(z.Name, &z.External.Selection) {

@@ -13,14 +13,14 @@ import (
 type held struct {
 	name     string            // in lower case
 	first    hosts.Addresses   // of the first table that has the name
-	more     []hosts.Addresses // of the others, copied: tables may be replaced while an answer is made, and it is of one moment
-	tables   int               // how many have it
-	wildcard bool              // no table has the name itself, so the wildcard that covers it is used (RFC 4592)
-	ttl      uint32            // the lowest of all layers: an RRset has one (RFC 2181, section 5.2)
+	more     []hosts.Addresses // of the others, copied: tables may be replaced while an answer is made
+	tables   int               // the number of tables that have it
+	wildcard bool              // no table has the name itself, so the wildcard that covers it applies (RFC 4592)
+	ttl      uint32            // the lowest of all layers: an RRset has one TTL (RFC 2181, section 5.2)
 	passOn   bool              // all layers that have the name pass on other types
 }
 
-// lookup returns the addresses that t has for the name of h.
+// lookup returns the addresses that t has for h.name.
 func (h *held) lookup(t *hosts.Table) (hosts.Addresses, bool) {
 	if h.wildcard {
 		return t.LookupWildcard(h.name)
@@ -60,7 +60,7 @@ func (v *View) collect(h *held) {
 
 // addrs yields the IPv4 or the IPv6 addresses of h, each once.
 func (v *View) addrs(h *held, is6 bool, yield func(netip.Addr) bool) {
-	if h.tables == 1 { // a table has an address of a name once
+	if h.tables == 1 { // within a table, each address of a name is unique
 		each(h.first, is6, yield)
 		return
 	}
@@ -92,7 +92,8 @@ func each(all hosts.Addresses, is6 bool, yield func(netip.Addr) bool) {
 	}
 }
 
-// fromHosts answers from the hosts entries, if they have the name. A zone's own name keeps its SOA and NS records.
+// fromHosts answers from the hosts entries, if they have the name. For the zone's own name, SOA and NS records
+// stay those of the zone.
 func (a *Answer) fromHosts() bool {
 	v := a.view
 	if len(v.Hosts) == 0 || a.Zone != nil && a.lower == a.Zone.Name && (a.Type == dns.TypeSOA || a.Type == dns.TypeNS) {
@@ -103,7 +104,7 @@ func (a *Answer) fromHosts() bool {
 	if ip, ok := services.ParseReverse(a.lower); ok {
 		pointed = a.pointed(ip)
 	}
-	h, ok := v.hold(a.lower) // a reverse name may be an entry as well
+	h, ok := v.hold(a.lower) // a reverse name may also be an entry
 	switch {
 	case a.Type == dns.TypePTR && pointed:
 		a.Kind = Pointers
@@ -121,7 +122,8 @@ func (a *Answer) fromHosts() bool {
 	return true
 }
 
-// aboveHosts reports whether a hosts entry, or a PTR record of one, exists below the name, so that the name exists.
+// aboveHosts reports whether a hosts entry, or the PTR record of one, exists below the name. If so, the name
+// exists.
 func (a *Answer) aboveHosts() bool {
 	if len(a.view.Hosts) == 0 {
 		return false
@@ -139,7 +141,7 @@ func (a *Answer) aboveHosts() bool {
 	return false
 }
 
-// hostsIn reports whether the hosts entries have a name below the zone.
+// hostsIn reports whether the hosts entries have names below the zone.
 func (v *View) hostsIn(zone string) bool {
 	for i := range v.Hosts {
 		for _, t := range v.Hosts[i].Tables.All() {

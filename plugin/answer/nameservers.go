@@ -7,20 +7,20 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// maxNameservers limits the names and addresses of servers that are found for a zone: this process's addresses may be
-// endpoints of any number of Services. The root zone has 26.
+// maxNameservers limits the names and addresses of a zone's servers: this process's addresses may be endpoints of any
+// number of Services. The root zone has 26.
 const maxNameservers = 64
 
 // Nameserver is a server of a zone, with one of its addresses.
 type Nameserver struct {
 	Name string     // fully qualified, in the case of the question's zone
-	Addr netip.Addr // none for a load balancer's hostname, which other servers answer for
+	Addr netip.Addr // not valid for a load balancer's hostname, which other servers answer for
 	TTL  uint32     // of its address records, in seconds
 }
 
-// Nameservers yields the servers of Zone, each address of a name once: the Services that this process is an endpoint of, else
-// ns.dns at this process's own addresses. A Service that the zone lacks, as reverse zones do, is also called ns.dns, so that
-// every name resolves. A name may come several times.
+// Nameservers yields the servers of Zone, each address of a name once: the Services that this process is an endpoint of
+// or, without one, ns.dns at this process's own addresses. A Service outside the zone, as in reverse zones, is also
+// called ns.dns, so that every name resolves. A name may come several times.
 func (a *Answer) Nameservers(yield func(Nameserver) bool) {
 	var seen set[Nameserver]
 	n := 0
@@ -57,8 +57,9 @@ func (a *Answer) locals(self string, yield func(Nameserver) bool) {
 	}
 }
 
-// fronts yields the servers of a zone of hosts: self at the external addresses of the Services that this process is an
-// endpoint of, and their load balancers' hostnames; without such a Service, self at this process's own addresses.
+// fronts yields the servers of an external zone: self at the external addresses of the Services that this process is
+// an endpoint of, and their load balancers' hostnames. Without such a Service, it yields self at this process's own
+// addresses.
 func (a *Answer) fronts(self string, yield func(Nameserver) bool) {
 	n, more := 0, true
 	each := func(ns Nameserver) bool {
@@ -84,7 +85,7 @@ func (a *Answer) fronts(self string, yield func(Nameserver) bool) {
 	}
 }
 
-// server yields ns, with the addresses of hosts entries if they have its name.
+// server yields ns. If hosts entries have its name, it has their addresses.
 func (a *Answer) server(ns Nameserver, yield func(Nameserver) bool) bool {
 	if len(a.view.Hosts) == 0 || !ns.Addr.IsValid() {
 		return yield(ns)
@@ -103,7 +104,8 @@ func (a *Answer) server(ns Nameserver, yield func(Nameserver) bool) bool {
 	return more
 }
 
-// serverNames yields the names of the Service that the slice belongs to, or self. It reports whether yield wants more.
+// serverNames yields the names of the Service that the slice belongs to, or self. It reports whether yield returned
+// true each time.
 func (a *Answer) serverNames(sl services.Slice, self string, yield func(Nameserver) bool) bool {
 	svc := a.state.ServiceOf(sl.Owner())
 	if svc.IsZero() {
@@ -134,7 +136,7 @@ func (a *Answer) serverNames(sl services.Slice, self string, yield func(Nameserv
 	return true
 }
 
-// serves reports whether Zone, and no zone below it, has the name of svc.
+// serves reports whether svc has a name in Zone that no zone below it takes.
 func (a *Answer) serves(svc services.Service) bool {
 	if a.Zone.Reverse || a.Zone.Imported || a.view.ZoneOf(svc.Owner()+Under(".svc.", a.Zone.Name)) != a.Zone {
 		return false

@@ -9,24 +9,24 @@ import (
 
 // Question is the question of a query. Names are in the presentation form of miekg/dns, fully qualified.
 type Question struct {
-	Name  string // as asked
+	Name  string // as in the query
 	Lower string // in lower case
 	Type  uint16
 	Class uint16
 }
 
-// NewQuestion returns the Question for a name as asked, a type and a class.
+// NewQuestion returns the Question for a name as in the query, a type and a class.
 func NewQuestion(name string, qtype, class uint16) Question {
 	return Question{Name: name, Lower: ToLower(name), Type: qtype, Class: class}
 }
 
-// ours reports whether the records here are of the class.
+// ours reports whether this server has records of the class.
 func (q *Question) ours() bool { return q.Class == dns.ClassINET || q.Class == dns.ClassANY }
 
-// transfer reports whether the question is for a zone, not for records.
+// transfer reports whether the question asks for a zone transfer.
 func (q *Question) transfer() bool { return q.Type == dns.TypeAXFR || q.Type == dns.TypeIXFR }
 
-// ToLower is strings.ToLower, eight bytes at a time. Nearly every name is in lower case already; finding that out byte by
+// ToLower is strings.ToLower, eight bytes at a time. Nearly every name is in lower case already. Checking that byte by
 // byte took 8 % of the time of an answer.
 func ToLower(name string) string {
 	if len(name) < 8 {

@@ -9,7 +9,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// Addrs yields the addresses of Kind Addresses, of the family of the question's type, each once and MaxRecords at most.
+// Addrs yields the addresses of Kind Addresses, in the family of the question's type, each once and MaxRecords at most.
 func (a *Answer) Addrs(yield func(netip.Addr) bool) {
 	n := 0
 	limited := func(ip netip.Addr) bool {
@@ -34,8 +34,8 @@ func (a *Answer) Addrs(yield func(netip.Addr) bool) {
 	}
 }
 
-// Only returns the address that Addrs yields, if it is certain to yield just one: nearly every Service and hosts entry has
-// one.
+// Only returns the address that Addrs yields, if it certainly yields just one, as for nearly every Service and hosts
+// entry.
 func (a *Answer) Only() (ip netip.Addr, ok bool) {
 	switch {
 	case a.source == fromServices && a.Type == dns.TypeA:
@@ -54,7 +54,7 @@ func (a *Answer) Only() (ip netip.Addr, ok bool) {
 	return netip.Addr{}, false
 }
 
-// Most returns how many addresses Addrs yields at most.
+// Most returns an upper bound of the number of addresses that Addrs yields.
 func (a *Answer) Most() int {
 	n := 0
 	switch a.source {
@@ -120,13 +120,14 @@ func (a *Answer) matched(is6 bool, yield func(netip.Addr) bool) {
 	}
 }
 
-// Name is the name of a Service, or of an endpoint below it, in parts: they are joined only when needed.
+// Name is the name of a Service, or of an endpoint below it, in parts, which are joined only when
+// needed.
 type Name struct {
 	member   services.Member
-	endpoint bool   // member's labels come first
+	endpoint bool   // the label of member comes first
 	owner    string // "web.shop"
-	subtree  string // between the two: ".svc.", or "." in a zone of hosts
-	zone     string // in the case of the question
+	subtree  string // between the two: ".svc.", or "." in an external zone
+	zone     string // with the case of the question
 }
 
 // AppendTo appends the name, in presentation form and fully qualified.
@@ -142,7 +143,7 @@ func (n *Name) AppendTo(b []byte) []byte {
 	return b
 }
 
-// Parent returns the length of the part of the name that all endpoints of a Service share: the Service's own name.
+// Parent returns the length of the part of the name that all endpoints of a Service share, the Service's own name.
 func (n *Name) Parent() int {
 	if n.zone == "." {
 		return len(n.owner) + len(n.subtree)
@@ -150,8 +151,8 @@ func (n *Name) Parent() int {
 	return len(n.owner) + len(n.subtree) + len(n.zone)
 }
 
-// maxName is the length of the longest name in presentation form without escapes: 255 octets on the wire, with one for the
-// length of the first label and one for the root (RFC 1035, section 3.1).
+// maxName is the length of the longest name in presentation form without escapes: 255 octets on the wire, where the
+// length of the first label and the root take one octet each (RFC 1035, section 3.1).
 const maxName = 254
 
 // fits reports whether a name, in presentation form, has at most 255 octets.
@@ -173,25 +174,26 @@ func fits(name []byte) bool {
 	return n <= maxName
 }
 
-// Target is the target of SRV records, with their ports and the addresses of the target. It has no pointer to the Answer,
+// Target is the target of SRV records, with their ports and the target's addresses. It has no pointer to the Answer,
 // which would move every Answer to the heap.
 type Target struct {
 	Name Name
 	// Text is the result of Name.AppendTo. The caller sets it before Ports and Addrs, and it must stay valid until Targets
-	// returns: the caller needs it anyway, and a copy for each target would cost more than everything else.
+	// returns. The caller needs it anyway, and a copy for each target would cost more than everything else.
 	Text string
 
-	port     uint16           // the first of ports that has a number
-	ports    services.Ports   // those that follow it
-	addr     netip.Addr       // of an endpoint
-	service  services.Service // else of a Service
+	port     uint16           // the first port that has a number
+	ports    services.Ports   // the ports after it
+	addr     netip.Addr       // of an endpoint, else not valid
+	service  services.Service // of a Service, else zero
 	view     *View
 	ttl      uint32       // of its addresses
 	overlaid bool         // hosts entries may have the name
-	seen     *seenTargets // nil if nothing repeats
+	seen     *seenTargets // nil if no target can repeat
 }
 
-// seenTargets is what was yielded, if endpoints of one name, or one endpoint in several slices, may repeat it.
+// seenTargets holds what was yielded. It is needed where endpoints that share a name, or one endpoint in
+// several slices, may repeat it.
 type seenTargets struct {
 	ports set[targetPort]
 	addrs set[targetAddr]
@@ -208,24 +210,26 @@ type (
 	}
 )
 
-// Weight returns the weight of each SRV record: a share of 100 for each pair of an address and a port, as in stock, which
-// uses floating point, and at least 1.
+// Weight returns the weight of each SRV record: a share of 100 for each pair of an address and a port, at least 1.
+// Stock computes the same in floating point.
 func (a *Answer) Weight() uint16 {
 	n := max(1, a.match.Pairs())
 	return max(1, uint16(100.0/float64(100*n)*100))
 }
 
-// MostTargets returns how many SRV records there are at most, and about how many A and AAAA records their targets have.
+// MostTargets returns an upper bound of the number of SRV records, and about how many A and AAAA records their targets
+// have.
 func (a *Answer) MostTargets() (srv, n4, n6 int) {
 	n4, n6 = a.match.Count()
 	return min(a.match.Pairs(), MaxRecords), min(n4, MaxRecords), min(n6, MaxRecords)
 }
 
-// Targets yields the targets of the SRV records that have a port with a number, MaxRecords at most. A Service with cluster
-// IPs is one target, and a headless one has one for each endpoint, which may come again with another address or port.
+// Targets yields the targets of the SRV records that have a port with a number, MaxRecords at most. A Service with
+// cluster IPs is one target. A headless Service has one target for each endpoint; a target may come again with another
+// address or port.
 func (a *Answer) Targets(yield func(Target) bool) {
 	if a.match.Outcome != services.OfService && a.match.Outcome != services.OfEndpoints {
-		return // a pod has only addresses
+		return // a pod has addresses only
 	}
 	name := Name{owner: a.match.Service().Owner(), subtree: ".svc.", zone: a.as(a.Zone.Name)}
 	if a.outside != nil {
@@ -248,7 +252,7 @@ func (a *Answer) endpoints(name Name, overlaid bool, yield func(Target) bool) {
 		seen = new(seenTargets)
 	}
 	var buf [2 * maxName]byte
-	short := name.Parent()+2*64 <= maxName // two labels before it fit for certain
+	short := name.Parent()+2*64 <= maxName // two labels before it certainly fit
 	n := 0
 	for member := range a.match.Members {
 		name.member, name.endpoint = member, true
@@ -262,7 +266,7 @@ func (a *Answer) endpoints(name Name, overlaid bool, yield func(Target) bool) {
 	}
 }
 
-// first moves on to the first port that has a number. It reports whether there is one.
+// first moves on to the first port that has a number, and reports whether there is one.
 func (t *Target) first() bool {
 	for t.ports.Next() {
 		if t.port = t.ports.Number(); t.port != 0 {
@@ -272,13 +276,13 @@ func (t *Target) first() bool {
 	return false
 }
 
-// Ports yields the port of each SRV record of the target. One number counts once, whatever protocols have it.
+// Ports yields the port of each SRV record of the target. A number that several protocols share counts once.
 func (t *Target) Ports(yield func(uint16) bool) {
 	if t.isNew(t.port) && !yield(t.port) {
 		return
 	}
 	ports := t.ports
-	if !ports.Next() { // nearly always
+	if !ports.Next() { // the usual case
 		return
 	}
 	var before set[uint16]
@@ -295,8 +299,8 @@ func (t *Target) isNew(port uint16) bool {
 	return t.seen == nil || t.seen.ports.add(targetPort{t.Text, port})
 }
 
-// Addrs yields the addresses of the target with their TTL, for the additional section. Hosts entries that have the name
-// replace its own addresses, as in the answer to a question for it.
+// Addrs yields the addresses of the target with their TTL, for the additional section. Hosts entries for the name
+// replace its own addresses, as in the answer to a query for it.
 func (t *Target) Addrs(yield func(ip netip.Addr, ttl uint32) bool) {
 	if t.overlaid {
 		if h, ok := t.view.hold(ToLower(t.Text)); ok {
@@ -337,7 +341,7 @@ func (t *Target) overlay(h *held, yield func(ip netip.Addr, ttl uint32) bool) {
 // Pointer is the target of a PTR record.
 type Pointer struct {
 	TTL   uint32
-	entry string // a name of the hosts entries, which shares their memory
+	entry string // a name of a hosts entry, which shares the table's memory
 	of    services.Pointer
 	zone  string
 }
@@ -350,13 +354,13 @@ func (p *Pointer) AppendTo(b []byte) []byte {
 	return p.of.AppendTo(b, p.zone)
 }
 
-// pointed reports whether an address has PTR records, and makes it the address of Pointers. Nearly every address in a query
-// has one, which is looked up only here.
+// pointed reports whether an address has PTR records, and if so sets it as the address of Pointers. Nearly every
+// address in a query has one, which is looked up only here.
 func (a *Answer) pointed(ip netip.Addr) bool {
 	a.address, a.onlyEntry, a.onlyService = ip, "", services.Service{}
 	if a.source == fromHosts {
 		a.onlyEntry = a.view.onlyEntry(ip)
-	} else if len(a.view.Pointed)+3*64 <= maxName { // three labels before it fit for certain
+	} else if len(a.view.Pointed)+3*64 <= maxName { // three labels before it certainly fit
 		a.onlyService = a.state.OnlyService(ip, &a.view.Options)
 	}
 	for range a.Pointers {
@@ -365,7 +369,8 @@ func (a *Answer) pointed(ip netip.Addr) bool {
 	return false
 }
 
-// onlyEntry returns the name of an address to which the hosts entries, in a single table, give one name, "" for others.
+// onlyEntry returns the name of an address if the hosts entries are in a single table and have one name for it, else
+// "".
 func (v *View) onlyEntry(ip netip.Addr) string {
 	if len(v.Hosts) > 1 || v.Hosts[0].NoReverse {
 		return ""
@@ -400,7 +405,7 @@ func (a *Answer) Pointers(yield func(Pointer) bool) {
 		return
 	}
 	p := Pointer{TTL: a.view.TTL, zone: a.view.Pointed}
-	short := len(p.zone)+3*64 <= maxName // three labels before it fit for certain
+	short := len(p.zone)+3*64 <= maxName // three labels before it certainly fit
 	var buf [2 * maxName]byte
 	a.state.Pointers(a.address, &a.view.Options, func(of services.Pointer) bool {
 		p.of = of
@@ -408,10 +413,10 @@ func (a *Answer) Pointers(yield func(Pointer) bool) {
 	})
 }
 
-// entries yields the names that hosts entries give to the address.
+// entries yields the names that hosts entries have for the address.
 func (a *Answer) entries(yield func(Pointer) bool) {
 	var seen set[string]
-	several := len(a.view.Hosts) > 1 || len(a.view.Hosts[0].Tables.All()) > 1 // a table has a name of an address once
+	several := len(a.view.Hosts) > 1 || len(a.view.Hosts[0].Tables.All()) > 1 // within a table, each name of an address is unique
 	for i := range a.view.Hosts {
 		l := &a.view.Hosts[i]
 		if l.NoReverse {

@@ -75,9 +75,9 @@ func (a *Answer) object() {
 	a.noData()
 }
 
-// numbered reports whether there is a target of an SRV record.
+// numbered reports whether SRV records have a target: a port with a number.
 func (a *Answer) numbered() bool {
-	if a.match.Outcome == services.OfService { // nearly always, and without making the target
+	if a.match.Outcome == services.OfService { // the usual case, decided without making the target
 		n4, n6 := a.match.Count()
 		for ports := a.match.ServicePorts(); n4+n6 > 0 && ports.Next(); {
 			if ports.Number() != 0 {
@@ -92,7 +92,7 @@ func (a *Answer) numbered() bool {
 	return false
 }
 
-// addresses answers with the addresses of the requested type, if there are any.
+// addresses answers with the addresses of the type in question, if there are any.
 func (a *Answer) addresses() {
 	if a.Type == dns.TypeA || a.Type == dns.TypeAAAA {
 		a.Kind = Addresses
@@ -118,7 +118,8 @@ func (a *Answer) apex() {
 	a.noData()
 }
 
-// reverse answers for a reverse name of an address with a name, or above one. It reports whether there is one.
+// reverse answers for the reverse name of an address that has a name, or for a name above one. It reports
+// whether it did.
 func (a *Answer) reverse() bool {
 	ip, ok := services.ParseReverse(a.lower)
 	if !ok {

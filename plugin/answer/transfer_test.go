@@ -9,8 +9,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// A zone whose objects were not read yet is neither transferred nor denied: a secondary would take it for empty. What the zone
-// does not depend on is not waited for.
+// A zone whose objects were not read yet is neither transferred nor denied: a secondary would take it for empty. Kinds
+// that the zone does not depend on don't count.
 func TestZoneThatIsNotKnown(t *testing.T) {
 	index := services.NewIndex()
 	view := func(o services.Options) *View {
@@ -29,7 +29,7 @@ func TestZoneThatIsNotKnown(t *testing.T) {
 			want = dns.RcodeNameError
 		}
 		if a.Rcode != want || a.NotReady == known {
-			t.Errorf("%s: a name that is not there has rcode %d, not ready %v; want %d", when, a.Rcode, a.NotReady, want)
+			t.Errorf("%s: a name that does not exist has rcode %d, not ready %v; want %d", when, a.Rcode, a.NotReady, want)
 		}
 	}
 	check("before the first list", all, false)
@@ -38,9 +38,9 @@ func TestZoneThatIsNotKnown(t *testing.T) {
 	check("without EndpointSlices", all, false)
 	check("without EndpointSlices, noendpoints", bare, true)
 	index.Update(func(tx *services.Tx) { tx.SetListed(services.KindSlice) })
-	check("with all of it", all, true)
+	check("with everything", all, true)
 
 	if zone, err := all.Transfer("other.example."); zone != nil || err != nil {
-		t.Errorf("a zone that is not served: %v, %v", zone, err)
+		t.Errorf("a zone that isn't served: %v, %v", zone, err)
 	}
 }

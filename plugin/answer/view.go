@@ -1,4 +1,4 @@
-// Package answer decides what to answer: a View and a question in, an answer out.
+// Package answer decides what to answer. It turns a View and a Question into an Answer.
 package answer
 
 import (
@@ -14,39 +14,39 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// View is what a server block answers from: a stanza prepared for queries. It never changes; another stanza is another View.
-// The index and the tables of hosts files that it points to change independently.
+// View is what a server block answers from: a stanza prepared for queries. It never changes; another stanza makes
+// another View. The index and the tables of hosts files that it points to change independently.
 type View struct {
 	Zones       []Zone
-	Pointed     string // the end of PTR targets: ".svc." and the first zone that is no reverse zone
-	TTL         uint32 // seconds, of the records of Services, endpoints and pods
+	Pointed     string // the end of PTR targets: ".svc." and the first zone that isn't a reverse zone
+	TTL         uint32 // of records of Services, endpoints and pods, in seconds
 	Options     services.Options
 	Zonal       bool            // names may select the endpoints of one topology zone
-	Fallthrough []string        // zones whose names that do not exist go to the next plugin; "." for all
+	Fallthrough []string        // zones from which names that do not exist go to the next plugin; "." for all
 	Index       *services.Index // empty if no Services are served
-	Outside     *external.Index // of the Zones that are External; nil if none is
+	Outside     *external.Index // for external Zones; nil without any
 	Hosts       []Layer         // in the order of the stanza's hosts options
 	Local       []netip.Addr    // addresses of this server
 
-	// Serial is the lowest SOA serial of the zones: a View gets one that is later than those of the View before it. It is 0 in
-	// the first View.
+	// Serial is the lowest SOA serial of the zones. A new View gets a later one than the View before it. It is 0 in the
+	// first View.
 	Serial uint32
 
-	Snapshot uint32 // Unix time at which the snapshot of the stanza was written; 0 if it is from none
+	Snapshot uint32 // Unix time at which the snapshot of the stanza was written, 0 without one
 
 	byName  map[string]*Zone    // nil for few Zones
 	through map[string]struct{} // nil for few zones that fall through
-	between map[string]struct{} // names between a zone and one below it, which exist because the lower one does
+	between map[string]struct{} // names between a zone and one below it, which exist because the lower zone does
 }
 
-// Layer holds the entries of one hosts option: of its files or of its inline lines.
+// Layer holds the entries of one hosts option, from its files or its inline lines.
 type Layer struct {
 	Tables *Tables
 	TTL    uint32 // seconds
-	// NoReverse makes no PTR records for the entries.
+	// NoReverse means that the entries have no PTR records.
 	NoReverse bool
-	// PassOn hands on questions for types other than A, AAAA and PTR, to Services or the next plugin, though there is an entry
-	// for the name.
+	// PassOn passes questions for types other than A, AAAA and PTR on to Services or the next plugin, even if there is an
+	// entry for the name.
 	PassOn bool
 }
 
@@ -56,7 +56,7 @@ type Tables struct{ now atomic.Pointer[tables] }
 // tables is the content of Tables at one moment.
 type tables struct {
 	all    []*hosts.Table
-	serial uint32 // of the change to it, 0 for the first
+	serial uint32 // of the change that made it, 0 for the first
 }
 
 // NewTables returns Tables that hold all.
@@ -91,16 +91,16 @@ func (t *Tables) serial() uint32 {
 	return 0
 }
 
-// Zone is a zone of Services, or of hosts.
+// Zone is a Service zone or an external zone.
 type Zone struct {
 	Name     string // lower case, fully qualified
 	NS, Mbox string // of its SOA record
 	Reverse  bool
 	Grammar  services.Grammar
 	Imported bool      // its Services are ServiceImports
-	External *External // it is a zone of hosts; nil for one of Services
+	External *External // set in an external zone, nil in a Service zone
 
-	front *external.Selection // selects the Services that this server may be reached by, in a zone of hosts
+	front *external.Selection // in an external zone, selects the Services by which clients may reach this server
 }
 
 // Latest returns the latest SOA serial of the zones.
@@ -114,10 +114,10 @@ func (v *View) outside() *external.State {
 	return v.Outside.State()
 }
 
-// SerialOf returns the SOA serial of the zones in s, a State of the View's Index, and outside, which is one of Outside for a
-// zone of hosts and nil for one of Services: the latest (RFC 1982, section 3.2) of their last change, the last change of a
-// hosts file, and Serial. So the serial rises when a stanza changes the content of the zones, and does not fall when it
-// brings another Index.
+// SerialOf returns the SOA serial of the zones in s, a State of the View's Index, and in outside, a State of Outside
+// for an external zone and nil for a Service zone. It is the latest (RFC 1982, section 3.2) of their last change, the
+// last change of a hosts file, and Serial. So the serial rises when a stanza changes the content of the zones, and does
+// not fall when the stanza brings another Index.
 func (v *View) SerialOf(s *services.State, outside *external.State) uint32 {
 	serial := laterSerial(s.Modified(), v.Serial)
 	if outside != nil {
@@ -179,13 +179,14 @@ func New(v *View) *View {
 	return v
 }
 
-// aboveZone reports whether a lower-case name that is in a zone is above another zone.
+// aboveZone reports whether a lower-case name in a zone is above another zone.
 func (v *View) aboveZone(name string) bool {
 	_, ok := v.between[name]
 	return ok
 }
 
-// fewZones is how many zones are compared with a name one by one. With more, each parent of the name is looked up.
+// fewZones is the highest number of zones that are compared with a name one by one. With more, each parent of the
+// name is looked up.
 const fewZones = 8
 
 // parents yields name and the names above it, up to the root. Names are escaped as in miekg/dns.
@@ -198,7 +199,7 @@ func parents(name string, yield func(string) bool) {
 	yield(".")
 }
 
-// ZoneOf returns the longest zone that the lower-case name is in, nil if it is in none.
+// ZoneOf returns the longest zone that the lower-case name is in, nil if there is none.
 func (v *View) ZoneOf(name string) (best *Zone) {
 	if v.byName != nil {
 		parents(name, func(parent string) bool {
@@ -233,7 +234,8 @@ func (v *View) FallsThrough(name string) (through bool) {
 	return false
 }
 
-// InZone reports whether name is the zone or below it, both lower case and fully qualified.
+// InZone reports whether name is the zone or a name below it. Both are in lower case and fully
+// qualified.
 func InZone(name, zone string) bool {
 	if zone == "." {
 		return true
@@ -244,10 +246,10 @@ func InZone(name, zone string) bool {
 	}
 	rest, ok = strings.CutSuffix(rest, ".")
 	backslashes := len(rest) - len(strings.TrimRight(rest, `\`))
-	return ok && backslashes%2 == 0 // an escaped dot separates no labels (RFC 1035, section 5.1)
+	return ok && backslashes%2 == 0 // an escaped dot does not separate labels (RFC 1035, section 5.1)
 }
 
-// Below returns the part of name, which is in z, before the zone: "" for the zone itself.
+// Below returns the part of name before z, which name must be in: "" for the zone itself.
 func (z *Zone) Below(name string) string {
 	if len(name) == len(z.Name) {
 		return ""

@@ -9,7 +9,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// Many zones are looked up, few are compared: both find the same.
+// ZoneOf looks many zones up in a map, and compares few one by one. Both find the same.
 func TestZoneOf(t *testing.T) {
 	names := []string{"cluster.local.", "sub.cluster.local.", "10.in-addr.arpa.", "in-addr.arpa.", `a\.b.local.`}
 	few := &View{Fallthrough: names}
@@ -24,7 +24,7 @@ func TestZoneOf(t *testing.T) {
 	New(few)
 	New(many)
 	if few.byName != nil || many.byName == nil || many.through == nil {
-		t.Fatal("the wrong View is looked up in a map")
+		t.Fatal("the wrong View has a map")
 	}
 	for name, want := range map[string]string{
 		"cluster.local.": "cluster.local.", "a.cluster.local.": "cluster.local.", "sub.cluster.local.": "sub.cluster.local.",
@@ -51,23 +51,23 @@ func TestZoneOf(t *testing.T) {
 	}
 }
 
-// A hosts file that changes makes the serial rise; the first reading of it does not.
+// The serial rises when a hosts file changes, but not when it is first read.
 func TestSerialOfHosts(t *testing.T) {
 	state := services.NewIndex().State()
 	tables := new(Tables)
 	v := New(&View{Serial: 7, Hosts: []Layer{{Tables: NewTables()}, {Tables: tables}}})
 	tables.Set(nil)
 	if got := v.SerialOf(state, nil); got != 7 {
-		t.Errorf("after the first reading: serial %d, want that of the View, 7", got)
+		t.Errorf("after the first reading: serial %d, want the View's, 7", got)
 	}
 	before := uint32(time.Now().Unix())
 	tables.Set(nil)
 	first := v.SerialOf(state, nil)
 	if services.SerialBefore(first, before) {
-		t.Errorf("after a change: serial %d, which is before %d", first, before)
+		t.Errorf("after a change: serial %d, want a later one than %d", first, before)
 	}
 	tables.Set(nil)
 	if again := v.SerialOf(state, nil); services.SerialBefore(again, first) {
-		t.Errorf("after another change: serial %d, which is before %d", again, first)
+		t.Errorf("after another change: serial %d, want a later one than %d", again, first)
 	}
 }

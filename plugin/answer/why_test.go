@@ -11,7 +11,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// whyIndex holds one object of each kind that answers differ by.
+// whyIndex holds an object for each kind of answer.
 func whyIndex() *services.Index {
 	ports := []services.Port{{Name: "http", Protocol: "TCP", Number: 80}}
 	index := services.NewIndex()
@@ -41,7 +41,7 @@ func whyIndex() *services.Index {
 	return index
 }
 
-// An Answer gives the step that settled it, and the index the reason for what it found.
+// An Answer has the step that settled it, and the index has the reason for its result.
 func TestWhy(t *testing.T) {
 	entries := "192.0.2.1 registry.corp.example deep.entry.cluster.local\n"
 	table, err := hosts.Parse(strings.NewReader(entries), hosts.Options{})
@@ -124,7 +124,7 @@ func TestWhy(t *testing.T) {
 		}
 	}
 	if a := plain.Answer(NewQuestion("web.shop.svc.cluster.local.", dns.TypeA, dns.ClassCHAOS)); a.Why() != OtherClass {
-		t.Errorf("of another class: step %d", a.Why())
+		t.Errorf("another class: step %d", a.Why())
 	}
 }
 
@@ -156,7 +156,7 @@ func TestHeld(t *testing.T) {
 			got = append(got, s)
 		}
 		if strings.Join(got, " ") != want {
-			t.Errorf("%s is held by %q, want %q", name, got, want)
+			t.Errorf("%s is in %q, want %q", name, got, want)
 		}
 	}
 }

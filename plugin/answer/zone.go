@@ -13,9 +13,9 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// ErrUnknown is the error for a zone that can't be transferred because its objects were not read yet: a secondary would take
-// it for empty, and deny every name.
-var ErrUnknown = errors.New("nothing was read from the Kubernetes API yet")
+// ErrUnknown is the error for a zone that can't be transferred because its objects were not read yet: a secondary would
+// take it for empty, and deny every name.
+var ErrUnknown = errors.New("no objects were read from the Kubernetes API yet")
 
 // Transfer is the state of a zone at one moment.
 type Transfer struct {
@@ -23,10 +23,11 @@ type Transfer struct {
 	state *services.State
 	zone  *Zone
 
-	outside *external.State // nil where no zone is one of hosts
+	outside *external.State // nil for a Service zone
 }
 
-// Transfer returns the zone of that name, nil if the View has no such zone. The error is ErrUnknown.
+// Transfer returns the zone of that name, nil if the View has no such zone. The error is nil or
+// ErrUnknown.
 func (v *View) Transfer(name string) (*Transfer, error) {
 	name = dns.CanonicalName(name)
 	for i := range v.Zones {
@@ -58,15 +59,15 @@ func (t *Transfer) about(z *Zone) (a Answer) {
 	return a
 }
 
-// types are the types of the records in a zone, found by a question for each. A CNAME record is found by a question for its
-// own type, and is then all that the name has.
+// types are the types of the records in a zone. A query for each type finds them. A query for the CNAME type finds a
+// CNAME record, which is then the only record of the name.
 var types = [...]uint16{dns.TypeCNAME, dns.TypeSOA, dns.TypeNS, dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT, dns.TypeMX}
 
-// Answers yields an Answer for each RRset of the zone: the same that a question for it gets. The SOA record comes first. The
-// last ones belong to the zones below that are served as well: their NS records, and the addresses of these servers (RFC
-// 5936, section 2.2). It leaves out names that can't be listed: those of pods under "pods insecure", names with a topology
-// zone in them, and port names in other cases than _http._tcp. It also leaves out addresses that would take a look-up: those
-// of names for which Behind is true.
+// Answers yields an Answer for each RRset of the zone, the same that a query for it gets. The SOA record comes first.
+// The last ones belong to the served zones below it: their NS records, and the addresses of those servers (RFC 5936,
+// section 2.2). It leaves out names that can't be listed: those of pods under "pods insecure", names with a topology
+// zone in them, and port names in other cases than _http._tcp. It also leaves out addresses that would take a look-up:
+// those of names for which Behind is true.
 func (t *Transfer) Answers(yield func(*Answer) bool) {
 	for name := range t.names {
 		for _, qtype := range types {
@@ -134,8 +135,8 @@ func (v *View) above(z *Zone) *Zone {
 	return v.ZoneOf(z.Name[next:])
 }
 
-// names yields the owner names of the zone, each once: fully qualified and in lower case. It leaves out those of a zone below
-// it that is served as well.
+// names yields the owner names of the zone, each once, fully qualified and in lower case. It leaves out those of a
+// served zone below it.
 func (t *Transfer) names(yield func(string) bool) {
 	suffix := Under(".", t.zone.Name)
 	own := []string{t.zone.Name, "ns.dns" + suffix, "dns-version" + suffix}
@@ -178,7 +179,7 @@ func (t *Transfer) names(yield func(string) bool) {
 
 // pods yields the names of pods, without the zone.
 func (t *Transfer) pods(yield func(string) bool) {
-	var seen set[string] // pods on the host's network share its address
+	var seen set[string] // pods on the host network share its address
 	for pod := range t.state.Pods {
 		for ip := range pod.Addrs().All {
 			label := strings.NewReplacer(".", "-", ":", "-").Replace(ip.String())
@@ -189,7 +190,8 @@ func (t *Transfer) pods(yield func(string) bool) {
 	}
 }
 
-// reverseNames yields the reverse names in the zone that have PTR records, except those that are hosts entries themselves.
+// reverseNames yields the reverse names in the zone that have PTR records, except those that are hosts entries
+// themselves.
 func (t *Transfer) reverseNames(yield func(string) bool) {
 	var entries set[netip.Addr]
 	named := func(ip netip.Addr) bool {
@@ -218,7 +220,7 @@ func (t *Transfer) reverseNames(yield func(string) bool) {
 	}
 }
 
-// prefixes returns the addresses whose reverse names may be in z.
+// prefixes returns the networks whose reverse names may be in z.
 func (z *Zone) prefixes() []netip.Prefix {
 	if z.Name == "." || z.Name == "arpa." {
 		return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}

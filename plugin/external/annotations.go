@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// The annotations, by the present and the former prefixes of external-dns, and the one of k8s_gateway. If an object has
-// several for one thing, the first one counts.
+// The annotations, with the current and former prefixes of external-dns, and the one of k8s_gateway. If an object has
+// several for one purpose, the first one counts.
 var (
 	hostnameKeys = []string{"external-dns.kubernetes.io/hostname", "external-dns.alpha.kubernetes.io/hostname", "coredns.io/hostname"}
 	internalKeys = []string{"external-dns.kubernetes.io/internal-hostname", "external-dns.alpha.kubernetes.io/internal-hostname"}
@@ -40,7 +40,7 @@ func (m *Meta) annotated(keys []string) string {
 	return ""
 }
 
-// list returns the words of an annotation's value, which commas separate, without blanks.
+// list returns the words of an annotation's value, separated by commas, without blanks.
 func list(value string) []string {
 	var words []string
 	for word := range strings.SplitSeq(value, ",") {
@@ -51,8 +51,8 @@ func list(value string) []string {
 	return words
 }
 
-// ttl returns the TTL in an annotation, in seconds or as a Go duration, and whether there is one. It ignores a value that is
-// no TTL (RFC 2181, section 8).
+// ttl returns the TTL in an annotation, in seconds or as a Go duration, and whether there is one. It ignores a value
+// that is not a TTL (RFC 2181, section 8).
 func (m *Meta) ttl() (seconds uint32, ok bool) {
 	value := strings.TrimSpace(m.annotated(ttlKeys))
 	if value == "" {

@@ -33,13 +33,13 @@ func gatewayNo(i int, address string) *Object {
 	})
 }
 
-// listed puts objects in the order in which the API server lists them.
+// listed sorts objects in the order in which the API server lists them.
 func listed(all []*Object) []*Object {
 	slices.SortFunc(all, func(a, b *Object) int { return compareKeys(a.packed, b.Ref()) })
 	return all
 }
 
-// loaded is an Index of many Ingresses or routes, put in as a list is.
+// loaded is an Index of many Ingresses or routes, set like a list.
 func loaded(ingresses, routes int) *Index {
 	ix := NewIndex()
 	all := make([]*Object, 0, max(ingresses, routes))
@@ -64,7 +64,7 @@ func loaded(ingresses, routes int) *Index {
 	return ix
 }
 
-// heap is how many bytes are in use.
+// heap returns the bytes in use.
 func heap() float64 {
 	runtime.GC()
 	runtime.GC()

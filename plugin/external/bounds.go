@@ -17,12 +17,13 @@ const (
 
 // The limits of one look-up.
 const (
-	// maxClaims is how many claims a look-up reads by age that the Selection does not admit. After that it reads by group.
-	// Conflicts are searched among the maxClaims oldest claims of a name.
+	// maxClaims is the number of claims that a look-up reads by age and that the Selection does not admit. After that it
+	// reads by group. Conflicts are searched among the maxClaims oldest claims of a name.
 	maxClaims = 1000
-	// maxGroups is how many groups of claims a look-up reads. If there are more, the oldest admitted claim of these gets the name.
+	// maxGroups is the number of groups of claims that a look-up reads. If there are more, the oldest admitted claim among
+	// these gets the name.
 	maxGroups = 1000
-	// maxBelow is how many claims below a name are read to see whether a Selection admits one of them. If it admits no claim and
-	// there are more, the name exists as far as we know: the answer is NODATA, not NXDOMAIN.
+	// maxBelow is the number of claims below a name that are read to check whether a Selection admits one of them. If it
+	// admits none and there are more, the name may exist: the answer is NODATA, not NXDOMAIN.
 	maxBelow = 1000
 )

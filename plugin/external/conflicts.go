@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Conflict is a name that an object claims and another one has.
+// Conflict is a name that an object claims but another one has.
 type Conflict struct {
 	Name   string // fully qualified; *.x for a wildcard
 	Loser  Ref
@@ -42,7 +42,7 @@ func (ix *Index) Watch(sel *Selection, tell func(lost, settled []Conflict)) *Con
 	return c
 }
 
-// Stop ends it.
+// Stop ends the following.
 func (c *Conflicts) Stop() {
 	c.ix.mu.Lock()
 	defer c.ix.mu.Unlock()
@@ -104,7 +104,7 @@ func (c *Conflicts) changed(s *State, t *touched) {
 	}
 }
 
-// without returns those of all that are not among others.
+// without returns the elements of all that are not among others.
 func without(all, others []Conflict) (rest []Conflict) {
 	among := make(map[Conflict]struct{}, len(others))
 	for _, c := range others {

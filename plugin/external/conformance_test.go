@@ -6,9 +6,10 @@ import (
 	"testing"
 )
 
-// What the conformance tests of the Gateway API (kubernetes-sigs/gateway-api, conformance/tests, v1.6) have of hostnames and of
-// what attaches to which listener. Each case has the name of its file, and its objects in short. Each route is said to be
-// accepted by each of its parents, even where the test wants it refused: the rules have to tell, not the status.
+// The cases of the Gateway API's conformance tests (kubernetes-sigs/gateway-api, conformance/tests, v1.6) that concern
+// hostnames and what attaches to which listener. Each case has the name of its file, and its objects in short form.
+// Each route has the status Accepted for each of its parents, even where the test wants it refused: the rules have to
+// decide, not the status.
 
 // infra is the namespace of nearly all objects.
 const infra = "infra"
@@ -32,7 +33,7 @@ func setOfListeners(namespace, name, gateway string, listeners ...Listener) any 
 	return ListenerSetSpec{Meta: meta(namespace, name), Parent: ParentRef{Kind: "Gateway", Namespace: infra, Name: gateway}, Listeners: listeners, Conditions: acceptance1()}
 }
 
-// on is a listener: "HTTP:80", its hostname, and from where it takes routes.
+// on is a listener: "HTTP:80", its hostname, and the namespaces of its routes.
 func on(name, protocol, host, from string) Listener {
 	protocol, port, _ := strings.Cut(protocol, ":")
 	l := Listener{Name: name, Hostname: host, Routes: From{Namespaces: from}, Port: map[string]int32{"": 80, "443": 443, "8080": 8080, "8090": 8090, "9300": 9300, "9301": 9301}[port]}
@@ -54,7 +55,8 @@ func (l Listener) with(condition, status string) Listener {
 	return l
 }
 
-// refer returns a reference: "gateway", "gateway/section", "gateway:80", and with "set " before it to a ListenerSet.
+// refer returns a reference: "gateway", "gateway/section", "gateway:80", each with a leading "set " for a
+// ListenerSet.
 func refer(text string) ParentRef {
 	p := ParentRef{Namespace: infra}
 	if rest, ok := strings.CutPrefix(text, "set "); ok {

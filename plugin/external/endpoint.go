@@ -37,18 +37,18 @@ type Server struct {
 	Target                 string // fully qualified
 }
 
-// records are the records that a DNSEndpoint gives to one name.
+// records are the records of one name in a DNSEndpoint.
 type records struct {
-	ttl     [len(types)]uint64 // the lowest TTL of the endpoints plus one; 0 if they have no TTL
+	ttl     [len(types)]uint64 // the lowest TTL of the endpoints plus one; 0 without a TTL
 	places  addresses          // its hostname is the target of a CNAME record
 	texts   []string
-	servers []string // packed, as are mails
+	servers []string // packed, like mails
 	mails   []string
 }
 
-// NewDNSEndpoint packs spec: the records of each name, from all of its endpoints. A record that can't be understood is left
-// out. A name with a CNAME record has no other (RFC 1034, section 3.6.2): if there are addresses as well the CNAME is left
-// out, else all others are.
+// NewDNSEndpoint packs spec: the records of each name, from all of its endpoints. A record that can't be parsed is left
+// out. A name with a CNAME record has no other (RFC 1034, section 3.6.2): if there are addresses as well the CNAME is
+// left out, else all others are.
 func NewDNSEndpoint(spec DNSEndpointSpec) *Object {
 	p := begin(KindDNSEndpoint, &spec.Meta)
 	if p == nil {
@@ -171,7 +171,8 @@ func (p *packer) records(s *records) {
 	}
 }
 
-// recordsAt returns a reader of the records of a name of a DNSEndpoint, whose entry is at that place: after the TTLs.
+// recordsAt returns a reader of the records of a name of a DNSEndpoint, whose entry is at that offset: after the
+// TTLs.
 func recordsAt(packed string, at int) (ttl reader, r reader) {
 	r = reader{packed, at}
 	r.at += r.len() // the name

@@ -1,30 +1,32 @@
-// Package external is the index of the names that a cluster's objects have for clients outside of it: objects in, answers
-// out. The objects are Ingresses, Services, Gateways, ListenerSets and routes of the Gateway API, external-dns' DNSEndpoints,
-// and Nodes.
+// Package external is the index of the names that a cluster's objects have for clients outside the cluster: objects in,
+// answers out. The objects are Ingresses, Services, Gateways, ListenerSets and routes of the Gateway API, external-dns'
+// DNSEndpoints, and Nodes.
 //
-// An Index has one State at a time, which never changes. Update makes the next one, which shares with the last whatever did
-// not change, and publishes it at once. A query takes the State once and asks only that, so it sees one consistent moment,
-// waits for nobody, and holds nobody up.
+// An Index has one State at a time, which never changes. Update makes the next one, which shares everything unchanged
+// with the last, and publishes it at once. A query takes the State once and uses only that, so it sees one consistent
+// moment, waits for nothing, and blocks nothing.
 //
-// An object claims names. The State holds the claims of all objects, and a Selection filters them while a query is answered: a
-// Selection is what one external option admits. So any number of options, in any number of server blocks, share one Index.
+// An object claims names. The State holds the claims of all objects, and a Selection filters them while a query is
+// answered: a Selection is what one external option admits. So any number of options, in any number of server blocks,
+// share one Index.
 //
-// All names are in lower case, in presentation form, and fully qualified: they end in a dot. A hostname that breaks the rules of
-// RFC 1123, or that no DNS message can hold (RFC 1035, section 2.3.4), claims nothing.
+// All names are in lower case, in presentation form, and fully qualified: they end in a dot. A hostname that breaks the
+// rules of RFC 1123, or that no DNS message can hold (RFC 1035, section 2.3.4), claims nothing.
 //
 // # Who has a name
 //
-// If several objects claim one name, the oldest one has it: by creationTimestamp, then by namespace, then by name. Objects with
-// the same addresses agree, and lose nothing. An object without an address claims nothing yet.
+// If several objects claim one name, the oldest one has it: by creationTimestamp, then by namespace, then by name.
+// Objects with the same addresses agree, and lose nothing. An object without an address claims nothing yet.
 //
 // An exact name comes before any wildcard, whoever has the wildcard. The wildcard of an Ingress matches one label
-// (networking.k8s.io/v1), and any other wildcard one or more labels (Gateway API; RFC 4592). The wildcard with the most labels
-// comes first.
+// (networking.k8s.io/v1), and any other wildcard one or more labels (Gateway API; RFC 4592). The wildcard with the most
+// labels comes first.
 //
 // # Bounds
 //
-// The constants in bounds.go limit what one object adds. A look-up looks up one wildcard for each label of the name. Over all of
-// them it reads at most maxClaims claims by age, then at most maxGroups groups of claims, and maxBelow claims below the name.
+// The constants in bounds.go limit what one object adds. A look-up looks up one wildcard for each label of the name.
+// Over all of them it reads at most maxClaims claims by age, then at most maxGroups groups of claims, and maxBelow
+// claims below the name.
 package external
 
 import "strings"
@@ -76,7 +78,7 @@ func (k Kind) String() string {
 
 func (k Kind) route() bool { return k >= KindHTTPRoute && k <= KindUDPRoute }
 
-// source returns the source that objects of the kind belong to, 0 for Namespaces.
+// source returns the source of objects of the kind, 0 for Namespaces.
 func (k Kind) source() Source {
 	switch k {
 	case KindIngress:
@@ -138,7 +140,7 @@ func NamesOf(all ...string) Names {
 	return names
 }
 
-// has reports whether name is in the set, or the set is nil, which stands for all.
+// has reports whether name is in the set. A nil set contains every name.
 func (n Names) has(name string) bool {
 	if n == nil {
 		return true

@@ -22,7 +22,7 @@ func indexOf(all ...*Object) *Index {
 	return ix
 }
 
-// answerTo is what s has for a name, in words.
+// answerTo returns the answer of s for a name, in words.
 func answerTo(s *State, name string, sel *Selection) string {
 	m := s.Lookup(zone, name, sel)
 	var words []string
@@ -185,17 +185,17 @@ func TestMostSpecificWildcardAndExactNames(t *testing.T) {
 	s := indexOf(gw, route("wide", 1, "*.example.org"), ingress("exact", 9, "192.0.2.1", "a.example.org", "x.y.example.org"), ingress("wild", 0, "192.0.2.2", "*.example.org", "*.y.example.org"),
 		route("narrow", 8, "*.z.example.org", "b.example.org")).State()
 	for name, want := range map[string]string{
-		"a.example.org.":     "192.0.2.1",                     // an exact name, though its object is the youngest
+		"a.example.org.":     "192.0.2.1",                     // an exact name, although its object is the youngest
 		"b.example.org.":     "192.0.2.20",                    // likewise, of a route before the wildcard of an Ingress
 		"c.example.org.":     "192.0.2.2 by *.example.org",    // the older of two wildcards that match one label
-		"c.d.example.org.":   "192.0.2.20 by *.example.org",   // which the Ingress's does not
+		"c.d.example.org.":   "192.0.2.20 by *.example.org",   // which the Ingress's wildcard does not match
 		"c.y.example.org.":   "192.0.2.2 by *.y.example.org",  // the wildcard with more labels
-		"c.d.y.example.org.": "192.0.2.20 by *.example.org",   // one that matches but one label is none here
-		"y.example.org.":     "192.0.2.2 by *.example.org",    // names stand below it, but no object claims it
+		"c.d.y.example.org.": "192.0.2.20 by *.example.org",   // the wildcard that matches just one label does not apply
+		"y.example.org.":     "192.0.2.2 by *.example.org",    // names exist below it, but no object claims it
 		"x.y.example.org.":   "192.0.2.1",                     // exact
-		"q.x.y.example.org.": "192.0.2.20 by *.example.org",   // what an exact name stands above is open to wildcards
+		"q.x.y.example.org.": "192.0.2.20 by *.example.org",   // wildcards match names below an exact name
 		"c.z.example.org.":   "192.0.2.20 by *.z.example.org", // the younger, more specific one
-		"z.example.org.":     "192.0.2.2 by *.example.org",    // a wildcard does not match what it stands below
+		"z.example.org.":     "192.0.2.2 by *.example.org",    // a wildcard does not match its own parent
 		"example.org.":       "NODATA",
 	} {
 		if got := answerTo(s, name, &everything); got != want {
@@ -204,7 +204,8 @@ func TestMostSpecificWildcardAndExactNames(t *testing.T) {
 	}
 }
 
-// An edit of a route does not take its names away until the Gateway has accepted it, but adds none before.
+// After an edit, a route keeps its names until the Gateway has accepted the edit, and gets no new ones
+// before.
 func TestAcceptedGenerations(t *testing.T) {
 	gw := NewGateway(GatewaySpec{Meta: named("gw"), Addresses: []Address{{"IPAddress", "192.0.2.20"}}, Listeners: []Listener{{Name: "web", Protocol: "HTTP", Port: 80, Hostname: "*.example.org"}}})
 	route := func(generation, accepted int64, status string, hosts ...string) *Object {
@@ -218,12 +219,12 @@ func TestAcceptedGenerations(t *testing.T) {
 		route *Object
 		want  string
 	}{
-		{route(1, 0, "True", "a.example.org"), ""}, // of what was accepted nothing is known
+		{route(1, 0, "True", "a.example.org"), ""}, // the accepted generation is not known
 		{route(1, 1, "True", "a.example.org"), "a.example.org"},
 		{route(2, 1, "True", "a.example.org"), "a.example.org"},
 		{route(3, 1, "True", "a.example.org", "b.example.org"), "a.example.org"},
 		{route(4, 1, "True", "b.example.org"), ""},
-		{route(4, 1, "True", "b.example.org", "a.example.org"), ""}, // it was gone
+		{route(4, 1, "True", "b.example.org", "a.example.org"), ""}, // it was deleted
 		{route(4, 4, "True", "b.example.org", "a.example.org"), "a.example.org b.example.org"},
 		{route(5, 4, "True"), ""},
 		{route(5, 5, "True"), "*.example.org"},
@@ -272,23 +273,23 @@ func TestInside(t *testing.T) {
 		return all
 	}
 	for name, want := range map[string]string{
-		"address.example.org.":   "10.96.0.1", // by two addresses, and before the older one that is not of the web
+		"address.example.org.":   "10.96.0.1", // by two addresses, and before the older one without a web port
 		"host.example.org.":      "10.96.0.3",
 		"elsewhere.example.org.": "",
 		"claimed.example.org.":   "", // whoever may write a Service may write its externalIPs
 		"none.example.org.":      "",
 	} {
 		if got := strings.Join(inside(name), " "); got != want {
-			t.Errorf("%s leads to %q, want %q", name, got, want)
+			t.Errorf("%s has %q, want %q", name, got, want)
 		}
 	}
 	ix.Update(func(tx *Tx) { tx.Delete(KindService, "shop", "controller") })
 	if got := inside("address.example.org."); !slices.Equal(got, []string{"10.96.0.2"}) {
-		t.Errorf("without the controller's Service it leads to %q", got)
+		t.Errorf("without the controller's Service it has %q", got)
 	}
 	ix.Update(func(tx *Tx) { tx.Set(service("older", "10.96.0.2", 1, 53, "192.0.2.5")) })
 	if got := inside("address.example.org."); got != nil {
-		t.Errorf("without a Service it leads to %q", got)
+		t.Errorf("without a Service it has %q", got)
 	}
 }
 
@@ -383,7 +384,7 @@ func TestVersionAndSerial(t *testing.T) {
 	}
 }
 
-// No change is published of an Update that panics, and the next one works.
+// An Update that panics publishes nothing, and the next one works.
 func TestUpdateThatPanics(t *testing.T) {
 	ix := indexOf(NewIngress(IngressSpec{Meta: named("web"), Hosts: []string{"www.example.org"}, Addresses: []string{"192.0.2.1"}}))
 	before := ix.State()
@@ -407,7 +408,7 @@ func TestUpdateThatPanics(t *testing.T) {
 	}
 }
 
-// What is beyond the bounds is left out, and answered for all the same.
+// Parts beyond the bounds are left out, and the rest is served.
 func TestBounds(t *testing.T) {
 	ix := NewIndex()
 	ix.Update(func(tx *Tx) {
@@ -464,12 +465,13 @@ func TestBounds(t *testing.T) {
 		"a Node with a space": NewNode(NodeSpec{Meta: Meta{Name: "no de"}}),
 	} {
 		if o != nil {
-			t.Errorf("%s: it is kept", what)
+			t.Errorf("%s: it is stored", what)
 		}
 	}
 }
 
-// However many older objects claim a name that a Selection does not admit, the one that it admits has the name.
+// If the Selection admits just one claim of a name, that object has the name, however many older objects claim
+// it.
 func TestClaimsThatAreNotAdmitted(t *testing.T) {
 	const n = maxClaims + maxGroups + 1
 	hosts := []string{"www.example.org", "*.wild.example.org"}
@@ -556,7 +558,7 @@ func TestClaimsThatAreNotAdmitted(t *testing.T) {
 	}
 }
 
-// All the wildcards of a look-up share one budget.
+// All wildcards of a look-up share one budget.
 func TestBudgetOfALookup(t *testing.T) {
 	ix := NewIndex()
 	ix.Update(func(tx *Tx) {
@@ -572,7 +574,7 @@ func TestBudgetOfALookup(t *testing.T) {
 	sel.Namespaces = NamesOf("shop")
 	m := ix.State().Lookup(zone, "www.a.b.example.org.", &sel)
 	if want := (budget{maxClaims - 40, maxGroups}); m.Outcome != NameError || m.left != want {
-		t.Errorf("after four names of ten claims each %+v is left, want %+v", m.left, want)
+		t.Errorf("after four names of ten claims each, %+v is left, want %+v", m.left, want)
 	}
 
 	m = Match{state: ix.State(), sel: &sel, left: budget{25, 2}}
@@ -581,7 +583,7 @@ func TestBudgetOfALookup(t *testing.T) {
 	}
 }
 
-// A dot behind a backslash separates no labels.
+// A dot after a backslash does not separate labels.
 func TestEscapedDots(t *testing.T) {
 	parent := ParentRef{Namespace: "infra", Name: "gw"}
 	ix := indexOf(
@@ -629,7 +631,7 @@ func TestEscapedDots(t *testing.T) {
 	}
 
 	if within(`x\.example.org`, "example.org") || !within(`x\\.example.org`, "example.org") {
-		t.Error("within takes an escaped dot for one that separates labels, or the other way around")
+		t.Error("within confuses escaped dots and dots that separate labels")
 	}
 	if rest, label := cutLast(`a\\.b\.c`); rest != `a\\` || label != `b\.c` {
 		t.Errorf("cutLast: %s and %s", rest, label)
@@ -673,13 +675,13 @@ func TestNamesOfAnObjectLoaded(t *testing.T) {
 	ix.Update(func(tx *Tx) { tx.Set(o) })
 	again := NewIngress(IngressSpec{Meta: named("web"), Hosts: []string{"www.example.org"}})
 	if got := ix.Known(again); got != again || !got.Equal(o) || ix.Known(nil) != nil {
-		t.Error("it is not known")
+		t.Error("it is unknown")
 	}
 	if got := ix.State().Object(o.Ref()); got == nil || !got.Equal(o) {
-		t.Error("it is not there")
+		t.Error("it is missing")
 	}
 	if ix.State().Object(Ref{KindIngress, "shop", "none"}) != nil {
-		t.Error("what is not there is found")
+		t.Error("a missing object is found")
 	}
 	if n := len(slices.Collect(ix.State().Objects(KindIngress))); n != 1 {
 		t.Errorf("%d Ingresses", n)
@@ -744,7 +746,7 @@ func TestLookupAllocatesNothing(t *testing.T) {
 	}
 }
 
-// Readers see one moment, whatever is written meanwhile: a Gateway and the ListenerSet beside it always have the same address.
+// Readers see one moment, whatever is written meanwhile: a Gateway and its ListenerSet always have the same address.
 func TestReadersWhileWriting(t *testing.T) {
 	parent, set := ParentRef{Name: "gw"}, ParentRef{Kind: "ListenerSet", Name: "set"}
 	conditions := []Condition{{"Accepted", "True", 0}}
@@ -791,10 +793,10 @@ func TestReadersWhileWriting(t *testing.T) {
 
 func TestDNSEndpointRecords(t *testing.T) {
 	s := indexOf(NewDNSEndpoint(DNSEndpointSpec{Meta: named("records"), Endpoints: []Endpoint{
-		{"cname.example.org", "CNAME", 0, []string{"b.example.net", "a.example.net"}}, // one alias alone
+		{"cname.example.org", "CNAME", 0, []string{"b.example.net", "a.example.net"}}, // only one alias
 		{"cname.example.org", "TXT", 0, []string{"text"}},
 		{"cname.example.org", "MX", 0, []string{"10 mail.example.org"}},
-		{"both.example.org", "CNAME", 0, []string{"a.example.net"}}, // none beside addresses
+		{"both.example.org", "CNAME", 0, []string{"a.example.net"}}, // not beside addresses
 		{"both.example.org", "A", 0, []string{"192.0.2.1"}},
 		{"both.example.org", "TXT", 0, []string{"text"}},
 		{"null.example.org", "MX", 0, []string{"0 .", "65536 mail.example.org", "10 *.example.org", "10"}},
@@ -818,7 +820,8 @@ func TestDNSEndpointRecords(t *testing.T) {
 	}
 }
 
-// What has to be said of a route, a ListenerSet and a listener before a name counts, by whom, and of which addresses.
+// The conditions of a route, a ListenerSet and a listener that make a name count, who sets them, and for which
+// addresses.
 func TestWhatIsAccepted(t *testing.T) {
 	core, group := "", "gateway.networking.k8s.io"
 	yes, no, before := []Condition{{"Accepted", "True", 3}}, []Condition{{"Accepted", "False", 3}}, []Condition{{"Accepted", "True", 2}}
@@ -840,17 +843,17 @@ func TestWhatIsAccepted(t *testing.T) {
 		{"another port", ParentRef{Name: "gw", Port: 80}, ParentRef{Name: "gw"}, yes, yes, yes, "", "NXDOMAIN"},
 		{"another Gateway", ParentRef{Name: "gw"}, ParentRef{Name: "other"}, yes, yes, yes, "", "NXDOMAIN"},
 		{"not the route", ParentRef{Name: "gw"}, ParentRef{Name: "gw"}, no, yes, yes, "", "NXDOMAIN"},
-		{"nothing said of the route", ParentRef{Name: "gw"}, ParentRef{Name: "gw"}, nil, yes, yes, "", "NXDOMAIN"},
+		{"no status of the route", ParentRef{Name: "gw"}, ParentRef{Name: "gw"}, nil, yes, yes, "", "NXDOMAIN"},
 		{"the route before", ParentRef{Name: "gw"}, ParentRef{Name: "gw"}, before, yes, yes, "", "NXDOMAIN"},
-		{"a Gateway's listener, of which nothing is said", ParentRef{Name: "gw"}, ParentRef{Name: "gw"}, yes, yes, nil, "", "192.0.2.1"},
+		{"a Gateway's listener without a status", ParentRef{Name: "gw"}, ParentRef{Name: "gw"}, yes, yes, nil, "", "192.0.2.1"},
 		{"not the Gateway's listener", ParentRef{Name: "gw"}, ParentRef{Name: "gw"}, yes, yes, no, "", "NXDOMAIN"},
 		{"the set", ParentRef{Kind: "ListenerSet", Name: "set"}, ParentRef{Kind: "ListenerSet", Name: "set"}, yes, yes, yes, "", "192.0.2.1"},
 		{"not the set", ParentRef{Kind: "ListenerSet", Name: "set"}, ParentRef{Kind: "ListenerSet", Name: "set"}, yes, no, yes, "", "NXDOMAIN"},
 		{"the set before", ParentRef{Kind: "ListenerSet", Name: "set"}, ParentRef{Kind: "ListenerSet", Name: "set"}, yes, before, yes, "", "NXDOMAIN"},
-		{"nothing said of the set", ParentRef{Kind: "ListenerSet", Name: "set"}, ParentRef{Kind: "ListenerSet", Name: "set"}, yes, nil, yes, "", "NXDOMAIN"},
+		{"no status of the set", ParentRef{Kind: "ListenerSet", Name: "set"}, ParentRef{Kind: "ListenerSet", Name: "set"}, yes, nil, yes, "", "NXDOMAIN"},
 		{"not the set's listener", ParentRef{Kind: "ListenerSet", Name: "set"}, ParentRef{Kind: "ListenerSet", Name: "set"}, yes, yes, no, "", "NXDOMAIN"},
 		{"the set's listener before", ParentRef{Kind: "ListenerSet", Name: "set"}, ParentRef{Kind: "ListenerSet", Name: "set"}, yes, yes, before, "", "NXDOMAIN"},
-		{"a set's listener, of which nothing is said", ParentRef{Kind: "ListenerSet", Name: "set"}, ParentRef{Kind: "ListenerSet", Name: "set"}, yes, yes, nil, "", "NXDOMAIN"},
+		{"a set's listener without a status", ParentRef{Kind: "ListenerSet", Name: "set"}, ParentRef{Kind: "ListenerSet", Name: "set"}, yes, yes, nil, "", "NXDOMAIN"},
 	} {
 		m := named("rt")
 		m.Generation = 3
@@ -867,7 +870,7 @@ func TestWhatIsAccepted(t *testing.T) {
 		}
 	}
 	if NewListenerSet(ListenerSetSpec{Meta: named("set"), Parent: ParentRef{Kind: "ListenerSet", Name: "set"}}) != nil {
-		t.Error("a ListenerSet of a ListenerSet is kept")
+		t.Error("a ListenerSet of a ListenerSet is stored")
 	}
 }
 

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Whatever an object says, packing it and looking its names up is safe, what comes out are names and values that fit messages,
-// and it is the same when it is packed again.
+// Whatever an object contains, packing it and looking up its names is safe, the resulting names and values fit into
+// messages, and packing the result again makes no difference.
 func FuzzObjects(f *testing.F) {
 	f.Add("www.example.org", "192.0.2.1", "10 mail.example.org", "60", int64(1), uint8(0))
 	f.Add("*.example.org", "lb.example.net.", "1 2 3 srv.example.org", "10m", int64(-1), uint8(3))
@@ -45,7 +45,7 @@ func FuzzObjects(f *testing.F) {
 				continue
 			}
 			if again := pack(unpack(o)); again == nil || !again.Equal(o) {
-				t.Fatalf("%s: %+v is something else when it is packed again", o.Ref(), unpack(o))
+				t.Fatalf("%s: %+v differs when it is packed again", o.Ref(), unpack(o))
 			}
 		}
 		s := ix.State()
@@ -57,7 +57,7 @@ func FuzzObjects(f *testing.F) {
 				m = s.Lookup(zone, name, &everything)
 			}
 			if m.Outcome == NameError || m.Outcome == NoData {
-				t.Fatalf("%s is yielded and not there", name)
+				t.Fatalf("%s is yielded but not found", name)
 			}
 			for target := range m.Hosts {
 				checkName(t, target)
@@ -115,7 +115,7 @@ func checkName(t *testing.T, name string) {
 	}
 }
 
-// What two hostnames have in common matches what both match, whichever comes first.
+// The intersection of two hostnames matches what both match, in either order.
 func FuzzIntersect(f *testing.F) {
 	f.Add("*.example.org", "a.b.example.org")
 	f.Add("*.a.b", "*.b")
@@ -128,7 +128,7 @@ func FuzzIntersect(f *testing.F) {
 		got, ok := intersect(a, b)
 		again, ok2 := intersect(b, a)
 		if got != again || ok != ok2 {
-			t.Fatalf("%q and %q: %q, and the other way round %q", a, b, got, again)
+			t.Fatalf("%q and %q: %q, and the other way around %q", a, b, got, again)
 		}
 		if want, wanted := common(a, b); got != want || ok != wanted {
 			t.Fatalf("%q and %q: %q %v, want %q %v", a, b, got, ok, want, wanted)
@@ -136,7 +136,7 @@ func FuzzIntersect(f *testing.F) {
 	})
 }
 
-// Names are in order as their labels are, from the last to the first.
+// Names are ordered by their labels, from the last to the first.
 func FuzzCompareNames(f *testing.F) {
 	f.Add("a.example.org", "example.org")
 	f.Add("*.b", "b")

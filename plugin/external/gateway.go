@@ -6,7 +6,7 @@ import "slices"
 
 const gatewayGroup = "gateway.networking.k8s.io"
 
-// NewGateway packs spec. It returns nil if no API server has a Gateway of that name.
+// NewGateway packs spec. It returns nil if no API server accepts a Gateway of that name.
 func NewGateway(spec GatewaySpec) *Object {
 	p := begin(KindGateway, &spec.Meta)
 	if p == nil {
@@ -24,7 +24,7 @@ func NewGateway(spec GatewaySpec) *Object {
 	return p.object()
 }
 
-// addresses returns the addresses of the types that the Gateway API defines.
+// addresses returns the addresses with the types that the Gateway API defines.
 func (spec *GatewaySpec) addresses() (all addresses) {
 	for _, a := range spec.Addresses {
 		if a.Type == "" || a.Type == "IPAddress" || a.Type == "Hostname" {
@@ -35,7 +35,7 @@ func (spec *GatewaySpec) addresses() (all addresses) {
 	return all
 }
 
-// gateway is the packed form of a Gateway, taken apart.
+// gateway is the packed form of a Gateway, split into its parts.
 type gateway struct {
 	class      string
 	overridden bool // places come from an annotation
@@ -73,7 +73,8 @@ func (o *Object) Gateway() GatewaySpec {
 	return spec
 }
 
-// NewListenerSet packs spec. It returns nil if its parent is no Gateway, or if no API server has a ListenerSet of that name.
+// NewListenerSet packs spec. It returns nil if its parent isn't a Gateway, or if no API server accepts a ListenerSet of
+// that name.
 func NewListenerSet(spec ListenerSetSpec) *Object {
 	p := begin(KindListenerSet, &spec.Meta)
 	kind, ok := spec.Parent.kind()
@@ -94,11 +95,11 @@ func NewListenerSet(spec ListenerSetSpec) *Object {
 	return p.object()
 }
 
-// listenerSet is the packed form of a ListenerSet, taken apart.
+// listenerSet is the packed form of a ListenerSet, split into its parts.
 type listenerSet struct {
 	parent   Ref
 	accepted bool
-	places   places // from an annotation, instead of the addresses of the Gateway
+	places   places // from an annotation, in place of the Gateway's addresses
 	at       reader // of the listeners
 }
 
@@ -128,13 +129,13 @@ type listener struct {
 	protocol       protocol
 	port           int32
 	routes         From
-	kinds          Kinds // which routes attach to it, by its protocol and by allowedRoutes.kinds
+	kinds          Kinds // the kinds of routes that attach to it, by its protocol and by allowedRoutes.kinds
 }
 
 type protocol uint8
 
 const (
-	protocolNone protocol = iota // one that no route attaches to, or the listener is rejected
+	protocolNone protocol = iota // no route attaches to it, or the listener is rejected
 	protocolHTTP
 	protocolHTTPS
 	protocolTLS // that terminates
@@ -275,7 +276,7 @@ func specs(all []listener, generation int64) []Listener {
 	return specs
 }
 
-// acceptance is whether a controller accepted an object.
+// acceptance tells whether a controller accepted an object.
 type acceptance uint8
 
 const (

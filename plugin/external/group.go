@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// A group is a set of claims of one name. A Selection admits all of them or none: their objects have the same namespace and
-// kind, and Ingresses the same class, and routes lead to the same holders. State.groups has the claims of each name that
-// several objects claim, by name, then by group, then by age. So a look-up skips a whole group, kind or namespace in one step,
-// however many claims it has.
+// A group is a set of claims of one name. A Selection admits all of them or none: their objects have the same namespace
+// and kind, Ingresses the same class, and routes the same holders. State.groups has the claims of each name that
+// several objects claim, by name, then by group, then by age. So a look-up skips a whole group, kind or namespace in
+// one step, however many claims it has.
 
 // compareGroups returns the order of the groups of two claims of one name.
 func compareGroups(a string, atA uint32, b string, atB uint32) int {
@@ -63,7 +63,7 @@ func (tx *Tx) groupClaim(c claim) {
 	s.groups.Set(tx.batch, c, s.byGroup(claimed(s.at(c.id), c.at), c))
 }
 
-// ungroup removes a claim from groups if it is in there.
+// ungroup removes a claim from groups if it is there.
 func (tx *Tx) ungroup(c claim) {
 	s := tx.state
 	s.groups.Delete(tx.batch, s.byGroup(claimed(s.at(c.id), c.at), c))
@@ -151,7 +151,7 @@ func (g *groupWalk) passKind(packed string) {
 	*g = groupWalk{name: g.name, wild: g.wild, namespace: namespaceOf(packed), kind: kindOf(packed) + 1}
 }
 
-// passGroup moves after a group, and after those Ingresses whose class sel does not admit.
+// passGroup moves after a group, and after Ingresses whose class sel does not admit.
 func (g *groupWalk) passGroup(packed string, c claim, sel *Selection) {
 	switch kind := kindOf(packed); {
 	case kind == KindIngress && sel.Classes != nil:

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// A kind of objects of which there may be many, and where n of them may cost more than n times what one costs.
+// Kinds of objects whose number may be large, and where n of them may cost more than n times as much as one.
 var many = []struct {
 	what   string
-	before func(n int) []*Object // what is there already
+	before func(n int) []*Object // existing objects
 	object func(i int) *Object
 }{
 	{"Ingresses of two hosts", nil, ingressNo},
@@ -53,8 +53,8 @@ func routeOf1(i, gateway int) *Object {
 	})
 }
 
-// allocated is how many bytes f allocates. It stands for the work that f does: what goes through a list as long as n for each
-// of n objects makes that list anew for each as well, because nothing that was published is changed.
+// allocated returns the bytes that f allocates. They stand for the work that f does: code that goes through a list of
+// length n for each of n objects also builds that list anew for each, because published data is never changed.
 func allocated(f func()) float64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -63,8 +63,8 @@ func allocated(f func()) float64 {
 	return float64(after.TotalAlloc - before.TotalAlloc)
 }
 
-// Twice as many objects are twice the work, or a little more, be they set and deleted at once or one by one. Were it the
-// square, it would be four times.
+// Twice as many objects take twice the work, or a little more, whether they are set and deleted at once or one by one.
+// Quadratic work would be four times as much.
 func TestWorkGrowsWithTheNumber(t *testing.T) {
 	const n = 1500
 	for _, objects := range many {
@@ -103,7 +103,7 @@ func TestWorkGrowsWithTheNumber(t *testing.T) {
 				set1, del1 := work(n)
 				set2, del2 := work(2 * n)
 				if set2 > 2.6*set1 || del2 > 2.6*del1 {
-					t.Errorf("%d at a time: to set %d takes %.0f KB, and twice as many %.1f times that; to delete them %.0f KB, and %.1f times that",
+					t.Errorf("%d at a time: setting %d takes %.0f KB, and twice as many %.1f times that; deleting them %.0f KB, and %.1f times that",
 						batch, n, set1/1e3, set2/set1, del1/1e3, del2/del1)
 				}
 				t.Logf("%d at a time: set %.0f B each, %.2f; delete %.0f B each, %.2f", batch, set2/(2*n), set2/set1, del2/(2*n), del2/del1)
@@ -112,7 +112,8 @@ func TestWorkGrowsWithTheNumber(t *testing.T) {
 	}
 }
 
-// An edit of one route costs the same whether its Gateway has few routes or many, and so does another address of the Gateway.
+// An edit of one route costs the same whether its Gateway has few routes or many, and so does another address of the
+// Gateway.
 func TestOneChangeCostsTheSame(t *testing.T) {
 	cost := func(routes int) (route, address float64) {
 		ix := NewIndex()
@@ -131,7 +132,7 @@ func TestOneChangeCostsTheSame(t *testing.T) {
 		address = allocated(func() { ix.Update(func(tx *Tx) { tx.Set(moved) }) })
 		s := ix.State()
 		if got := answerTo(s, "edited.example.org.", &everything); got != "192.0.2.2" {
-			t.Errorf("the edited route leads to %s", got)
+			t.Errorf("the edited route has %s", got)
 		}
 		return route, address
 	}
@@ -144,7 +145,7 @@ func TestOneChangeCostsTheSame(t *testing.T) {
 	t.Logf("an edit of a route %.0f B, another address of its Gateway %.0f B", route2, address2)
 }
 
-// A name of a route that leads to many holders of addresses is answered without going over the route's other names.
+// The answer for one name of a route with many holders of addresses does not visit the route's other names.
 func TestAnswerDoesNotGrowWithTheNamesOfARoute(t *testing.T) {
 	fastest := func(names int) time.Duration {
 		s := manyHolders(names).State()
@@ -169,8 +170,8 @@ func TestAnswerDoesNotGrowWithTheNamesOfARoute(t *testing.T) {
 	}
 }
 
-// manyHolders has a route of so many names that half as many ListenerSets as it may have parents have accepted. Each has three
-// addresses of its own and one that all have.
+// manyHolders has a route with that many names, accepted by half as many ListenerSets as it may have parents. Each has
+// three addresses of its own and one that all share.
 func manyHolders(names int) *Index {
 	spec := RouteSpec{Meta: Meta{Namespace: "shop", Name: "rt", Generation: 1}, Kind: KindTLSRoute}
 	for i := range names {

@@ -16,13 +16,13 @@ type Index struct {
 	mu    sync.Mutex // held by the one writer
 	batch uint64
 	last  objectID   // the highest assigned so far
-	free  []objectID // assigned before, unused now
+	free  []objectID // assigned before, now unused
 
 	watching sync.Mutex // held while watchers are notified of a change
 	watchers map[*Conflicts]struct{}
 }
 
-// State is what an Index held at one moment. It is safe for any number of readers.
+// State is the content of an Index at one moment. It is safe for any number of readers.
 type State struct {
 	objects   persistent.Array[string]         // packed
 	keys      persistent.Ordered[objectID]     // all, by kind, namespace and name
@@ -30,21 +30,22 @@ type State struct {
 	several   persistent.Trie[nameHash, uint32]
 	claims    persistent.Ordered[claim]         // all, by name and then by age
 	groups    persistent.Ordered[claim]         // of names with severalClaims, by name, group and age
-	below     persistent.Trie[nameHash, uint32] // how many names stand below one
+	below     persistent.Trie[nameHash, uint32] // number of names below a name
 	children  persistent.Ordered[child]         // objects that refer to a Gateway or a ListenerSet, by that
 	balancers persistent.Ordered[balancer]      // addresses of load balancers, by address
 	counts    [kinds]int                        // objects
 	modified  uint32
-	written   uint32 // when the snapshot of restored was written, 0 for none
+	written   uint32 // when the snapshot of restored was written, 0 without one
 	version   uint64
-	listed    Kinds // kinds whose objects were all seen
+	listed    Kinds // kinds whose objects were all listed
 	restored  Kinds // kinds whose objects come from a snapshot until they are listed
 }
 
 // objectID refers to an object. 0 refers to none.
 type objectID uint32
 
-// claim is a name that an object claims: the object, and the place of the name's entry in the packed form.
+// claim is a name that an object claims: the object, and the offset of the name's entry in the packed
+// form.
 type claim struct {
 	id objectID
 	at uint32
@@ -62,7 +63,7 @@ func (h nameHash) Hash() uint64 { return uint64(h) * 0x9e3779b97f4a7c15 }
 // The sorts of names.
 const (
 	plain      nameHash = 0
-	wild       nameHash = 0x5bd1e995 // of the name that a wildcard stands below
+	wild       nameHash = 0x5bd1e995 // of the name that a wildcard is below
 	direct     nameHash = 0x1b873593 // "name.namespace" of a Service, below any zone
 	nodeName   nameHash = 0xcc9e2d51 // of a Node, below any zone
 	namespaced nameHash = 0x85ebca6b // of a Namespace
@@ -132,7 +133,7 @@ func (s *State) Version() uint64 { return s.version }
 // Modified returns the serial of the zones: the Unix time of the last change, in seconds. It never decreases.
 func (s *State) Modified() uint32 { return s.modified }
 
-// Known returns o or, if it equals the object that ix has, the latter's storage of it. It returns nil for nil.
+// Known returns o or, if it equals the object in ix, the latter's storage of it. It returns nil for nil.
 func (ix *Index) Known(o *Object) *Object {
 	if o == nil {
 		return nil
@@ -144,7 +145,7 @@ func (ix *Index) Known(o *Object) *Object {
 	return o
 }
 
-// Len returns how many objects of the kind there are.
+// Len returns the number of objects of the kind.
 func (s *State) Len(kind Kind) int { return s.counts[kind] }
 
 // Objects returns an iterator over the objects of the kind, by namespace and name.
@@ -207,20 +208,20 @@ func behind[E any](compare func(E) int) func(E) int {
 	}
 }
 
-// SetListed notes that all objects of these kinds were set. They replace those of a snapshot.
+// SetListed records that all objects of these kinds were set. They replace those of a snapshot.
 func (tx *Tx) SetListed(kinds Kinds) {
 	tx.state.listed |= kinds
 	tx.setRestored(tx.state.restored &^ kinds)
 }
 
-// SetUnlisted notes that the objects of these kinds are not up to date any more, until SetListed.
+// SetUnlisted records that the objects of these kinds are no longer up to date, until SetListed.
 func (tx *Tx) SetUnlisted(kinds Kinds) {
 	tx.state.listed &^= kinds
 	tx.setRestored(tx.state.restored &^ kinds)
 }
 
-// SetSnapshot notes that the objects of these kinds come from a snapshot, written at that Unix time in seconds. It stands in
-// for each kind until SetListed.
+// SetSnapshot records that the objects of these kinds come from a snapshot, written at that Unix time in seconds. It
+// stands in for each kind until SetListed.
 func (tx *Tx) SetSnapshot(written uint32, kinds Kinds) {
 	tx.state.written = max(1, written)
 	tx.setRestored(tx.state.restored | kinds)
@@ -239,5 +240,6 @@ func (s *State) Synced(kinds Kinds) bool { return s.listed&kinds == kinds }
 // exist.
 func (s *State) Restored(kinds Kinds) bool { return (s.listed|s.restored)&kinds == kinds }
 
-// Snapshot returns when, in Unix seconds, the snapshot was written that some of the objects still come from, 0 if none do.
+// Snapshot returns the Unix time in seconds at which the snapshot was written that some of the objects still come from,
+// 0 if none do.
 func (s *State) Snapshot() uint32 { return s.written }

@@ -69,7 +69,7 @@ func balancersOf(id objectID, packed string) func(yield func(balancer) bool) {
 	}
 }
 
-// byBalancer returns the order of balancers: by address, then by which Service counts first.
+// byBalancer returns the order of balancers: by address, then by the precedence of their Services.
 func (s *State) byBalancer(a address, packed string) func(balancer) int {
 	return func(b balancer) int {
 		other := s.at(b.id)

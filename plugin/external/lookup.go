@@ -8,7 +8,7 @@ type Selection struct {
 	Cuts       []string // zones below Zones that belong to another option, with their names
 	Sources    Source
 	Classes    Names // of Ingresses, and of the Gateways that routes attach to; nil for all
-	Namespaces Names // of the objects that claim names, be it by a route in one namespace and a Gateway in another; nil for all
+	Namespaces Names // of the objects that claim names, even if a route and its Gateway are in different namespaces; nil for all
 	Listed     bool  // only namespaces in the State count: those selected by their labels
 }
 
@@ -33,9 +33,9 @@ type Outcome uint8
 const (
 	NameError Outcome = iota // no such name: NXDOMAIN
 	NoData                   // the name has no records, but there are names below it
-	Found                    // it has the records of Addrs, Hosts, Ports, Texts, Mails and Servers
-	Internal                 // it is an alias for the cluster IPs of a Service, or for the endpoints of a headless one
-	Headless                 // it is a headless Service, or below one: the index of Services has its endpoints
+	Found                    // the name has the records of Addrs, Hosts, Ports, Texts, Mails and Servers
+	Internal                 // the name is an alias for the cluster IPs of a Service, or for the endpoints of a headless one
+	Headless                 // the name is a headless Service, or below one: the index of Services has its endpoints
 )
 
 // Match is the result of a look-up under a Selection.
@@ -45,8 +45,8 @@ type Match struct {
 	state   *State
 	sel     *Selection
 	packed  string // the object that has the name
-	at      uint32 // of the name's entry in it; 0 if the object does not claim the name
-	to      places // where it leads
+	at      uint32 // offset of the name's entry in it; 0 if the object does not claim the name
+	to      places // the places that the name leads to
 	several bool   // it leads to several Gateways
 	left    budget // of the look-up
 	wild    bool   // a wildcard matched
@@ -79,7 +79,7 @@ func (s *State) Lookup(zone, name string, sel *Selection) (m Match) {
 	return m
 }
 
-// LookupWildcard is Lookup without exact names: it finds a wildcard, or names below. Call it for a name with the Outcome
+// LookupWildcard is Lookup without exact names: it finds a wildcard, or names below. It is for a name with the Outcome
 // Headless that the index of Services does not have. It allocates nothing.
 func (s *State) LookupWildcard(zone, name string, sel *Selection) (m Match) {
 	m.state, m.sel, m.left = s, sel, fullBudget
@@ -94,7 +94,7 @@ func (m *Match) other(name, zone string, exists bool) {
 	}
 }
 
-// claimed fills m in with the first claim of the name that is admitted.
+// claimed sets m to the first admitted claim of the name.
 func (m *Match) claimed(name string, sort nameHash, sources Source) bool {
 	s := m.state
 	slot := s.slots.Find(hashOf(name) ^ sort)
@@ -163,7 +163,7 @@ func (m *Match) winner(name string, wild bool, sources Source) (claim, bool) {
 	return claim{}, false
 }
 
-// after returns the claims that follow some.
+// after returns the claims that follow those of run.
 func (s *State) after(run []claim) []claim {
 	last := run[len(run)-1]
 	packed := s.at(last.id)
@@ -181,7 +181,7 @@ func (s *State) admitted(packed string, at uint32, sel *Selection) bool {
 	return s.admits(packed, sel, sel.Sources) && m.leads(packed, at)
 }
 
-// leads fills in where the claim of an object leads. It returns false if the selection does not admit the class, or if the
+// leads sets where the claim of an object leads. It returns false if the selection does not admit the class, or if the
 // claim leads nowhere yet.
 func (m *Match) leads(packed string, at uint32) bool {
 	to, several := places(""), false
@@ -219,8 +219,8 @@ func (m *Match) leads(packed string, at uint32) bool {
 	return true
 }
 
-// placesOf returns the addresses that a holder gives the names of a route: none if sel does not admit the class of the
-// Gateway.
+// placesOf returns the addresses that the names of a route have from a holder: none if sel does not admit the class of
+// the Gateway.
 func (s *State) placesOf(h holder, sel *Selection) places {
 	gw := gatewayOf(s.at(h.gateway))
 	switch {
@@ -232,8 +232,8 @@ func (s *State) placesOf(h holder, sel *Selection) places {
 	return listenerSetOf(s.at(h.id)).places
 }
 
-// direct looks base, the name without the zone, up among those that Services and Nodes have without claiming them. If another
-// object claims the name, the older one gets it. exists reports whether there are such names below it.
+// direct looks up base, the name without the zone, among the names that Services and Nodes have without claiming them.
+// If another object claims the name, the older one gets it. exists reports whether there are such names below it.
 func (m *Match) direct(base, asked string) (exists bool) {
 	s := m.state
 	if m.sel.Sources&FromNode != 0 {
@@ -285,7 +285,8 @@ func (s *State) one(c *claim, ref Ref) string {
 	return ""
 }
 
-// take gives the name to the object, unless one that has it already is older, or is the same by a claim.
+// take assigns the name to the object, unless the object that has it already is older, or is the same by
+// a claim.
 func (m *Match) take(packed string) bool {
 	if m.Outcome != NameError && compareAge(m.packed, packed) <= 0 {
 		return false

@@ -13,7 +13,7 @@ func (m *Match) Wildcard() string {
 	return ""
 }
 
-// TTL returns the TTL in seconds that the object gives to records of the type, if any.
+// TTL returns the TTL in seconds that the object sets for records of the type, if any.
 func (m *Match) TTL(typ RecordType) (seconds uint32, ok bool) {
 	if kindOf(m.packed) != KindDNSEndpoint {
 		return ttlOf(m.packed)
@@ -66,8 +66,8 @@ func among(all []places, a netip.Addr) bool {
 	return false
 }
 
-// Hosts yields the hostnames of load balancers of a Match that is Found, fully qualified, or the target of a DNSEndpoint's
-// CNAME record. One may come more than once if a route leads to several Gateways.
+// Hosts yields the hostnames of load balancers of a Match that is Found, fully qualified, or the target of a
+// DNSEndpoint's CNAME record. One may come more than once if a route leads to several Gateways.
 func (m *Match) Hosts(yield func(string) bool) {
 	if m.Outcome == Found {
 		m.places(func(p places) bool { return p.hosts(yield) })
@@ -116,7 +116,7 @@ func (r *reader) each(yield func(string) bool) {
 	}
 }
 
-// Ports yields the ports of a Service, as SRV records have them, of a Match that is Found: all of SERVICE.NAMESPACE.ZONE, and
+// Ports yields the ports of a Service, as in SRV records, of a Match that is Found: all of SERVICE.NAMESPACE.ZONE, and
 // those of that name and protocol of _PORT._PROTO.SERVICE.NAMESPACE.ZONE. target is SERVICE.NAMESPACE.ZONE.
 func (m *Match) Ports(yield func(port uint16, target string) bool) {
 	if m.Outcome != Found || m.service == "" {
@@ -131,8 +131,8 @@ func (m *Match) Ports(yield func(port uint16, target string) bool) {
 	}
 }
 
-// Service returns the Service of a Match: the one that it is an alias for, or the headless one. If headless, its addresses
-// are in the index of Services, not in ClusterIPs.
+// Service returns the Service of a Match: the one that the name is an alias for, or the headless one. If headless, its
+// addresses are in the index of Services, not in ClusterIPs.
 func (m *Match) Service() (namespace, name string, headless bool) {
 	if m.Outcome != Internal && m.Outcome != Headless {
 		return "", "", false
@@ -140,7 +140,7 @@ func (m *Match) Service() (namespace, name string, headless bool) {
 	return namespaceOf(m.packed), nameOf(m.packed), serviceOf(m.packed).headless
 }
 
-// ClusterIPs yields the cluster IPs of the Service that a Match is an alias for.
+// ClusterIPs yields the cluster IPs of the Service that the name of a Match is an alias for.
 func (m *Match) ClusterIPs(yield func(netip.Addr) bool) {
 	if m.Outcome == Internal {
 		clusterIPs(m.packed).addrs(yield)
@@ -153,12 +153,12 @@ func clusterIPs(packed string) places {
 	return p
 }
 
-// maxInside limits the Services that one name may lead to from inside.
+// maxInside limits the Services that one name may lead to from inside the cluster.
 const maxInside = 16
 
-// Inside yields the cluster IPs of the Services whose load balancers a Match leads to that is Found, by their addresses or
-// their hostnames. It yields nothing where no Service is behind what the name leads to. Of several Services that share an
-// address, the one counts that has port 443, else 80, else the oldest. It allocates nothing.
+// Inside yields the cluster IPs of the Services whose load balancers a found Match leads to, by their addresses or
+// their hostnames. It yields nothing if the Match leads to no Service's load balancer. If several Services share an
+// address, the one with port 443 counts, else the one with port 80, else the oldest. It allocates nothing.
 func (m *Match) Inside(yield func(netip.Addr) bool) {
 	if m.Outcome != Found {
 		return

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// The rules once more, slowly and in the order in which the specifications have them: each question goes through all objects.
-// Nothing here uses what the index is made of but the types of objects.
+// The rules once more, slow and in the order of the specifications: each question goes through all objects. Nothing
+// here uses parts of the index but the types of objects.
 
 // model is a cluster.
 type model struct {
@@ -19,7 +19,8 @@ type model struct {
 	counted map[Ref]map[string]acceptedNames
 }
 
-// acceptedNames are the hostnames of a route that a parent accepted: an own set, or those of the listeners as well.
+// acceptedNames are the hostnames of a route that a parent accepted: a set of its own, or also those of the
+// listeners.
 type acceptedNames struct {
 	own  map[string]bool
 	open bool
@@ -39,7 +40,7 @@ type modelClaim struct {
 	records  []string // of a DNSEndpoint, besides addresses
 }
 
-// leads is where a name leads, by a Gateway of a class.
+// leads is where a name leads through a Gateway of a class.
 type leads struct {
 	class     string
 	addresses []string
@@ -47,7 +48,7 @@ type leads struct {
 
 const apiGroup = "gateway.networking.k8s.io"
 
-// set takes in an object that was created or edited.
+// set stores an object that was created or edited.
 func (m *model) set(ref Ref, spec any) {
 	if rt, ok := spec.(RouteSpec); ok {
 		m.counted[ref] = m.accept(ref, &rt)
@@ -60,8 +61,8 @@ func (m *model) delete(ref Ref) {
 	delete(m.counted, ref)
 }
 
-// accept returns the hostnames that count for each parent: all if it accepted the route as it is, those that were there
-// before if it accepted one before.
+// accept returns the hostnames that count for each parent: all if it accepted the current route, the earlier ones if it
+// accepted the route before.
 func (m *model) accept(ref Ref, rt *RouteSpec) map[string]acceptedNames {
 	next := map[string]acceptedNames{}
 	now := acceptedNames{own: map[string]bool{}, open: len(rt.Hostnames) == 0}
@@ -117,7 +118,7 @@ func parentKey(p ParentRef, namespace string) string {
 	return fmt.Sprint(group, "|", cmp.Or(p.Kind, "Gateway"), "|", cmp.Or(p.Namespace, namespace), "|", p.Name, "|", p.Section, "|", p.Port)
 }
 
-// claims returns what all objects claim.
+// claims returns the claims of all objects.
 func (m *model) claims() []modelClaim {
 	var all []modelClaim
 	for ref, spec := range m.objects {
@@ -163,7 +164,7 @@ func (m *model) claims() []modelClaim {
 	return all
 }
 
-// valid returns the hosts that are hostnames: in the worlds made here the others have a blank.
+// valid returns the hosts that are hostnames. In the generated worlds, the others contain a blank.
 func valid(hosts []string) []string {
 	var all []string
 	for _, host := range hosts {
@@ -174,7 +175,7 @@ func valid(hosts []string) []string {
 	return all
 }
 
-// outside returns where clients outside get to a Service.
+// outside returns the addresses of a Service for clients outside the cluster.
 func outside(spec ServiceSpec) []string {
 	all := slices.Clone(spec.ExternalIPs)
 	if spec.LoadBalancer {
@@ -224,7 +225,8 @@ func (m *model) routeClaims(ref Ref, rt *RouteSpec) []modelClaim {
 	return all
 }
 
-// parent returns the listeners of what a route refers to, their namespace, and where their names lead.
+// parent returns the listeners of the object that a route refers to, their namespace, and where their
+// names lead.
 func (m *model) parent(p ParentRef, namespace string) (listeners []Listener, owner string, to leads) {
 	owner = cmp.Or(p.Namespace, namespace)
 	switch cmp.Or(p.Kind, "Gateway") {
@@ -285,7 +287,7 @@ func leadsTo(gw GatewaySpec) leads {
 	return to
 }
 
-// attaches reports whether a listener takes a route of that kind, but for hostnames.
+// attaches reports whether a listener takes a route of that kind, apart from hostnames.
 func (m *model) attaches(kind Kind, rt *RouteSpec, p ParentRef, l Listener, namespace string) bool {
 	if p.Section != "" && p.Section != l.Name || p.Port != 0 && p.Port != l.Port {
 		return false
@@ -341,7 +343,7 @@ func matches(pattern, host string) bool {
 	return strings.HasPrefix(pattern, "*.") && strings.HasSuffix(host, pattern[1:]) && len(host) > len(pattern)-1
 }
 
-// common returns the hosts that both hostnames match: all that the more specific one does.
+// common returns the hosts that both hostnames match: all that the more specific one matches.
 func common(a, b string) (string, bool) {
 	all := func(specific, pattern string) bool { // whatever specific matches, pattern matches
 		if specific == "" {
@@ -380,7 +382,7 @@ func (c *modelClaim) admitted(sel *Selection) (addresses []string, ok bool) {
 
 func has(names Names, name string) bool { _, ok := names[name]; return ok }
 
-// answer returns in words who has a name and what it is.
+// answer returns in words which object has a name, and its records.
 func (c *modelClaim) answer(sel *Selection) string {
 	addresses, _ := c.admitted(sel)
 	if c.internal {
@@ -410,8 +412,8 @@ func (m *model) direct(sel *Selection) (all []modelClaim) {
 	return all
 }
 
-// lookup answers for a name: what claims it as it stands, the oldest; else the wildcard with the most labels; else whether
-// names stand below it.
+// lookup answers for a name: with the oldest claim of the exact name, else with the wildcard with the most labels, else
+// with whether names exist below it.
 func (m *model) lookup(name string, claims []modelClaim, sel *Selection) string {
 	name = trimDot(name)
 	for _, c := range claims {
@@ -446,7 +448,7 @@ func (m *model) lookup(name string, claims []modelClaim, sel *Selection) string 
 	return "NXDOMAIN"
 }
 
-// conflicts returns who loses a name.
+// conflicts returns the objects that lose a name.
 func (m *model) conflicts(claims []modelClaim, sel *Selection) map[Conflict]bool {
 	first := map[string]*modelClaim{}
 	lost := map[Conflict]bool{}
@@ -465,7 +467,7 @@ func (m *model) conflicts(claims []modelClaim, sel *Selection) map[Conflict]bool
 	return lost
 }
 
-// modelAnswer is what the index has, in the words of the model.
+// modelAnswer returns the answer of the index, in the words of the model.
 func modelAnswer(s *State, name string, sel *Selection) string {
 	m := s.Lookup(zone, name, sel)
 	switch m.Outcome {
@@ -502,7 +504,7 @@ func modelAnswer(s *State, name string, sel *Selection) string {
 // worldMaker draws objects at random.
 type worldMaker struct {
 	*rand.Rand
-	likely bool // most of what routes depend on is as they need it
+	likely bool // most things that routes depend on are as they need them
 }
 
 func pick[T any](w worldMaker, all ...T) T { return all[w.IntN(len(all))] }
@@ -724,7 +726,7 @@ func pack(spec any) *Object {
 	panic(fmt.Sprintf("no kind has %T", spec))
 }
 
-// put sets the object, or deletes it where nothing of it is to be kept, as a watch does.
+// put sets the object, or deletes it if nothing of it is stored, as a watch does.
 func put(tx *Tx, ref Ref, spec any) {
 	if o := pack(spec); o != nil {
 		tx.Set(o)
@@ -761,7 +763,7 @@ var askedNames = func() (all []string) {
 }()
 
 func TestIndexAgainstModel(t *testing.T) {
-	worlds := 350 // of six states each
+	worlds := 350 // six states each
 	if testing.Short() {
 		worlds = 50
 	}
@@ -833,7 +835,7 @@ func TestIndexAgainstModel(t *testing.T) {
 	t.Log(outcomes)
 }
 
-// listed reports whether the namespace is there.
+// listed reports whether the namespace exists.
 func (m *model) listed(namespace string) bool {
 	_, ok := m.objects[Ref{Kind: KindNamespace, Name: namespace}]
 	return ok || namespace == ""
@@ -861,7 +863,7 @@ func sameNames(got []string, want map[string]bool) bool {
 	return maps.Equal(seen, want)
 }
 
-// checkUnpacking packs what objects are unpacked to.
+// checkUnpacking packs the unpacked objects again.
 func (w worldMaker) checkUnpacking(t *testing.T, s *State) {
 	t.Helper()
 	for kind := range Kind(kinds) {
@@ -869,7 +871,7 @@ func (w worldMaker) checkUnpacking(t *testing.T, s *State) {
 		for o := range s.Objects(kind) {
 			n++
 			if again := pack(unpack(o)); again == nil || !again.Equal(o) {
-				t.Fatalf("%s: %+v is something else when it is packed again", o.Ref(), unpack(o))
+				t.Fatalf("%s: %+v differs when it is packed again", o.Ref(), unpack(o))
 			}
 		}
 		if n != s.Len(kind) {
@@ -878,12 +880,12 @@ func (w worldMaker) checkUnpacking(t *testing.T, s *State) {
 	}
 }
 
-// checkSlots checks that a name which one object claims stands there alone.
+// checkSlots checks that a name with a single claim has a slot of its own.
 func checkSlots(t *testing.T, s *State) {
 	t.Helper()
 	for h, n := range s.several.All {
 		if *n < 2 {
-			t.Fatalf("%d claim under %x, among several", *n, h)
+			t.Fatalf("%d claims under %x, among several", *n, h)
 		}
 	}
 	grouped := map[claim]bool{}
@@ -893,12 +895,12 @@ func checkSlots(t *testing.T, s *State) {
 	for c := range s.claims.All {
 		name := claimed(s.at(c.id), c.at)
 		if several := s.slots.Get(hashClaim(name)).id == severalClaims; several != grouped[c] {
-			t.Fatalf("%s: of a name that several claim: %v; in a group: %v", name, several, grouped[c])
+			t.Fatalf("%s: of a name with several claims: %v; in a group: %v", name, several, grouped[c])
 		}
 		delete(grouped, c)
 	}
 	if len(grouped) > 0 {
-		t.Fatalf("claims that are gone stand in groups: %v", grouped)
+		t.Fatalf("deleted claims are in groups: %v", grouped)
 	}
 }
 
@@ -944,11 +946,11 @@ func checkEmpty(t *testing.T, ix *Index) {
 	t.Helper()
 	s := ix.State()
 	if !s.keys.Empty() || !s.claims.Empty() || !s.groups.Empty() || !s.children.Empty() || !s.balancers.Empty() || s.slots.Len()+s.several.Len()+s.below.Len() > 0 || s.counts != [kinds]int{} || len(ix.free) != int(ix.last) {
-		t.Fatalf("of nothing there is left: %d slots, %d several, %d below, counts %v, %d of %d numbers are free", s.slots.Len(), s.several.Len(), s.below.Len(), s.counts, len(ix.free), ix.last)
+		t.Fatalf("left over: %d slots, %d several, %d below, counts %v, %d of %d numbers are free", s.slots.Len(), s.several.Len(), s.below.Len(), s.counts, len(ix.free), ix.last)
 	}
 	for c := range ix.watchers {
 		if c.Len() != 0 || len(c.lost) != 0 {
-			t.Fatalf("%d conflicts over nothing", c.Len())
+			t.Fatalf("%d conflicts without objects", c.Len())
 		}
 	}
 }

@@ -26,7 +26,8 @@ func hostname(host string) (string, bool) {
 	return host, true
 }
 
-// labels reports whether s is labels of letters, digits, hyphens and underscores with a dot between each two.
+// labels reports whether s consists of labels of letters, digits, hyphens and underscores, separated by
+// single dots.
 func labels(s string) bool {
 	start := 0
 	for i := 0; i <= len(s); i++ {
@@ -56,7 +57,7 @@ func parent(name string) string {
 	for i := 0; i < len(name); i++ {
 		switch name[i] {
 		case '\\':
-			i++ // of \DDD the rest is digits
+			i++ // the rest of \DDD is digits
 		case '.':
 			return name[i+1:]
 		}
@@ -64,7 +65,8 @@ func parent(name string) string {
 	return ""
 }
 
-// escaped reports whether what follows text is escaped: whether text ends in a backslash that is not itself escaped.
+// escaped reports whether the character after text is escaped: whether text ends in a backslash that is not itself
+// escaped.
 func escaped(text string) bool {
 	return (len(text)-len(strings.TrimRight(text, `\`)))%2 != 0
 }
@@ -120,7 +122,8 @@ func intersect(listener, route string) (string, bool) {
 	return "", false
 }
 
-// covers reports whether wild is a wildcard that matches all that name stands for, by the rules of the Gateway API.
+// covers reports whether wild is a wildcard that matches everything that name stands for, by the rules of the
+// Gateway API.
 func covers(wild, name string) bool {
 	below, ok := wildcard(wild)
 	return ok && len(name) > len(below) && within(name, below)

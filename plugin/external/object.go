@@ -10,8 +10,8 @@ import (
 // Object is the packed form of an object, with the parts that answers need. It never changes.
 type Object struct{ packed string }
 
-// The head of the packed form of any object. It is followed by the namespace and the name; for a route, by the length, in
-// three octets, of the part that comes from the object itself, before the part that an Index adds; and by the TTL.
+// The head of the packed form of any object. It is followed by the namespace and the name; for a route, by the length,
+// in three octets, of the part that comes from the object itself, before the part that an Index adds; and by the TTL.
 const (
 	atKind      = 0
 	atNamespace = 1 // length
@@ -78,7 +78,7 @@ func nameOf(packed string) string {
 
 func createdOf(packed string) string { return packed[atCreated:headLen] }
 
-// tailOf returns the place of the TTL.
+// tailOf returns the offset of the TTL.
 func tailOf(packed string) int {
 	at := headLen + int(packed[atNamespace]) + int(packed[atName])
 	if kindOf(packed).route() {
@@ -189,7 +189,7 @@ func hostnames(most int, hosts ...[]string) []string {
 	return names
 }
 
-// NewIngress packs spec. It returns nil if no API server has an Ingress of that name.
+// NewIngress packs spec. It returns nil if no API server accepts an Ingress of that name.
 func NewIngress(spec IngressSpec) *Object {
 	p := begin(KindIngress, &spec.Meta)
 	if p == nil {
@@ -221,7 +221,8 @@ func (o *Object) Ingress() IngressSpec {
 	return IngressSpec{Meta: o.meta(), Class: r.text(), Addresses: r.places().texts(), Hosts: r.texts()}
 }
 
-// NewService packs spec. It returns nil if the Service has neither addresses outside nor internal names, and is not headless.
+// NewService packs spec. It returns nil if the Service has neither external addresses nor internal names, and is not
+// headless.
 func NewService(spec ServiceSpec) *Object {
 	p := begin(KindService, &spec.Meta)
 	if p == nil {
@@ -244,7 +245,7 @@ func NewService(spec ServiceSpec) *Object {
 	p.bool(spec.Headless)
 	p.bool(overridden)
 	at := len(*p)
-	p.raw("\x00\x00\x00") // the place of the internal names
+	p.raw("\x00\x00\x00") // placeholder of the internal names' offset
 	p.addresses(outside)
 	p.texts(hosts)
 	(*p)[at], (*p)[at+1], (*p)[at+2] = byte(len(*p)>>16), byte(len(*p)>>8), byte(len(*p))
@@ -255,8 +256,8 @@ func NewService(spec ServiceSpec) *Object {
 	return p.object()
 }
 
-// names returns the names that annotations give a Service with addresses outside, and one with addresses inside. A name in
-// both is one for outside.
+// names returns the names that annotations define for a Service with external addresses, and for one with internal
+// addresses. A name in both is an external one.
 func (spec *ServiceSpec) names(outside, inside bool) (hosts, internal []string) {
 	if outside {
 		hosts = hostnames(maxNames, list(spec.annotated(hostnameKeys)))
@@ -267,12 +268,12 @@ func (spec *ServiceSpec) names(outside, inside bool) (hosts, internal []string) 
 	return hosts, internal
 }
 
-// service is the packed form of a Service, taken apart.
+// service is the packed form of a Service, split into its parts.
 type service struct {
 	headless   bool
 	overridden bool   // outside comes from an annotation
-	internal   int    // where the internal names from an annotation begin
-	outside    places // the addresses for clients outside
+	internal   int    // offset of the internal names from an annotation
+	outside    places // the addresses for clients outside the cluster
 	at         reader // of the parts that follow
 }
 
@@ -313,7 +314,8 @@ func (o *Object) Service() ServiceSpec {
 	return spec
 }
 
-// ports writes ports. It leaves out those without a number or a protocol, and names that fit no query.
+// ports writes ports. It leaves out those without a number or a protocol, and names that no query can
+// contain.
 func (p *packer) ports(all []Port) {
 	kept := make([]Port, 0, len(all))
 	for _, port := range all {
@@ -338,7 +340,7 @@ func (r *reader) port() Port {
 	return Port{Protocol: r.text(), Name: r.text(), Number: int32(r.byte())<<8 | int32(r.byte())}
 }
 
-// NewNode packs spec. It returns nil if the name of the Node is no hostname.
+// NewNode packs spec. It returns nil if the name of the Node is not a hostname.
 func NewNode(spec NodeSpec) *Object {
 	p := begin(KindNode, &spec.Meta)
 	if !Nameable(KindNode, "", spec.Name) {

@@ -33,7 +33,7 @@ func (p *packer) bool(b bool) {
 	}
 }
 
-// reader reads from the output of a packer, from the place at on.
+// reader reads the output of a packer from the offset at.
 type reader struct {
 	s  string
 	at int

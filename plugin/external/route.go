@@ -1,11 +1,11 @@
 package external
 
-// NewRoute packs spec. It returns nil if no Gateway and no ListenerSet accepted the route, if it has only invalid hostnames, or if
-// no API server has a route of that name.
+// NewRoute packs spec. It returns nil if no Gateway and no ListenerSet accepted the route, if it has only invalid
+// hostnames, or if no API server accepts a route of that name.
 //
-// A route counts for a parent whose status says Accepted for the present generation. If that is for an earlier generation,
-// the hostnames count that the route had, as seen by the Index, when that generation was accepted: a controller takes a
-// moment to accept an edit, and serves the earlier one until then.
+// A route counts for a parent whose status is Accepted for the current generation. If that is for an earlier
+// generation, the hostnames count that the route had, as seen by the Index, when that generation was accepted: a
+// controller takes a moment to accept an edit, and serves the earlier one until then.
 func NewRoute(spec RouteSpec) *Object {
 	if !spec.Kind.route() {
 		return nil
@@ -83,10 +83,10 @@ func (r *reader) parent() parentRef {
 	return parentRef{Ref{Kind(kind &^ byteEarlier), r.text(), r.text()}, r.text(), int32(r.uint()), kind&byteEarlier != 0} // #nosec G115 -- a port
 }
 
-// route is the packed form of a route, taken apart.
+// route is the packed form of a route, split into its parts.
 type route struct {
 	packed  string
-	open    bool // it has no hostnames, except by an annotation: those of the listeners count
+	open    bool // it has no hostnames, except from an annotation: those of the listeners count
 	parents reader
 	n       int // number of parents
 }
@@ -108,7 +108,7 @@ func (rt *route) all() ([]parentRef, reader) {
 	return parents, r
 }
 
-// own is a hostname of a route, and its place in the packed form.
+// own is a hostname of a route, and its offset in the packed form.
 type own struct {
 	name string
 	at   int
@@ -123,8 +123,8 @@ func (r *reader) owns() []own {
 	return all
 }
 
-// Route returns a spec from which NewRoute makes an equal Object. A parent that accepted an earlier generation becomes one
-// that accepted the present one if hostnames count for it.
+// Route returns a spec from which NewRoute makes an equal Object. A parent that accepted an earlier generation becomes
+// one that accepted the current one if hostnames count for it.
 func (o *Object) Route() RouteSpec {
 	rt := routeOf(o.packed)
 	spec := RouteSpec{Meta: o.meta(), Kind: o.Kind()}
@@ -167,12 +167,13 @@ type carried struct {
 	at   []int
 }
 
-// holder is the object with the addresses that names lead to: the Gateway, or a ListenerSet with addresses by an annotation.
+// holder is the object with the addresses that names lead to: the Gateway, or a ListenerSet with addresses from an
+// annotation.
 type holder struct{ id, gateway objectID }
 
 // led is a name and its holders.
 type led struct {
-	own        // at is 0 for one of a listener
+	own        // at is 0 for a name of a listener
 	to  uint64 // a bit for each holder
 }
 
@@ -274,10 +275,11 @@ func (h *holderReader) next() (next holder, ok bool) {
 // heldReader reads the holders of one name of a route.
 type heldReader struct {
 	h  holderReader
-	to uint64 // a bit for each holder that is left
+	to uint64 // a bit for each remaining holder
 }
 
-// heldBy returns the holders of the name whose entry is at that place of the packed form of a route.
+// heldBy returns the holders of the name whose entry is at that offset in the packed form of a
+// route.
 func heldBy(packed string, at uint32) heldReader {
 	h := heldReader{holdersOf(packed), 1}
 	if h.h.n > 1 {

@@ -8,7 +8,7 @@ const (
 	fromAll
 	fromSame
 	fromSelector
-	fromNone // and whatever is not known
+	fromNone // and any unknown value
 )
 
 func (p *packer) from(f From) {
@@ -63,7 +63,7 @@ func (r *reader) selector() *Selector {
 	return s
 }
 
-// allows reports whether f selects the namespace, for an object in the namespace own; byDefault is what stands for "".
+// allows reports whether f selects the namespace, for an object in the namespace own. byDefault is the meaning of "".
 // labels are those of the namespace, and nil if there is no such namespace.
 func (f *From) allows(byDefault, own, namespace string, labels func() map[string]string) bool {
 	mode := f.Namespaces

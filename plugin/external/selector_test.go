@@ -8,7 +8,8 @@ import (
 	apilabels "k8s.io/apimachinery/pkg/labels"
 )
 
-// A selector selects what apimachinery's does that is made of the same fields, and nothing if that is none.
+// A selector selects the same as an apimachinery selector made of the same fields, and nothing if that is
+// invalid.
 func TestSelectorAgainstApimachinery(t *testing.T) {
 	w := worldMaker{Rand: rand.New(rand.NewPCG(3, 4))}
 	selected := 0
@@ -45,7 +46,7 @@ func TestSelectorAgainstApimachinery(t *testing.T) {
 			t.Fatalf("%+v: labels %v: %v, want %v", s, has, got, want)
 		}
 		if from.allows("All", "own", "own", func() map[string]string { return nil }) {
-			t.Fatalf("%+v selects a namespace that is not there", s)
+			t.Fatalf("%+v selects a missing namespace", s)
 		}
 		if want {
 			selected++

@@ -2,19 +2,19 @@ package external
 
 import "slices"
 
-// dirty is what a Tx has to update before it ends.
+// dirty holds what a Tx has to update before it ends.
 type dirty struct {
 	parents    map[Ref]struct{}      // Gateways and ListenerSets: the routes that refer to them
-	moved      map[Ref]struct{}      // Gateways and ListenerSets whose names may lead somewhere else
-	namespaces map[string]struct{}   // that have other labels
-	routes     map[objectID]struct{} // that changed
+	moved      map[Ref]struct{}      // Gateways and ListenerSets whose names may lead elsewhere
+	namespaces map[string]struct{}   // namespaces with changed labels
+	routes     map[objectID]struct{} // changed routes
 }
 
 func newDirty() dirty {
 	return dirty{make(map[Ref]struct{}), make(map[Ref]struct{}), make(map[string]struct{}), make(map[objectID]struct{})}
 }
 
-// mark notes the dependents of an object that changed from old to next, "" for none.
+// mark records the dependents of an object that changed from old to next, "" for none.
 func (tx *Tx) mark(old, next string) {
 	packed := next
 	if packed == "" {
@@ -35,9 +35,9 @@ func (tx *Tx) mark(old, next string) {
 	}
 }
 
-// settle resolves the routes again that depend on the changes. Its work is in proportion to their number: the routes of a
-// Gateway or a ListenerSet whose listeners changed, and of a namespace whose labels changed. A Gateway with new addresses
-// costs its routes nothing, except that watchers check their names.
+// settle resolves the routes that depend on the changes again. Its work is in proportion to their number: the routes of
+// a Gateway or a ListenerSet whose listeners changed, and of a namespace whose labels changed. New addresses of a
+// Gateway cost its routes nothing, except that watchers check their names.
 func (tx *Tx) settle() {
 	s, d := tx.state, &tx.dirty
 	for ns := range d.namespaces {
@@ -96,7 +96,7 @@ func (s *State) inNamespace(kind Kind, namespace string) func(yield func(string,
 	}
 }
 
-// again notes that a route, or the routes of a ListenerSet, must be resolved.
+// again records that a route, or the routes of a ListenerSet, must be resolved.
 func (tx *Tx) again(id objectID, packed string) {
 	if kindOf(packed) == KindListenerSet {
 		tx.dirty.parents[refOf(packed)] = struct{}{}
@@ -124,7 +124,7 @@ func (tx *Tx) touchMoved() {
 	}
 }
 
-// resolver finds the names of routes. It takes each Gateway, ListenerSet and Namespace apart once.
+// resolver finds the names of routes. It unpacks each Gateway, ListenerSet and Namespace once.
 type resolver struct {
 	tx             *Tx
 	gateways, sets map[objectID]listening
@@ -135,7 +135,7 @@ type resolver struct {
 type listening struct {
 	holder, gateway objectID // 0 if there are none
 	namespace       string
-	sets            From // of a Gateway: from where ListenerSets are allowed
+	sets            From // of a Gateway: the namespaces from which ListenerSets are allowed
 	listeners       []listener
 }
 
@@ -218,7 +218,7 @@ func (r *resolver) resolve(id objectID) {
 	r.tx.index(id)
 }
 
-// find fills in the names and their holders.
+// find sets the names and their holders.
 func (r *resolver) find(rt route, res *resolved) {
 	parents, hosts := rt.all()
 	owns := hosts.owns()
@@ -252,7 +252,7 @@ func (r *resolver) attaches(rt *route, p *parentRef, l *listener, namespace stri
 // names collects the names of a route.
 type names struct {
 	res  *resolved
-	seen map[string]int // their places in res
+	seen map[string]int // their indexes in res
 }
 
 // add adds the common names of a listener and the route.

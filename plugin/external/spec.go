@@ -8,7 +8,7 @@ type Meta struct {
 	Annotations     map[string]string // all, or those for which Annotation is true
 }
 
-// IngressSpec is what is read of an Ingress.
+// IngressSpec is the part of an Ingress that is read.
 type IngressSpec struct {
 	Meta
 	Class     string   // spec.ingressClassName, else the annotation kubernetes.io/ingress.class
@@ -16,7 +16,7 @@ type IngressSpec struct {
 	Addresses []string // status.loadBalancer.ingress[]: ip and hostname
 }
 
-// ServiceSpec is what is read of a Service.
+// ServiceSpec is the part of a Service that is read.
 type ServiceSpec struct {
 	Meta
 	LoadBalancer bool     // its type
@@ -34,7 +34,7 @@ type Port struct {
 	Number   int32
 }
 
-// GatewaySpec is what is read of a Gateway.
+// GatewaySpec is the part of a Gateway that is read.
 type GatewaySpec struct {
 	Meta
 	Class            string    // spec.gatewayClassName
@@ -49,10 +49,10 @@ type Address struct {
 	Value string
 }
 
-// ListenerSetSpec is what is read of a ListenerSet.
+// ListenerSetSpec is the part of a ListenerSet that is read.
 type ListenerSetSpec struct {
 	Meta
-	Parent     ParentRef // of it, Group, Kind, Namespace and Name
+	Parent     ParentRef // only Group, Kind, Namespace and Name
 	Listeners  []Listener
 	Conditions []Condition // status.conditions
 }
@@ -64,7 +64,7 @@ type Listener struct {
 	TLSMode        string // tls.mode: Terminate, the default, or Passthrough
 	Port           int32
 	Routes         From        // allowedRoutes.namespaces; the default is Same
-	Kinds          []GroupKind // allowedRoutes.kinds; none: whatever the protocol allows
+	Kinds          []GroupKind // allowedRoutes.kinds; none: all that the protocol allows
 	Conditions     []Condition // of the listener of that name in status.listeners
 }
 
@@ -109,7 +109,7 @@ type ParentRef struct {
 	Port      int32  // 0 for any
 }
 
-// RouteSpec is what is read of an HTTPRoute, GRPCRoute, TLSRoute, TCPRoute or UDPRoute.
+// RouteSpec is the part of an HTTPRoute, GRPCRoute, TLSRoute, TCPRoute or UDPRoute that is read.
 type RouteSpec struct {
 	Meta
 	Kind      Kind
@@ -124,7 +124,7 @@ type ParentStatus struct {
 	Conditions []Condition
 }
 
-// DNSEndpointSpec is what is read of a DNSEndpoint.
+// DNSEndpointSpec is the part of a DNSEndpoint that is read.
 type DNSEndpointSpec struct {
 	Meta
 	Endpoints []Endpoint
@@ -138,13 +138,13 @@ type Endpoint struct {
 	Targets []string // in the form of a zone file's RDATA, TXT without quotes
 }
 
-// NodeSpec is what is read of a Node.
+// NodeSpec is the part of a Node that is read.
 type NodeSpec struct {
 	Meta
 	InternalIPs []string // status.addresses of type InternalIP
 }
 
-// NamespaceSpec is what is read of a Namespace.
+// NamespaceSpec is the part of a Namespace that is read.
 type NamespaceSpec struct {
 	Name   string
 	Labels map[string]string

@@ -20,9 +20,10 @@ type Tx struct {
 	changed bool
 }
 
-// touched are the names that may have another owner after a Tx. They are collected only if somebody watches.
+// touched are the names that may have another owner after a Tx. They are collected only if there are
+// watchers.
 type touched struct {
-	names  []string // that were claimed, or are
+	names  []string // names that were or are claimed
 	direct []string // names below any zone that Services and Nodes have without claiming them
 }
 
@@ -34,19 +35,21 @@ func (t *touched) compact() {
 	}
 }
 
-// child is an object that refers to a Gateway or a ListenerSet, and the place of the reference in its packed form.
+// child is an object that refers to a Gateway or a ListenerSet, and the offset of the reference in its packed
+// form.
 type child struct {
 	id objectID
 	at uint32
 }
 
-// balancer is an address of the load balancer of a Service: its place in the packed form, and whether it is a hostname.
+// balancer is an address of the load balancer of a Service: its offset in the packed form, and whether it is a
+// hostname.
 type balancer struct {
 	id objectID
 	at uint32 // in the uppermost two bits: 0 for an IPv4 address, 1 for an IPv6 address, 2 for a hostname
 }
 
-// Set adds o, in place of the object of its kind and name if there is one.
+// Set adds o, replacing the object of its kind and name if there is one.
 func (tx *Tx) Set(o *Object) {
 	if o == nil {
 		return
@@ -126,7 +129,7 @@ func (tx *Tx) Replace(kind Kind, all []*Object) {
 	}
 }
 
-// newID returns a number that no object has.
+// newID returns an unused number.
 func (tx *Tx) newID() objectID {
 	if n := len(tx.free); n > 0 {
 		id := tx.free[n-1]
@@ -163,8 +166,8 @@ func (tx *Tx) unindex(id objectID) {
 	}
 }
 
-// directName returns the name below any zone that the object has without claiming it. A Namespace has no such name: it is
-// stored under its own.
+// directName returns the name below any zone that the object has without claiming it. A Namespace has no such name: it
+// is stored by its own.
 func directName(packed string) (name string, sort nameHash, ok bool) {
 	switch kindOf(packed) {
 	case KindNamespace:
@@ -181,7 +184,7 @@ func directName(packed string) (name string, sort nameHash, ok bool) {
 	return "", 0, false
 }
 
-// claimsOf yields the names that the object claims, each once, and the places of their entries.
+// claimsOf yields the names that the object claims, each once, and the offsets of their entries.
 func claimsOf(packed string) func(yield func(string, uint32) bool) {
 	return func(yield func(string, uint32) bool) {
 		switch kind := kindOf(packed); {
@@ -212,7 +215,7 @@ func claimsOf(packed string) func(yield func(string, uint32) bool) {
 	}
 }
 
-// names yields names and their places.
+// names yields names and their offsets.
 func (r *reader) names(yield func(string, uint32) bool) bool {
 	for range r.len() {
 		at := r.at
@@ -243,7 +246,7 @@ func routeNames(packed string, yield func(string, uint32) bool) {
 	}
 }
 
-// claimed returns the name that the entry at that place of the packed form of an object claims.
+// claimed returns the name that the entry at that offset in the packed form of an object claims.
 func claimed(packed string, at uint32) string {
 	r := reader{packed, int(at)}
 	if kindOf(packed).route() {
@@ -326,7 +329,7 @@ func (tx *Tx) addSlot(h nameHash, c claim) {
 	}
 }
 
-// delSlot removes one of the claims under h. If a single claim of name is left, and it is found, it is alone in the slot
+// delSlot removes one of the claims under h. If a single claim of name is left, and it is found, it has the slot alone
 // again; a claim that only has the same hash is searched by its name.
 func (tx *Tx) delSlot(h nameHash, name string) {
 	s := tx.state
@@ -411,13 +414,13 @@ func childrenOf(id objectID, packed string) func(yield func(child) bool) {
 	}
 }
 
-// refAt returns the reference at that place of the packed form of an object.
+// refAt returns the reference at that offset in the packed form of an object.
 func refAt(packed string, at uint32) Ref {
 	r := reader{packed, int(at)}
 	return r.parent().ref
 }
 
-// byParent returns the order of children: an object that refers to another twice is in it once.
+// byParent returns the order of children. An object that refers to another twice is in it once.
 func (s *State) byParent(parent Ref, id objectID) func(child) int {
 	return func(c child) int {
 		return cmp.Or(compareRefs(refAt(s.at(c.id), c.at), parent), cmp.Compare(c.id, id))

@@ -1,9 +1,9 @@
 package external
 
-// Names returns an iterator over the names of zone that have records under sel, fully qualified: first those that objects
-// claim, in the order of RFC 4034, section 6.1, wildcards as written in a zone (*.x), and then those that Services and Nodes
-// have without claiming them. Of a headless Service that is only the Service, not its endpoints. No name comes twice. Lookup
-// has its records, and accepts a wildcard like any name.
+// Names returns an iterator over the names of zone that have records under sel, fully qualified: first those that
+// objects claim, in the order of RFC 4034, section 6.1, wildcards as written in a zone (*.x), and then those that
+// Services and Nodes have without claiming them. For a headless Service that is only the Service, not its endpoints. No
+// name comes twice. Lookup has its records, and accepts a wildcard like any name.
 func (s *State) Names(zone string, sel *Selection) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
 		zone := trimDot(zone)

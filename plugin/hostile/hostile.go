@@ -1,4 +1,4 @@
-// Package hostile makes input that is wrong out of input that is right, for tests.
+// Package hostile derives bad input from good input, for tests.
 package hostile
 
 import (
@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// What one input may take. These are limits on broken, not goals.
+// Limits for one input. Exceeding them means a defect; they are not goals.
 const (
 	maxTime  = 30 * time.Second
 	maxAlloc = 1 << 30 // bytes
 )
 
-// Run makes n inputs, or as many as HOSTILE_INPUTS says, and gives each to do, which is to bear it. It fails the test when
-// do panics, takes 30 seconds, or allocates a gigabyte, and says how to have that input again: by HOSTILE_SEED.
+// Run makes n inputs, or HOSTILE_INPUTS of them, and passes each to do, which must cope with it. It fails the test if
+// do panics, takes 30 seconds, or allocates a gigabyte, and prints the HOSTILE_SEED that reproduces the input.
 func Run(t *testing.T, n int, do func(r *rand.Rand)) {
 	t.Helper()
 	n, seed := numberOf("HOSTILE_INPUTS", n), uint64(numberOf("HOSTILE_SEED", rand.IntN(1_000_000)))
@@ -36,7 +36,7 @@ func Run(t *testing.T, n int, do func(r *rand.Rand)) {
 	}()
 	start, most := time.Now(), uint64(0)
 	for ; at < n && !t.Failed(); at++ {
-		hangs := time.AfterFunc(maxTime, func() { panic(fmt.Sprintf("input %d of HOSTILE_SEED=%d has no end", at, seed)) })
+		hangs := time.AfterFunc(maxTime, func() { panic(fmt.Sprintf("input %d of HOSTILE_SEED=%d does not end", at, seed)) })
 		before := allocated()
 		do(rand.New(rand.NewPCG(seed, uint64(at))))
 		hangs.Stop()
@@ -61,7 +61,7 @@ func allocated() uint64 {
 	return sample[0].Value.Uint64()
 }
 
-// words are what readers of text stumble over.
+// words are words that parsers tend to mishandle.
 var words = []string{
 	"", " ", "\t", "\n", "\r\n", "\r", "\x00", "\xff", "\ufeff", "\u2028", "é", "ſ", "\x1b[2J", "\x1f\x8b",
 	"{", "}", "{}", "[", "]", "[[[[[[[[", "{{{{{{{{", `"`, `'`, "`", `\`, `\"`, `\u0000`, `\ud800`, "\\\n", ":", ": ", ",", "#", "-", "- ", "---\n", "...\n", "|\n", ">\n", "?", "!", "%",
@@ -75,8 +75,8 @@ var words = []string{
 	strings.Repeat("x", 64), strings.Repeat("x.", 130), strings.Repeat("9", 400), strings.Repeat("[", 20_000), strings.Repeat("{\n", 5_000), strings.Repeat("a ", 10_000),
 }
 
-// Text changes one of the good texts in a few places. What it returns may be as good as before, and is at most about a
-// megabyte more.
+// Text changes one of the good texts in a few places. The result may be as good as before, and is at most about a
+// megabyte longer.
 func Text(r *rand.Rand, good ...string) string {
 	b := []byte(good[r.IntN(len(good))])
 	for range 1 + r.IntN(6) {
@@ -95,18 +95,18 @@ func change(r *rand.Rand, b []byte, good []string) []byte {
 		return b
 	case 1: // cut off
 		return b[:to]
-	case 2: // taken out
+	case 2: // removed
 		return append(b[:from:from], b[to:]...)
-	case 3: // said again
+	case 3: // repeated
 		return append(b[:to:to], b[from:]...)
-	case 4: // said often
+	case 4: // repeated often
 		most := 1 << r.IntN(17)
 		return join(b[:to], strings.Repeat(string(b[from:to]), most/max(1, to-from)), b[to:])
-	case 5: // out of another text
+	case 5: // from another text
 		other := good[r.IntN(len(good))]
 		start, end := piece(r, len(other))
 		return join(b[:from], other[start:end], b[to:])
-	case 6: // a word in the place of another
+	case 6: // one word replaced by another
 		from, to = word(b, from)
 		return join(b[:from], words[r.IntN(len(words))], b[to:])
 	}
@@ -117,7 +117,7 @@ func join(before []byte, middle string, after []byte) []byte {
 	return append(append(append(make([]byte, 0, len(before)+len(middle)+len(after)), before...), middle...), after...)
 }
 
-// piece is some part of n bytes, a short one as often as a long one.
+// piece is a part of n bytes, a short one as often as a long one.
 func piece(r *rand.Rand, n int) (from, to int) {
 	from = r.IntN(n + 1)
 	most := n - from
@@ -127,7 +127,7 @@ func piece(r *rand.Rand, n int) (from, to int) {
 	return from, from + r.IntN(most+1)
 }
 
-// word is where the word at i begins and ends.
+// word returns where the word at i begins and ends.
 func word(b []byte, i int) (from, to int) {
 	const between = " \t\r\n,:{}[]\""
 	from, to = i, i
@@ -140,8 +140,8 @@ func word(b []byte, i int) (from, to int) {
 	return from, to
 }
 
-// Value changes one part of v, which is as encoding/json has it, at any depth: a scalar becomes another, of another type
-// at times, a member goes, an item is there twice or a thousand times.
+// Value changes one part of v, a result of encoding/json, at any depth: a scalar becomes another, sometimes of another
+// type, a member disappears, an item comes twice or a thousand times.
 func Value(r *rand.Rand, v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -173,7 +173,7 @@ func changeMap(r *rand.Rand, v map[string]any) any {
 	if len(keys) == 0 {
 		return out
 	}
-	slices.Sort(keys) // for the seed's sake
+	slices.Sort(keys) // for a given seed to give the same result
 	k := keys[r.IntN(len(keys))]
 	switch r.IntN(12) {
 	case 0:

@@ -2,9 +2,9 @@ package hosts
 
 import "net/netip"
 
-// All yields every name that has an address, each once: lower case, in
-// presentation form, with the final dot, and wildcards with their asterisk. The
-// string shares the table's memory, see [Names.At].
+// All yields every name that has an address, each once: in lower case, in presentation form, with
+// the final dot, and wildcards with their asterisk. The string shares the table's memory, see
+// [Names.At].
 func (t *Table) All(yield func(name string) bool) {
 	if t == nil {
 		return

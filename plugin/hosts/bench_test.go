@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A million lines, as the anchors have them.
+// A million lines, for comparable figures.
 const million = 1_000_000
 
 func benchLine(b []byte, i int) []byte {
@@ -111,8 +111,8 @@ func BenchmarkNames(b *testing.B) {
 	}
 }
 
-// BenchmarkAbove asks whether there are names below a name, and below a reverse name, where each name has a parent of its
-// own and each address is in a network of its own.
+// BenchmarkAbove checks whether there are names below a name, and below a reverse name, where each name has a parent of
+// its own and each address is in a network of its own.
 func BenchmarkAbove(b *testing.B) {
 	var text []byte
 	for i := range million {
@@ -166,8 +166,8 @@ func scatteredLine(b []byte, i int) []byte {
 	return fmt.Appendf(b, "%s host.d-%d.example.org\n", scattered(i), i)
 }
 
-// BenchmarkParse1M reports, beside the time, how many bytes a name takes in the
-// heap once the file is read, and how many were allocated on the way.
+// BenchmarkParse1M reports, beside the time, how many bytes a name takes in the heap once the file
+// is read, and how many were allocated for it.
 func BenchmarkParse1M(b *testing.B) {
 	shapes := []struct {
 		name  string

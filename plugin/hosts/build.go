@@ -12,32 +12,30 @@ import (
 // limits keeps offsets within 32 bits.
 type limits struct {
 	size int // octets of the file
-	more int // addresses that are not the first of their name
+	more int // addresses beyond the first of their name
 }
 
-// A further address adds at most 40 octets to the lists, which may take 4
-// GiB: its own and, for the first of a name, the list's head and the address
-// that was in the record.
+// A further address adds at most 40 octets to the lists, which may take 4 GiB: its own and, for the
+// first further address of a name, the list's head and the address that was in the record.
 var defaults = limits{size: MaxSize, more: math.MaxUint32 / 40}
 
-// builder makes a Table out of names and addresses. Most names have one
-// address; it goes into the name's record at once, so a file of such names is
-// in its final place as soon as it is read. Further addresses of a name wait
-// in a log until the end.
+// builder makes a Table from names and addresses. Most names have one address, which goes into the
+// name's record at once, so a file of such names is in its final place as soon as it is read.
+// Further addresses of a name wait in a log until the end.
 type builder struct {
 	t         *Table
 	noReverse bool
 	max       limits
 	pause     func()
-	names     uint8 // since the last pause
+	names     uint8 // number since the last pause
 
 	log    [][]pair
 	logged int
-	seen   index // by name and address: places in the log
+	seen   index // by name and address: offsets in the log
 
 	path []step // the ancestors of a name
 
-	addrs4, addrs6 int // addresses of names that PTR records lead to
+	addrs4, addrs6 int // the number of addresses of names that are PTR targets
 }
 
 // pair is a further address of a name.
@@ -54,17 +52,16 @@ func newBuilder(o Options, max limits) builder {
 	return builder{t: t, noReverse: o.NoReverse, max: max, pause: o.Pause, seen: newIndex(16)}
 }
 
-// another is called for each name that is worked on.
+// another is called for each name that is processed.
 func (b *builder) another() {
 	if b.names++; b.names == 0 && b.pause != nil {
 		b.pause()
 	}
 }
 
-// add gives an address of 4 or 16 octets to a name, unless the name has it. A
-// wildcard comes without its asterisk. With pointer, PTR records of the
-// address lead to the name; it must be the same in each call for a name. add
-// returns false if there is no room.
+// add adds an address of 4 or 16 octets to a name, unless the name has it. A wildcard comes without
+// its asterisk. With pointer, PTR records of the address lead to the name; it must be the same in
+// each call for a name. add returns false if there is no room.
 func (b *builder) add(name, addr []byte, pointer bool) bool {
 	b.another()
 	t := b.t
@@ -92,7 +89,7 @@ func (b *builder) add(name, addr []byte, pointer bool) bool {
 	return true
 }
 
-// addMore gives one more address to a name that has one.
+// addMore adds another address to a name that has one.
 func (b *builder) addMore(record uint32, addr []byte) bool {
 	if string(b.t.first(record, len(addr))) == string(addr) {
 		return true
@@ -138,10 +135,10 @@ func (b *builder) count(record uint32, addr []byte) {
 	b.t.entries++
 }
 
-// index makes the index of names anew, for n of them.
+// index builds the index of names again, for n of them.
 func (b *builder) index(n int) {
 	t := b.t
-	t.names = index{} // lets the collector take it
+	t.names = index{} // lets the collector free it
 	t.names = newIndex(n)
 	for off := range t.all {
 		b.another()
@@ -186,7 +183,7 @@ func (p *pair) octets() []byte {
 	return p.addr[:]
 }
 
-// table returns the finished table; the builder must not be used after it.
+// table returns the finished table. The builder must not be used afterwards.
 func (b *builder) table() *Table {
 	b.seen = index{}
 	b.makeLists()
@@ -202,9 +199,9 @@ func (b *builder) table() *Table {
 	return t
 }
 
-// makeLists gives a list to each name that is in the log.
+// makeLists makes a list for each name in the log.
 func (b *builder) makeLists() {
-	order := make([]uint64, b.logged) // by name, then as in the file
+	order := make([]uint64, b.logged) // by name, then in the order of the file
 	for i := range uint32(b.logged) {
 		order[i] = uint64(b.pair(i).record)<<32 | uint64(i)
 	}
@@ -229,8 +226,8 @@ func (b *builder) makeLists() {
 	}
 }
 
-// makeList gives a list to one name. The lower halves of order are the places
-// of its further addresses in the log.
+// makeList makes the list of one name. The lower halves of order are the offsets of its further
+// addresses in the log.
 func (b *builder) makeList(record uint32, order []uint64) {
 	l := b.t.lists
 	start := len(l)
@@ -256,8 +253,8 @@ func (b *builder) inline(record uint32) []byte {
 	return b.t.first(record, b.t.firstSize(record))
 }
 
-// each yields every name that PTR records lead to with every address of size
-// octets, in the order of the file.
+// each yields every name that is a PTR target with every address of size octets, in the order of
+// the file.
 func (b *builder) each(size int) iter.Seq2[uint32, []byte] {
 	return func(yield func(uint32, []byte) bool) {
 		next := uint32(0)
@@ -282,8 +279,8 @@ func (b *builder) each(size int) iter.Seq2[uint32, []byte] {
 	}
 }
 
-// makeReverse fills r for addresses of size octets. n is the most different
-// ones that the names can have.
+// makeReverse fills r for addresses of size octets. n is an upper bound of the different addresses
+// of the names.
 func (b *builder) makeReverse(r *reverse, size, n int) {
 	s, words := &b.t.store, size/4
 	r.index = newIndex(n)
@@ -323,7 +320,7 @@ func (b *builder) makeReverse(r *reverse, size, n int) {
 	b.makeOrder(r, size, &nets)
 }
 
-// fillGroups makes the room for the groups' names and puts them there.
+// fillGroups makes room for the groups' names and stores them.
 func (b *builder) fillGroups(r *reverse, size int) {
 	s, words := &b.t.store, size/4
 	total := 0
@@ -353,7 +350,7 @@ func (b *builder) fillGroups(r *reverse, size int) {
 	}
 }
 
-// shrink makes the index of r anew, in the size that it needs.
+// shrink builds the index of r again, in its final size.
 func (b *builder) shrink(r *reverse, size int) {
 	old := r.index
 	r.index = newIndex(old.used)

@@ -9,16 +9,16 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// canonical is a hosts file as the stock plugin has to be given it to serve the names of another: by their wire form.
+// canonical is a hosts file from which the stock plugin serves the names of another file: by their wire form.
 type canonical struct {
 	text  string
-	plain bool // the other file has nothing that stock would not understand by itself
-	// unpointed are names that no PTR record leads to: names beyond ASCII that have an ASCII form.
+	plain bool // stock reads the other file correctly by itself
+	// unpointed are names that are no PTR targets: names beyond ASCII that have an ASCII form.
 	unpointed map[string]bool
 }
 
-// canonicalize makes all names of text what the DNS library makes of them. Names that stock's syntax has no way to spell,
-// with a space or a # in them, are left out.
+// canonicalize converts all names of text to the form of the DNS library. It leaves out names that stock's syntax can't
+// spell, with a space or a # in them.
 func canonicalize(text string, o Options) canonical {
 	c := canonical{plain: true, unpointed: make(map[string]bool)}
 	var b strings.Builder
@@ -62,7 +62,7 @@ func canonicalize(text string, o Options) canonical {
 	return c
 }
 
-// normalizeOrigins returns zones in the form that names of questions have.
+// normalizeOrigins returns zones in the form of names in questions.
 func normalizeOrigins(zones []string) (all []string) {
 	for _, z := range zones {
 		all = append(all, wireForm(z))
@@ -70,8 +70,8 @@ func normalizeOrigins(zones []string) (all []string) {
 	return all
 }
 
-// wireForms returns the names that a field stands for, by the DNS library alone. Where there are two, the second one's
-// addresses have no PTR records that lead to it.
+// wireForms returns the names of a field, by the DNS library alone. If there are two, no PTR record leads to the
+// first.
 func wireForms(field string, origins []string) (names []string) {
 	if len(field) > maxField || strings.Contains(field, "\x00") {
 		return nil
@@ -95,7 +95,7 @@ func wireForms(field string, origins []string) (names []string) {
 	return names
 }
 
-// wireForm returns the name that the octets of a field are, "" if they are none.
+// wireForm returns the name of a field's octets, "" if they aren't a name.
 func wireForm(field string) string {
 	name := escapeOctets(field)
 	if over255(name) {
@@ -113,7 +113,7 @@ func wireForm(field string) string {
 	return strings.ToLower(name)
 }
 
-// over255 tells whether an escape stands for a number that no octet is.
+// over255 reports whether an escape has a number over 255.
 func over255(name string) bool {
 	for i := 0; i < len(name); i++ {
 		if name[i] != '\\' {
@@ -129,7 +129,7 @@ func over255(name string) bool {
 
 var escape = regexp.MustCompile(`(?s)\\(\d\d\d|.)`)
 
-// asciiForm returns the name with its labels beyond ASCII as A-labels, "" if it has none, or they are not to be had.
+// asciiForm returns the name with its labels beyond ASCII as A-labels, "" if it has none, or they have no A-label.
 func asciiForm(field string) string {
 	name := dns.Fqdn(escapeOctets(field))
 	if over255(name) || strings.Contains(escape.ReplaceAllString(name, "x"), "..") {
@@ -156,7 +156,7 @@ func asciiForm(field string) string {
 	return wireForm(strings.Join(labels, "."))
 }
 
-// escapeOctets escapes octets beyond ASCII, which the DNS library does not take for what they are.
+// escapeOctets escapes octets beyond ASCII, which the DNS library does not take literally.
 func escapeOctets(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

@@ -5,10 +5,9 @@ import (
 	"net/netip"
 )
 
-// Find reads a hosts file as [Parse] does, and returns the first lines, at
-// most most, with a name and an address that want reports true for. The name
-// has the form that [Table.All] yields, and is valid during the call. Errors
-// are those of Parse.
+// Find reads a hosts file like [Parse], and returns the first lines, at most most, with a name and
+// an address for which want returns true. The name has the form that [Table.All] yields, and is
+// valid during the call. Errors are those of Parse.
 func Find(r io.Reader, o Options, most int, want func(name string, addr netip.Addr) bool) (lines []int, err error) {
 	p := parser{origins: normalizeAll(o.Origins), line: 1, b: newBuilder(o, defaults)}
 	p.seen = func(name, addr []byte) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Find gives the lines that Parse took a name or an address from.
+// Find returns the lines from which Parse took a name or an address.
 func TestFind(t *testing.T) {
 	text := "# nothing\n192.0.2.1 A.example b.example # c.example\r\nnonsense a.example\n\n192.0.2.2 *.example a\\.b.example\r192.0.2.1 a.example a.example\n192.0.2.3 a.other"
 	address := netip.MustParseAddr("192.0.2.1")
@@ -29,10 +29,10 @@ func TestFind(t *testing.T) {
 			return name == tt.name || tt.name == "" && ip == address
 		})
 		if err != nil || !slices.Equal(lines, tt.want) {
-			t.Errorf("%q stands on %v, error %v; want %v", tt.name, lines, err, tt.want)
+			t.Errorf("%q is on %v, error %v; want %v", tt.name, lines, err, tt.want)
 		}
 	}
 	if _, err := Find(strings.NewReader("\xff\xfe1"), Options{}, 1, nil); err == nil {
-		t.Error("a file in UTF-16 is searched")
+		t.Error("a file in UTF-16 was searched")
 	}
 }

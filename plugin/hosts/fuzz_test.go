@@ -9,8 +9,8 @@ import (
 	"github.com/coredns/coredns/plugin"
 )
 
-// FuzzParse compares with the stock plugin, for each of the options, and a file
-// read at once with the same file read in pieces.
+// FuzzParse compares with the stock plugin, for each of the options, and compares a file read at
+// once with the same file read in pieces.
 func FuzzParse(f *testing.F) {
 	for _, u := range ugly {
 		if len(u.text) < 10_000 {
@@ -43,7 +43,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzLookup asks for any name. A table must answer all but not know them.
+// FuzzLookup looks up any name. A table must cope with every name, even if it has none of them.
 func FuzzLookup(f *testing.F) {
 	table, err := Parse(bytes.NewReader([]byte("10.0.0.1 a.test\n::1 *.a.test *.test\n10.0.0.2 .\n")), Options{})
 	if err != nil {
@@ -56,7 +56,7 @@ func FuzzLookup(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name string) {
 		a, held := answer(table, name)
 		if held != (a.Len4()+a.Len6() > 0) {
-			t.Errorf("%q: held is %v of %d addresses", name, held, a.Len4()+a.Len6())
+			t.Errorf("%q: found is %v with %d addresses", name, held, a.Len4()+a.Len6())
 		}
 		name = plugin.Name(name).Normalize()
 		if !askable(name) {

@@ -1,39 +1,34 @@
-// Package hosts turns the lines of a hosts file into a table that answers A,
-// AAAA and PTR questions.
+// Package hosts turns the lines of a hosts file into a table that answers A, AAAA and PTR
+// questions.
 //
-// A line is an address and the names it belongs to, as hosts(5) has it:
+// A line is an address and its names, as in hosts(5):
 //
 //	10.0.0.7      db.example.org db   # a comment
 //	fe80::1%eth0  router.example.org
 //	10.0.0.80     *.apps.example.org
 //
-// The rules are those of CoreDNS's hosts plugin. Anything from a # to the end
-// of the line is a comment, the zone of an IPv6 address is dropped, names are
-// made fully qualified, a * as the first label stands for exactly one label, and
-// every name that is not a wildcard is also a PTR target of its addresses.
+// The rules are those of CoreDNS's hosts plugin. Anything from a # to the end of the line is a
+// comment, the zone of an IPv6 address is dropped, names are made fully qualified, a * as the first
+// label stands for exactly one label, and every name that is not a wildcard is also a PTR target of
+// its addresses.
 //
-// There are some differences. Names are compared in their wire form, without
-// regard to the case of ASCII letters (RFC 4343), so it does not matter how a
-// file escapes them. A name outside ASCII is served under its octets and
-// under its ASCII form (RFC 5891); only the latter is a PTR target. An
-// address that is given twice to one name counts once, as RFC 2181 section 5
-// requires of an RRset. CR alone ends a line, and a byte order mark before a
-// line is dropped. A field that is no domain name (a label over 63 octets, a
-// name over 255, an empty label, a backslash with nothing after it) is left
-// out and reported: no question could ask for it, and no PTR record could
-// carry it.
+// There are some differences. Names are compared in their wire form, without regard to the case of
+// ASCII letters (RFC 4343), so it does not matter how a file escapes them. A name outside ASCII is
+// served by its octets and by its ASCII form (RFC 5891); only the latter is a PTR target. Repeated
+// addresses of one name count once, as RFC 2181 section 5 requires of an RRset. A CR alone ends a
+// line, and a byte order mark before a line is dropped. A field that is not a domain name (a label
+// over 63 octets, a name over 255, an empty label, a backslash with nothing after it) is left out
+// and reported: no question could contain it, and no PTR record could hold it.
 //
 // # Memory
 //
-// A [Table] is made for files of millions of lines, in a process that has a
-// garbage collector. A name, its addresses and its place in the forward and
-// the reverse index are bytes and 32-bit offsets in a few large blocks
-// without pointers, so the collector has nothing to follow in them. A name
-// with one address takes the length of the name plus about 20 bytes, indexes
-// included. [Table.NonTerminal] needs about 9 more bytes for each name that
-// has no parent in common with a name before it, and none for others.
-// [Table.HasNames] needs 4 more bytes for each network of 16 addresses that
-// has names.
+// A [Table] is made for files of millions of lines, in a process with a garbage collector. A name,
+// its addresses and its place in the forward and the reverse index are bytes and 32-bit offsets in
+// a few large blocks without pointers, so the collector has nothing to follow in them. A name with
+// one address takes the length of the name plus about 20 bytes, indexes included.
+// [Table.NonTerminal] needs about 9 more bytes for each name that shares no parent with a name
+// before it, and none for others. [Table.HasNames] needs 4 more bytes for each network of 16
+// addresses that has names.
 package hosts
 
 import (
@@ -61,7 +56,7 @@ type Table struct {
 // Problem is a fault of a line, or of a name in a line.
 type Problem struct {
 	Line   int    // counted from 1
-	Reason string // what is wrong, and the consequence
+	Reason string // the fault, and the consequence
 }
 
 // Addresses are the IPv4 and IPv6 addresses of one name, in the order of the
@@ -100,9 +95,9 @@ func (n Names) Len() int {
 	return len(n.group)
 }
 
-// At returns name i, lower case, in presentation form and with the final dot.
-// It panics unless 0 <= i < Len(). The string shares the table's memory:
-// holding on to it keeps 64 KiB of the table in memory.
+// At returns name i, in lower case, in presentation form and with the final dot. It panics unless 0
+// <= i < Len(). The string shares the table's memory: a reference to it holds 64 KiB of the table
+// in memory.
 func (n Names) At(i int) string {
 	if n.group == nil && i == 0 {
 		return view(n.t.name(n.one))
@@ -110,13 +105,11 @@ func (n Names) At(i int) string {
 	return view(n.t.name(n.group[i]))
 }
 
-// Lookup returns the addresses of name, which must be lower case, fully
-// qualified and in presentation form, as CoreDNS's request.Request.Name
-// returns it. ok reports whether the name has an entry of its own; if so, a
-// question for a type that the name lacks is answered with NODATA. Wildcards
-// are ignored: an exact name hides the wildcard that covers it, whatever
-// address families they have (RFC 4592, section 3.3.1). Lookup does not
-// allocate.
+// Lookup returns the addresses of name, which must be in lower case, fully qualified and in
+// presentation form, as CoreDNS's request.Request.Name returns it. ok reports whether the name has
+// an entry of its own; if so, the answer for a type that the name lacks is NODATA. Wildcards are
+// ignored: an exact name hides the wildcard that covers it, whatever address families they have
+// (RFC 4592, section 3.3.1). Lookup does not allocate.
 func (t *Table) Lookup(name string) (a Addresses, ok bool) {
 	if t == nil || name == "" || wildcard(name) {
 		return Addresses{}, false
@@ -128,12 +121,11 @@ func (t *Table) Lookup(name string) (a Addresses, ok bool) {
 	return t.addresses(off), true
 }
 
-// LookupWildcard returns the addresses of the wildcard that covers name,
-// which must have the form that Lookup takes: *.example covers a.example and
-// *.example itself, and neither example nor a.b.example. Call it for a name
-// that Lookup finds in none of the tables that serve together. ok reports
-// whether there is such a wildcard. LookupWildcard does not allocate, and
-// costs nothing if the table has no wildcard.
+// LookupWildcard returns the addresses of the wildcard that covers name, which must have the form
+// that Lookup takes: *.example covers a.example and *.example itself, and neither example nor
+// a.b.example. It is for a name that Lookup finds in none of the tables that serve together. ok
+// reports whether there is such a wildcard. LookupWildcard does not allocate, and costs nothing if
+// the table has no wildcard.
 func (t *Table) LookupWildcard(name string) (a Addresses, ok bool) {
 	if t == nil || !t.wild {
 		return Addresses{}, false
@@ -149,9 +141,8 @@ func (t *Table) LookupWildcard(name string) (a Addresses, ok bool) {
 	return t.addresses(off), true
 }
 
-// Names returns the names that the file gives to addr. An IPv4-mapped IPv6
-// address counts as the IPv4 address, and a zone is disregarded. Names does not
-// allocate.
+// Names returns the names that the file has for addr. An IPv4-mapped IPv6 address counts as the
+// IPv4 address, and a zone is disregarded. Names does not allocate.
 func (t *Table) Names(addr netip.Addr) Names {
 	if t == nil || !addr.IsValid() {
 		return Names{}
@@ -184,8 +175,8 @@ func (t *Table) Len() int {
 	return t.entries
 }
 
-// Problems returns the first ten lines and names of the file that were left
-// out, in the order of its lines, and how many there are in all.
+// Problems returns the first ten lines and names of the file that were left out, in the order of
+// its lines, and their total number.
 func (t *Table) Problems() ([]Problem, int) {
 	if t == nil {
 		return nil, 0
@@ -193,8 +184,8 @@ func (t *Table) Problems() ([]Problem, int) {
 	return t.problems.first, t.problems.n
 }
 
-// Warnings returns the first ten names of the file that are served but may not
-// be what was meant, in the order of its lines, and how many there are in all.
+// Warnings returns the first ten names of the file that are served but may be mistakes, in the
+// order of its lines, and their total number.
 func (t *Table) Warnings() ([]Problem, int) {
 	if t == nil {
 		return nil, 0
@@ -202,8 +193,8 @@ func (t *Table) Warnings() ([]Problem, int) {
 	return t.warnings.first, t.warnings.n
 }
 
-// find returns the record of a name. A wildcard's record is stored under the
-// name without its asterisk.
+// find returns the record of a name. A wildcard's record is stored by the name without its
+// asterisk.
 func (t *Table) find(name string) (off uint32, ok bool) {
 	if t.names.used == 0 {
 		return 0, false
@@ -215,6 +206,6 @@ func (t *Table) find(name string) (off uint32, ok bool) {
 	return t.names.slots[i], true
 }
 
-// view returns b as a string without a copy. That is safe because no byte of
-// a name is written again once its record is in place.
+// view returns b as a string without a copy. That is safe because no byte of a name is written
+// again once its record is in place.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -26,13 +26,13 @@ func mustParse(t testing.TB, text string, o Options) *Table {
 func TestNil(t *testing.T) {
 	var table *Table
 	if a, held := table.Lookup("a.test."); held || a.Len4()+a.Len6() != 0 {
-		t.Error("a nil table holds a name")
+		t.Error("a nil table has a name")
 	}
 	if n := table.Names(netip.MustParseAddr("10.0.0.1")).Len(); n != 0 {
 		t.Errorf("a nil table has %d names of an address", n)
 	}
 	if _, held := table.LookupWildcard("a.test."); held {
-		t.Error("a nil table holds a wildcard")
+		t.Error("a nil table has a wildcard")
 	}
 	if table.NonTerminal(".") {
 		t.Error("a nil table has non-terminals")
@@ -50,11 +50,11 @@ func TestOddQuestions(t *testing.T) {
 		table := mustParse(t, text, Options{})
 		for _, name := range []string{"", "..", "a", "a.test", `\`, `\.`, `a\`, strings.Repeat("a.", 5000)} {
 			if _, held := answer(table, name); held {
-				t.Errorf("%q is held", name)
+				t.Errorf("%q is found", name)
 			}
 		}
 		if n := table.Names(netip.Addr{}).Len(); n != 0 {
-			t.Errorf("no address has %d names", n)
+			t.Errorf("the zero address has %d names", n)
 		}
 	}
 }
@@ -103,7 +103,7 @@ func TestProblems(t *testing.T) {
 		{2, `"10.0.0" is not an IP address; line left out`},
 		{4, `"a..test" is not a domain name: it has an empty label; left out`},
 		{5, `"a\\" is not a domain name: nothing follows the backslash; left out`},
-		{5, `"*" names no domain that it is a wildcard of and matches nothing; left out`},
+		{5, `"*" is a wildcard without a domain and matches nothing; left out`},
 		{7, `"bad" is not an IP address; line left out`},
 	}
 	if got := problems[:len(want)]; !slices.Equal(got, want) {
@@ -116,11 +116,11 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// Names that are served but may not be what was meant.
+// Names that are served but may be mistakes.
 func TestWarnings(t *testing.T) {
 	const text = "10.0.0.1 a*.test *a.test a.*.test *.*.test *.test a\\042.test\n\n10.0.0.2 ü_.test m\xfcller.test ü.*.test\n10.0.0.3 m\\252ller.test *\n"
-	const star = ` has a "*" that is not its whole first label, and so is no wildcard; served as it is written`
-	const octets = " is not a valid internationalized name; served under its octets alone"
+	const star = ` has a "*" that is not its whole first label, so it is not a wildcard; served as written`
+	const octets = " is not a valid internationalized name; served only as its octets"
 	table := mustParse(t, text, Options{})
 	want := []Problem{
 		{1, `"a*.test"` + star},
@@ -149,7 +149,7 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// A name is found by the form that a question for it has, whatever its octets.
+// A name is found by its form in questions, whatever its octets.
 func TestNamesInWireForm(t *testing.T) {
 	for _, tt := range []struct{ field, asked, pointer string }{
 		{"bob's-macbook.lan", `bob\'s-macbook.lan.`, ""},
@@ -200,7 +200,7 @@ func TestNamesInWireForm(t *testing.T) {
 	}
 }
 
-// Zones are compared with names as they are on the wire, too.
+// Zones are also compared with names in wire form.
 func TestOriginsInWireForm(t *testing.T) {
 	const text = "192.0.2.1 a.bob's.lan a.müller.lan\n"
 	one := netip.MustParseAddr("192.0.2.1")
@@ -227,7 +227,7 @@ func TestOriginsInWireForm(t *testing.T) {
 	}
 }
 
-// Lines are counted as editors count them, whatever ends them.
+// Lines are counted as in editors, whatever ends them.
 func TestLines(t *testing.T) {
 	for _, tt := range []struct {
 		what, text string
@@ -283,7 +283,7 @@ func TestReadError(t *testing.T) {
 	if table != nil || !errors.Is(err, boom) {
 		t.Errorf("got table %v, error %v", table, err)
 	}
-	// A reader that never has anything is no reason to wait for ever.
+	// A reader that never returns anything must not block forever.
 	if _, err := Parse(silent{}, Options{}); !errors.Is(err, io.ErrNoProgress) {
 		t.Errorf("got error %v", err)
 	}
@@ -370,7 +370,7 @@ func TestManyReaders(t *testing.T) {
 				a, _ := table.Lookup("a.test.")
 				n := table.Names(netip.AddrFrom4(a.At4(0)))
 				if a.Len4() != 2 || n.Len() != 2 || n.At(1) != "b.test." {
-					t.Error("a reader saw something else")
+					t.Error("a reader got something else")
 					return
 				}
 			}
@@ -401,8 +401,8 @@ type reader func([]byte) (int, error)
 
 func (r reader) Read(p []byte) (int, error) { return r(p) }
 
-// TestLopsided has files in which a table that took quadratic time anywhere
-// would keep this test from ever ending.
+// TestLopsided has files with which this test would never end if a table took quadratic time
+// anywhere.
 func TestLopsided(t *testing.T) {
 	const n = 300_000
 	one := netip.MustParseAddr("10.0.0.1")
@@ -464,7 +464,7 @@ func TestLopsided(t *testing.T) {
 	}
 }
 
-// TestNormalize compares with what a name becomes on its way through a message.
+// TestNormalize compares with the form of a name after it was in a message.
 func TestNormalize(t *testing.T) {
 	fields := []string{
 		".", "a", "a.", "A.b", "a..b", ".a", "..", `a\.`, `a\..`, `a\\`, `a\\.`, `a\`, `\`, `\\`, `\.`, `\..`, `a\1`, `a\12`, `a\123`,
@@ -484,13 +484,13 @@ func TestNormalize(t *testing.T) {
 		name, wide, fault := normalize(nil, []byte(field))
 		want := wireForm(field)
 		if field == "\x00" {
-			want = "" // the octet would do in a question, but no text has it
+			want = "" // the octet is valid in a question, but no text has it
 		}
 		if fault != "" {
 			name = nil
 		}
 		if string(name) != want {
-			t.Errorf("%q becomes %q, %q, and in a question %q", field, name, fault, want)
+			t.Errorf("%q becomes %q, %q, but in a question %q", field, name, fault, want)
 		}
 		if got := strings.IndexFunc(unescapeOctets(field), func(r rune) bool { return r >= 0x80 }) >= 0; got != wide && want != "" {
 			t.Errorf("%q: wide is %v", field, wide)
@@ -503,7 +503,7 @@ func TestWithin(t *testing.T) {
 		for _, zone := range []string{".", "test.", "a.test.", `\.test.`, `a\.test.`, "b."} {
 			want := plugin.Zones{zone}.Contains(name)
 			if got := within([]string{zone}, []byte(name)); got != want {
-				t.Errorf("%q in %q: %v, stock says %v", name, zone, got, want)
+				t.Errorf("%q in %q: %v, in stock %v", name, zone, got, want)
 			}
 		}
 	}
@@ -517,7 +517,7 @@ func TestPause(t *testing.T) {
 	}
 	pauses := 0
 	got := mustParse(t, b.String(), Options{Pause: func() { pauses++ }})
-	const names, stages = 20_000, 3 // each name is read, put into the index, and into that by address
+	const names, stages = 20_000, 3 // each name is read, added to the index, and added to the index by address
 	if want := stages * names / 256; pauses < want {
 		t.Errorf("%d pauses, want %d or more", pauses, want)
 	}

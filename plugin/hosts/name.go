@@ -6,22 +6,21 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Names are compared in their wire form. A table holds each name in the
-// presentation form that the DNS library gives to a question's name: octets
-// that are not printable ASCII are \DDD, and a few printable ones come after
-// a backslash. Each name has one such form, so two strings are equal if and
-// only if the names are the same octets.
+// Names are compared in their wire form. A table stores each name in the presentation form that the
+// DNS library uses for a question's name: octets that are not printable ASCII are \DDD, and a few
+// printable ones are escaped with a backslash. Each name has one such form, so two strings are
+// equal if and only if the names have the same octets.
 
 // shape is the form of an octet in presentation form.
 type shape uint8
 
 const (
-	plain     shape = iota // as itself
+	plain     shape = iota // unchanged
 	upper                  // as its lower-case letter (RFC 4343)
-	special                // after a backslash
+	special                // with a backslash
 	decimal                // as \DDD
-	dot                    // after a backslash, unless it ends the label
-	backslash              // after another backslash
+	dot                    // with a backslash, unless it ends the label
+	backslash              // with another backslash
 )
 
 var shapes = func() (all [256]shape) {
@@ -57,9 +56,8 @@ func appendOctet(name []byte, c byte) []byte {
 // one.
 const nulFault = "it has a NUL octet"
 
-// unescape returns the octet that an escape stands for and how many
-// characters it has (RFC 1035, section 5.1), or why it is not valid. b begins
-// with a backslash.
+// unescape returns the octet of an escape and the escape's length (RFC 1035, section 5.1), or the
+// reason why it is not valid. b begins with a backslash.
 func unescape(b []byte) (c byte, size int, fault string) {
 	switch {
 	case len(b) == 1:
@@ -71,17 +69,16 @@ func unescape(b []byte) (c byte, size int, fault string) {
 	}
 	n := 100*int(b[1]-'0') + 10*int(b[2]-'0') + int(b[3]-'0')
 	if n > 255 {
-		return 0, 0, "an escape stands for a number over 255"
+		return 0, 0, "an escape has a number over 255"
 	}
 	return byte(n), 4, ""
 }
 
 func digit(c byte) bool { return c >= '0' && c <= '9' }
 
-// normalize returns a field as a fully qualified name in the form of the
-// table, in the storage of buf, or its fault in a few words. Only letters of
-// ASCII become lower case (RFC 4343). wide reports whether the field has an
-// octet beyond ASCII, even if there is a fault.
+// normalize returns a field as a fully qualified name in the form of the table, in the storage of
+// buf, or its fault in a few words. Only ASCII letters become lower case (RFC 4343). wide reports
+// whether the field has an octet beyond ASCII, even if there is a fault.
 func normalize(buf, field []byte) (name []byte, wide bool, fault string) {
 	name = buf[:0]
 	if string(field) == "." {
@@ -132,8 +129,7 @@ func normalize(buf, field []byte) (name []byte, wide bool, fault string) {
 	return name, wide, fault
 }
 
-// lengthFault returns the fault of a label of that many octets, or the one
-// before it.
+// lengthFault returns the fault of a label of that many octets, or the earlier fault before.
 func lengthFault(before string, octets int) string {
 	switch {
 	case before != "":
@@ -146,18 +142,16 @@ func lengthFault(before string, octets int) string {
 	return ""
 }
 
-// maxWide is the length in octets of the longest label that is tried as an
-// internationalized one. The time for a label grows with the square of its
-// length. A label whose encoded form fits 63 octets has at most 59
-// characters.
+// maxWide is the length in octets of the longest label that is tried as an internationalized one.
+// The time for a label grows with the square of its length. A label whose encoded form fits into 63
+// octets has at most 59 characters.
 const maxWide = 255
 
 var errNotIDN = errors.New("not an internationalized label")
 
-// toASCII returns a field that normalize takes, with each label beyond ASCII
-// as the A-label of RFC 5890: the form of hostnames on the wire, in which the
-// rest of the label is encoded in ASCII letters. It leaves other labels
-// unchanged.
+// toASCII returns a field that normalize accepts, with each label beyond ASCII as the A-label of
+// RFC 5890: the form of hostnames on the wire, in which the rest of the label is encoded in ASCII
+// letters. It leaves other labels unchanged.
 func toASCII(buf, field []byte) (name []byte, err error) {
 	var ascii, label []byte
 	wide, inner := false, false // the label is beyond ASCII; it has a dot in it
@@ -234,8 +228,8 @@ func escaped(s string) bool {
 	return n%2 == 1
 }
 
-// parent returns a fully qualified name from the dot after its first label
-// on, or nothing if it has only one label.
+// parent returns a fully qualified name from the dot after its first label on, or nothing if it has
+// only one label.
 func parent(name string) string {
 	for i := 0; i < len(name)-1; i++ {
 		switch name[i] {
@@ -248,9 +242,8 @@ func parent(name string) string {
 	return ""
 }
 
-// above returns a fully qualified name without its first label, or nothing if
-// it has only one. Above a wildcard, whose record has no asterisk, is what
-// follows the dot.
+// above returns a fully qualified name without its first label, or nothing if it has only one. For
+// a wildcard, whose record has no asterisk, it returns the part after the dot.
 func above(name string) string {
 	if p := parent(name); p != "" {
 		return p[1:]

@@ -10,13 +10,12 @@ import (
 	"sort"
 )
 
-// NonTerminal reports whether an entry exists below name, which must have the
-// form that Lookup takes. An empty non-terminal, one without an entry of its
-// own, exists all the same: the answer for it is NODATA, not NXDOMAIN (RFC
-// 8020, section 2; RFC 4592, section 2.2.2). With an entry db.corp.example,
-// corp.example and example are non-terminals. A wildcard *.apps.example makes
-// apps.example one. NonTerminal does not allocate; it costs at most one probe
-// for each label of name.
+// NonTerminal reports whether an entry exists below name, which must have the form that Lookup
+// takes. An empty non-terminal, one without an entry of its own, still exists: the answer for it is
+// NODATA, not NXDOMAIN (RFC 8020, section 2; RFC 4592, section 2.2.2). With an entry
+// db.corp.example, corp.example and example are non-terminals. A wildcard *.apps.example makes
+// apps.example one. NonTerminal does not allocate; it costs at most one probe for each label of
+// name.
 func (t *Table) NonTerminal(name string) bool {
 	if t == nil {
 		return false
@@ -36,13 +35,11 @@ func (t *Table) NonTerminal(name string) bool {
 	return false
 }
 
-// HasNames reports whether an address in p has a name: the reverse name that
-// stands for p is then a non-terminal, see [Table.NonTerminal]. p may be of 0
-// to 28 or 32 bits for IPv4 and of 0 to 124 or 128 bits for IPv6, which
-// includes every prefix that a reverse name stands for (RFC 1035, section 3.5;
-// RFC 3596, section 2.5). An IPv6 prefix has no IPv4-mapped addresses: their
-// reverse names are in in-addr.arpa. HasNames does not allocate; it costs a
-// binary search.
+// HasNames reports whether an address in p has a name: the reverse name of p is then a
+// non-terminal, see [Table.NonTerminal]. p may have 0 to 28 or 32 bits for IPv4 and 0 to 124 or 128
+// bits for IPv6, which includes every prefix with a reverse name (RFC 1035, section 3.5; RFC 3596,
+// section 2.5). An IPv6 prefix contains no IPv4-mapped addresses: their reverse names are in
+// in-addr.arpa. HasNames does not allocate; it costs a binary search.
 func (t *Table) HasNames(p netip.Prefix) bool {
 	if t == nil || !p.IsValid() {
 		return false
@@ -59,23 +56,21 @@ func (t *Table) HasNames(p netip.Prefix) bool {
 	return t.rev6.within(&t.store, ip[:], bits)
 }
 
-// tree finds out which nodes have names below them. It does not hold all of
-// these nodes. A node in the tree has one record as its witness: a record
-// whose name is below the node. Every ancestor of a name is either in the
-// tree or an ancestor of the witness of the closest node above it that is in
-// the tree. So a look-up walks up to the first node that is in the tree and
-// compares the name with that node's witness.
+// tree answers which nodes have names below them. It does not hold all of these nodes. A node in
+// the tree has one record as its witness: a record whose name is below the node. Every ancestor of
+// a name is either in the tree or an ancestor of the witness of the closest node above it that is
+// in the tree. So a look-up walks up to the first node that is in the tree and compares the name
+// with that node's witness.
 //
-// A record is the witness of at most one node. However deep the names are,
-// the tree has no more nodes than there are records; where many names share a
-// parent, it has far fewer.
+// A record is the witness of at most one node. However deep the names are, the tree has no more
+// nodes than there are records; if many names share a parent, it has far fewer.
 type tree struct {
 	index            // offsets of the witnesses
 	lengths []uint16 // by slot: the length of the node's name
-	hashes  []uint64 // by slot, until the tree is made: growing it then needs no names
+	hashes  []uint64 // by slot, until the tree is complete: growing it then needs no names
 }
 
-// seek returns the slot of a node, or the free one for it.
+// seek returns the slot of a node, or the free slot for it.
 func (x *tree) seek(s *store, hash uint64, node string) (slot int, found bool) {
 	for i := x.home(hash); ; i++ {
 		i, found = x.next(i, tag(hash))
@@ -99,7 +94,7 @@ func (b *builder) makeTree() {
 	parent := ""
 	for off := range t.all {
 		b.another()
-		// Names of one parent often follow each other.
+		// Names with the same parent are often adjacent.
 		if p := above(view(t.name(off))); p != parent && p != "" {
 			parent = p
 			b.addAncestors(off, parent)
@@ -111,15 +106,15 @@ func (b *builder) makeTree() {
 	t.tree.hashes = nil
 }
 
-// step is a node that is not in the tree, and where its place would be.
+// step is a node that is not in the tree, with the slot for it.
 type step struct {
 	node string
 	hash uint64
 	slot int
 }
 
-// addAncestors adds what the tree lacks of the ancestors of a record's name,
-// from parent up: the topmost of them that is not an ancestor of the witness.
+// addAncestors adds those ancestors of a record's name that the tree lacks, from parent up: the
+// topmost of them that is not an ancestor of the witness.
 func (b *builder) addAncestors(record uint32, parent string) {
 	t, path, witness := b.t, b.path[:0], ""
 	for node := parent; node != "" && witness == ""; node = above(node) {
@@ -150,7 +145,7 @@ func (b *builder) addNode(record uint32, at step) {
 	}
 }
 
-// growTree makes the tree anew, for n nodes.
+// growTree builds the tree again, for n nodes.
 func (b *builder) growTree(n int) {
 	old := b.t.tree
 	b.t.tree = newTree(n)
@@ -165,8 +160,8 @@ func (b *builder) growTree(n int) {
 	}
 }
 
-// netBits is how many bits of an address the order ignores: the last digit of
-// an IPv6 reverse name.
+// netBits is the number of bits of an address that the order ignores: the last digit of an IPv6
+// reverse name.
 const netBits = 4
 
 // within reports whether an address whose first bits are those of ip has a
@@ -213,8 +208,8 @@ func (a addr128) sameNet(v addr128) bool {
 	return a[0] == v[0] && a[1]>>netBits == v[1]>>netBits
 }
 
-// networks holds an address of each network in which an address has a name,
-// once or more. It grows without copies.
+// networks holds an address for each network in which an address has a name, once or more. It grows
+// without copies.
 type networks struct {
 	blocks [][]addr128
 	last   addr128

@@ -52,7 +52,7 @@ func TestNonTerminal(t *testing.T) {
 		table := mustParse(t, tt.text, Options{})
 		for _, name := range strings.Fields(tt.yes) {
 			if !table.NonTerminal(name) {
-				t.Errorf("%q: %s is no non-terminal", tt.text, name)
+				t.Errorf("%q: %s is not a non-terminal", tt.text, name)
 			}
 		}
 		for _, name := range append(strings.Fields(tt.no), "", "..", `\`, `\.`, "nowhere.") {
@@ -88,7 +88,7 @@ func TestHasNames(t *testing.T) {
 			t.Errorf("%s: %v, want %v", p, got, tt.want)
 		}
 		if none.HasNames(p) || mustParse(t, text, Options{NoReverse: true}).HasNames(p) {
-			t.Errorf("%s has names where there are none", p)
+			t.Errorf("%s has names that do not exist", p)
 		}
 	}
 	ends := mustParse(t, "0.0.0.0 a.test\nffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff a.test\n", Options{})

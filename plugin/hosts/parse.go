@@ -10,23 +10,23 @@ import (
 	"slices"
 )
 
-// MaxSize is the length in octets of the longest file that [Parse] takes. That
-// is about 7 million names, in a table of 300 MB.
+// MaxSize is the length in octets of the longest file that [Parse] accepts. That is about 7 million
+// names, in a table of 300 MB.
 const MaxSize = 256 << 20
 
 const (
-	// maxField is the length of the longest field that is read, as in CoreDNS.
-	// No name of 255 octets is longer.
+	// maxField is the length of the longest field that is read, as in CoreDNS. No name of 255 octets
+	// is longer.
 	maxField = 1024
 
-	// maxProblems is how many problems are kept with their reasons.
+	// maxProblems is the number of problems that are stored with their reasons.
 	maxProblems = 10
 
-	// readSize is how much of a line is in memory at once.
+	// readSize is the length of the part of a line that is in memory at once.
 	readSize = 64 << 10
 )
 
-// Options say which entries of a file count.
+// Options select the entries of a file that count.
 type Options struct {
 	// Origins are the zones whose names count, lower case and fully qualified.
 	// If it is empty, all names count.
@@ -46,11 +46,10 @@ var (
 	errUTF16    = errors.New("file is UTF-16, by the byte order mark at its beginning: save it as UTF-8")
 )
 
-// Parse reads a hosts file to its end. A line ends with LF, CR, or CRLF.
-// Lines and names that can't be used are left out and counted, see
-// [Table.Problems]; they are no error. It returns an error, and no table,
-// only if reading fails, if the file is UTF-16, or if it is too large: longer
-// than [MaxSize], or with so many names that they do not fit 32-bit offsets.
+// Parse reads a hosts file to its end. A line ends with LF, CR, or CRLF. Lines and names that can't
+// be used are left out and counted, see [Table.Problems]; they are not errors. It returns an error,
+// and no table, only if reading fails, if the file is UTF-16, or if it is too large: longer than
+// [MaxSize], or with so many names that they do not fit into 32-bit offsets.
 //
 // The memory in use while reading does not depend on the length of a line.
 func Parse(r io.Reader, o Options) (*Table, error) {
@@ -65,7 +64,7 @@ func parse(r io.Reader, o Options, max limits) (*Table, error) {
 	return p.table(), nil
 }
 
-// read takes all of a file.
+// read reads the whole file.
 func (p *parser) read(r io.Reader, max limits) error {
 	in := bufio.NewReaderSize(r, readSize)
 	if mark, _ := in.Peek(2); string(mark) == "\xff\xfe" || string(mark) == "\xfe\xff" {
@@ -90,8 +89,8 @@ func (p *parser) read(r io.Reader, max limits) error {
 	}
 }
 
-// normalizeAll returns zones in the form of the table's names. One that is no
-// domain name stays unchanged: no name is in it.
+// normalizeAll returns zones in the form of the table's names. One that is not a domain name stays
+// unchanged: no name is in it.
 func normalizeAll(zones []string) []string {
 	all := slices.Clone(zones)
 	for i, z := range zones {
@@ -102,17 +101,17 @@ func normalizeAll(zones []string) []string {
 	return all
 }
 
-// parser takes a file in pieces and hands the names and addresses to a builder.
+// parser reads a file in pieces and passes the names and addresses to a builder.
 type parser struct {
 	b       builder
 	origins []string
 
 	line    int
-	returns int    // CRs since the end of the line before; line does not count them yet
+	returns int    // CRs since the end of the previous line; line does not count them yet
 	comment bool   // the rest of the line is a comment
 	fields  int    // fields of the line so far
 	addr    []byte // the line's address in 4 or 16 octets, nil if it has none
-	part    []byte // the beginning of a field that the next piece continues
+	part    []byte // the beginning of a field that continues in the next piece
 	long    bool   // the field is longer than maxField, and not in part
 
 	addrBuf [16]byte
@@ -125,7 +124,7 @@ type parser struct {
 	problems, warnings faults
 }
 
-// faults are the first few faults to report, and the number of all.
+// faults are the first few faults to report, and the total number.
 type faults struct {
 	first []Problem
 	n     int
@@ -138,8 +137,8 @@ func (p *parser) table() *Table {
 	return t
 }
 
-// feed takes a piece of the file, in which nothing follows an LF. end reports
-// whether the last line in it ends with it.
+// feed processes a piece of the file, which contains nothing after an LF. end reports whether the
+// last line in it ends with it.
 func (p *parser) feed(b []byte, end bool) error {
 	lf := len(b) > 0 && b[len(b)-1] == '\n'
 	if lf {
@@ -171,7 +170,7 @@ func (p *parser) feed(b []byte, end bool) error {
 	return nil
 }
 
-// piece takes a piece of a line; end reports whether the line ends with it.
+// piece processes a piece of a line. end reports whether the line ends with it.
 func (p *parser) piece(b []byte, end bool) error {
 	if p.comment {
 		b = nil
@@ -187,8 +186,8 @@ func (p *parser) piece(b []byte, end bool) error {
 	return nil
 }
 
-// split cuts a piece of a line into fields. A field that runs up to the end of
-// the piece goes on in the next one, unless this is the last.
+// split splits a piece of a line into fields. A field at the end of the piece continues in the next
+// one, unless this is the last.
 func (p *parser) split(b []byte, last bool) error {
 	for len(b) > 0 {
 		n := 0
@@ -224,8 +223,7 @@ func (p *parser) keep(b []byte) {
 	p.part = append(p.part, b...)
 }
 
-// field takes a field, or the rest of one that began in an earlier piece. It
-// may be empty.
+// field processes a field, or the rest of one that began in an earlier piece. It may be empty.
 func (p *parser) field(b []byte) error {
 	long := len(b) > maxField
 	if len(p.part) > 0 || p.long {
@@ -234,8 +232,8 @@ func (p *parser) field(b []byte) error {
 		p.part, p.long = p.part[:0], false
 	}
 	if p.fields == 0 {
-		// Editors put a byte order mark before the first line. Where files are
-		// joined, it comes before other lines.
+		// Editors put a byte order mark before the first line. In concatenated files, it comes before
+		// other lines.
 		b = bytes.TrimPrefix(b, []byte("\ufeff"))
 	}
 	if len(b) == 0 && !long {
@@ -247,7 +245,7 @@ func (p *parser) field(b []byte) error {
 		p.address(b, long)
 		return nil
 	case p.addr == nil:
-		return nil // the line has been reported
+		return nil // the line was reported
 	case long:
 		p.problem("a name is longer than %d bytes; left out", maxField)
 		return nil
@@ -255,7 +253,7 @@ func (p *parser) field(b []byte) error {
 	return p.name(b)
 }
 
-// address takes the first field of a line.
+// address processes the first field of a line.
 func (p *parser) address(b []byte, long bool) {
 	if long {
 		p.problem("the address is longer than %d bytes; line left out", maxField)
@@ -265,7 +263,7 @@ func (p *parser) address(b []byte, long bool) {
 	if i := bytes.IndexByte(s, '%'); i >= 0 {
 		s = s[:i]
 	}
-	// Only an error keeps the string, and the error is dropped here.
+	// Only an error refers to the string, and the error is dropped here.
 	addr, err := netip.ParseAddr(view(s))
 	if err != nil {
 		p.problem("%s is not an IP address; line left out", quote(b))
@@ -280,7 +278,7 @@ func (p *parser) address(b []byte, long bool) {
 	p.addr = p.addrBuf[:]
 }
 
-// name takes one of the names that follow the address.
+// name processes one of the names that follow the address.
 func (p *parser) name(field []byte) error {
 	name, wide, fault := normalize(p.nameBuf, field)
 	p.nameBuf = name
@@ -295,8 +293,8 @@ func (p *parser) name(field []byte) error {
 	return err
 }
 
-// wideName takes a name beyond ASCII. It is served under its own octets, and
-// under the ASCII form that most clients ask for, which is also the PTR target.
+// wideName processes a name beyond ASCII. It is served by its own octets, and by the ASCII form
+// that most clients use, which is also the PTR target.
 func (p *parser) wideName(field, name []byte, fault string) error {
 	ascii, err := toASCII(nil, field)
 	switch {
@@ -304,28 +302,27 @@ func (p *parser) wideName(field, name []byte, fault string) error {
 		p.problem("%s is not a domain name: %s; left out", quote(field), fault)
 		return nil
 	case err != nil:
-		p.warn("%s is not a valid internationalized name; served under its octets alone", quote(field))
+		p.warn("%s is not a valid internationalized name; served only as its octets", quote(field))
 		_, err := p.add(field, name, true)
 		return err
 	}
 	pointed, err := p.add(field, ascii, true)
-	if err != nil || fault != "" { // a label may be too long in its octets and yet have an ASCII form that fits
+	if err != nil || fault != "" { // a label may be too long in its octets but have an ASCII form that fits
 		return err
 	}
 	_, err = p.add(field, name, !pointed)
 	return err
 }
 
-// add gives the line's address to the name in a field, unless the name is in
-// none of the zones. With pointer, PTR records of the address lead to the
-// name.
+// add adds the line's address to the name in a field, unless the name is in none of the zones. With
+// pointer, PTR records of the address lead to the name.
 func (p *parser) add(field, name []byte, pointer bool) (added bool, err error) {
 	if !within(p.origins, name) {
 		return false, nil
 	}
 	if len(name) > 1 && name[0] == '*' && name[1] == '.' {
 		if len(name) == 2 {
-			p.problem(`"*" names no domain that it is a wildcard of and matches nothing; left out`)
+			p.problem(`"*" is a wildcard without a domain and matches nothing; left out`)
 			return false, nil
 		}
 		name = name[1:]
@@ -335,7 +332,7 @@ func (p *parser) add(field, name []byte, pointer bool) (added bool, err error) {
 		return true, nil
 	}
 	if bytes.IndexByte(name, '*') >= 0 && pointer {
-		p.warn(`%s has a "*" that is not its whole first label, and so is no wildcard; served as it is written`, quote(field))
+		p.warn(`%s has a "*" that is not its whole first label, so it is not a wildcard; served as written`, quote(field))
 	}
 	if !p.b.add(name, p.addr, pointer) {
 		return false, fmt.Errorf("line %d: %w", p.line, errTooLarge)
@@ -353,7 +350,7 @@ func (f *faults) add(line int, format string, args ...any) {
 	}
 }
 
-// quote returns a field for a message, cut to a length that fits a log.
+// quote returns a field for a message, cut to a length that suits a log.
 func quote(field []byte) string {
 	const most = 64
 	if len(field) <= most {

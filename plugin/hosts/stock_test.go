@@ -28,9 +28,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// newStock runs the setup of the stock plugin on a stanza that has text as its
-// inline lines. They reach the plugin as one token, so it parses them byte for
-// byte as it would a file.
+// newStock runs the setup of the stock plugin on a stanza that has text as its inline lines. They
+// reach the plugin as one token, which it parses byte for byte like a file.
 func newStock(t testing.TB, text string, o Options) stock.Hosts {
 	t.Helper()
 	setup, err := caddy.DirectiveAction("dns", "hosts")
@@ -46,7 +45,7 @@ func newStock(t testing.TB, text string, o Options) stock.Hosts {
 		line++
 	}
 	add(append(append([]string{"hosts", os.DevNull}, o.Origins...), "{")...)
-	add("reload", "0s") // no goroutine that outlives the test
+	add("reload", "0s") // no goroutine outlives the test
 	if o.NoReverse {
 		add("no_reverse")
 	}
@@ -63,7 +62,7 @@ func newStock(t testing.TB, text string, o Options) stock.Hosts {
 	return dnsserver.GetConfig(c).Plugin[0](test.NextHandler(dns.RcodeNameError, nil)).(stock.Hosts)
 }
 
-// subjects returns what a file gives reason to ask for.
+// subjects returns the names and addresses that are worth querying for a file.
 func subjects(text string) (names []string, addrs []netip.Addr) {
 	names = []string{".", "nowhere.test.", "x.nowhere.test."}
 	addrs = []netip.Addr{netip.MustParseAddr("192.0.2.255"), netip.MustParseAddr("2001:db8::ffff")}
@@ -83,7 +82,7 @@ func subjects(text string) (names []string, addrs []netip.Addr) {
 	return slices.Compact(names), slices.Compact(addrs)
 }
 
-// askable tells whether a message can carry a name.
+// askable reports whether a message can hold a name.
 func askable(name string) bool {
 	if _, ok := dns.IsDomainName(name); !ok {
 		return false
@@ -132,7 +131,7 @@ func namesOf(n Names) (out []string) {
 	return out
 }
 
-// answer returns what a stanza with this table alone answers for name.
+// answer returns the answer for name of a stanza with only this table.
 func answer(table *Table, name string) (Addresses, bool) {
 	if a, ok := table.Lookup(name); ok {
 		return a, true
@@ -140,12 +139,12 @@ func answer(table *Table, name string) (Addresses, bool) {
 	return table.LookupWildcard(name)
 }
 
-// wanted returns the addresses that stock has for name, less those that are meant to be missing.
+// wanted returns stock's addresses for name, without those that are meant to be missing.
 func wanted(table *Table, h stock.Hosts, name string) (want4, want6 []string) {
 	want4 = stockStrings(h.LookupStaticHostV4(name))
 	want6 = stockStrings(h.LookupStaticHostV6(name))
 	if a, exact := table.Lookup(name); exact {
-		// Stock takes the addresses of the wildcard for a family that the name lacks.
+		// Stock uses the addresses of the wildcard for a family that the name lacks.
 		w, _ := table.LookupWildcard(name)
 		if a.Len4() == 0 && slices.Equal(want4, strings4(w)) {
 			want4 = nil
@@ -157,7 +156,7 @@ func wanted(table *Table, h stock.Hosts, name string) (want4, want6 []string) {
 	return want4, want6
 }
 
-// compare asks both for every name and address, and fails where the answers differ by more than is meant. Stock is given
+// compare looks up every name and address in both, and fails if the results differ by more than intended. Stock gets
 // the file with all names in wire form.
 func compare(t *testing.T, text string, o Options) *Table {
 	t.Helper()
@@ -188,7 +187,7 @@ func compare(t *testing.T, text string, o Options) *Table {
 			t.Errorf("%q has IPv6 addresses %q, stock has %q", name, got, want6)
 		}
 		if want := len(want4)+len(want6) > 0; held != want {
-			t.Errorf("%q: held is %v, want %v", name, held, want)
+			t.Errorf("%q: found is %v, want %v", name, held, want)
 		}
 	}
 	for _, addr := range addrs {
@@ -202,7 +201,7 @@ func compare(t *testing.T, text string, o Options) *Table {
 	return table
 }
 
-// check verifies what holds for every table.
+// check checks properties of every table.
 func check(t *testing.T, table *Table) {
 	t.Helper()
 	entries := 0
@@ -227,12 +226,13 @@ func check(t *testing.T, table *Table) {
 	}
 	for _, report := range []func() ([]Problem, int){table.Problems, table.Warnings} {
 		if first, n := report(); len(first) != min(n, maxProblems) {
-			t.Errorf("%d are kept of %d that are reported", len(first), n)
+			t.Errorf("%d problems are stored of %d reported ones", len(first), n)
 		}
 	}
 }
 
-// checkName verifies that a question can ask for the name of a record, and finds it and all that is above it.
+// checkName checks that a question can contain the name of a record, and finds the name and everything above
+// it.
 func checkName(t *testing.T, table *Table, name string) {
 	t.Helper()
 	lookup, asked := table.Lookup, name
@@ -255,12 +255,12 @@ func checkName(t *testing.T, table *Table, name string) {
 	}
 }
 
-// reverseOf returns how many of its addresses lead back to name.
+// reverseOf returns the number of its addresses that lead back to name.
 func reverseOf(t *testing.T, table *Table, name string, a Addresses) (n int) {
 	t.Helper()
 	has := func(addr netip.Addr) int {
 		names := table.Names(addr)
-		if names.Len() > 100 { // not quadratic
+		if names.Len() > 100 { // to avoid quadratic time
 			return 1
 		}
 		switch list := namesOf(names); {
@@ -269,7 +269,7 @@ func reverseOf(t *testing.T, table *Table, name string, a Addresses) (n int) {
 		case slices.Contains(list, name):
 			return 1
 		case table.rev4.used+table.rev6.used > 0:
-			t.Errorf("%s has names %q, and not %q", addr, list, name)
+			t.Errorf("%s has names %q, but not %q", addr, list, name)
 		}
 		return 0
 	}
@@ -352,7 +352,7 @@ func TestSameAsStock(t *testing.T) {
 	}
 }
 
-// TestSameAsStockAtEveryEdge moves the end of the reader's buffer over a line.
+// TestSameAsStockAtEveryEdge moves the end of the reader's buffer across a line.
 func TestSameAsStockAtEveryEdge(t *testing.T) {
 	line := "10.0.0.1 a.test bb.test # c\r\n10.0.0.2 c.test\n"
 	for i := range len(line) + 1 {
@@ -387,7 +387,7 @@ func TestSameAsStockAtRandom(t *testing.T) {
 	}
 }
 
-// TestSameAnswerAsStock compares with what the stock plugin sends.
+// TestSameAnswerAsStock compares with the replies of the stock plugin.
 func TestSameAnswerAsStock(t *testing.T) {
 	const text = "10.0.0.1 A.test b.test\n10.0.0.2 a.test\n::1 a.test\n10.0.0.3 *.a.test\n::ffff:10.0.0.4 c.test\n"
 	table, err := Parse(strings.NewReader(text), Options{})
@@ -412,11 +412,11 @@ func TestSameAnswerAsStock(t *testing.T) {
 		a, held := answer(table, name)
 		rcode, want := ask(name, dns.TypeA)
 		if got := strings4(a); !slices.Equal(got, want) || held != (rcode == dns.RcodeSuccess) {
-			t.Errorf("%s A: %q, held %v; stock says %q, rcode %d", name, got, held, want, rcode)
+			t.Errorf("%s A: %q, found %v; stock has %q, rcode %d", name, got, held, want, rcode)
 		}
 		rcode, want = ask(name, dns.TypeAAAA)
 		if got := strings6(a); !slices.Equal(got, want) || held != (rcode == dns.RcodeSuccess) {
-			t.Errorf("%s AAAA: %q, held %v; stock says %q, rcode %d", name, got, held, want, rcode)
+			t.Errorf("%s AAAA: %q, found %v; stock has %q, rcode %d", name, got, held, want, rcode)
 		}
 	}
 	for _, addr := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "::1", "::2"} {
@@ -426,7 +426,7 @@ func TestSameAnswerAsStock(t *testing.T) {
 		}
 		_, want := ask(reverse, dns.TypePTR)
 		if got := namesOf(table.Names(netip.MustParseAddr(addr))); !slices.Equal(got, want) {
-			t.Errorf("%s PTR: %q; stock says %q", addr, got, want)
+			t.Errorf("%s PTR: %q; stock has %q", addr, got, want)
 		}
 	}
 }

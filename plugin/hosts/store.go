@@ -8,17 +8,16 @@ import (
 
 // store holds the bytes of names and addresses.
 //
-// A record is a header of two octets, the name, and the address: 4 octets, or
-// 16 if the header has isSix. If the header has isList, the name has more
-// addresses than one, and the offset of a list is in the address's place. A
-// list is the number of IPv4 addresses and that of IPv6 addresses, 4 octets
+// A record is a header of two octets, the name, and the address: 4 octets, or 16 if the header has
+// isSix. If the header has isList, the name has more than one address, and the offset of a list
+// replaces the address. A list is the number of IPv4 addresses and that of IPv6 addresses, 4 octets
 // each, then the addresses.
 //
-// A wildcard's name is stored without the asterisk, so it begins with a dot.
-// Only the root's name does so as well.
+// A wildcard's name is stored without the asterisk, so it begins with a dot. Otherwise, only the
+// root's name begins with one.
 type store struct {
-	// Records lie in blocks, so that growing copies none of them. The block
-	// is the upper half of a record's offset. No record spans two blocks.
+	// Records are in blocks, so that growing copies none of them. The block is the upper half of a
+	// record's offset. No record spans two blocks.
 	blocks [][]byte
 	lists  []byte
 }
@@ -38,8 +37,7 @@ const (
 	listHead = 8
 )
 
-// record returns the header, the name and what follows the name. What follows
-// runs on to the end of the block.
+// record returns the header, the name and the bytes after the name, up to the end of the block.
 func (s *store) record(off uint32) (head uint16, name, rest []byte) {
 	b := s.blocks[off>>blockBits][off%blockSize:]
 	head = binary.NativeEndian.Uint16(b)
@@ -81,8 +79,7 @@ func (s *store) first(off uint32, size int) []byte {
 	return all[:min(size, len(all))]
 }
 
-// firstSize returns the length of the first address in the file of a record's
-// name.
+// firstSize returns the length of a name's first address in the file.
 func (s *store) firstSize(off uint32) int {
 	if head, _, _ := s.record(off); head&isSix != 0 {
 		return 16
@@ -90,7 +87,7 @@ func (s *store) firstSize(off uint32) int {
 	return 4
 }
 
-// setList puts the offset of a list in the place of a record's address.
+// setList replaces a record's address by the offset of a list.
 func (s *store) setList(off, list uint32) {
 	head, _, rest := s.record(off)
 	binary.NativeEndian.PutUint32(rest, list)
@@ -155,10 +152,10 @@ func (s *store) all(yield func(off uint32) bool) {
 	}
 }
 
-// index is a hash table with linear probing that maps the hash of a key to
-// values; the caller finds out which of the values belongs to the key. The
-// upper bits of a hash are where its probing begins, the lowest eight are its
-// tag. A tag beside each value spares a look at most values of other keys.
+// index is a hash table with linear probing that maps the hash of a key to values. The caller
+// determines which of the values belongs to the key. The upper bits of a hash select where its
+// probing begins, the lowest eight are its tag. A tag beside each value avoids comparing most
+// values of other keys.
 type index struct {
 	tags  []uint8 // 0: the slot is free
 	slots []uint32
@@ -172,7 +169,7 @@ func newIndex(n int) index {
 	return index{tags: make([]uint8, n), slots: make([]uint32, n)}
 }
 
-// full reports whether the index has to grow before the next put.
+// full reports whether the index has to grow before the next insertion.
 func (x *index) full() bool { return x.used+x.used/4+1 >= len(x.tags) }
 
 func (x *index) home(hash uint64) int {
@@ -204,8 +201,7 @@ func (x *index) put(slot int, hash uint64, value uint32) {
 	x.used++
 }
 
-// insert puts in a value whose key the index does not have, and returns its
-// slot.
+// insert inserts a value whose key the index does not have, and returns its slot.
 func (x *index) insert(hash uint64, value uint32) int {
 	i := x.home(hash)
 	for x.tags[i] != 0 {
@@ -217,8 +213,8 @@ func (x *index) insert(hash uint64, value uint32) int {
 	return i
 }
 
-// seek returns the slot of the record with this name, or the free one for it.
-// The values of x are offsets of records.
+// seek returns the slot of the record with this name, or the free slot for it. The values of x are
+// offsets of records.
 func (x *index) seek(s *store, hash uint64, name string) (slot int, found bool) {
 	for i := x.home(hash); ; i++ {
 		i, found = x.next(i, tag(hash))
@@ -228,11 +224,10 @@ func (x *index) seek(s *store, hash uint64, name string) (slot int, found bool) 
 	}
 }
 
-// reverse finds the names of an address of one family. If the address has one
-// name, and is the first of the family that this name has, the value is the
-// record's offset. Else it is isGroup plus the place of a group: the address
-// in words of the machine, the number of names, and the offsets of their
-// records.
+// reverse finds the names of an address of one family. If the address has one name, and is the
+// first of the family that this name has, the value is the record's offset. Otherwise it is isGroup
+// plus the offset of a group: the address in words of the machine, the number of names, and the
+// offsets of their records.
 type reverse struct {
 	index
 	groups []uint32
@@ -242,10 +237,10 @@ type reverse struct {
 	order []uint32
 }
 
-// isGroup marks a value of reverse that is a place in groups.
+// isGroup marks a value of reverse that is an offset in groups.
 const isGroup = 1 << 31
 
-// seek returns the slot of an address, or the free one for it.
+// seek returns the slot of an address, or the free slot for it.
 func (r *reverse) seek(s *store, hash uint64, addr []byte) (slot int, found bool) {
 	for i := r.home(hash); ; i++ {
 		i, found = r.next(i, tag(hash))

@@ -9,7 +9,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/answer"
 )
 
-// Records are allocated in slabs, with their addresses.
+// Records are allocated in slabs, together with their addresses.
 type (
 	recordA struct {
 		dns.A
@@ -41,8 +41,8 @@ func (r *recordAAAA) init(owner string, ttl uint32, ip netip.Addr) dns.RR {
 	return &r.AAAA
 }
 
-// fill writes the header of a new record. A composite literal would be made elsewhere and then copied: with it,
-// headless SRV and A answers with ten endpoints take an eighth longer.
+// fill writes the header of a new record. A composite literal would be built elsewhere and then copied: with
+// it, headless SRV and A answers with ten endpoints took an eighth longer.
 func fill(h *dns.RR_Header, owner string, rrtype uint16, ttl uint32) {
 	h.Name, h.Rrtype, h.Class, h.Ttl = owner, rrtype, dns.ClassINET, ttl
 }
@@ -118,8 +118,8 @@ type targetSlab struct {
 	buf   [512]byte
 }
 
-// newTargetSlab returns a slab with room for what a yields. For one port and one IPv4 address, which most Services have, it
-// takes one allocation.
+// newTargetSlab returns a slab with room for the records of a. For one port and one IPv4 address, as most Services
+// have, it takes one allocation.
 func newTargetSlab(r *dns.Msg, a *answer.Answer) targetSlab {
 	n, n4, n6 := a.MostTargets()
 	if n == 1 && n4 == 1 && n6 == 0 {
@@ -138,7 +138,8 @@ func newTargetSlab(r *dns.Msg, a *answer.Answer) targetSlab {
 	}
 }
 
-// next cuts an element off a slab. If hosts entries replace a target's addresses, there may be more than it holds.
+// next cuts an element off a slab. If hosts entries replace a target's addresses, more may be needed than the slab
+// holds.
 func next[T any](slab *[]T) *T {
 	if len(*slab) == 0 {
 		*slab = make([]T, 8)
@@ -148,7 +149,7 @@ func next[T any](slab *[]T) *T {
 	return first
 }
 
-// name returns n as text: a part of the question's name if that ends in it.
+// name returns n as text, as a part of the question's name if that ends in it.
 func (b *targetSlab) name(n *answer.Name, owner string) string {
 	text := n.AppendTo(b.buf[:0])
 	if at := len(owner) - len(text); at >= 0 && owner[at:] == string(text) {
@@ -165,7 +166,7 @@ func (b *targetSlab) name(n *answer.Name, owner string) string {
 
 // pointers returns a message with PTR records.
 func pointers(r *dns.Msg, a *answer.Answer) *dns.Msg {
-	one := new(struct { // nearly every address has one name: one allocation, and the name
+	one := new(struct { // the usual case, one name: one allocation, and the name
 		head
 		rrs [1]dns.RR
 		ptr dns.PTR
@@ -179,7 +180,7 @@ func pointers(r *dns.Msg, a *answer.Answer) *dns.Msg {
 			rr = new(dns.PTR)
 		}
 		fill(&rr.Hdr, a.Owner(), dns.TypePTR, p.TTL)
-		rr.Ptr = string(p.AppendTo(buf[:0])) // a copy: a record must not hold on to a table
+		rr.Ptr = string(p.AppendTo(buf[:0])) // a copy, since a record must not hold a reference to a table
 		m.Answer = append(m.Answer, rr)
 	}
 	return m

@@ -1,4 +1,4 @@
-// Package message turns an Answer into a dns.Msg. The message and its records belong to the caller: plugins ahead may
+// Package message turns an Answer into a dns.Msg. The message and its records belong to the caller. Plugins ahead may
 // change them, so no two replies share one.
 package message
 
@@ -10,7 +10,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/answer"
 )
 
-// head is a message with room for its question. Most answers need nothing else, and are allocated with it.
+// head is a message with room for its question. Most answers need nothing else and are allocated together
+// with it.
 type head struct {
 	msg      dns.Msg
 	question [1]dns.Question
@@ -93,7 +94,8 @@ func texts(m *dns.Msg, a *answer.Answer) {
 	}
 }
 
-// servers adds the SRV records of hosts, and the addresses of the target that belongs to this zone.
+// servers adds the SRV records of an external zone, and the addresses of the target that belongs to
+// this zone.
 func servers(m *dns.Msg, a *answer.Answer) {
 	for s := range a.Servers {
 		rr := &dns.SRV{Priority: s.Priority, Weight: s.Weight, Port: s.Port, Target: s.Target}

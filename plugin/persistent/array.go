@@ -1,11 +1,11 @@
 package persistent
 
-// An Array is a list of values under numbers that are assigned one after another, from 0 on. It is as cheap to publish as
-// a Trie, finds a value in fewer steps, and takes no more room than the values. A value that was never set is the zero
-// value. The zero Array is empty.
+// An Array is a list of values by number. Numbers are assigned one after another, from 0 on. It is as cheap to publish
+// as a Trie, finds a value in fewer steps, and takes no more room than the values. A value that was never set is the
+// zero value. The zero Array is empty.
 type Array[V any] struct {
 	root  *rack[V]
-	depth int // of root, above the racks that have shelves
+	depth int // of root, above the racks with shelves
 }
 
 const (
@@ -13,7 +13,7 @@ const (
 	rackLen  = 1 << rackBits
 )
 
-// rack has racks below it, and the lowest one shelves.
+// rack holds the racks below it, or shelves at the lowest level.
 type rack[V any] struct {
 	batch   uint64
 	below   []*rack[V]
@@ -26,7 +26,7 @@ type shelf[V any] struct {
 	values [rackLen]V
 }
 
-// At returns the value under the number i.
+// At returns the value with the number i.
 func (a *Array[V]) At(i uint32) (v V) {
 	if a.root == nil || i>>(rackBits*(a.depth+2)) != 0 {
 		return v
@@ -43,7 +43,7 @@ func (a *Array[V]) At(i uint32) (v V) {
 	return v
 }
 
-// Set puts v under the number i.
+// Set stores v with the number i.
 func (a *Array[V]) Set(batch uint64, i uint32, v V) {
 	if a.root == nil {
 		a.root = newRack[V](batch, 0)
@@ -78,7 +78,7 @@ func newRack[V any](batch uint64, depth int) *rack[V] {
 	return &rack[V]{batch: batch, below: make([]*rack[V], rackLen)}
 }
 
-// writable returns r itself if the batch made it, else a copy that the batch may write, or a new one in the place of nil.
+// writable returns r itself if the batch made it, else a copy that the batch may write, or a new rack in place of nil.
 func (r *rack[V]) writable(batch uint64, depth int) *rack[V] {
 	if r != nil && r.batch == batch {
 		return r

@@ -26,15 +26,15 @@ func TestArrayAgainstMap(t *testing.T) {
 			moments = append(moments, moment{a, maps.Clone(want)})
 		}
 	}
-	// What was published must not have moved with what came after.
+	// Later changes must not affect published states.
 	for at, m := range moments {
 		for i := range uint32(1 << 20) {
 			if got := m.a.At(i); got != m.want[i] {
-				t.Fatalf("moment %d: under %d is %d, want %d", at, i, got, m.want[i])
+				t.Fatalf("moment %d: number %d is %d, want %d", at, i, got, m.want[i])
 			}
 		}
 		if got := m.a.At(1<<32 - 1); got != 0 {
-			t.Errorf("moment %d: under the last number is %d", at, got)
+			t.Errorf("moment %d: the last number is %d", at, got)
 		}
 	}
 }

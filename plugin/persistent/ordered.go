@@ -3,12 +3,12 @@ package persistent
 import "slices"
 
 // An Ordered is a sorted set that is as cheap to publish as a Trie: a B-tree whose published pages are never written
-// again. A change copies the pages on the path to it, at most a few of pageMost elements each, so it costs the same
+// again. A change copies the pages on the path to it, a few of pageMost elements each at most, so it costs the same
 // whether the set has a hundred elements or a million. A page with the number of the current batch is not yet published
 // and is changed in place.
 //
-// Each change brings the order with it, because some elements can only be compared with the help of data elsewhere. The
-// zero Ordered is empty.
+// Each change passes the order as an argument, because some elements can only be compared with the help of data
+// elsewhere. The zero Ordered is empty.
 type Ordered[E any] struct {
 	root *page[E] // nil if the set is empty
 }
@@ -39,7 +39,7 @@ func (o *Ordered[E]) Empty() bool { return o.root == nil }
 // OnePage reports whether First returns all elements.
 func (o *Ordered[E]) OnePage() bool { return o.root == nil || o.root.below == nil }
 
-// Set adds e, in place of the element that is equal to it. compare returns the order of an element in the set and e: less
+// Set adds e, replacing the element that is equal to it. compare returns the order of an element in the set and e: less
 // than 0 if the former comes first, 0 if they are equal.
 func (o *Ordered[E]) Set(batch uint64, e E, compare func(E) int) {
 	if o.root == nil {
@@ -53,7 +53,7 @@ func (o *Ordered[E]) Set(batch uint64, e E, compare func(E) int) {
 	o.root = root
 }
 
-// Delete removes the element for which compare returns 0. It reports whether there was one.
+// Delete removes the element for which compare returns 0, and reports whether there was one.
 func (o *Ordered[E]) Delete(batch uint64, compare func(E) int) bool {
 	if o.root == nil {
 		return false
@@ -92,7 +92,7 @@ func (o *Ordered[E]) Own(batch uint64, compare func(E) int) *E {
 	return nil
 }
 
-// From returns the first element for which compare is not less than 0.
+// From returns the first element for which compare returns 0 or more.
 func (o *Ordered[E]) From(compare func(E) int) (e E, ok bool) {
 	if found := o.Tail(compare); len(found) > 0 {
 		return found[0], true
@@ -100,7 +100,7 @@ func (o *Ordered[E]) From(compare func(E) int) (e E, ok bool) {
 	return e, false
 }
 
-// Tail returns some elements from the first one for which compare is not less than 0, none if there is no such element.
+// Tail returns some elements from the first one for which compare returns 0 or more, none if there is no such element.
 // The caller must not change them.
 func (o *Ordered[E]) Tail(compare func(E) int) []E {
 	if o.root == nil {
@@ -148,7 +148,7 @@ func (o *Ordered[E]) All(yield func(E) bool) {
 	}
 }
 
-// Pages yields the elements in order, a page at a time. The caller must not change it.
+// Pages yields the elements in order, a page at a time. The caller must not change the page.
 func (o *Ordered[E]) Pages(yield func([]E) bool) {
 	if o.root != nil {
 		o.root.pages(yield)
@@ -163,7 +163,7 @@ func (p *page[E]) writable(batch uint64) *page[E] {
 	return &page[E]{batch: batch, elems: slices.Clone(p.elems), below: slices.Clone(p.below)}
 }
 
-// search returns the place of the first element for which compare is not less than 0.
+// search returns the index of the first element for which compare returns 0 or more.
 func (p *page[E]) search(compare func(E) int) int {
 	lo, hi := 0, len(p.elems)
 	for lo < hi {
@@ -248,8 +248,8 @@ func (p *page[E]) del(batch uint64, compare func(E) int) {
 	}
 }
 
-// join merges the page below p at the place at with the next one, if there is one, and if they are small enough not to be
-// split again at once.
+// join merges the page below p at index at with the next one, if there is one and they are too small to be split again
+// at once.
 func (p *page[E]) join(batch uint64, at int) {
 	if at+1 >= len(p.below) {
 		return

@@ -16,7 +16,7 @@ func inOrder[E any](o *Ordered[E]) (all []E) {
 	return all
 }
 
-// number is an element, and what it was set to.
+// number is an element, and the value it was set to.
 type number struct{ key, value int }
 
 func at(key int) func(number) int { return func(n number) int { return cmp.Compare(n.key, key) } }
@@ -56,7 +56,7 @@ func TestOrderedAgainstMap(t *testing.T) {
 				moments = append(moments, moment{o, maps.Clone(want)})
 			}
 		}
-		// What was published must not have moved with what came after.
+		// Later changes must not affect published states.
 		for i, m := range moments {
 			keys := slices.Sorted(maps.Keys(m.want))
 			got := inOrder(&m.o)
@@ -80,7 +80,7 @@ func TestOrderedAgainstMap(t *testing.T) {
 	}
 }
 
-// checkPages fails the test if p, or what is below it, is not as it has to be.
+// checkPages fails the test if p, or a page below it, is invalid.
 func checkPages(t *testing.T, p *page[number], root bool) {
 	t.Helper()
 	switch {
@@ -93,13 +93,13 @@ func checkPages(t *testing.T, p *page[number], root bool) {
 	}
 	for i, next := range p.below {
 		if next.elems[0].key != p.elems[i].key {
-			t.Fatalf("%v is the first of a page, %v above it", next.elems[0], p.elems[i])
+			t.Fatalf("%v is the first of a page, but %v above it", next.elems[0], p.elems[i])
 		}
 		checkPages(t, next, false)
 	}
 }
 
-// Several elements may be equal to what is looked for: the first of them is found, wherever it stands.
+// Several elements may be equal to the one searched for. The first of them is found, wherever it is.
 func TestOrderedRange(t *testing.T) {
 	var o Ordered[number]
 	for key := range 5000 {
@@ -112,11 +112,11 @@ func TestOrderedRange(t *testing.T) {
 		}
 	}
 	if n, ok := o.From(at(5000)); ok {
-		t.Errorf("behind the last there is %v", n)
+		t.Errorf("after the last there is %v", n)
 	}
 }
 
-// Pages are well filled whatever comes and goes, and those that are published cost little to change.
+// Pages stay well filled whatever is added and removed, and published ones cost little to change.
 func TestOrderedFills(t *testing.T) {
 	const n = 50_000
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -157,10 +157,10 @@ func TestOrderedEmpties(t *testing.T) {
 			for i := range n {
 				key := i * 7919 % n // 7919 is prime to all n
 				if only, ok := o.Only(); ok != (i == n-1) || ok && only.key != key {
-					t.Fatalf("only %v, with %d left", only, n-i)
+					t.Fatalf("Only returned %v, with %d left", only, n-i)
 				}
 				if !o.Delete(uint64(i), at(key)) {
-					t.Fatalf("%d is not there", key)
+					t.Fatalf("%d is missing", key)
 				}
 				checkPages(t, o.root, true)
 			}

@@ -1,5 +1,5 @@
-// Package persistent has the collections of an index: a writer changes them a batch at a time, and every reader that took
-// a copy before still sees everything that was there at that moment. A copy is an assignment. Readers take no lock and
+// Package persistent has the collections of an index. A writer changes them a batch at a time, and every reader that
+// took a copy before still sees everything as it was at that moment. A copy is an assignment. Readers take no lock, and
 // look-ups allocate nothing.
 //
 // All changes between two moments that readers see are made under one batch number, and no number is used twice.
@@ -17,7 +17,7 @@ import (
 // A branch or a leaf with the number of the batch was made in the batch and no reader has seen it, so it is changed in
 // place: that makes loading a million entries cheap. The zero Trie is empty.
 type Trie[K Hashable, V any] struct {
-	root *branch[K, V] // nil if there is nothing
+	root *branch[K, V] // nil if the trie is empty
 	n    int
 }
 
@@ -27,14 +27,14 @@ type Hashable interface {
 	Hash() uint64
 }
 
-// entry is an element of a trie. The key is stored for comparing: getting it from the value, through an interface, took a
-// tenth of the time of a PTR.
+// entry is an element of a trie. The key is stored for comparisons: getting it from the value, through an interface,
+// took a tenth of the time of a PTR answer.
 type entry[K Hashable, V any] struct {
 	key   K
 	value V
 }
 
-// Keys made of external text or addresses.
+// Keys made from external text or addresses.
 type (
 	NameKey string
 	Key4    [4]byte
@@ -53,7 +53,8 @@ func (k Key4) Hash() uint64 { return maphash.Bytes(seed, k[:]) }
 // Hash implements Hashable.
 func (k Key16) Hash() uint64 { return maphash.Bytes(seed, k[:]) }
 
-// Each level of the trie uses fanBits of the hash, the lowest first, up to maxDepth; the uppermost byte is for the tags.
+// Each level of the trie uses fanBits of the hash, the lowest first, up to maxDepth. The uppermost byte is for the
+// tags.
 const (
 	fan      = 1 << fanBits
 	fanBits  = 4
@@ -64,19 +65,19 @@ const (
 // branch has a leaf or a branch for each value of its bits of the hash.
 type branch[K Hashable, V any] struct {
 	batch  uint64
-	more   []entry[K, V] // beyond the room of their leaves: only at the last level, for keys of one hash
+	more   []entry[K, V] // entries that don't fit into their leaves: only at the last level, for keys with the same hash
 	leaves [fan]*leaf[K, V]
 	below  [fan]*branch[K, V] // where there is no leaf
 }
 
-// leaf has up to leafMost entries. It is for all values with the same lowest bits, so that there are few leaves, and full
-// ones, for any number of entries. The part that is read first is one line of the CPU's cache, and the entries follow
-// directly: with 100,000 Services much of an answer's time goes into fetching lines. A leaf of addresses has no pointers
-// for the collector to follow.
+// leaf has up to leafMost entries. It holds all values with the same lowest bits, so that any number of entries is in
+// few, full leaves. The part that is read first is one line of the CPU's cache, and the entries follow directly: with
+// 100,000 Services much of an answer's time goes into fetching lines. A leaf of addresses has no pointers for the
+// collector to follow.
 type leaf[K Hashable, V any] struct {
 	batch   uint64
-	bits    uint8           // how many
-	n       uint8           // how many entries there are
+	bits    uint8           // the number of shared bits
+	n       uint8           // the number of entries
 	tags    [leafMost]uint8 // a byte of each key's hash
 	entries [leafMost]entry[K, V]
 }
@@ -115,7 +116,7 @@ func (t *Trie[K, V]) Get(k K) (v V) {
 	return v
 }
 
-// Set stores the value v for the key k, in place of the current one.
+// Set stores the value v for the key k, replacing the current one.
 func (t *Trie[K, V]) Set(batch uint64, k K, v V) {
 	if t.root == nil {
 		t.root = branchOf(batch, &leaf[K, V]{batch: batch})
@@ -142,7 +143,8 @@ func (t *Trie[K, V]) Delete(batch uint64, k K) {
 // Len returns the number of entries.
 func (t *Trie[K, V]) Len() int { return t.n }
 
-// All calls yield with every key and its value, which it must not change, in no particular order, until it returns false.
+// All calls yield with every key and its value, in no particular order, until it returns false. yield must not change
+// the value.
 func (t *Trie[K, V]) All(yield func(K, *V) bool) {
 	if t.root != nil {
 		t.root.all(yield)
@@ -175,7 +177,7 @@ func (b *branch[K, V]) put(n int, l *leaf[K, V]) {
 	}
 }
 
-// set stores e below b, which is writable and at that depth, and reports whether its key is new. hash is that of the key.
+// set stores e below b, which is writable and at that depth, and reports whether its key is new. hash is the key's.
 func (b *branch[K, V]) set(batch, hash uint64, depth int, e entry[K, V]) (added bool) {
 	n := bitsAt(hash, depth)
 	if down := b.below[n]; down != nil {
@@ -221,7 +223,7 @@ func (b *branch[K, V]) split(n int, l *leaf[K, V], depth int) {
 	b.put(n|1<<l.bits, two[1])
 }
 
-// del removes k, which is below b, which is writable and at that depth. hash is that of k.
+// del removes k, which is below b. b is writable and at that depth. hash is k's.
 func (b *branch[K, V]) del(batch, hash uint64, depth int, k K) {
 	n := bitsAt(hash, depth)
 	if more := b.indexMore(k); more >= 0 {
@@ -239,14 +241,14 @@ func (b *branch[K, V]) del(batch, hash uint64, depth int, k K) {
 		if l = down.leaves[0]; l == nil || l.bits > 0 || len(down.more) > 0 {
 			return
 		}
-		l = l.writable(batch) // all that is left of down
+		l = l.writable(batch) // all that remains of down
 		l.bits = fanBits
 	}
 	b.put(n, b.joined(n, l))
 }
 
-// joined returns l, the leaf for n, merged with those that split parted it from, if they have few entries by now: half as
-// many as made it split, or entries that come and go would make and unmake leaves.
+// joined returns l, the leaf for n, merged with the leaves that split separated from it, if they have few entries by
+// now: at most half of what caused the split, or entries that come and go would split and join leaves all the time.
 func (b *branch[K, V]) joined(n int, l *leaf[K, V]) *leaf[K, V] {
 	for l.bits > 0 {
 		other := b.leaves[n^1<<(l.bits-1)]
@@ -268,7 +270,7 @@ func (b *branch[K, V]) all(yield func(K, *V) bool) bool {
 			if !b.below[n].all(yield) {
 				return false
 			}
-		case n < 1<<l.bits: // the first that it stands for
+		case n < 1<<l.bits: // the first value that it holds
 			if !all(l.entries[:l.n], yield) {
 				return false
 			}
@@ -286,7 +288,7 @@ func all[K Hashable, V any](entries []entry[K, V], yield func(K, *V) bool) bool 
 	return true
 }
 
-// indexMore returns the place of k in b.more, less than 0 for none.
+// indexMore returns the index of k in b.more, less than 0 if it is not there.
 func (b *branch[K, V]) indexMore(k K) int {
 	for at := range b.more {
 		if b.more[at].key == k {
@@ -306,7 +308,7 @@ func (l *leaf[K, V]) writable(batch uint64) *leaf[K, V] {
 	return &copied
 }
 
-// index returns the place of k, less than 0 for none.
+// index returns the index of k, less than 0 if it is not there.
 func (l *leaf[K, V]) index(k K, tag uint8) int {
 	tags := l.tags[:l.n]
 	for at := 0; at < len(tags); at++ {
@@ -321,13 +323,13 @@ func (l *leaf[K, V]) index(k K, tag uint8) int {
 	return -1
 }
 
-// add adds e; there must be room.
+// add adds e. There must be room.
 func (l *leaf[K, V]) add(e entry[K, V], tag uint8) {
 	l.entries[l.n], l.tags[l.n] = e, tag
 	l.n++
 }
 
-// del removes k, which must exist, and puts the last entry in its place.
+// del removes k, which must exist, and moves the last entry to its place.
 func (l *leaf[K, V]) del(k K, tag uint8) {
 	at := l.index(k, tag)
 	l.n--

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// clashing is a key whose hashes are all alike, so that every node on the way down is walked.
+// clashing is a key type whose hashes are all equal, so that every node on the path down is
+// visited.
 type clashing string
 
 func (clashing) Hash() uint64 { return 7 }
@@ -41,7 +42,7 @@ func TestTrieAgainstMap(t *testing.T) {
 			moments = append(moments, moment{tr, copied})
 		}
 	}
-	// What was published must not have moved with what came after.
+	// Later changes must not affect published states.
 	for i, m := range moments {
 		if m.tr.n != len(m.want) {
 			t.Fatalf("moment %d: %d entries counted, want %d", i, m.tr.n, len(m.want))
@@ -89,12 +90,12 @@ func TestTrieAllHashesAlike(t *testing.T) {
 	}
 	for i := range 50 {
 		if v := published.Find(clashing(fmt.Sprint(i))); v == nil || *v != i {
-			t.Errorf("of what was published, %d is %v", i, v)
+			t.Errorf("in a published state, %d is %v", i, v)
 		}
 	}
 }
 
-// Leaves that lost most of what was in them are one again, and an entry more or less is no reason to change that.
+// Leaves that lost most of their entries are joined, and a single entry more or less does not change that.
 func TestTrieJoins(t *testing.T) {
 	var tr Trie[NameKey, int]
 	name := func(i int) NameKey { return NameKey(fmt.Sprint(i)) }
@@ -110,7 +111,7 @@ func TestTrieJoins(t *testing.T) {
 		tr.Delete(uint64(i), name(i))
 	}
 	if !one() || tr.root.leaves[0].n != leafMost/2 {
-		t.Errorf("%d entries, and more than a leaf", tr.n)
+		t.Errorf("%d entries in more than one leaf", tr.n)
 	}
 	for i := range leafMost {
 		tr.Set(1e6, name(i), -i)
@@ -125,7 +126,7 @@ func TestTrieJoins(t *testing.T) {
 	}
 }
 
-// Leaves are well filled, whatever the number of entries is: the collector looks at each.
+// Leaves stay well filled for any number of entries, since the collector scans each.
 func TestTrieFills(t *testing.T) {
 	var tr Trie[Key4, int]
 	for i := range 100_000 {

@@ -9,9 +9,9 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/persistent"
 )
 
-// addressSet is an ordered set of addresses. It finds out whether names exist below a reverse name, which the tries can't.
-// It is small beside them: an IPv4 address is one bit in the block of its /24, and all private networks have fewer than
-// 70,000 blocks; an IPv6 address takes some 23 bytes.
+// addressSet is an ordered set of addresses. It answers whether names exist below a reverse name, which the tries
+// can't. It is small beside them: an IPv4 address is one bit in the block of its /24, and all private networks have
+// fewer than 70,000 blocks; an IPv6 address takes some 23 bytes.
 type addressSet struct {
 	v4 persistent.Ordered[block4]
 	v6 persistent.Ordered[addr6]
@@ -82,7 +82,7 @@ func (s *addressSet) del(batch uint64, a netip.Addr) {
 	}
 }
 
-// next returns the first address of the family of a that is not before a. It allocates nothing.
+// next returns the first address in the family of a that is not before a. It allocates nothing.
 func (s *addressSet) next(a netip.Addr) (netip.Addr, bool) {
 	if !a.Is4() {
 		found, ok := s.v6.From(byAddr6(split6(a)))
@@ -103,7 +103,7 @@ func (s *addressSet) next(a netip.Addr) (netip.Addr, bool) {
 	return netip.AddrFrom4([4]byte{byte(b.net >> 16), byte(b.net >> 8), byte(b.net), byte(octet)}), true
 }
 
-// next returns the first octet of the block that is not less than octet, -1 if there is none.
+// next returns the first octet of the block from octet on, -1 if there is none.
 func (b *block4) next(octet int) int {
 	rest := b.bits[octet/64] &^ (1<<(octet%64) - 1)
 	for at := octet / 64; ; rest = b.bits[at] {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// heapHeld is how many bytes of the heap are in use after a collection.
+// heapHeld returns the bytes of the heap in use after a collection.
 func heapHeld() uint64 {
 	runtime.GC()
 	runtime.GC()
@@ -17,8 +17,8 @@ func heapHeld() uint64 {
 	return m.HeapAlloc
 }
 
-// cluster is an index of n Services, every other one headless, with 10 endpoints each, and one named db of 1,000 that have
-// names.
+// cluster is an index of n Services, every other one headless, with 10 endpoints each, and a headless Service named db
+// with 1,000 named endpoints.
 func cluster(n int) *Index {
 	ix := NewIndex()
 	ix.Update(func(tx *Tx) {
@@ -48,7 +48,7 @@ func cluster(n int) *Index {
 	return ix
 }
 
-// BenchmarkLookup asks for names in a cluster, a different one each time.
+// BenchmarkLookup looks up names in a cluster, a different one each time.
 func BenchmarkLookup(b *testing.B) {
 	for _, n := range []int{8000, 100_000} {
 		s, o := cluster(n).State(), Options{}
@@ -117,7 +117,7 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
-// BenchmarkLoad loads endpoints, and reports what they hold.
+// BenchmarkLoad loads endpoints, and reports the memory they take.
 func BenchmarkLoad(b *testing.B) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	random6 := func(int) netip.Addr {
@@ -139,7 +139,7 @@ func BenchmarkLoad(b *testing.B) {
 		n      int
 		addr   func(i int) netip.Addr
 		name   bool
-		slices int // that each endpoint is in
+		slices int // number of slices with each endpoint
 	}{
 		{"IPv4", 1_000_000, address, false, 1},
 		{"IPv4-random-in-10/8", 1_000_000, random4, false, 1},

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// What a State holds, for making a copy of it. Nothing is yielded in a particular order.
+// The content of a State, for copying it. Nothing is yielded in a particular order.
 
 // Namespaces yields the namespaces.
 func (s *State) Namespaces(yield func(string) bool) {
@@ -29,7 +29,7 @@ func (s *State) Owners(imported bool) iter.Seq2[Service, []Slice] {
 func (s *State) Pods(yield func(*Pod) bool) {
 	for a, h := range s.pods.All {
 		for p := range h.all {
-			if p.firstAddr().As16() == a && !yield(p) { // a Pod with several addresses is stored under each
+			if p.firstAddr().As16() == a && !yield(p) { // a Pod with several addresses is stored with each
 				return
 			}
 		}
@@ -49,8 +49,8 @@ func (p *Pod) Addrs() Addrs { return p.addrs.view() }
 // Cluster returns the cluster that an imported slice comes from, "" for any other.
 func (s Slice) Cluster() string { return strings.TrimPrefix(s.suffix(), ".") }
 
-// Endpoints yields each address with its endpoint's own name, "" if the name is derived from the address, and its topology
-// zone, "" if that is not known. It does not fill in the addresses.
+// Endpoints yields each address with its endpoint's own name, "" if the name is derived from the address, and its
+// topology zone, "" if that is not known. It does not set the addresses.
 func (s Slice) Endpoints(yield func(netip.Addr, Endpoint) bool) {
 	addrs, names, zones := s.Addrs(), s.names(), s.zones()
 	all := []string{""}

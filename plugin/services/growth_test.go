@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A world is n objects of a kind that may cost more than n times what one costs.
+// manyObjects are n objects of a kind that may cost more than n times as much as one.
 type manyObjects struct {
 	what string
 	set  func(tx *Tx, i, n int)
@@ -65,7 +65,7 @@ var many = []manyObjects{
 		func(tx *Tx, i int) { tx.DeleteSlice("shop", "large"); tx.DeleteSlice("shop", named(i)) },
 	},
 	{
-		"Pods on the network of one host",
+		"Pods on one host network",
 		func(tx *Tx, i, _ int) {
 			tx.SetPod(NewPod(PodSpec{Namespace: "shop", Name: named(i), IPs: ips("10.0.0.1", "fd00::1")}))
 		},
@@ -88,8 +88,8 @@ var many = []manyObjects{
 	},
 }
 
-// allocated is how many bytes f allocates. It stands for the work that f does: what looks through a list as long as n for
-// each of n objects builds that list anew for each as well, because nothing that was published is changed.
+// allocated returns the bytes that f allocates. They stand for the work that f does: code that goes through a list of
+// length n for each of n objects also builds that list anew for each, because published data is never changed.
 func allocated(f func()) float64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -98,8 +98,8 @@ func allocated(f func()) float64 {
 	return float64(after.TotalAlloc - before.TotalAlloc)
 }
 
-// Twice as many objects are twice the work, or a little more, be they set and deleted at once or one by one. Were it the
-// square, it would be four times.
+// Twice as many objects take twice the work, or a little more, whether they are set and deleted at once or one by one.
+// Quadratic work would be four times as much.
 func TestWorkGrowsWithTheNumber(t *testing.T) {
 	const n = 2000
 	for _, objects := range many {
@@ -121,7 +121,7 @@ func TestWorkGrowsWithTheNumber(t *testing.T) {
 					set = allocated(each(func(tx *Tx, i int) { objects.set(tx, i, n) }))
 					del = allocated(each(objects.del))
 					if left := held(ix.State()); left != [12]int{} {
-						t.Errorf("of nothing there is left %v", left)
+						t.Errorf("left over: %v", left)
 					}
 					return set, del
 				}
@@ -129,7 +129,7 @@ func TestWorkGrowsWithTheNumber(t *testing.T) {
 				set1, del1 := work(n)
 				set2, del2 := work(2 * n)
 				if set2 > 2.6*set1 || del2 > 2.6*del1 {
-					t.Errorf("%d at a time: to set %d takes %.0f KB, and twice as many %.1f times that; to delete them %.0f KB, and %.1f times that",
+					t.Errorf("%d at a time: setting %d takes %.0f KB, and twice as many %.1f times that; deleting them %.0f KB, and %.1f times that",
 						batch, n, set1/1e3, set2/set1, del1/1e3, del2/del1)
 				}
 				t.Logf("%d at a time: set %.0f B each, %.2f; delete %.0f B each, %.2f", batch, set2/(2*n), set2/set1, del2/(2*n), del2/del1)

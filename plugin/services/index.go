@@ -1,8 +1,8 @@
 // Package services is the index of a cluster's Services, endpoints, pods and namespaces: objects in, answers out.
 //
-// An Index has one State at a time, which never changes. Update makes the next one, sharing with the last whatever did
-// not change, and publishes it at once. A query takes the State once and asks only that, so it sees one consistent
-// moment, waits for nobody, and holds nobody up.
+// An Index has one State at a time, which never changes. Update makes the next one, which shares everything unchanged
+// with the last, and publishes it at once. A query takes the State once and uses only that, so it sees one consistent
+// moment, waits for nothing, and blocks nothing.
 package services
 
 import (
@@ -23,16 +23,16 @@ type Index struct {
 
 	mu    sync.Mutex // held by the one writer
 	batch uint64
-	// What a deleted or replaced object takes with it, by "namespace/name".
+	// The names and addresses that a deleted or replaced object takes with it, by "namespace/name".
 	slices         map[string]sliceID
 	importedSlices map[string]sliceID
 	pods           map[string]*Pod
 
 	last sliceID   // the highest assigned so far
-	free []sliceID // assigned before, unused now
+	free []sliceID // assigned before, now unused
 }
 
-// State is what an Index held at one moment. It is safe for any number of readers.
+// State is the content of an Index at one moment. It is safe for any number of readers.
 type State struct {
 	namespaces persistent.Trie[nameKey, struct{}]
 	owners     persistent.Trie[nameKey, owner]
@@ -41,19 +41,20 @@ type State struct {
 	slices     persistent.Trie[sliceID, Slice] // imported ones too
 	endpoints4 persistent.Trie[key4, sliceID]
 	endpoints6 persistent.Trie[key16, sliceID]
-	shared     persistent.Trie[key16, sharers] // of addresses that several slices have
+	shared     persistent.Trie[key16, sharers] // of addresses in several slices
 	pods       persistent.Trie[key16, holders[*Pod]]
 	// All keys of clusterIPs, and of endpoints4 and endpoints6, in order.
 	serviceAddrs, endpointAddrs addressSet
 	modified                    uint32
-	written                     uint32 // when the snapshot of restored was written, 0 for none
+	written                     uint32 // when the snapshot of restored was written, 0 without one
 	version                     uint64
-	listed                      Kinds // kinds whose objects were all seen
+	listed                      Kinds // kinds whose objects were all listed
 	restored                    Kinds // kinds whose objects come from a snapshot until they are listed
 }
 
-// sliceID refers to a slice from an address. It is half the size of a pointer, and the collector does not follow it. With a
-// million endpoints, a collection takes half the time that it took with pointers to Slice structs. 0 refers to no slice.
+// sliceID is the reference from an address to a slice. It is half the size of a pointer, and the collector does not
+// follow it. With a million endpoints, a collection takes half the time that it took with pointers to Slice structs. 0
+// refers to no slice.
 type sliceID uint32
 
 // Hash spreads the numbers. The Index assigns them from 1 on, so an odd factor spreads them well enough.
@@ -79,7 +80,7 @@ func NewIndex() *Index {
 // State returns the current State.
 func (ix *Index) State() *State { return ix.state.Load() }
 
-// Update calls change with a Tx and publishes what it did as one step. It is safe for concurrent use.
+// Update calls change with a Tx and publishes its changes as one step. It is safe for concurrent use.
 func (ix *Index) Update(change func(*Tx)) {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
@@ -95,9 +96,9 @@ func (ix *Index) Update(change func(*Tx)) {
 	ix.state.Store(&next)
 }
 
-// Serial returns the SOA serial of a zone that changes now, after the serial last (0 for none): the Unix time, or last + 1
-// if the clock is behind last. Two changes within a second have one serial. A secondary ignores a serial that is not
-// above its own (RFC 1982, section 3.2).
+// Serial returns the SOA serial of a zone that changes now, after the serial last (0 for none): the Unix time, or last
+// + 1 if the clock is behind last. Two changes within a second have the same serial. A secondary ignores a serial that
+// is not above its own (RFC 1982, section 3.2).
 func Serial(now time.Time, last uint32) uint32 {
 	serial := uint32(now.Unix()) // #nosec G115 -- an SOA serial wraps
 	if last != 0 && SerialBefore(serial, last) {
@@ -120,8 +121,8 @@ type Tx struct {
 	changed  *bool
 }
 
-// Imported returns the Tx for what other clusters export (KEP-1645): its Services are ServiceImports, its slices the
-// imported ones. Namespaces and Pods are the same for both.
+// Imported returns the Tx for the exports of other clusters (KEP-1645): its Services are ServiceImports, its slices
+// the imported ones. Namespaces and Pods are the same for both.
 func (tx *Tx) Imported() *Tx {
 	imported := *tx
 	imported.owners, imported.slices, imported.imported = &tx.state.imports, tx.ix.importedSlices, true
@@ -166,7 +167,7 @@ func (tx *Tx) ReplaceNamespaces(names []string) {
 	}
 }
 
-// SetService adds s, in place of the Service of its name if there is one.
+// SetService adds s, replacing the Service of its name if there is one.
 func (tx *Tx) SetService(s *Service) {
 	if s == nil {
 		return
@@ -247,7 +248,7 @@ func (tx *Tx) ReplaceServices(all []*Service) {
 	}
 }
 
-// SetSlice adds s, in place of the EndpointSlice of its name if there is one.
+// SetSlice adds s, replacing the EndpointSlice of its name if there is one.
 func (tx *Tx) SetSlice(s *Slice) {
 	if s == nil {
 		return
@@ -268,7 +269,7 @@ func (tx *Tx) SetSlice(s *Slice) {
 	*tx.changed = true
 }
 
-// newID returns a number that no slice has.
+// newID returns an unused number.
 func (ix *Index) newID() sliceID {
 	if n := len(ix.free); n > 0 {
 		id := ix.free[n-1]
@@ -279,7 +280,7 @@ func (ix *Index) newID() sliceID {
 	return ix.last
 }
 
-// KnownSlice returns s or, if it equals the EndpointSlice that ix has, the latter's storage of it.
+// KnownSlice returns s or, if it equals the EndpointSlice in ix, the latter's storage of it.
 func (ix *Index) KnownSlice(s *Slice) *Slice {
 	ix.mu.Lock()
 	defer ix.mu.Unlock()
@@ -289,7 +290,7 @@ func (ix *Index) KnownSlice(s *Slice) *Slice {
 	return s
 }
 
-// KnownService returns s or, if it equals the Service that ix has, the latter's storage of it.
+// KnownService returns s or, if it equals the Service in ix, the latter's storage of it.
 func (ix *Index) KnownService(s *Service) *Service {
 	if old := ix.State().ServiceOf(s.Owner()); old == *s {
 		*s = old
@@ -354,7 +355,7 @@ func (tx *Tx) unindexSlice(id sliceID, s Slice) {
 	tx.putOwner(nameKey(s.Owner()), old.without(tx.ix.batch, s, repeated))
 }
 
-// SetPod adds p, in place of the Pod of its name if there is one.
+// SetPod adds p, replacing the Pod of its name if there is one.
 func (tx *Tx) SetPod(p *Pod) {
 	if p == nil {
 		return
@@ -408,7 +409,8 @@ func (tx *Tx) ReplacePods(all []*Pod) {
 	}
 }
 
-// addHolder adds v to the holders of the address a, at the place that compare gives. It reports whether v is the first.
+// addHolder adds v to the holders of the address a, in the order that compare defines, and reports whether v is the
+// first.
 func addHolder[T any](batch uint64, t *persistent.Trie[key16, holders[T]], a netip.Addr, v T, compare func(T) int) (first bool) {
 	h := t.Find(a.As16())
 	if h == nil {
@@ -419,7 +421,7 @@ func addHolder[T any](batch uint64, t *persistent.Trie[key16, holders[T]], a net
 	return false
 }
 
-// delHolder removes the holder for which compare returns 0. It reports whether it was the last.
+// delHolder removes the holder for which compare returns 0, and reports whether it was the last.
 func delHolder[T any](batch uint64, t *persistent.Trie[key16, holders[T]], a netip.Addr, compare func(T) int) (last bool) {
 	h := t.Find(a.As16())
 	if h == nil {
@@ -443,17 +445,17 @@ func (s *State) Version() uint64 { return s.version }
 // Modified returns the serial of the zones: the Unix time of the last change, in seconds. It never decreases.
 func (s *State) Modified() uint32 { return s.modified }
 
-// Service returns the Service of that name, or none.
+// Service returns the Service of that name, or the zero Service.
 func (s *State) Service(namespace, name string) Service {
 	return s.ServiceOf(name + "." + namespace)
 }
 
-// ServiceOf returns the Service that stands under the two labels owner, "name.namespace", or none.
+// ServiceOf returns the Service with the two labels owner, "name.namespace", or the zero Service.
 func (s *State) ServiceOf(owner string) Service {
 	return s.owners.Get(nameKey(owner)).service
 }
 
-// Owned returns what ServiceOf does or, if imported, the ServiceImport that stands under owner.
+// Owned returns the same as ServiceOf or, if imported, the ServiceImport with the labels owner.
 func (s *State) Owned(owner string, imported bool) Service {
 	return s.ownersOf(imported).Get(nameKey(owner)).service
 }
@@ -477,8 +479,8 @@ func (s *State) ownersOf(imported bool) *persistent.Trie[nameKey, owner] {
 	return &s.owners
 }
 
-// SlicesOf returns the EndpointSlices, or the imported ones, of the Service that stands under the two labels owner. The
-// caller must not change the list.
+// SlicesOf returns the EndpointSlices, or the imported ones, of the Service with the two labels owner. The caller must
+// not change the list.
 func (s *State) SlicesOf(owner string, imported bool) []Slice {
 	if o := s.ownersOf(imported).Find(nameKey(owner)); o != nil {
 		return o.slices()
@@ -486,7 +488,7 @@ func (s *State) SlicesOf(owner string, imported bool) []Slice {
 	return nil
 }
 
-// SlicesWith yields the EndpointSlices in which an endpoint with the address a is ready.
+// SlicesWith yields the EndpointSlices that have a ready endpoint with the address a.
 func (s *State) SlicesWith(a netip.Addr) iter.Seq[Slice] {
 	a = a.Unmap()
 	return func(yield func(Slice) bool) {
@@ -512,8 +514,8 @@ func (s *State) sharersOf(a netip.Addr) *sharers {
 	return new(sharers)
 }
 
-// PodWith returns the Pod that has the address a, nil if there is none or more than one: pods on the host's network share
-// its address, and an answer about any of them would be a guess. It allocates nothing.
+// PodWith returns the Pod with the address a, nil if there is none or more than one: pods on the host network share its
+// address, and an answer for any of them would be a guess. It allocates nothing.
 func (s *State) PodWith(a netip.Addr) *Pod {
 	if h := s.pods.Find(a.As16()); h != nil {
 		return h.one // nil if there are several

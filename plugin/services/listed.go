@@ -15,10 +15,10 @@ const (
 	AllKinds Kinds = 1<<iota - 1
 )
 
-// has reports whether all of want are in k.
+// has reports whether k contains all of want.
 func (k Kinds) has(want Kinds) bool { return k&want == want }
 
-// kinds returns the kinds that answers under o depend on, in a zone of Services or in one of ServiceImports.
+// kinds returns the kinds that answers under o depend on, in a Service zone or in a zone of ServiceImports.
 func (o *Options) kinds(imported bool) Kinds {
 	service, slice := KindService, KindSlice
 	if imported {
@@ -34,20 +34,20 @@ func (o *Options) kinds(imported bool) Kinds {
 	return want
 }
 
-// SetListed notes that all objects of these kinds were set. They replace those of a snapshot.
+// SetListed records that all objects of these kinds were set. They replace those of a snapshot.
 func (tx *Tx) SetListed(kinds Kinds) {
 	tx.state.listed |= kinds
 	tx.setRestored(tx.state.restored &^ kinds)
 }
 
-// SetUnlisted notes that nobody keeps the objects of these kinds up to date any more, until SetListed.
+// SetUnlisted records that the objects of these kinds are no longer kept up to date, until SetListed.
 func (tx *Tx) SetUnlisted(kinds Kinds) {
 	tx.state.listed &^= kinds
 	tx.setRestored(tx.state.restored &^ kinds)
 }
 
-// SetSnapshot notes that the objects of these kinds come from a snapshot, written at that Unix time in seconds. It
-// stands in for each kind until SetListed.
+// SetSnapshot records that the objects of these kinds come from a snapshot, written at that Unix time in seconds.
+// It stands in for each kind until SetListed.
 func (tx *Tx) SetSnapshot(written uint32, kinds Kinds) {
 	tx.state.written = max(1, written)
 	tx.setRestored(kinds)
@@ -59,7 +59,7 @@ func (tx *Tx) setRestored(kinds Kinds) {
 	}
 }
 
-// Synced reports whether every kind that answers under o depend on was listed, in a zone of Services or in one of
+// Synced reports whether every kind that answers under o depend on was listed, in a Service zone or in a zone of
 // ServiceImports.
 func (s *State) Synced(o *Options, imported bool) bool { return s.listed.has(o.kinds(imported)) }
 
@@ -69,5 +69,6 @@ func (s *State) Known(o *Options, imported bool) bool {
 	return (s.listed | s.restored).has(o.kinds(imported))
 }
 
-// Snapshot returns when, in Unix seconds, the snapshot was written that some of the objects still come from, 0 if none do.
+// Snapshot returns the Unix time in seconds at which the snapshot was written that some of the objects still come from,
+// 0 if none do.
 func (s *State) Snapshot() uint32 { return s.written }

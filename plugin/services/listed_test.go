@@ -17,7 +17,7 @@ func TestListed(t *testing.T) {
 		snapshot uint32
 	}{
 		{"nothing", func(*Tx) {}, &services, false, false, false, 0},
-		{"a snapshot of Services alone", func(tx *Tx) { tx.SetSnapshot(7, KindNamespace|KindService) }, &services, false, false, true, 7},
+		{"a snapshot of only Services", func(tx *Tx) { tx.SetSnapshot(7, KindNamespace|KindService) }, &services, false, false, true, 7},
 		{"which has no endpoints", func(*Tx) {}, &all, false, false, false, 7},
 		{"a snapshot", func(tx *Tx) { tx.SetSnapshot(7, KindNamespace|KindService|KindSlice) }, &all, false, false, true, 7},
 		{"which has no pods", func(*Tx) {}, &pods, false, false, false, 7},
@@ -29,7 +29,7 @@ func TestListed(t *testing.T) {
 		{"Pods listed", func(tx *Tx) { tx.SetListed(KindPod) }, &pods, false, true, true, 0},
 		{"ServiceImports listed", func(tx *Tx) { tx.SetListed(KindImport) }, &services, true, true, true, 0},
 		{"not their EndpointSlices", func(*Tx) {}, &all, true, false, false, 0},
-		{"EndpointSlices given up", func(tx *Tx) { tx.SetUnlisted(KindSlice) }, &all, false, false, false, 0},
+		{"EndpointSlices unlisted", func(tx *Tx) { tx.SetUnlisted(KindSlice) }, &all, false, false, false, 0},
 		{"the Services stay", func(*Tx) {}, &services, false, true, true, 0},
 	} {
 		ix.Update(step.do)
@@ -41,7 +41,7 @@ func TestListed(t *testing.T) {
 	}
 }
 
-// A snapshot ends with the last of its kinds, be it listed or given up.
+// A snapshot ends with the last of its kinds, whether that is listed or unlisted.
 func TestSnapshotEnds(t *testing.T) {
 	ix := NewIndex()
 	ix.Update(func(tx *Tx) { tx.SetSnapshot(7, KindNamespace|KindPod); tx.SetListed(KindNamespace) })
@@ -50,6 +50,6 @@ func TestSnapshotEnds(t *testing.T) {
 	}
 	ix.Update(func(tx *Tx) { tx.SetUnlisted(KindPod) })
 	if s := ix.State(); s.Snapshot() != 0 {
-		t.Errorf("after the Pods were given up: %d", s.Snapshot())
+		t.Errorf("after the Pods were unlisted: %d", s.Snapshot())
 	}
 }

@@ -10,7 +10,7 @@ type Options struct {
 	Namespaces         Names // nil: all
 	Pods               PodMode
 	NoEndpoints        bool // as if there were no EndpointSlices
-	IgnoreEmptyService bool // a Service with a cluster IP and no ready endpoint does not exist
+	IgnoreEmptyService bool // hides Services with a cluster IP and no ready endpoint
 }
 
 // Names is a set of names of objects.
@@ -28,14 +28,14 @@ func NamesOf(all ...string) Names {
 	return names
 }
 
-// PodMode selects the names of pods that are answered.
+// PodMode selects the pod names that exist.
 type PodMode uint8
 
 // The modes of the option pods.
 const (
 	PodsDisabled PodMode = iota // none
-	PodsInsecure                // all that spell an address
-	PodsVerified                // those that spell the address of a Pod of the namespace
+	PodsInsecure                // all that encode an address
+	PodsVerified                // those that encode the address of a Pod in the namespace
 )
 
 func (o *Options) serves(namespace string) bool {
@@ -52,14 +52,14 @@ type Outcome uint8
 // The outcomes of a look-up.
 const (
 	NameError Outcome = iota // no such name: NXDOMAIN
-	NoData                   // the name exists, and has no record that depends on an object
+	NoData                   // the name exists, but no object provides a record for it
 	OfService                // a Service's cluster IPs
 	OfEndpoints
 	OfPod
 	Alias // an ExternalName
 )
 
-// Match is what a look-up found: where the records are, not the records.
+// Match is the result of a look-up: where the records are, not the records.
 type Match struct {
 	Outcome Outcome
 	Why     Why
@@ -124,12 +124,12 @@ func (s *State) Lookup(n *Name, o *Options) Match {
 	return Match{Why: NoPort}
 }
 
-// exposed reports whether the namespace exists and is one that the options serve.
+// exposed reports whether the namespace exists and the options serve it.
 func (s *State) exposed(name string, o *Options) bool {
 	return s.namespaces.Find(nameKey(name)) != nil && o.serves(name)
 }
 
-// endpoints narrows m to those endpoints of own that the name asks for.
+// endpoints narrows m to the endpoints of own that match the name.
 func (m Match) endpoints(own *owner, n *Name) Match {
 	m.Outcome = OfEndpoints
 	m.owner = own
@@ -146,7 +146,7 @@ func (m Match) endpoints(own *owner, n *Name) Match {
 		if m.zone = ""; n.Prefer && m.members() {
 			return m
 		}
-		return Match{Outcome: NoData, Why: NoZone} // the name exists whatever zones there are, as in stock
+		return Match{Outcome: NoData, Why: NoZone} // the name exists for any zone, as in stock
 	}
 	if own.standsAbove(n) {
 		return Match{Outcome: NoData, Why: StandsAbove}
@@ -175,8 +175,8 @@ func (m *Match) members() bool {
 	return false
 }
 
-// standsAbove reports whether names exist below n, so that n exists without records of its own (RFC 8020, section 2): the
-// protocol of SRV records, as in _tcp.web.shop.svc, or the cluster of imported endpoints.
+// standsAbove reports whether names exist below n, so that n exists without records of its own (RFC 8020, section 2):
+// the protocol of SRV records, as in _tcp.web.shop.svc, or the cluster of imported endpoints.
 func (o *owner) standsAbove(n *Name) bool {
 	if n.imported && n.Cluster == "" && n.Endpoint != "" {
 		for run := o.first(); len(run) > 0; run = o.after(run) {
@@ -190,7 +190,7 @@ func (o *owner) standsAbove(n *Name) bool {
 	return o.namesProtocol(n.Endpoint)
 }
 
-// namesProtocol reports whether label is the protocol of an SRV record's name, such as _tcp.
+// namesProtocol reports whether label is the protocol in the name of an SRV record, such as _tcp.
 func (o *owner) namesProtocol(label string) bool {
 	protocol, ok := strings.CutPrefix(label, "_")
 	if !ok || protocol == "" {
@@ -240,8 +240,8 @@ func podIn(h *holders[*Pod], namespace string) bool {
 	return p != nil && p.Namespace() == namespace
 }
 
-// parsePodLabel returns the address in a pod's label: 10-1-2-3, or fd00--1 (specification, section 2.6). It accepts what
-// netip.ParseAddr accepts with dots or colons for the dashes, and allocates nothing.
+// parsePodLabel returns the address in a pod's label: 10-1-2-3, or fd00--1 (specification, section 2.6). It accepts the
+// same as netip.ParseAddr, with dashes for dots or colons, and allocates nothing.
 func parsePodLabel(label string) (a netip.Addr, ok bool) {
 	if strings.Count(label, "-") == 3 && !strings.Contains(label, "--") {
 		return parseDashed4(label)
@@ -262,7 +262,7 @@ func parseDashed4(label string) (a netip.Addr, ok bool) {
 	return netip.AddrFrom4(ip), true
 }
 
-// parseOctet parses a number up to 255. Only zero itself begins with a zero.
+// parseOctet parses a number up to 255 without leading zeros.
 func parseOctet(s string) (byte, bool) {
 	if len(s) == 0 || len(s) > 3 || len(s) > 1 && s[0] == '0' {
 		return 0, false
@@ -292,8 +292,8 @@ func parseDashed6(label string) (a netip.Addr, ok bool) {
 	return netip.AddrFrom16(ip).Unmap(), true
 }
 
-// parseGroups writes groups of up to four hexadecimal digits, with dashes between them, to ip, and returns how many bytes
-// they take.
+// parseGroups writes groups of up to four hexadecimal digits, separated by dashes, to ip, and returns the number of
+// bytes written.
 func parseGroups(s string, ip []byte) (n int, ok bool) {
 	if s == "" {
 		return 0, true
@@ -327,7 +327,8 @@ func parseNibble(c byte) (byte, bool) {
 	return 0, false
 }
 
-// isPodLabel reports whether label is the label that Kubernetes makes of a pod's address: 10-1-2-3, or fd00--1.
+// isPodLabel reports whether label is the label that Kubernetes derives from a pod's address: 10-1-2-3, or
+// fd00--1.
 func isPodLabel(label string, a netip.Addr) bool {
 	var buf [64]byte
 	text := a.AppendTo(buf[:0])
@@ -345,7 +346,8 @@ func isPodLabel(label string, a netip.Addr) bool {
 	return true
 }
 
-// endpointLabel is the label of an endpoint in a query: a name and, if the name is derived from an address, that address.
+// endpointLabel is the label of an endpoint in a query: a name and, if the name is derived from an address, that
+// address.
 type endpointLabel struct {
 	text    string
 	addr    netip.Addr
@@ -366,7 +368,7 @@ func parseEndpointLabel(label, cluster string) endpointLabel {
 	return l
 }
 
-// appendDerived appends the label of an endpoint that has no name of its own: its address with dashes, and a 0 after a
+// appendDerived appends the label of an endpoint without a name of its own: its address with dashes, and a 0 after a
 // final dash, because a label can't end in one (RFC 1123, section 2.1).
 func appendDerived(b []byte, a netip.Addr) []byte {
 	start := len(b)

@@ -14,7 +14,7 @@ func (m *Match) Repeats() bool { return m.repeats }
 // narrow reports whether only some endpoints of a slice are members.
 func (m *Match) narrow() bool { return m.own.text != "" || m.zone != "" }
 
-// Count returns how many IPv4 and IPv6 addresses Members yields.
+// Count returns the numbers of IPv4 and IPv6 addresses that Members yields.
 func (m *Match) Count() (n4, n6 int) {
 	switch m.Outcome {
 	case OfService:
@@ -50,7 +50,7 @@ func (m *Match) Count() (n4, n6 int) {
 	return n4, n6
 }
 
-// Member is an address behind a name, with the details of its endpoint.
+// Member is an address of a name, with the details of its endpoint.
 type Member struct {
 	Addr   netip.Addr
 	name   string // an endpoint's own
@@ -58,19 +58,19 @@ type Member struct {
 	ports  portSet
 }
 
-// MaxRecords is more records than a message can hold: each takes at least 12 bytes of the 65535 (RFC 1035, section 4.1.3).
-// An answer is cut to its size, so making more is useless.
+// MaxRecords is more records than a message can hold: each takes at least 12 bytes of the 65535 (RFC 1035, section
+// 4.1.3). An answer is truncated to its size, so making more is useless.
 const MaxRecords = 65535/12 + 1
 
-// maxMembers is how many members of a family Members looks at if they may repeat: enough to fill a message when each comes
-// three times.
+// maxMembers is the number of members of a family that Members visits if they may repeat: enough to fill a message when
+// each comes three times.
 const maxMembers = 3 * MaxRecords
 
 // families selects families of addresses.
 type families struct{ v4, v6 bool }
 
-// Members yields the addresses behind the name: a Service's cluster IPs, a pod's address, or those of the endpoints that
-// have a port which the name asks for. Where Repeats is true it yields at most three times MaxRecords of a family.
+// Members yields the addresses of the name: a Service's cluster IPs, a pod's address, or those of the endpoints with a
+// port that matches the name. If Repeats is true, it yields at most three times MaxRecords of a family.
 func (m *Match) Members(yield func(Member) bool) { m.members46(families{true, true}, yield) }
 
 // Members4 yields the Members with an IPv4 address.
@@ -112,7 +112,7 @@ type walk struct {
 	yield        func(Member) bool
 }
 
-// slice yields the members in s. It reports whether more are wanted.
+// slice yields the members in s, and reports whether to continue.
 func (w *walk) slice(s Slice) bool {
 	m := w.match
 	switch {
@@ -175,7 +175,7 @@ type view struct {
 
 func viewOf(s Slice) view { return view{s.Addrs(), s.names(), s.suffix(), s.ports()} }
 
-// add yields the i-th member of v, unless there were too many. It reports whether more are wanted.
+// add yields the i-th member of v, unless the limit was reached. It reports whether to continue.
 func (w *walk) add(v *view, i int) bool {
 	e := Member{Addr: v.addrs.at(i), suffix: v.suffix, ports: v.ports}
 	if e.name, _ = v.names.at(i); !w.match.repeats {
@@ -196,16 +196,16 @@ func (w *walk) add(v *view, i int) bool {
 // Block is a whole Service or EndpointSlice: its addresses, and the ports that all of them share.
 type Block struct {
 	Addrs
-	slice Slice // none for a Service
+	slice Slice // the zero Slice for a Service
 	ports portSet
 }
 
-// Whole reports whether Members yields everything in Blocks, each address and each name once. It does for nearly every
-// name.
+// Whole reports whether Members yields everything in Blocks, each address and each name once. This is so for nearly
+// every name.
 func (m *Match) Whole() bool { return !m.repeats && !m.narrow() && m.Outcome != OfPod }
 
-// Blocks yields what Members does if Whole is true, one object at a time. Without a call for each endpoint, an A answer of
-// ten endpoints takes 0.92 us instead of 1.02.
+// Blocks yields the same as Members if Whole is true, one object at a time. Without a call for each endpoint, an A
+// answer of ten endpoints takes 0.92 us instead of 1.02.
 func (m *Match) Blocks(yield func(Block) bool) {
 	if m.Outcome == OfService {
 		yield(Block{Addrs: m.service.Addrs(), ports: m.service.ports()})
@@ -220,7 +220,7 @@ func (m *Match) Blocks(yield func(Block) bool) {
 	}
 }
 
-// Unnamed reports whether the endpoints of the block are all named after their addresses.
+// Unnamed reports whether all endpoints of the block are named after their addresses.
 func (b Block) Unnamed() bool {
 	return !b.slice.IsZero() && b.slice.names() == "" && b.slice.suffix() == ""
 }
@@ -237,13 +237,13 @@ func (m *Match) Only4() (ip [4]byte, ok bool) {
 	return a.At4(0), true
 }
 
-// ServicePorts walks those ports of the Service that the name asks for.
+// ServicePorts walks the ports of the Service that match the name.
 func (m *Match) ServicePorts() Ports { return Ports{m.service.ports().iter(), m.port, m.protocol} }
 
-// BlockPorts walks those ports of b, one of Blocks, that the name asks for.
+// BlockPorts walks the ports of b, one of Blocks, that match the name.
 func (m *Match) BlockPorts(b Block) Ports { return Ports{b.ports.iter(), m.port, m.protocol} }
 
-// AppendLabel appends the label under which the endpoint stands below its Service; for an imported one, two labels.
+// AppendLabel appends the label of the endpoint below its Service; for an imported one, two labels.
 func (e Member) AppendLabel(b []byte) []byte {
 	if e.name != "" {
 		b = append(b, e.name...)
@@ -253,14 +253,14 @@ func (e Member) AppendLabel(b []byte) []byte {
 	return append(b, e.suffix...)
 }
 
-// PutLabel writes the label of an endpoint that is named after the address ip, and a dot, to the end of b, which has room
-// for 16 bytes, and returns where it begins. It is a faster AppendLabel, for answers with many endpoints.
+// PutLabel writes the label of an endpoint that is named after the address ip, and a dot, to the end of b, which has
+// room for 16 bytes, and returns where it begins. It is a faster AppendLabel, for answers with many endpoints.
 func PutLabel(b *[16]byte, ip [4]byte) (start int) {
 	at := len(b) - 1
 	b[at] = '.'
 	for i := 3; ; i-- {
 		o := &octets[ip[i]]
-		copy(b[at-3:at], o.text[:]) // may copy more than the digits: the next octet overwrites that, or nothing reads it
+		copy(b[at-3:at], o.text[:]) // may copy more than the digits: the next octet overwrites that, or it is never read
 		at -= o.digits
 		if i == 0 {
 			return at
@@ -270,7 +270,7 @@ func PutLabel(b *[16]byte, ip [4]byte) (start int) {
 	}
 }
 
-// octets are the numbers up to 255, in digits that end where text does.
+// octets are the numbers up to 255, as digits at the end of text.
 var octets = func() (all [256]struct {
 	text   [3]byte
 	digits int
@@ -282,7 +282,7 @@ var octets = func() (all [256]struct {
 	return all
 }()
 
-// Ports walks those ports of e, one of Members, that the name asks for.
+// Ports walks the ports of e, one of Members, that match the name.
 func (m *Match) Ports(e Member) Ports {
 	return Ports{e.ports.iter(), m.port, m.protocol}
 }
@@ -293,7 +293,7 @@ type Ports struct {
 	name, protocol string
 }
 
-// Next moves on to the next port. It reports whether there is one.
+// Next moves on to the next port, and reports whether there is one.
 func (p *Ports) Next() bool {
 	for p.it.next() {
 		if p.it.matches(p.name, p.protocol) {
@@ -309,7 +309,7 @@ func (p *Ports) Number() uint16 { return p.it.number }
 // Name returns the port's name in lower case, "" if it has none.
 func (p *Ports) Name() string { return p.it.name }
 
-// Protocol returns the port's protocol in lower case, "" if the object gives none.
+// Protocol returns the port's protocol in lower case, "" if the object has none.
 func (p *Ports) Protocol() string { return p.it.protocol }
 
 // Ports walks all ports of the Service.

@@ -2,20 +2,21 @@ package services
 
 import "strings"
 
-// Name is a query's name below its zone, taken apart as the Kubernetes DNS specification (1.1.0, section 2) lays it out.
+// Name is a query's name below its zone, split into the parts that the Kubernetes DNS specification defines (1.1.0,
+// section 2).
 type Name struct {
 	Kind      Kind
 	Namespace string
 	Service   string // for Kind Pod, the label made from the pod's address
 	Endpoint  string // the one label left of Service, if there is just one
-	Port      string // the two labels left of Service, if there are two, without the underscore: any if empty
+	Port      string // the two labels left of Service, if there are two, without the underscore; empty for any
 	Protocol  string
-	Cluster   string // under Multicluster, the second label left of Service where it is no protocol
+	Cluster   string // under Multicluster, the second label left of Service unless it is a protocol
 	Zone      string // under Zonal, the topology zone, which may be several labels
-	Prefer    bool   // with Zone: any endpoint will do if the zone has none
+	Prefer    bool   // with Zone: any endpoint matches if the zone has none
 	owner     string // "service.namespace"
 
-	aboveZonal bool // under Zonal, names with a topology zone stand below this one: it is _zone, or pin._zone or prefer._zone
+	aboveZonal bool // under Zonal, names with a topology zone exist below this one: it is _zone, or pin._zone or prefer._zone
 	imported   bool
 }
 
@@ -25,7 +26,7 @@ type Grammar uint8
 // The extensions of the stock plugin.
 const (
 	Zonal        Grammar = 1 << iota // TOPOLOGYZONE.pin|prefer._zone.SERVICE.NAMESPACE.svc, for headless Services
-	Multicluster                     // ENDPOINT.CLUSTER.SERVICE.NAMESPACE.svc, and ServiceImports for Services (KEP-1645)
+	Multicluster                     // ENDPOINT.CLUSTER.SERVICE.NAMESPACE.svc, and ServiceImports in place of Services (KEP-1645)
 )
 
 // Kind is the subtree of a zone that a Name is in.
@@ -36,7 +37,7 @@ const (
 	Apex    Kind = iota // the zone itself
 	Svc                 // in svc
 	Pods                // in pod
-	Unknown             // nothing that the specification defines
+	Unknown             // not defined in the specification
 )
 
 // String returns the label of the subtree, "svc" or "pod", or "".
@@ -50,8 +51,8 @@ func (k Kind) String() string {
 	return ""
 }
 
-// ParseName takes a name apart. base is what is left of a lower-case query name in presentation form when the zone and
-// the dot before it are cut off: "" for the zone itself. It allocates nothing; the fields of the Name are parts of base.
+// ParseName splits a name. base is a lower-case query name in presentation form without the zone and the dot before it:
+// "" for the zone itself. It allocates nothing; the fields of the Name are parts of base.
 func ParseName(base string, g Grammar) Name {
 	if base == "" {
 		return Name{Kind: Apex}
@@ -66,11 +67,11 @@ func ParseName(base string, g Grammar) Name {
 	return Name{Kind: Unknown}
 }
 
-// ParseService is ParseName for a zone in which Services stand right below: it takes web.shop apart as ParseName does
+// ParseService is ParseName for a zone with Services directly below it: it splits web.shop as ParseName splits
 // web.shop.svc.
 func ParseService(base string) Name { return parse(base, Svc, 0) }
 
-// parse takes apart what stands before the label of a subtree.
+// parse splits the part before the label of a subtree.
 func parse(rest string, kind Kind, g Grammar) Name {
 	n := Name{Kind: kind, imported: g&Multicluster != 0}
 	if rest == "" {
@@ -136,7 +137,7 @@ func cutLast(name string) (rest, label string) {
 	return "", name
 }
 
-// escaped reports whether the byte at i stands behind a backslash that is not itself escaped.
+// escaped reports whether the byte at i comes after a backslash that is not itself escaped.
 func escaped(name string, i int) bool {
 	n := 0
 	for i--; i >= 0 && name[i] == '\\'; i-- {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// ServiceSpec is what the answers need of a Service.
+// ServiceSpec is the part of a Service that answers need.
 type ServiceSpec struct {
 	Namespace, Name string
 	ClusterIPs      []netip.Addr // none when Headless or External
@@ -20,10 +20,10 @@ type ServiceSpec struct {
 type Port struct {
 	Name     string // may be empty
 	Protocol string // TCP, UDP, SCTP, in any case
-	Number   int32  // 1 to 65535; -1 when the object gives none
+	Number   int32  // 1 to 65535; -1 if the object has none
 }
 
-// SliceSpec is what the answers need of an EndpointSlice.
+// SliceSpec is the part of an EndpointSlice that answers need.
 type SliceSpec struct {
 	Namespace, Name string
 	Service         string // the label kubernetes.io/service-name
@@ -35,12 +35,12 @@ type SliceSpec struct {
 // Endpoint is a ready endpoint of an EndpointSlice.
 type Endpoint struct {
 	Addrs   []netip.Addr
-	Name    string // the endpoint's own label; empty when it follows from the address
-	PodName bool   // Name is that of its pod, not a hostname that somebody gave it
+	Name    string // the endpoint's own label; empty if it is derived from the address
+	PodName bool   // Name is that of its pod, not a hostname
 	Zone    string // the topology zone it is in; empty if not needed
 }
 
-// PodSpec is what the answers need of a Pod.
+// PodSpec is the part of a Pod that answers need.
 type PodSpec struct {
 	Namespace, Name string
 	IPs             []netip.Addr
@@ -48,16 +48,17 @@ type PodSpec struct {
 }
 
 // Service is the packed form of a Service, all in one string: with 100,000 Services most of an answer's time goes into
-// memory that no cache of the CPU holds, and this is one fetch. It never changes. The zero Service is none: only IsZero may
-// be called on it.
+// memory that is in no CPU cache, and this is one fetch. It never changes. The zero Service stands for none: only
+// IsZero may be called on it.
 type Service struct {
-	// A head of bytes, at the places below, and the parts whose lengths they give, in this order; the ports are the rest.
+	// A head of bytes, at the offsets below, and the parts whose lengths it contains, in this order; the ports are the
+	// rest.
 	packed string
 }
 
 const (
 	atKind     = iota
-	atOwner    // length of "name.namespace", as it stands in a query
+	atOwner    // length of "name.namespace", as in a query
 	atExternal // length of an ExternalName's target, fully qualified
 	at4        // number of IPv4 addresses
 	at6        // number of IPv6 addresses
@@ -72,8 +73,8 @@ const (
 	externalName
 )
 
-// NewService packs spec. It returns nil if the Service's name or namespace is no DNS label (RFC 1035, section 2.3.4), so
-// that no query can reach it. It keeps the first 255 cluster IPs of a family.
+// NewService packs spec. It returns nil if the Service's name or namespace is not a DNS label (RFC 1035, section
+// 2.3.4), so that no query can reach it. It stores the first 255 cluster IPs of a family.
 func NewService(spec ServiceSpec) *Service {
 	if !validLabel(spec.Name) || !validLabel(spec.Namespace) {
 		return nil
@@ -100,7 +101,7 @@ func NewService(spec ServiceSpec) *Service {
 }
 
 // target returns the fully qualified form of an ExternalName, or "" if it can't be the target of a CNAME record: an
-// address, or a name that does not fit a message (RFC 1035, section 2.3.4).
+// address, or a name that does not fit into a message (RFC 1035, section 2.3.4).
 func target(name string) string {
 	name = strings.TrimSuffix(name, ".")
 	if name == "" || len(name) > 253 {
@@ -117,7 +118,7 @@ func target(name string) string {
 	return name + "."
 }
 
-// IsZero reports whether s is none.
+// IsZero reports whether s is the zero Service.
 func (s Service) IsZero() bool { return s.packed == "" }
 
 // Namespace returns the namespace of the object.
@@ -132,7 +133,7 @@ func (s Service) ObjectName() string {
 	return owner[:strings.IndexByte(owner, '.')]
 }
 
-// Owner returns the two labels under which the Service is asked for, "name.namespace".
+// Owner returns the two labels of the Service's name, "name.namespace".
 func (s Service) Owner() string { return s.packed[headLen:s.external()] }
 
 func (s Service) kind() serviceKind { return serviceKind(s.packed[atKind]) }
@@ -147,8 +148,8 @@ func (s Service) Headless() bool { return s.kind() == headless }
 // External reports whether the Service is an ExternalName.
 func (s Service) External() bool { return s.kind() == externalName }
 
-// ExternalName returns the fully qualified target of an ExternalName Service. It is "" for any other, and where the
-// target is an address or fits no message.
+// ExternalName returns the fully qualified target of an ExternalName Service. It is "" for any other, and if the
+// target is an address or does not fit into a message.
 func (s Service) ExternalName() string { return s.packed[s.external():s.addrs()] }
 
 // Addrs returns the Service's cluster IPs.
@@ -169,7 +170,7 @@ type Pod struct {
 	labels map[string]string
 }
 
-// NewPod packs spec. It returns nil if the namespace is no DNS label.
+// NewPod packs spec. It returns nil if the namespace is not a DNS label.
 func NewPod(spec PodSpec) *Pod {
 	if !validLabel(spec.Namespace) {
 		return nil
@@ -191,7 +192,7 @@ func (p *Pod) ObjectName() string { return p.object[strings.IndexByte(p.object, 
 // Labels returns the labels of the object, which the caller must not change.
 func (p *Pod) Labels() map[string]string { return p.labels }
 
-// validLabel reports whether s is a label that a query can hold and that needs no escape.
+// validLabel reports whether s is a label that a query can contain and that needs no escape.
 func validLabel(s string) bool {
 	if s == "" || len(s) > 63 {
 		return false
@@ -253,13 +254,13 @@ func (a Addrs) At4(i int) [4]byte { return [4]byte([]byte(a.v4[4*i : 4*i+4])) }
 // At6 returns the i-th IPv6 address.
 func (a Addrs) At6(i int) [16]byte { return [16]byte([]byte(a.v6[16*i : 16*i+16])) }
 
-// portSet is an ordered set of ports. A port is its protocol and its name, both in lower case after their length, and its
-// number in two bytes, 0 when the object gives none.
+// portSet is an ordered set of ports. A port is its protocol and its name, both in lower case after their length, and
+// its number in two bytes, 0 if the object has none.
 type portSet string
 
 func packPorts(ports []Port) portSet {
 	if len(ports) == 0 {
-		return noPorts // it has addresses all the same
+		return noPorts // it has addresses nevertheless
 	}
 	var b []byte
 	for _, p := range ports {
@@ -274,8 +275,8 @@ func packPorts(ports []Port) portSet {
 	return portSet(b)
 }
 
-// askable returns s in lower case. In place of a name that is too long for a label of a query it returns one that, with its
-// underscore, is too long as well: "" would match any.
+// askable returns s in lower case. In place of a name that is too long for a label of a query it returns one that, with
+// its underscore, is too long as well: "" would match any.
 func askable(s string) string {
 	if s = strings.ToLower(s); len(s) <= 63 {
 		return s
@@ -283,7 +284,7 @@ func askable(s string) string {
 	return strings.Repeat("-", 63)
 }
 
-// noPorts is the set of an object without ports: one without a name, a protocol, or a number.
+// noPorts is the set of an object without ports: one port without a name, a protocol, or a number.
 const noPorts portSet = "\x00\x00\x00\x00"
 
 // portIter walks a portSet.
@@ -309,7 +310,7 @@ func (it *portIter) next() bool {
 	return true
 }
 
-// matches reports whether the port is one that a query asks for; an empty name or protocol asks for any.
+// matches reports whether the port matches a query; an empty name or protocol matches any.
 func (it *portIter) matches(name, protocol string) bool {
 	return (name == "" || name == it.name) && (protocol == "" || protocol == it.protocol)
 }
@@ -327,7 +328,7 @@ func (p portSet) has(name, protocol string) bool {
 	return false
 }
 
-// count returns how many ports of the set match.
+// count returns the number of ports of the set that match.
 func (p portSet) count(name, protocol string) int {
 	n := 0
 	for it := p.iter(); it.next(); {

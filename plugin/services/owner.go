@@ -7,10 +7,11 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/persistent"
 )
 
-// owner holds the objects of one "service.namespace": the Service, and the slices that name it.
+// owner holds the objects with one "service.namespace": the Service, and the slices that refer to
+// it.
 type owner struct {
-	service Service   // none when only slices name it
-	one     [1]Slice  // the slice if there is just one, as nearly always
+	service Service   // the zero Service if there are only slices
+	one     [1]Slice  // the slice if there is just one, the usual case
 	several *sliceSet // the slices if there are more
 }
 
@@ -18,9 +19,9 @@ type owner struct {
 type sliceSet struct {
 	all      persistent.Ordered[Slice]
 	n4, n6   int // addresses
-	named    int // slices that have names of endpoints
-	doubled  int // slices in which an address or a name stands more than once
-	repeated int // addresses that stand in more than one slice
+	named    int // slices with names of endpoints
+	doubled  int // slices in which an address or a name occurs more than once
+	repeated int // addresses in more than one slice
 }
 
 func byKey(s Slice) func(Slice) int {
@@ -40,9 +41,8 @@ func (set *sliceSet) count(s Slice, by, repeated int) {
 	set.repeated += by * repeated
 }
 
-// first returns the first slices, nearly always all of them; after returns those that follow, none after the last. A call
-// for each slice, or a cursor, would take longer for the one slice that nearly every Service has. The caller must not
-// change them.
+// first returns the first slices, nearly always all of them. after returns those that follow, none after the last. A
+// call for each slice, or a cursor, would take longer for the usual single slice. The caller must not change them.
 func (o *owner) first() []Slice {
 	if o.several == nil {
 		return o.one[:min(1, len(o.one[0].packed))]
@@ -69,7 +69,7 @@ func (set *sliceSet) after(last Slice) []Slice {
 // slices returns all. The caller must not change them.
 func (o *owner) slices() []Slice {
 	all := o.first()
-	if o.several == nil || o.several.all.OnePage() { // nearly always
+	if o.several == nil || o.several.all.OnePage() { // the usual case
 		return all
 	}
 	all = slices.Clone(all)
@@ -79,10 +79,10 @@ func (o *owner) slices() []Slice {
 	return all
 }
 
-// empty reports whether no slice names the Service.
+// empty reports whether the Service has no slices.
 func (o *owner) empty() bool { return o.several == nil && o.one[0].IsZero() }
 
-// counts returns how many addresses the slices have.
+// counts returns the number of addresses in the slices.
 func (o *owner) counts() (n4, n6 int) {
 	switch {
 	case o.several != nil:
@@ -99,7 +99,7 @@ func (o *owner) unready() bool {
 	return n4+n6 == 0
 }
 
-// repeats reports whether an address or a name may stand more than once.
+// repeats reports whether an address or a name may occur more than once.
 func (o *owner) repeats() bool {
 	if o.several != nil {
 		return o.several.named > 1 || o.several.doubled > 0 || o.several.repeated > 0
@@ -107,7 +107,8 @@ func (o *owner) repeats() bool {
 	return !o.one[0].IsZero() && o.one[0].packed[atFlags] != 0
 }
 
-// with returns o with s added. repeated is how many addresses of s are in another slice of o as well.
+// with returns o with s added. repeated is the number of addresses of s that are also in another
+// slice of o.
 func (o *owner) with(batch uint64, s Slice, repeated int) owner {
 	if o.empty() {
 		return owner{service: o.service, one: [1]Slice{s}}
@@ -124,7 +125,8 @@ func (o *owner) with(batch uint64, s Slice, repeated int) owner {
 	return owner{service: o.service, several: next}
 }
 
-// without returns o without s, one of its slices. repeated is how many addresses of s are in another as well.
+// without returns o without s, one of its slices. repeated is the number of addresses of s that are also in
+// another slice.
 func (o *owner) without(batch uint64, s Slice, repeated int) owner {
 	if o.several == nil {
 		return owner{service: o.service}
@@ -138,7 +140,7 @@ func (o *owner) without(batch uint64, s Slice, repeated int) owner {
 	return owner{service: o.service, several: &next}
 }
 
-// key returns the key of o, which is not empty. It is a part of o's own strings, so it keeps nothing else in memory.
+// key returns the key of o, which is not empty. It is a part of o's own strings, so it holds nothing else in memory.
 func (o *owner) key() nameKey {
 	if !o.service.IsZero() {
 		return nameKey(o.service.Owner())
@@ -146,10 +148,11 @@ func (o *owner) key() nameKey {
 	return nameKey(o.first()[0].Owner())
 }
 
-// holders are the objects that have an address, nearly always one.
+// holders stores the objects with an address. It inlines the first, since there is almost always
+// exactly one.
 type holders[T any] struct {
 	one  T
-	more persistent.Ordered[T] // all of them, where there are several
+	more persistent.Ordered[T] // all of them, if there are several
 }
 
 // all yields them in their order.
@@ -161,7 +164,7 @@ func (h *holders[T]) all(yield func(T) bool) {
 	h.more.All(yield)
 }
 
-// with returns h with v added, at the place that compare gives.
+// with returns h with v added, in the order that compare defines.
 func (h *holders[T]) with(batch uint64, v T, compare func(T) int) holders[T] {
 	next := *h
 	switch {
@@ -176,7 +179,8 @@ func (h *holders[T]) with(batch uint64, v T, compare func(T) int) holders[T] {
 	return next
 }
 
-// without returns h without the one for which compare returns 0. empty reports whether that was all.
+// without returns h without the object for which compare returns 0. empty reports whether it was the
+// last.
 func (h *holders[T]) without(batch uint64, compare func(T) int) (next holders[T], empty bool) {
 	if h.more.Empty() {
 		return *h, compare(h.one) == 0

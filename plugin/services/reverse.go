@@ -12,9 +12,9 @@ const (
 	reverse6 = "ip6.arpa."
 )
 
-// ParseReverse returns the address that a lower-case, fully qualified name in in-addr.arpa. (RFC 1035, section 3.5) or
-// ip6.arpa. (RFC 3596, section 2.5) stands for. ok is false for any other name: one that is too short or too long, and
-// one of an IPv4 address in the form ::ffff:a.b.c.d, whose reverse name is in in-addr.arpa. It allocates nothing.
+// ParseReverse returns the address of a lower-case, fully qualified name in in-addr.arpa. (RFC 1035, section 3.5) or
+// ip6.arpa. (RFC 3596, section 2.5). ok is false for any other name: one that is too short or too long, and one of an
+// IPv4 address in the form ::ffff:a.b.c.d, whose reverse name is in in-addr.arpa. It allocates nothing.
 func ParseReverse(name string) (a netip.Addr, ok bool) {
 	p, ok := parseReverse(name)
 	return p.Addr(), ok && p.IsSingleIP() && !p.Addr().Is4In6()
@@ -28,7 +28,7 @@ func ParseReversePrefix(name string) (p netip.Prefix, ok bool) {
 	return p, ok && !p.IsSingleIP()
 }
 
-// parseReverse returns the prefix that a reverse name stands for. It reads from the last label on.
+// parseReverse returns the prefix of a reverse name. It reads from the last label on.
 func parseReverse(name string) (netip.Prefix, bool) {
 	if rest, ok := strings.CutSuffix(name, reverse4); ok {
 		return parseReverse4(rest)
@@ -73,7 +73,7 @@ func parseReverse6(rest string) (netip.Prefix, bool) {
 	return netip.PrefixFrom(netip.AddrFrom16(ip), 4*nibbles), true
 }
 
-// Pointer is the name of a Service or of an endpoint that has an address: the target of a PTR record, without the zone.
+// Pointer is the name of a Service or of an endpoint with an address: the target of a PTR record, without the zone.
 type Pointer struct {
 	owner string
 	name  string     // an endpoint's own name
@@ -91,15 +91,15 @@ func (p Pointer) AppendTo(b []byte, zone string) []byte {
 	return append(append(b, p.owner...), zone...)
 }
 
-// maxLooked is how many endpoints, or Services, of one address are looked at for a PTR record. If the options leave some
-// namespaces out, it is enough to find the others.
+// maxLooked is the number of endpoints, or Services, of one address that are checked for a PTR record. If the options
+// exclude some namespaces, that is enough to find the others.
 const maxLooked = 3 * MaxRecords
 
 // PointerTo returns the name of a Service.
 func PointerTo(s Service) Pointer { return Pointer{owner: s.Owner()} }
 
-// OnlyService returns the Service whose name alone Pointers yields, if that takes no search: nearly every address in a
-// query is the cluster IP of one Service. Else it returns the zero Service.
+// OnlyService returns the only Service that Pointers yields, if that takes no search: nearly every address in a query
+// is the cluster IP of one Service. Otherwise it returns the zero Service.
 func (s *State) OnlyService(a netip.Addr, o *Options) Service {
 	if h := s.clusterIPs.Find(a.As16()); h != nil && h.more.Empty() && len(o.Namespaces) == 0 {
 		return h.one
@@ -108,11 +108,11 @@ func (s *State) OnlyService(a netip.Addr, o *Options) Service {
 }
 
 // Pointers calls yield, until it returns false, with the names of the address a: of the Service whose cluster IP it is,
-// else of each endpoint that has it, each name once. Endpoints with a hostname come first, then those that are named after
-// their pod, then those that are named after the address; each in the order of their Services' names, and then their own.
+// else of each endpoint that has it, each name once. Endpoints with a hostname come first, then those named after their
+// pod, then those named after the address; each in the order of their Services' names, and then of their own.
 //
-// There are at most MaxRecords names. If more than three times as many endpoints have the address, the last of them are not
-// looked at. It allocates nothing, unless endpoints with a hostname and endpoints named after their pod share the address.
+// It yields at most MaxRecords names. If more than three times as many endpoints have the address, it skips the last of
+// them. It allocates nothing, unless endpoints with a hostname and endpoints named after their pod share the address.
 func (s *State) Pointers(a netip.Addr, o *Options, yield func(Pointer) bool) {
 	h := s.clusterIPs.Find(a.As16())
 	look := pointers{state: s, options: o, addr: a.Unmap(), looked: maxLooked, left: MaxRecords}
@@ -125,13 +125,13 @@ type pointers struct {
 	state        *State
 	options      *Options
 	addr         netip.Addr
-	looked, left int // how many more may be looked at, and yielded
+	looked, left int // how many more may be checked, and yielded
 	last         Pointer
-	hostnames    int                  // how many endpoints with a hostname were looked at
-	taken        map[Pointer]struct{} // their names, once pods follow them
+	hostnames    int                  // how many endpoints with a hostname were checked
+	taken        map[Pointer]struct{} // their names, once endpoints named after pods follow
 }
 
-// all yields the names of the address, which is the cluster IP of h, if of any Service.
+// all yields the names of the address. h holds the Services with this cluster IP.
 func (p *pointers) all(h *holders[Service], yield func(Pointer) bool) {
 	if h != nil {
 		for svc := range h.all { // several only while a cluster IP moves from one to another
@@ -150,7 +150,7 @@ func (p *pointers) all(h *holders[Service], yield func(Pointer) bool) {
 	p.endpoints(func(sl Slice, at int) bool { return p.endpoint(sl, at, yield) })
 }
 
-// endpoints yields the places of the endpoints with the address.
+// endpoints yields the endpoints with the address, by slice and index.
 func (p *pointers) endpoints(yield func(sl Slice, at int) bool) {
 	switch id := p.state.idOf(p.addr); id {
 	case 0:
@@ -168,12 +168,12 @@ func (p *pointers) endpoints(yield func(sl Slice, at int) bool) {
 	}
 }
 
-// exposed reports whether the options let objects of the namespace be named.
+// exposed reports whether the options serve objects of the namespace.
 func (p *pointers) exposed(namespace string) bool {
 	return len(p.options.Namespaces) == 0 || p.state.exposed(namespace, p.options)
 }
 
-// endpoint yields the name of the endpoint at that place in sl. It reports whether more are wanted.
+// endpoint yields the name of the endpoint at that index in sl, and reports whether to continue.
 func (p *pointers) endpoint(sl Slice, at int, yield func(Pointer) bool) bool {
 	if p.looked--; p.looked < 0 || p.left == 0 {
 		return false
@@ -193,7 +193,7 @@ func (p *pointers) endpoint(sl Slice, at int, yield func(Pointer) bool) bool {
 	case derived:
 		next.addr = p.addr
 	}
-	if next == p.last { // equal ones of a rank follow one another
+	if next == p.last { // equal ones of a rank are adjacent
 		return true
 	}
 	p.left--
@@ -201,7 +201,7 @@ func (p *pointers) endpoint(sl Slice, at int, yield func(Pointer) bool) bool {
 	return yield(next)
 }
 
-// isHostname reports whether an endpoint of the same Service has the name of a pod for its hostname.
+// isHostname reports whether an endpoint of the same Service has the name of a pod as its hostname.
 func (p *pointers) isHostname(pod Pointer) bool {
 	if p.taken == nil {
 		p.taken = make(map[Pointer]struct{}, p.hostnames)
@@ -218,12 +218,13 @@ func (p *pointers) isHostname(pod Pointer) bool {
 	return ok
 }
 
-// maxBelow is how many addresses below a name are looked at to find one in a namespace that is served.
+// maxBelow is the number of addresses below a name that are checked to find one in a namespace that is
+// served.
 const maxBelow = 256
 
-// AddressBelow reports whether an address in p has a name, so that names above its reverse name exist as well (RFC 8020,
-// section 2). It costs the same for any number of addresses. With Options.Namespaces it looks at no more than 256 addresses
-// and some thousand of their endpoints; if there are more, it returns true.
+// AddressBelow reports whether an address in p has a name, so that names above its reverse name exist as well (RFC
+// 8020, section 2). It costs the same for any number of addresses. With Options.Namespaces it checks no more than 256
+// addresses and some thousand of their endpoints; if there are more, it returns true.
 func (s *State) AddressBelow(p netip.Prefix, o *Options) (found bool) {
 	left, looked := maxBelow, maxLooked
 	s.addresses(p, o, func(a netip.Addr) bool {
@@ -234,7 +235,7 @@ func (s *State) AddressBelow(p netip.Prefix, o *Options) (found bool) {
 	return found
 }
 
-// Addresses yields the addresses in p that have a name, in order, each once: those whose PTR records a reverse zone holds.
+// Addresses yields the addresses in p that have a name, in order, each once: those with PTR records in a reverse zone.
 func (s *State) Addresses(p netip.Prefix, o *Options) iter.Seq[netip.Addr] {
 	return func(yield func(netip.Addr) bool) {
 		s.addresses(p, o, func(a netip.Addr) bool {
@@ -244,8 +245,7 @@ func (s *State) Addresses(p netip.Prefix, o *Options) iter.Seq[netip.Addr] {
 	}
 }
 
-// pointed reports whether an address of addresses has a name. It subtracts the number of endpoints that it looked at from
-// looked.
+// pointed reports whether an address of addresses has a name. It subtracts the number of checked endpoints from looked.
 func (s *State) pointed(a netip.Addr, o *Options, looked *int) (found bool) {
 	if len(o.Namespaces) == 0 {
 		return true
@@ -259,7 +259,8 @@ func (s *State) pointed(a netip.Addr, o *Options, looked *int) (found bool) {
 	return found
 }
 
-// addresses yields the addresses in p of Services and, unless the options leave them out, of endpoints, in order, each once.
+// addresses yields the addresses in p of Services and, unless the options exclude them, of endpoints, in order, each
+// once.
 func (s *State) addresses(p netip.Prefix, o *Options, yield func(netip.Addr) bool) {
 	for a := p.Addr(); a.IsValid(); a = a.Next() {
 		next, ok := s.serviceAddrs.next(a)

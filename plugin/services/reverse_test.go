@@ -13,7 +13,7 @@ func pointersOf(s *State, a netip.Addr, o *Options) (names []string) {
 	return names
 }
 
-// getnameinfo takes the first name: the one that somebody gave the endpoint, whatever came first.
+// getnameinfo takes the first name: the endpoint's hostname if it has one, whatever came first.
 func TestPointersOrder(t *testing.T) {
 	slice := func(service string, ep Endpoint) *Slice {
 		ep.Addrs = ips("10.0.0.1")
@@ -65,8 +65,8 @@ func TestPointersOfOneSlice(t *testing.T) {
 	}
 }
 
-// A name that two endpoints with one address have comes once, also where one has it for a hostname and the other for its
-// pod's name, or it is the one that follows from the address.
+// A name that two endpoints with one address share comes once, even if one has it as its hostname and the other as its
+// pod's name, or it is derived from the address.
 func TestPointersOnce(t *testing.T) {
 	same := []Endpoint{
 		{Name: "db-0"}, {Name: "db-0", PodName: true}, {Name: "z"}, {Name: "aa", PodName: true}, {Name: "10-0-0-1"}, {Name: "10-0-0-1", PodName: true}, {},
@@ -89,7 +89,8 @@ func TestPointersOnce(t *testing.T) {
 	}
 }
 
-// shared is an index in which n headless Services, and as many endpoints of one Service, have one address.
+// shared is an index in which n headless Services, and as many endpoints of one Service, have the same
+// address.
 func shared(n int) *Index {
 	ix := NewIndex()
 	ix.Update(func(tx *Tx) {
@@ -109,7 +110,7 @@ func shared(n int) *Index {
 	return ix
 }
 
-// A message holds so many PTR records and no more. They are the first by name.
+// A search ends with the PTR records that a message holds, the first by name.
 func TestPointersStop(t *testing.T) {
 	ix := shared(3 * MaxRecords)
 	s := ix.State()
@@ -121,17 +122,17 @@ func TestPointersStop(t *testing.T) {
 		looked := 0
 		s.Pointers(ip(addr), &Options{}, func(Pointer) bool { looked++; return false })
 		if looked != 1 {
-			t.Errorf("%s: %d names for who wants one", addr, looked)
+			t.Errorf("%s: %d names for a caller that takes one", addr, looked)
 		}
 		if got := pointersOf(s, ip(addr), &Options{Namespaces: NamesOf("other")}); len(got) > 0 {
-			t.Errorf("%s: %d names of a namespace that is not served", addr, len(got))
+			t.Errorf("%s: %d names in a namespace that is not served", addr, len(got))
 		}
 	}
-	// Of those that the options leave out so many are passed over, and no more.
+	// Of endpoints that the options exclude, just as many are skipped.
 	look := pointers{state: s, options: &Options{Namespaces: NamesOf("other")}, addr: ip("10.0.0.1"), looked: 100, left: 1}
 	look.all(nil, func(Pointer) bool { return true })
 	if look.looked != -1 {
-		t.Errorf("%d of 100 looks are left, with %d endpoints passed over", look.looked, 3*MaxRecords)
+		t.Errorf("%d of 100 checks are left, with %d endpoints skipped", look.looked, 3*MaxRecords)
 	}
 }
 
@@ -206,7 +207,7 @@ func TestAddressBelow(t *testing.T) {
 	}
 }
 
-// Where the options leave namespaces out, the search for an address that they do not has an end.
+// With namespaces excluded by the options, the search for an address in the others is bounded.
 func TestAddressBelowStops(t *testing.T) {
 	ix := NewIndex()
 	ix.Update(func(tx *Tx) {
@@ -220,7 +221,7 @@ func TestAddressBelowStops(t *testing.T) {
 	})
 	s, other := ix.State(), Options{Namespaces: NamesOf("other")}
 	if s.AddressBelow(netip.MustParsePrefix("10.0.0.0/24"), &other) || !s.AddressBelow(netip.MustParsePrefix("10.0.0.0/16"), &other) {
-		t.Error("256 addresses are looked at, and then there may be one")
+		t.Error("after 256 addresses, AddressBelow must return true")
 	}
 }
 
@@ -273,7 +274,7 @@ func TestPodWith(t *testing.T) {
 	check("one Pod", "10.0.0.1", "a/one")
 	check("one Pod", "fd00::1", "a/one")
 	check("no Pod", "10.0.0.3", "")
-	check("three Pods on the host's network", "10.0.0.2", "")
+	check("three Pods on the host network", "10.0.0.2", "")
 	for ns, want := range map[string]string{"a": "10.0.0.2", "a-b": "10.0.0.2", "b": "10.0.0.2", "c": "none"} {
 		if got := describe(ix.State(), "10-0-0-2."+ns+".pod", &Options{Pods: PodsVerified}); got != want {
 			t.Errorf("10-0-0-2.%s.pod: %s", ns, got)
@@ -282,7 +283,7 @@ func TestPodWith(t *testing.T) {
 	ix.Update(func(tx *Tx) { tx.DeletePod("a-b", "host") })
 	check("two are left", "10.0.0.2", "")
 	if got := describe(ix.State(), "10-0-0-2.a-b.pod", &Options{Pods: PodsVerified}); got != "none" {
-		t.Errorf("a Pod that is gone: %s", got)
+		t.Errorf("a deleted Pod: %s", got)
 	}
 	ix.Update(func(tx *Tx) { tx.SetPod(pod("a", "host", "10.0.0.3")) })
 	check("one is left", "10.0.0.2", "b/host")

@@ -53,7 +53,7 @@ func shop() *Index {
 	return ix
 }
 
-// describe returns everything that a name answers, in one line.
+// describe returns all answers for a name, in one line.
 func describe(s *State, base string, o *Options) string { return describeAs(s, base, o, Zonal) }
 
 func describeAs(s *State, base string, o *Options, g Grammar) string {
@@ -227,10 +227,10 @@ func TestImported(t *testing.T) {
 	}
 	ix.Update(func(tx *Tx) { tx.Imported().DeleteSlice("shop", "east"); tx.Imported().ReplaceServices(nil) })
 	if got := describeAs(ix.State(), "db.shop.svc", &o, Multicluster); got != "none" {
-		t.Errorf("after the imports went: %s", got)
+		t.Errorf("after the imports were deleted: %s", got)
 	}
 	if got := describe(ix.State(), "db-0.db.shop.svc", &o); got != "10.244.1.5=db-0:5432:9187 fd00:10::5=db-0:5432" {
-		t.Errorf("the Service of the own cluster: %s", got)
+		t.Errorf("the Service of this cluster: %s", got)
 	}
 }
 
@@ -327,7 +327,7 @@ func TestParseReversePrefix(t *testing.T) {
 	}
 }
 
-// FuzzParseName holds ParseName against the labels of the name, taken apart the slow way.
+// FuzzParseName compares ParseName with a slow split of the name into labels.
 func FuzzParseName(f *testing.F) {
 	for _, s := range []string{"", "svc", "shop.svc", "_http._tcp.web.shop.svc", `a\.b.shop.svc`, `\\.web.shop.svc`, "1-2-3-4.shop.pod", "a.b.c.d.e.svc", "..svc", "-.-.svc"} {
 		f.Add(s)
@@ -372,7 +372,7 @@ func FuzzParseName(f *testing.F) {
 	})
 }
 
-// FuzzParsePodLabel holds parsePodLabel against what netip makes of the address with its own separators.
+// FuzzParsePodLabel compares parsePodLabel with netip's result for the address with its own separators.
 func FuzzParsePodLabel(f *testing.F) {
 	for _, label := range []string{
 		"10-1-2-3", "10-1-2-03", "10-1-2-300", "1-2-3", "1-2-3-4-5", "", "-", "--", "---", "1--", "--1", "1--2--3", "1---2", "-1--2", "1--2-", "fd00--1",
@@ -383,7 +383,7 @@ func FuzzParsePodLabel(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, label string) {
 		if strings.ContainsAny(label, ".:%") || label != strings.ToLower(label) {
-			return // which no label of a query has
+			return // no label of a query has it
 		}
 		sep := ":"
 		if strings.Count(label, "-") == 3 && !strings.Contains(label, "--") {
@@ -396,7 +396,7 @@ func FuzzParsePodLabel(f *testing.F) {
 	})
 }
 
-// TestAnyOrderSameAnswers makes random changes to an index and compares it with one that was built from what is left.
+// TestAnyOrderSameAnswers makes random changes to an index and compares it with one built from the remaining objects.
 func TestAnyOrderSameAnswers(t *testing.T) {
 	for seed := range uint64(30) {
 		rnd := rand.New(rand.NewPCG(seed, 99))
@@ -437,12 +437,12 @@ func TestAnyOrderSameAnswers(t *testing.T) {
 			tx.ReplaceNamespaces(nil)
 		})
 		if left := held(ix.State()); left != [12]int{} || len(ix.slices) != 0 || len(ix.free) != int(ix.last) {
-			t.Fatalf("seed %d: of nothing there is left %v, and %d slices; %d of %d numbers are free", seed, left, len(ix.slices), len(ix.free), ix.last)
+			t.Fatalf("seed %d: left over: %v, and %d slices; %d of %d numbers are free", seed, left, len(ix.slices), len(ix.free), ix.last)
 		}
 	}
 }
 
-// held is how many entries each part of s has.
+// held returns the number of entries in each part of s.
 func held(s *State) [12]int {
 	return [...]int{
 		s.namespaces.Len(), s.owners.Len(), s.clusterIPs.Len(), s.slices.Len(), s.endpoints4.Len(), s.endpoints6.Len(), s.shared.Len(), s.pods.Len(),
@@ -510,7 +510,7 @@ func change(rnd *rand.Rand, tx *Tx, svcs map[string]*Service, eps map[string]*Sl
 	}
 }
 
-// replace drops some objects and puts the rest in anew, as a new list of the API server does.
+// replace drops some objects and sets the rest again, as a new list of the API server does.
 func replace(rnd *rand.Rand, tx *Tx, svcs map[string]*Service, eps map[string]*Slice, nss map[string]bool, pods map[string]*Pod) {
 	switch rnd.IntN(4) {
 	case 0:
@@ -619,7 +619,7 @@ func TestImpossibleObjects(t *testing.T) {
 		t.Errorf("ports of odd names: %s", got)
 	}
 	if got := describe(s, "far.shop.svc", &o); got != "none" {
-		t.Errorf("an ExternalName that fits no message: %s", got)
+		t.Errorf("an ExternalName that does not fit into a message: %s", got)
 	}
 	n := ParseName("idle.shop.svc", 0)
 	m := s.Lookup(&n, &o)
@@ -659,7 +659,7 @@ func TestPutLabel(t *testing.T) {
 	}
 }
 
-// A serial that fell would keep a secondary from its transfers (RFC 1982) for as long as the clock was set back.
+// A lower serial would prevent a secondary's transfers (RFC 1982) for as long as the clock was set back.
 func TestSerial(t *testing.T) {
 	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	serial := uint32(noon.Unix())

@@ -8,15 +8,15 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/persistent"
 )
 
-// sharer is an endpoint that has an address which several slices have: the slice, and the place of the address in it.
+// sharer is an endpoint with an address that several slices have: the slice, and the index of the address in it.
 type sharer struct {
 	id sliceID
 	at uint32
 }
 
-// sharers are the endpoints that have one address, in the order in which PTR records name them.
+// sharers are the endpoints with one address, in the order of their PTR records.
 type sharers struct {
-	two [2]sharer // nearly always
+	two [2]sharer // the usual case
 	all persistent.Ordered[sharer]
 }
 
@@ -47,7 +47,7 @@ func (s *State) placeOf(e sharer) place {
 	return place{rank, sl.Owner(), name, e}
 }
 
-// compare returns the comparison that Ordered needs: of e with p.
+// compare returns the comparison for Ordered: of an element with p.
 func (p place) compare(s *State) func(sharer) int {
 	return func(e sharer) int {
 		o := s.placeOf(e)
@@ -56,7 +56,7 @@ func (p place) compare(s *State) func(sharer) int {
 	}
 }
 
-// with returns h with e.
+// with returns h with e added.
 func (h *sharers) with(batch uint64, s *State, e sharer) sharers {
 	compare := s.placeOf(e).compare(s)
 	next := *h
@@ -103,7 +103,7 @@ func (h *sharers) only() sliceID {
 	return 0
 }
 
-// has reports whether one of them is an endpoint of the Service that stands under owner.
+// has reports whether one of them is an endpoint of the Service with the labels owner.
 func (h *sharers) has(s *State, owner string) bool {
 	if h.all.Empty() {
 		for _, e := range h.two {
@@ -125,12 +125,12 @@ func (h *sharers) has(s *State, owner string) bool {
 	return false
 }
 
-// addAddr adds the slice s, whose places [from, to) have the address a, to those that have it. It returns 1 if another
+// addAddr adds the slice s, whose indexes [from, to) have the address a, to the slices with a. It returns 1 if another
 // slice of the same Service has it, else 0.
 func (tx *Tx) addAddr(a netip.Addr, id sliceID, s Slice, from, to int) (repeated int) {
 	var h sharers
 	switch held := tx.state.idOf(a); held {
-	case 0: // nearly always
+	case 0: // the usual case
 		tx.setID(a, id)
 		tx.state.endpointAddrs.add(tx.ix.batch, a)
 		return 0
@@ -170,7 +170,7 @@ func (tx *Tx) delAddr(a netip.Addr, id sliceID, s Slice, from, to int) (repeated
 		h = h.without(tx.ix.batch, tx.state, sharer{id, uint32(at)}) // #nosec G115 -- no slice has so many
 	}
 	switch {
-	case h == sharers{}: // one slice had it, several times
+	case h == sharers{}: // one slice had it several times
 		tx.state.shared.Delete(tx.ix.batch, a.As16())
 		tx.delID(a)
 		return 0
@@ -205,7 +205,7 @@ func (tx *Tx) delID(a netip.Addr) {
 	tx.state.endpointAddrs.del(tx.ix.batch, a)
 }
 
-// idOf returns the slice that has the address a, severalSlices, or 0.
+// idOf returns the slice with the address a, severalSlices, or 0.
 func (s *State) idOf(a netip.Addr) sliceID {
 	if a.Is4() {
 		return s.endpoints4.Get(a.As4())

@@ -8,20 +8,20 @@ import (
 	"strings"
 )
 
-// Slice is the packed form of an EndpointSlice's ready endpoints, all in one string like a Service: the collector sees one
-// object, and has nothing to follow from there. An address takes four bytes or sixteen, and a name takes some only if the
-// endpoint has one of its own. It never changes. The zero Slice is none: only IsZero may be called on it.
+// Slice is the packed form of an EndpointSlice's ready endpoints, all in one string like a Service: the collector sees
+// one object, with nothing to follow. An address takes four bytes or sixteen, and a name takes some only if the
+// endpoint has one of its own. It never changes. The zero Slice stands for none: only IsZero may be called on it.
 //
-// The endpoints are sorted by address, and those of one address in the order of their PTR records: hostnames first, then
-// names of pods, each in alphabetical order, then endpoints without a name of their own.
+// The endpoints are sorted by address, and those with the same address in the order of their PTR records: hostnames
+// first, then names of pods, each in alphabetical order, then endpoints without a name of their own.
 type Slice struct {
-	// A head, and the parts whose lengths it gives, in this order; the zones are the rest.
+	// A head, and the parts whose lengths it contains, in this order; the zones are the rest.
 	packed string
 }
 
 const (
 	atFlags   = 0
-	atService = 1  // length of the Service's name; it stands as "service.namespace/object"
+	atService = 1  // length of the Service's name; it is stored as "service.namespace/object"
 	atSpace   = 2  // length of the namespace
 	atCluster = 3  // length of the suffix of an imported slice: "." and its cluster
 	atObject  = 4  // length of the object's name; this and the following take four bytes
@@ -38,12 +38,12 @@ const (
 	sameName                  // a name comes more than once
 )
 
-// endpoint is an address of a Slice that is being made.
+// endpoint is an address of a Slice under construction.
 type endpoint struct {
 	addr netip.Addr
 	name string
 	rank rank
-	zone byte // its number, from 1 on; 0 when it is not known
+	zone byte // its number, from 1 on; 0 if it is not known
 }
 
 // rank orders the names of one address in PTR records.
@@ -59,9 +59,9 @@ func (e endpoint) compare(o endpoint) int {
 	return cmp.Or(e.addr.Compare(o.addr), cmp.Compare(e.rank, o.rank), strings.Compare(e.name, o.name))
 }
 
-// NewSlice packs spec. It returns nil if the slice names no Service that a query could reach. An endpoint's name that is no
-// DNS label is replaced by the one derived from the address, and a zone that fits no query is dropped. The work for n
-// addresses is n log n.
+// NewSlice packs spec. It returns nil if the slice refers to no Service that a query could reach. An endpoint's name
+// that is not a DNS label is replaced by the one derived from the address, and a zone that no query can contain is
+// dropped. The work for n addresses is n log n.
 func NewSlice(spec SliceSpec) *Slice {
 	if !validLabel(spec.Service) || !validLabel(spec.Namespace) {
 		return nil
@@ -143,8 +143,8 @@ func (spec *SliceSpec) endpoints() ([]endpoint, string) {
 	return all, zones.packed(all)
 }
 
-// underived returns e without its name if that is the one derived from its address: another endpoint may have that as well,
-// and a name must be found once.
+// underived returns e without its name if that is the one derived from its address: another endpoint may have that as
+// well, and a name must be found once.
 func (e endpoint) underived() endpoint {
 	var buf [64]byte
 	if e.rank != derived && strings.Count(e.name, "-") >= 2 && string(appendDerived(buf[:0], e.addr)) == e.name {
@@ -153,8 +153,8 @@ func (e endpoint) underived() endpoint {
 	return e
 }
 
-// nameList holds the endpoints' own names, "" if none has one. It begins with four bytes for each address: the place of its
-// name, 0 for none. A name is one byte, its length and isPodName, and then its text.
+// nameList holds the endpoints' own names, "" if none has one. It begins with four bytes for each address: the offset
+// of its name, 0 without one. A name is one byte, its length and isPodName, followed by its text.
 type nameList string
 
 const isPodName = 1 << 6 // above the length of a label
@@ -212,7 +212,7 @@ func little32(s string, at int) uint32 {
 }
 
 func repeats[T comparable](all []T) bool {
-	if len(all) <= 16 { // nearly always
+	if len(all) <= 16 { // the usual case
 		for i, v := range all {
 			if slices.Contains(all[:i], v) {
 				return true
@@ -227,7 +227,7 @@ func repeats[T comparable](all []T) bool {
 	return len(seen) < len(all)
 }
 
-// IsZero reports whether s is none.
+// IsZero reports whether s is the zero Slice.
 func (s Slice) IsZero() bool { return s.packed == "" }
 
 // number returns a number of four bytes of the head.
@@ -295,7 +295,7 @@ func (s Slice) spans(yield func(from, to int) bool) {
 	}
 }
 
-// sorted are addresses in order, as those of a Slice are.
+// sorted are addresses in order, like those of a Slice.
 type sorted struct{ Addrs }
 
 // find returns the range [from, to) of a.
@@ -326,10 +326,10 @@ func (s sorted) find(a netip.Addr) (from, to int) {
 // the number of its zone, from 1 on. It is empty if no zone is known.
 type zoneList struct {
 	packed string
-	n      int // addresses
+	n      int // number of addresses
 }
 
-// names yields the zones and the numbers that stand for them.
+// names yields the zones and their numbers.
 func (z zoneList) names(yield func(byte, string) bool) {
 	if z.packed == "" {
 		return
@@ -344,7 +344,7 @@ func (z zoneList) names(yield func(byte, string) bool) {
 	}
 }
 
-// number returns the number that stands for a zone, 0 if no address is in it.
+// number returns the number of a zone, 0 if no address is in it.
 func (z zoneList) number(zone string) byte {
 	for number, name := range z.names {
 		if name == zone {
@@ -368,13 +368,13 @@ type zoneBuilder struct {
 	numbers map[string]byte
 }
 
-// number returns the number of a zone, 0 for none. It drops zones beyond 255; no provider has as many in a slice.
+// number returns the number of a zone, 0 for "". It drops zones beyond 255; no provider has as many in a slice.
 func (b *zoneBuilder) number(name string) byte {
 	if name == "" || len(name) > 63 {
 		return 0
 	}
 	name = strings.ToLower(name)
-	if at := len(b.names); at > 0 && b.names[at-1] == name { // nearly always
+	if at := len(b.names); at > 0 && b.names[at-1] == name { // the usual case
 		return byte(at)
 	}
 	number, known := b.numbers[name]

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// What a Slice was made of comes out of it again, in its order.
+// A Slice yields the data that it was made from, in its order.
 func TestSliceRoundTrip(t *testing.T) {
 	type line struct {
 		addr netip.Addr
@@ -66,7 +66,7 @@ func TestSliceRoundTrip(t *testing.T) {
 			t.Fatalf("got  %v\nwant %v", got, want)
 		}
 		if s.Owner() != "db.shop" || s.key() != "shop/db-1" || s.Cluster() != spec.Cluster || s.ports() != packPorts(http80) {
-			t.Fatalf("of %s, %s from %q", s.Owner(), s.key(), s.Cluster())
+			t.Fatalf("got %s, %s from %q", s.Owner(), s.key(), s.Cluster())
 		}
 		var of []Slice
 		of = append(of, *s, *NewSlice(spec))
@@ -86,7 +86,7 @@ func TestSliceFind(t *testing.T) {
 		"::": {4, 4}, "fd00::1": {4, 5}, "fd00::9": {5, 7}, "ff00::": {7, 7},
 	} {
 		if from, to := s.find(ip(addr)); from != want[0] || to != want[1] {
-			t.Errorf("%s stands from %d to %d, want %v", addr, from, to, want)
+			t.Errorf("%s is at %d to %d, want %v", addr, from, to, want)
 		}
 	}
 }

@@ -5,13 +5,14 @@ import (
 	"slices"
 )
 
-// OwnerNames yields the names of a zone of Services, or of ServiceImports, that have records of their own: of each Service
-// that the options serve, of its named ports, and of its endpoints. Each comes once, without the zone, as "web.shop.svc"
-// or "_http._tcp.web.shop.svc". The order is the same for equal States: by Service, then ports, then endpoints.
+// OwnerNames yields the names of a Service zone, or of a zone of ServiceImports, that have records of their own: of
+// each Service that the options serve, of its named ports, and of its endpoints. Each comes once, without the zone, as
+// "web.shop.svc" or "_http._tcp.web.shop.svc". The order is the same for equal States: by Service, then ports, then
+// endpoints.
 //
-// Names of pods and of topology zones are left out: a query may ask for any number of them. The names stay those of s
-// however long the caller takes. It needs memory for a list of the Services and, if endpoints have names of their own or
-// share addresses, for the labels of one Service.
+// Names of pods and of topology zones are left out: a query may ask for any number of them. The names are those of s
+// for as long as the caller takes. OwnerNames needs memory for a list of the Services and, if endpoints have names of
+// their own or share addresses, for the labels of one Service.
 func (s *State) OwnerNames(o *Options, imported bool, yield func(string) bool) {
 	for _, svc := range s.Served(o, imported) {
 		own := s.ownersOf(imported).Find(nameKey(svc.Owner()))
@@ -21,7 +22,7 @@ func (s *State) OwnerNames(o *Options, imported bool, yield func(string) bool) {
 	}
 }
 
-// names yields the names of one Service. It reports whether more are wanted.
+// names yields the names of one Service, and reports whether to continue.
 func (o *owner) names(opts *Options, yield func(string) bool) bool {
 	name := o.service.Owner() + "." + Svc.String()
 	unready := opts.NoEndpoints || o.unready()
@@ -74,8 +75,8 @@ func (o *owner) portNames() []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// askedFor reports whether a query can hold the name of a port or a protocol, as one label behind an underscore that needs
-// no escape (RFC 4343, section 2.1).
+// askedFor reports whether a query can contain the name of a port or a protocol, as one label with an underscore that
+// needs no escape (RFC 4343, section 2.1).
 func askedFor(name string) bool {
 	if name == "" || len(name) > 62 {
 		return false

@@ -34,7 +34,7 @@ func TestOwnerNames(t *testing.T) {
 		}
 		calls := 0
 		if s.OwnerNames(&tc.o, false, func(string) bool { calls++; return calls < 2 }); calls > 2 {
-			t.Errorf("%s: %d names for who wants two", tc.what, calls)
+			t.Errorf("%s: %d names for a caller that takes two", tc.what, calls)
 		}
 	}
 }
@@ -62,12 +62,12 @@ func TestOwnerNamesImported(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	if got := ownerNames(ix.State(), &Options{}, false); len(got) > 0 {
-		t.Errorf("among the Services of the own cluster there is %v", got)
+		t.Errorf("the Services of this cluster include %v", got)
 	}
 }
 
-// A name that two endpoints have, or that is one's own and another's by its address, comes once; what no query can ask for
-// does not come.
+// A name comes once if two endpoints share it, or one has it and the other derives it from its address. A name that no
+// query can contain does not come.
 func TestOwnerNamesOnce(t *testing.T) {
 	ix := NewIndex()
 	ix.Update(func(tx *Tx) {

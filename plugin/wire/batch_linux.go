@@ -14,16 +14,16 @@ import (
 
 const (
 	batchSize = 32
-	queryRoom = 512 // octets of a packet that CoreDNS reads (dns.MinMsgSize); the rest of a longer one is ignored
+	queryRoom = 512 // octets of a packet that CoreDNS reads (dns.MinMsgSize); it ignores the rest
 
-	// Room for the replies of a batch. They are sent early when the next might not fit.
+	// Room for the replies of a batch. They are sent early when the next one might not fit.
 	replyRoom  = 2 * maxReply
 	maxReply   = 1<<16 - 1
-	controlMax = 64 // octets of control messages: one with packet info is 28 or 32, and padding
+	controlMax = 64 // octets of control messages: one with packet info takes 28 or 32, and padding
 )
 
-// batch reads up to batchSize packets from a socket at once, and sends replies likewise. All its memory is allocated once.
-// One goroutine uses it.
+// batch reads up to batchSize packets from a socket at once, and likewise sends replies. All its memory is allocated
+// once. A single goroutine uses it.
 type batch struct {
 	raw  syscall.RawConn
 	info bool // packets come with packet info
@@ -65,7 +65,7 @@ func newBatch(raw syscall.RawConn, info bool) *batch {
 	return b
 }
 
-// reset prepares the header of a packet for the next one; the kernel overwrote it.
+// reset prepares the header of a packet for the next one, since the kernel overwrites it.
 func (b *batch) reset(i int) {
 	h := &b.in[i].Hdr
 	h.Namelen = unix.SizeofSockaddrInet6
@@ -76,7 +76,7 @@ func (b *batch) reset(i int) {
 	}
 }
 
-// read waits for packets and reads them. It returns the error of a closed socket, or one of the kernel's that concerns no
+// read waits for packets and reads them. It returns the error of a closed socket, or a kernel error that concerns no
 // packet.
 func (b *batch) read() error {
 	for i := range b.n {
@@ -126,7 +126,7 @@ func (b *batch) empty() bool {
 	return err == nil && waiting == 0
 }
 
-// packet returns packet i as far as it was read, and whether it was read to its end.
+// packet returns packet i as far as it was read, and whether that is all of it.
 func (b *batch) packet(i int) (packet []byte, whole bool) {
 	m := &b.in[i]
 	return b.packets[i][:min(m.Len, queryRoom)], m.Hdr.Flags&unix.MSG_TRUNC == 0
@@ -140,7 +140,7 @@ func (b *batch) reply() []byte {
 	return b.room[b.used : b.used+maxReply]
 }
 
-// add queues the first n octets of what reply returned as the reply to packet i.
+// add queues the first n octets of reply's result as the reply to packet i.
 func (b *batch) add(i, n int) {
 	in, out := &b.in[i].Hdr, &b.out[b.held].Hdr
 	b.replies[b.held].Base = &b.room[b.used]
@@ -156,7 +156,7 @@ func (b *batch) add(i, n int) {
 	b.used += n
 }
 
-// send sends the replies that were added. One that can't be sent is lost, as in CoreDNS.
+// send sends the queued replies. One that can't be sent is lost, as in CoreDNS.
 func (b *batch) send() {
 	for b.sent = 0; b.sent < b.held; {
 		b.err = nil
@@ -170,7 +170,7 @@ func (b *batch) send() {
 	b.forget()
 }
 
-// forget drops the replies that were added.
+// forget drops the queued replies.
 func (b *batch) forget() { b.held, b.used = 0, 0 }
 
 // transmit sends what the socket's buffer takes of the replies.
@@ -192,9 +192,9 @@ func (b *batch) transmit(fd uintptr) bool {
 	}
 }
 
-// control returns the control message with which a reply to packet i leaves from the address that was asked, nil if there
-// is none. It is the one that came with the packet, without the interface: the routes decide how a reply leaves, except
-// where an address belongs to a link.
+// control returns the control message with which a reply to packet i leaves from the address that the packet was sent
+// to, nil if there is none. It is the one that came with the packet, without the interface: the routes decide how a
+// reply leaves, except for a link-local address.
 func (b *batch) control(i int) []byte {
 	h := &b.in[i].Hdr
 	if !b.info || h.Flags&unix.MSG_CTRUNC != 0 || int(h.Controllen) < unix.SizeofCmsghdr {
@@ -261,7 +261,7 @@ type zoneNames struct {
 
 var zones zoneNames
 
-// name returns the name of the zone of an IPv6 address, the index itself if there is no such interface.
+// name returns the name of an IPv6 address's zone, or the index itself if there is no such interface.
 func (z *zoneNames) name(index uint32) string {
 	z.mu.Lock()
 	defer z.mu.Unlock()

@@ -20,17 +20,18 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// chain is a server block whose questions may be answered here, and the changes that plugins ahead of kubehosts make.
+// chain is a server block whose questions may be answered here, and the changes that plugins ahead of kubehosts make
+// to the answers.
 type chain struct {
 	view    func() *answer.View
 	shuffle bool      // *loadbalance* puts addresses in random order
 	cache   *cacheTTL // nil without *cache*
 	counted []string  // the zones that *prometheus* counts for, the longest first; nil without it
-	behind  string    // the plugin behind *prometheus*, which is counted as the one that answers
+	behind  string    // the plugin after *prometheus*, which its metrics name as the one that answered
 }
 
-// newChain returns the chain of a server block with these plugins, in their order. The error names what prevents that
-// questions for it are answered here.
+// newChain returns the chain of a server block with these plugins, in their order. The error names the obstacle if
+// its questions can't be answered here.
 func newChain(c *dnsserver.Config, view func() *answer.View) (*chain, error) {
 	handlers := c.Handlers()
 	switch {
@@ -46,7 +47,7 @@ func newChain(c *dnsserver.Config, view func() *answer.View) (*chain, error) {
 		case stanza.Name:
 			return ch, nil
 		case "errors", "cancel", "metadata": // nothing fails or waits here, and plugins that read metadata are not allowed
-		case "transfer": // handles zone transfers alone, which are passed on
+		case "transfer": // handles only zone transfers, which are passed on
 		case "prometheus":
 			err = ch.countFor(h, handlers[i+1].Name())
 		case "loadbalance":
@@ -63,7 +64,7 @@ func newChain(c *dnsserver.Config, view func() *answer.View) (*chain, error) {
 	return nil, fmt.Errorf("no plugin %s", stanza.Name)
 }
 
-// countFor finds out which zones *prometheus* counts for.
+// countFor determines the zones that *prometheus* counts for.
 func (c *chain) countFor(h plugin.Handler, behind string) error {
 	m, ok := h.(interface{ ZoneNames() []string })
 	if !ok {
@@ -79,8 +80,8 @@ func (c *chain) countFor(h plugin.Handler, behind string) error {
 
 func longest(a, b string) int { return cmp.Compare(len(b), len(a)) }
 
-// balance finds out whether *loadbalance* only shuffles: it may have weights or preferred subnets, which it does not
-// export.
+// balance determines whether *loadbalance* only shuffles: it may have weights or preferred subnets, which it does
+// not export.
 func (c *chain) balance(h plugin.Handler) error {
 	shuffle := field(h, "shuffle", reflect.Func)
 	if !shuffle.IsValid() || !strings.HasSuffix(runtime.FuncForPC(shuffle.Pointer()).Name(), "/loadbalance.randomShuffle") {
@@ -90,7 +91,8 @@ func (c *chain) balance(h plugin.Handler) error {
 	return nil
 }
 
-// field returns a field of h or of the value that it points to, the zero Value if there is no such field of that kind.
+// field returns a field of h, or of the value that h points to. It returns the zero Value if there is no such field of
+// that kind.
 func field(h plugin.Handler, name string, kind reflect.Kind) reflect.Value {
 	v := reflect.Indirect(reflect.ValueOf(h))
 	if v.Kind() != reflect.Struct {
@@ -102,8 +104,8 @@ func field(h plugin.Handler, name string, kind reflect.Kind) reflect.Value {
 	return reflect.Value{}
 }
 
-// cacheTTL applies the TTLs that *cache* gives to an answer that it stores: all records get the lowest, within bounds. The
-// cache itself is skipped, because a look-up here takes less time, but clients must not see a longer TTL.
+// cacheTTL applies the TTLs that *cache* gives to an answer when it stores it: all records get the lowest, within
+// bounds. The cache itself is skipped, because a look-up here takes less time, but clients must not see a longer TTL.
 type cacheTTL struct {
 	zones           []string
 	success, denial bounds
@@ -139,7 +141,8 @@ func newCacheTTL(h plugin.Handler) (*cacheTTL, error) {
 	return c, nil
 }
 
-// ttl returns the TTL for all records of an answer whose lowest TTL is lowest. ok is false if the cache does not change it.
+// ttl returns the TTL for all records of an answer whose lowest TTL is lowest. ok is false if the cache would not
+// change it.
 func (c *cacheTTL) ttl(a *answer.Answer, lowest uint32) (ttl uint32, ok bool) {
 	if !slices.ContainsFunc(c.zones, func(zone string) bool { return answer.InZone(a.Lower, zone) }) {
 		return 0, false
@@ -165,8 +168,8 @@ type listener struct {
 // zone is a zone of a server block.
 type zone struct {
 	name     string
-	chain    *chain      // nil if CoreDNS answers
-	counters []*counters // for chain.counted that are in the zone or above it, the longest first; nil without *prometheus*
+	chain    *chain      // nil if CoreDNS answers the questions
+	counters []*counters // for the zones of chain.counted that contain this zone or are in it, the longest first; nil without *prometheus*
 }
 
 // find returns the zone that a lower-case name is in, nil if it is in none.
@@ -179,7 +182,7 @@ func (l *listener) find(name string) *zone {
 	return nil
 }
 
-// counter returns the counters for a lower-case name in z, nil if it is not counted.
+// counter returns the counters for a lower-case name in z, nil if *prometheus* does not count it.
 func (z *zone) counter(name string) *counters {
 	for _, c := range z.counters {
 		if answer.InZone(name, c.zone) {
@@ -195,14 +198,14 @@ type blockOf struct {
 	block  int
 }
 
-// newListener returns the listener of addr, where the zones of blocks are served. chains are those of the server blocks
-// that are answered here, by their index.
+// newListener returns the listener of addr, which serves the zones of all. chains are those of the server blocks that
+// are answered here, by their index.
 func newListener(addr string, all []blockOf, chains map[int]*chain) *listener {
 	l := &listener{addr: addr}
 	for _, b := range all {
 		z := zone{name: b.config.Zone, chain: chains[b.block]}
 		if at := slices.IndexFunc(l.zones, func(other zone) bool { return other.name == z.name }); at >= 0 {
-			l.zones[at].chain = nil // only view can tell them apart
+			l.zones[at].chain = nil // only the view plugin can tell them apart
 			continue
 		}
 		if z.chain != nil {

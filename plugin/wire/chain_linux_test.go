@@ -120,7 +120,8 @@ func describe(c *chain) string {
 	return "chain{" + strings.Join(all, ", ") + "}"
 }
 
-// TestCached compares the replies with those that *cache* sends when it takes an answer in.
+// TestCached compares the replies with those that *cache* sends for an answer that it has just
+// stored.
 func TestCached(t *testing.T) {
 	view := theWorld(t)
 	for _, text := range []string{"cache 30", "cache 3 example.org", "cache {\n success 1000 3600 20\n denial 1000 100 60\n}"} {
@@ -134,7 +135,7 @@ func TestCached(t *testing.T) {
 		asked := map[string]bool{}
 		for i, name := range askedNames() {
 			if lower := strings.ToLower(name); asked[lower] {
-				continue // taken in already
+				continue // stored already
 			} else {
 				asked[lower] = true
 			}
@@ -153,7 +154,7 @@ func TestCached(t *testing.T) {
 	}
 }
 
-// TestCounted compares what *prometheus* counts with what is counted here for the same questions.
+// TestCounted compares the counts of *prometheus* with the counts here for the same questions.
 func TestCounted(t *testing.T) {
 	view := theWorld(t)
 	config := build(t, serverBlock(t, view, "prometheus localhost:0", "errors", "kubehosts"))
@@ -207,11 +208,11 @@ func TestCounted(t *testing.T) {
 		compared += len(want)
 	}
 	if compared < 30 {
-		t.Errorf("%d series were compared", compared)
+		t.Errorf("%d series compared", compared)
 	}
 }
 
-// countOf is the value of a metric, without the time that something took.
+// countOf returns the value of a metric, without the durations.
 func countOf(name string, m *dto.Metric) string {
 	h := m.GetHistogram()
 	switch {

@@ -15,7 +15,7 @@ func Configs(c *caddy.Controller) iter.Seq2[int, *dnsserver.Config] {
 		for other.ServerBlockIndex = 0; ; other.ServerBlockIndex++ {
 			for other.ServerBlockKeyIndex = 0; ; other.ServerBlockKeyIndex++ {
 				config := dnsserver.GetConfig(&other)
-				if config.Port == "" { // a default for a missing one
+				if config.Port == "" { // a missing port gets the default
 					break
 				}
 				if !yield(other.ServerBlockIndex, config) {

@@ -16,10 +16,10 @@ type reason uint8
 
 const (
 	answered   reason = iota
-	notPlain          // no plain question
+	notPlain          // not a plain question
 	unusualOPT        // an EDNS option or flag that CoreDNS handles
 	otherType         // a type that the server or another plugin treats differently
-	otherZone         // a name of a server block that CoreDNS answers
+	otherZone         // a name in a server block that CoreDNS answers for
 	nextPlugin        // kubehosts passes it on
 	panicked          // a panic in this package
 	reasons
@@ -44,13 +44,13 @@ var (
 		Namespace: namespace,
 		Subsystem: subsystem,
 		Name:      "wire_answers_total",
-		Help:      "Counter of the questions over UDP that were answered past CoreDNS's own server.",
+		Help:      "Counter of the questions over UDP answered outside CoreDNS's own server.",
 	})
 	passedOnTotal = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: namespace,
 		Subsystem: subsystem,
 		Name:      "wire_passed_on_total",
-		Help:      "Counter of the packets that were handed to CoreDNS's own server, by the reason.",
+		Help:      "Counter of the packets passed on to CoreDNS's own server, by reason.",
 	}, []string{"reason"})
 
 	passedOn = func() (all [reasons]prometheus.Counter) {
@@ -61,8 +61,8 @@ var (
 	}()
 )
 
-// counters are the metrics that *prometheus* has for one zone on one address. Each is made when it is first needed, so a
-// label that never occurred has no series.
+// counters are the metrics that *prometheus* has for one zone on one address. Each is created on first use, so a label
+// that never occurred has no series.
 type counters struct {
 	server, zone, plugin string
 
@@ -74,7 +74,7 @@ type counters struct {
 	responses   [16]prometheus.Counter
 }
 
-// Types are counted by their own number, as ANY, or as another one.
+// Types are counted by their own number, as ANY, or as other.
 const (
 	typeANY = iota + typeLast + 1
 	typeOther
@@ -85,7 +85,7 @@ const (
 
 const udp = "udp"
 
-// counting is an answer to count when its batch is done.
+// counting is an answer to be counted when its batch is done.
 type counting struct {
 	to        *counters
 	qtype     uint16
@@ -133,7 +133,7 @@ func (n *counting) count(took time.Duration) {
 	(*response).Inc()
 }
 
-// typeOf returns the place of a type in counters, and its label: "other" for types without one in plugin/metrics/vars.
+// typeOf returns the index of a type in counters, and its label: "other" for types without one in plugin/metrics/vars.
 func typeOf(qtype uint16) (at int, label string) {
 	switch qtype {
 	case dns.TypeA, dns.TypeAAAA, dns.TypeCNAME, dns.TypeDNSKEY, dns.TypeDS, dns.TypeMX, dns.TypeNSEC3, dns.TypeNSEC, dns.TypeNS,

@@ -12,14 +12,14 @@ func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), l
 // putBytes is put for a name in a buffer.
 func (r *reply) putBytes(name []byte, point bool) { r.put(unsafeString(name), point) }
 
-// put writes a name, given in presentation form and fully qualified. While the message is compressed, a suffix that it has
-// already becomes a pointer if point is set, and new ones are remembered (RFC 1035, section 4.1.4).
+// put writes a name, given in presentation form and fully qualified. While the message is compressed, put stores each
+// new suffix, and writes a pointer for a suffix that the message already has if point is set (RFC 1035, section 4.1.4).
 func (r *reply) put(name string, point bool) {
 	if !r.compress {
 		r.plain(name)
 		return
 	}
-	if name == r.q.Name && point && name != "." { // nearly always
+	if name == r.q.Name && point && name != "." { // the usual case
 		r.uint16(0xc000 | headerSize)
 		return
 	}
@@ -30,7 +30,7 @@ func (r *reply) put(name string, point bool) {
 	for at := 0; at < len(name) && name != "."; {
 		suffix := name[at:]
 		if pointer, ok := r.names.find(r.b, suffix); ok {
-			if !point { // shorter suffixes are known as well
+			if !point { // shorter suffixes are stored as well
 				break
 			}
 			r.labels(name[:at])
@@ -56,7 +56,7 @@ func (r *reply) plain(name string) {
 	r.byte(0)
 }
 
-// labels writes the labels of a name, each of which ends in a dot.
+// labels writes the labels of a name. Each ends in a dot.
 func (r *reply) labels(name string) {
 	if strings.IndexByte(name, '\\') >= 0 {
 		r.escaped(name)
@@ -67,7 +67,7 @@ func (r *reply) labels(name string) {
 		return
 	}
 	copy(b[1:], name[:len(name)-1])
-	last := 0 // the octet before a label is its length; the dot of the one before was there
+	last := 0 // the octet before a label is its length, in place of the dot before it
 	for i := range len(name) {
 		if name[i] != '.' {
 			continue
@@ -114,7 +114,7 @@ func (r *reply) escaped(name string) {
 		}
 		r.byte(c)
 	}
-	if length != r.n { // the last label has no dot
+	if length != r.n { // the last label does not end in a dot
 		r.failed = true
 	}
 }
@@ -126,10 +126,10 @@ func isNumber(s string) bool {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-// names are the suffixes of the names in a message, and their offsets.
+// names holds the suffixes of the names in a message, and their offsets.
 type names struct {
 	slots   []slot // a hash table, whose length is a power of two
-	message uint32 // slots of an earlier message are empty
+	message uint32 // the number of this message; slots of an earlier one count as empty
 	n       int
 }
 
@@ -141,12 +141,12 @@ type slot struct {
 
 const (
 	slots      = 1 << 13
-	maxPointer = 1<<14 - 1 // the farthest that a pointer can point to (RFC 1035, section 4.1.4)
+	maxPointer = 1<<14 - 1 // the highest offset of a pointer (RFC 1035, section 4.1.4)
 )
 
 var seed = maphash.MakeSeed()
 
-// begin drops the names of the message before.
+// begin drops the names of the previous message.
 func (n *names) begin() {
 	if n.slots == nil {
 		n.slots = make([]slot, slots)
@@ -167,7 +167,7 @@ func (n *names) add(name string, at int) {
 	}
 }
 
-// insert stores a suffix at an offset, unless that is too far for pointers.
+// insert stores a suffix at an offset, unless that is beyond maxPointer.
 func (n *names) insert(suffix string, at int) {
 	if at > maxPointer || n.n == slots/4*3 {
 		return
@@ -192,7 +192,7 @@ func (n *names) find(msg []byte, suffix string) (at uint16, ok bool) {
 	return 0, false
 }
 
-// stands reports whether msg has a name, in presentation form without escapes, at an offset.
+// stands reports whether msg has a name, given in presentation form without escapes, at an offset.
 func stands(msg []byte, at int, name string) bool {
 	for at < len(msg) {
 		length := int(msg[at])

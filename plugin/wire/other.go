@@ -8,7 +8,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/answer"
 )
 
-// Serve leaves all questions to CoreDNS: this package needs Linux.
+// Serve leaves all questions to CoreDNS, since this package needs Linux.
 func Serve(*caddy.Controller, func() *answer.View) {}
 
 func addresses() []string { return nil }

@@ -13,7 +13,7 @@ const (
 	headerSize   = 12
 	optSize      = 11 // an OPT record without options
 	maxName      = 255
-	maxPresented = 4 * maxName // octets of a name in presentation form; each may become \DDD
+	maxPresented = 4 * maxName // octets of a name in presentation form; each octet may become \DDD
 
 	bitQR = 1 << 15
 	bitAA = 1 << 10
@@ -24,32 +24,32 @@ const (
 	bitDO = 1 << 15 // in the TTL field of an OPT record
 )
 
-// Query is a packet that is a plain question: opcode QUERY, one question of class IN, nothing else but an OPT record of
-// version 0. Its memory is reused for the next one.
+// Query is a packet with a plain question: opcode QUERY, one question of class IN, and nothing else but an OPT record
+// of version 0. Its memory is reused for the next one.
 type Query struct {
 	packet   []byte
 	question []byte // of packet: name, type and class
 	flags    uint16
 	v4       bool // it came over IPv4
 
-	Name  string // as asked, fully qualified, in the presentation form that miekg/dns gives it
+	Name  string // as in the query, fully qualified, in the presentation form of miekg/dns
 	Lower string // Name in lower case
 	Type  uint16
 
 	OPT  bool   // there is an OPT record
-	DO   bool   // with the bit that requests DNSSEC records
+	DO   bool   // the OPT record has the bit that requests DNSSEC records
 	size uint16 // UDP payload size of the OPT record
 
 	presented, lowered [maxPresented]byte // the memory of Name and Lower
 }
 
-// parse reads a packet. It returns why the packet is no plain question, or that it is.
+// parse reads a packet. It returns why the packet is not a plain question, or that it is one.
 func (q *Query) parse(packet []byte, v4 bool) reason {
 	if len(packet) < headerSize {
 		return notPlain
 	}
 	flags := binary.BigEndian.Uint16(packet[2:])
-	if flags&^(bitRD|bitAD|bitCD) != 0 { // a reply, another opcode, or a bit without meaning in a query
+	if flags&^(bitRD|bitAD|bitCD) != 0 { // a reply, another opcode, or a bit that means nothing in a query
 		return notPlain
 	}
 	counts := binary.BigEndian.Uint64(packet[4:])
@@ -170,7 +170,7 @@ func (q *Query) parseOPT(rr []byte) reason {
 		}
 		switch code {
 		case dns.EDNS0COOKIE, dns.EDNS0PADDING, dns.EDNS0NSID:
-			if edns.SupportedOption(code) { // at the request of a plugin, CoreDNS copies it into replies
+			if edns.SupportedOption(code) { // at a plugin's request, CoreDNS copies it into replies
 				return unusualOPT
 			}
 		default:
@@ -182,5 +182,5 @@ func (q *Query) parseOPT(rr []byte) reason {
 	return answered
 }
 
-// limit is the maximum length of the reply.
+// limit returns the maximum length of the reply.
 func (q *Query) limit() int { return max(int(q.size), dns.MinMsgSize) }

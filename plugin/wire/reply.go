@@ -12,7 +12,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/answer"
 )
 
-// From these lengths on CoreDNS compresses a reply that would fit without, to avoid fragments.
+// From these lengths on, CoreDNS compresses a reply that would fit uncompressed, to avoid
+// fragments.
 const (
 	fragment4 = 1480
 	fragment6 = 1220
@@ -25,7 +26,7 @@ const (
 	additional
 )
 
-// reply writes an Answer as a message, octet by octet as CoreDNS sends it: the result of request.ScrubWriter, packed by
+// reply writes an Answer as a message, octet by octet the same as CoreDNS: the result of request.ScrubWriter, packed by
 // miekg/dns. Its memory is reused for the next one.
 type reply struct {
 	q     *Query
@@ -42,14 +43,14 @@ type reply struct {
 	compress bool // names are written as pointers where possible
 	mark     int  // where the record begins
 	rdata    int  // where its data begins
-	full     bool // more records are left out
+	full     bool // the remaining records are left out
 	cut      bool // records were left out
-	failed   bool // something can't be written as CoreDNS does
+	failed   bool // a part can't be written as CoreDNS writes it
 
 	names names
-	name  [2 * maxPresented]byte // room to put a name together
+	name  [2 * maxPresented]byte // room for building a name
 	texts []byte                 // several names
-	addrs []netip.Addr           // of the answer section, when they are put in random order
+	addrs []netip.Addr           // of the answer section, if it is to be shuffled
 	extra []extra                // of the additional section
 }
 
@@ -63,7 +64,7 @@ type extra struct {
 // written are the lengths of a reply, for counting.
 type written struct {
 	n      int // octets of the message
-	length int // as in *prometheus*: neither compressed nor cut, and without the OPT record that the server adds
+	length int // as *prometheus* counts it: neither compressed nor cut, and without the OPT record that the server adds
 }
 
 // write writes a as the reply to q into b. ok is false if CoreDNS has to write it.
@@ -71,7 +72,7 @@ func (r *reply) write(b []byte, q *Query, a *answer.Answer, c *chain) (w written
 	r.q, r.a, r.chain, r.b = q, a, c, b
 	r.compress, r.failed = false, false
 	w, ok = r.message()
-	clear(r.extra) // so as not to keep the objects of a cluster in memory
+	clear(r.extra) // don't retain the objects of a cluster
 	r.addrs, r.extra = r.addrs[:0], r.extra[:0]
 	return w, ok
 }
@@ -102,7 +103,7 @@ func (r *reply) message() (w written, ok bool) {
 		r.records(math.MaxInt)
 	}
 	if r.chain.shuffle && explained && r.counts[additional] > 0 {
-		return w, false // *loadbalance* puts the OPT record ahead of the addresses
+		return w, false // *loadbalance* puts the OPT record before the addresses
 	}
 	if r.failed || r.n+opt > len(r.b) {
 		return w, false
@@ -198,7 +199,7 @@ func (r *reply) hostTexts() {
 
 // mails writes MX records.
 func (r *reply) mails() {
-	if r.chain.shuffle { // MX records are shuffled too; CoreDNS does it, as few ask for them
+	if r.chain.shuffle { // MX records are shuffled too; CoreDNS does it, since few queries ask for them
 		r.failed = true
 		return
 	}
@@ -211,9 +212,10 @@ func (r *reply) mails() {
 	}
 }
 
-// servers writes the SRV records of hosts, and the addresses of the target that belongs to this zone.
+// servers writes the SRV records of an external zone, and the addresses of the target that belongs to
+// this zone.
 func (r *reply) servers() {
-	if r.chain.shuffle { // the addresses are shuffled; CoreDNS does it, as few ask for SRV records
+	if r.chain.shuffle { // the addresses are shuffled; CoreDNS does it, since few queries ask for SRV records
 		r.failed = true
 		return
 	}
@@ -244,7 +246,7 @@ func (r *reply) addresses() {
 		}
 		return
 	}
-	if len(r.addrs) == 0 { // else they are in order
+	if len(r.addrs) == 0 { // else in the usual order
 		for ip := range r.a.Addrs {
 			r.addrs = append(r.addrs, ip)
 		}
@@ -273,7 +275,7 @@ func (r *reply) address(owner string, ip netip.Addr, ttl uint32) {
 
 // targets writes SRV records, and the addresses of their targets.
 func (r *reply) targets() {
-	if len(r.extra) == 0 { // else they are in order
+	if len(r.extra) == 0 { // else in the usual order
 		r.collect()
 	}
 	weight, n := r.a.Weight(), 0
@@ -298,7 +300,7 @@ func (r *reply) targets() {
 	}
 }
 
-// collect collects the addresses of targets.
+// collect gathers the addresses of targets.
 func (r *reply) collect() {
 	r.texts = r.texts[:0]
 	for t := range r.a.Targets {
@@ -323,7 +325,7 @@ func (r *reply) text(name *answer.Name) string {
 
 // nameservers writes NS records, and the addresses of the servers.
 func (r *reply) nameservers() {
-	if r.chain.shuffle { // the addresses are shuffled; CoreDNS does it, as few ask for NS records
+	if r.chain.shuffle { // the addresses are shuffled; CoreDNS does it, since few queries ask for NS records
 		r.failed = true
 		return
 	}
@@ -375,7 +377,7 @@ func (r *reply) soa() {
 	r.end()
 }
 
-// start begins a record. It reports whether there is room.
+// start begins a record, and reports whether there is room.
 func (r *reply) start(owner string, rrtype uint16, ttl uint32) bool {
 	r.ttl = min(r.ttl, ttl)
 	if r.full {
@@ -406,7 +408,7 @@ func (r *reply) end() {
 	}
 }
 
-// opt writes the OPT record, which repeats the query's, with an Extended DNS Error (RFC 8914) if there is one.
+// opt writes the OPT record, which mirrors the query's, with an Extended DNS Error (RFC 8914) if there is one.
 func (r *reply) opt(explained bool, code uint16, text string) {
 	b := r.room(optSize)
 	ttl, length := uint32(0), 0
@@ -443,7 +445,7 @@ func (r *reply) header() {
 	}
 }
 
-// cached gives all records the TTL that *cache* would give them.
+// cached sets the TTL that *cache* would set on all records.
 func (r *reply) cached() {
 	ttl, ok := r.chain.cache.ttl(r.a, r.ttl)
 	if !ok {
@@ -463,7 +465,7 @@ func (r *reply) cached() {
 	}
 }
 
-// room returns the next n octets, nil if they are beyond the end of b.
+// room returns the next n octets, nil if they exceed b.
 func (r *reply) room(n int) []byte {
 	at := r.n
 	r.n += n

@@ -110,7 +110,7 @@ spec:
 // longText takes several strings of a TXT record.
 var longText = strings.Repeat("0123456789", 60)
 
-// lines are hosts lines, of names that are written in unusual ways as well.
+// lines are hosts lines, some with names in unusual spellings.
 func lines() string {
 	var b strings.Builder
 	for i := range 40 {
@@ -137,7 +137,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// world is a View that is read once.
+// world is a View, read once.
 var world = sync.OnceValues(func() (*answer.View, error) {
 	for name, text := range map[string]string{"objects.yaml": objects(), "hosts": lines()} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
@@ -176,7 +176,7 @@ func theWorld(t testing.TB) *answer.View {
 	return v
 }
 
-// byMessage answers as kubehosts does in a chain, and with REFUSED what it passes on.
+// byMessage answers as kubehosts does in a chain, and answers REFUSED where it passes on.
 type byMessage struct{ view *answer.View }
 
 func (byMessage) Name() string { return stanza.Name }
@@ -190,7 +190,7 @@ func (h byMessage) ServeDNS(_ context.Context, w dns.ResponseWriter, r *dns.Msg)
 	return dns.RcodeSuccess, w.WriteMsg(message.Reply(r, &a))
 }
 
-// stock is a CoreDNS server of one server block, that is asked without a socket.
+// stock is a CoreDNS server with one server block. It is queried without a socket.
 type stock struct {
 	net.PacketConn
 	from    net.Addr
@@ -245,7 +245,7 @@ func (c *stock) ask(packet []byte, v4 bool) []byte {
 	}
 }
 
-// newReader returns a socket that has all but a socket: what it reads is put into its batch.
+// newReader returns a reader without a real socket: tests put its packets into its batch.
 func newReader(view *answer.View, ch *chain) *socket {
 	ch.view = func() *answer.View { return view }
 	return &socket{
@@ -274,7 +274,7 @@ func (k *socket) ask(packet []byte, v4 bool) ([]byte, reason) {
 	return b.room[:b.used], answered
 }
 
-// queryOf returns a packet that asks for a name, which may hold capitals and escapes.
+// queryOf returns a query packet for a name, which may have capitals and escapes.
 func queryOf(t testing.TB, name string, qtype uint16, opt *dns.OPT) []byte {
 	t.Helper()
 	m := new(dns.Msg).SetQuestion(name, qtype)
@@ -297,7 +297,7 @@ func optOf(size uint16, do bool, options ...dns.EDNS0) *dns.OPT {
 	return o
 }
 
-// opts are the OPT records that the tests ask with; nil for none.
+// opts are the OPT records of the tests' queries; nil for none.
 var opts = []*dns.OPT{
 	nil, optOf(0, false), optOf(512, true), optOf(600, false), optOf(1232, true), optOf(1500, false), optOf(4096, false), optOf(65535, true),
 	optOf(1232, false, &dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0123456789abcdef"}),
@@ -305,7 +305,7 @@ var opts = []*dns.OPT{
 	optOf(1232, false, &dns.EDNS0_TCP_KEEPALIVE{Code: dns.EDNS0TCPKEEPALIVE}),
 }
 
-// askedNames are names of all outcomes.
+// askedNames are names for all outcomes.
 func askedNames() []string {
 	names := []string{
 		".", "cluster.local.", "svc.cluster.local.", "shop.svc.cluster.local.", "dns-version.cluster.local.", "ns.dns.cluster.local.", "dns.cluster.local.",
@@ -335,7 +335,7 @@ var askedTypes = []uint16{
 	dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT, dns.TypeSOA, dns.TypeNS, dns.TypeCNAME, dns.TypeMX, dns.TypeHTTPS, dns.TypeANY, 1234,
 }
 
-// unpacked is a message for a person.
+// unpacked returns a message in readable form.
 func unpacked(b []byte) string {
 	m := new(dns.Msg)
 	if b == nil {
@@ -347,7 +347,7 @@ func unpacked(b []byte) string {
 	return fmt.Sprintf("%d octets\n%v", len(b), m)
 }
 
-// TestSame asks CoreDNS and the reader all there is, and compares the replies octet by octet.
+// TestSame sends all queries to CoreDNS and to the reader, and compares the replies octet by octet.
 func TestSame(t *testing.T) {
 	view := theWorld(t)
 	k, s := newReader(view, new(chain)), newStock(t, view)
@@ -377,7 +377,7 @@ func TestSame(t *testing.T) {
 	t.Logf("%d of %d questions answered, each as by CoreDNS", here, asked)
 }
 
-// TestExplained asks for answers from a snapshot, and for names of which nothing is known.
+// TestExplained queries answers from a snapshot, and names that depend on objects not read yet.
 func TestExplained(t *testing.T) {
 	stale := *theWorld(t)
 	stale.Snapshot = 1_700_000_000
@@ -402,7 +402,7 @@ func TestExplained(t *testing.T) {
 	}
 }
 
-// FuzzPacket has no packet crash the reader, or be answered where or as CoreDNS does not answer it.
+// FuzzPacket checks that no packet crashes the reader, and that its answers are CoreDNS's.
 func FuzzPacket(f *testing.F) {
 	view, err := world()
 	if err != nil {
@@ -425,7 +425,7 @@ func FuzzPacket(f *testing.F) {
 	})
 }
 
-// TestShuffled compares the answers of a server block with *loadbalance* but for their order.
+// TestShuffled compares the answers of a server block with *loadbalance*, in any order.
 func TestShuffled(t *testing.T) {
 	view := theWorld(t)
 	plain, shuffled := newReader(view, new(chain)), newReader(view, &chain{shuffle: true})
@@ -435,12 +435,12 @@ func TestShuffled(t *testing.T) {
 			a, whyA := plain.ask(packet, true)
 			b, whyB := shuffled.ask(packet, true)
 			if whyB == nextPlugin && qtype == dns.TypeSRV && strings.HasSuffix(strings.ToLower(name), "example.net.") {
-				continue // CoreDNS writes the SRV records of hosts there
+				continue // CoreDNS writes the SRV records of external zones here
 			}
 			if whyA != whyB {
 				t.Fatalf("%s %s: %v with loadbalance, %v without", name, dns.Type(qtype), whyB, whyA)
 			}
-			if whyA != answered || a[2]&(bitTC>>8) != 0 { // which records a reply is cut to depends on the order
+			if whyA != answered || a[2]&(bitTC>>8) != 0 { // the order decides which records a truncated reply has
 				continue
 			}
 			if sorted(t, a) != sorted(t, b) {
@@ -459,11 +459,11 @@ func TestShuffled(t *testing.T) {
 		first[m.Answer[0].String()]++
 	}
 	if len(first) != 10 {
-		t.Errorf("of 10 addresses %d come first: %v", len(first), first)
+		t.Errorf("%d of 10 addresses come first: %v", len(first), first)
 	}
 }
 
-// sorted is a message with the records of each section in one order.
+// sorted returns a message in readable form, with the records of each section sorted.
 func sorted(t *testing.T, b []byte) string {
 	t.Helper()
 	m := new(dns.Msg)

@@ -1,10 +1,10 @@
-// Package wire answers questions over UDP past CoreDNS's own server: packets are read and replies written in batches, and
-// nothing is allocated on the way.
+// Package wire answers questions over UDP outside CoreDNS's own server. It reads packets and writes replies in batches,
+// and allocates nothing on the way.
 //
 // On each address for plain DNS that serves a kubehosts stanza, wire opens a socket beside CoreDNS's own and steers the
-// packets to it. It answers plain questions to kubehosts. Any other packet goes unchanged to CoreDNS's server through a
-// net.PacketConn that exists in memory only; everything that a server block may do to it is CoreDNS's code. If the plugins
-// ahead of kubehosts would require that for every packet, no socket is opened at all.
+// packets to it. It answers plain questions for kubehosts. Any other packet goes unchanged to CoreDNS's server through
+// a net.PacketConn that exists in memory only; everything that a server block may do to it is CoreDNS's code. If the
+// plugins ahead of kubehosts would require that for every packet, no socket is opened at all.
 package wire
 
 import (
@@ -29,12 +29,12 @@ import (
 
 var log = clog.NewWithPlugin(stanza.Name)
 
-// grace is how long CoreDNS may take to answer the packets handed to it when a socket is closed or a reload is done.
+// grace is how long CoreDNS may take to answer the packets handed to it when a socket is closed or a reload ends.
 // CoreDNS allows itself the same.
 const grace = 5 * time.Second
 
-// Serve answers the questions over UDP for the server block of c here, from view, if its plugins allow that. The setup of
-// the block's stanza calls it.
+// Serve answers the questions over UDP for the server block of c from view, if its plugins allow that. The setup of the
+// block's stanza calls it.
 func Serve(c *caddy.Controller, view func() *answer.View) {
 	in, _ := c.Get(instanceKey{}).(*instance)
 	if in == nil {
@@ -60,25 +60,26 @@ type instanceKey struct{}
 
 // instance is one reading of the Corefile.
 type instance struct {
-	blocks    map[int]*block       // those with a stanza, by their index
-	listeners map[string]*listener // by address; those that are answered here
-	hooks     map[string]hook      // by address; those of other plugins
+	blocks    map[int]*block       // those with a kubehosts stanza, by their index
+	listeners map[string]*listener // by address, those that are answered here
+	hooks     map[string]hook      // by address, those of other plugins
 
 	mu      sync.Mutex
-	began   map[string]*serving // by address, once the first server of the address begins to serve; nil if that failed
+	began   map[string]*serving // by address, once the first server of the address starts to serve; nil if that failed
 	restart bool                // another reading is about to replace this one
 }
 
-// block is a server block with a stanza.
+// block is a server block with a kubehosts stanza.
 type block struct {
 	view func() *answer.View
-	hook hook // hook set earlier by another plugin of the block
+	hook hook // set earlier by another plugin of the block
 }
 
 // hook is a UDPDecorateWriterFunc. dnsserver calls it when a server is about to serve packets.
 type hook = func(*dnsserver.Server) dns.DecorateWriter
 
-// start finds out what is answered here. CoreDNS has made its servers, and opened no socket yet.
+// start determines what is answered here. CoreDNS has made its servers, and has not opened a socket
+// yet.
 func (in *instance) start(c *caddy.Controller) {
 	byAddr := make(map[string][]blockOf)
 	chains := make(map[int]*chain)
@@ -92,7 +93,7 @@ func (in *instance) start(c *caddy.Controller) {
 		}
 		ch, err := newChain(b.config, ours.view)
 		if err != nil {
-			log.Infof("Questions over UDP for %s go through CoreDNS's server, because of %v", b.config.Zone, err)
+			log.Infof("Questions over UDP for %s go through CoreDNS's server because of %v", b.config.Zone, err)
 		}
 		chains[b.block] = ch
 	}
@@ -103,7 +104,7 @@ func (in *instance) start(c *caddy.Controller) {
 			continue
 		}
 		if err := allowed(addr, all, byAddr, called); err != nil {
-			log.Infof("Questions over UDP to %s go through CoreDNS's server, because of %v", addr, err)
+			log.Infof("Questions over UDP to %s go through CoreDNS's server because of %v", addr, err)
 			continue
 		}
 		in.listeners[addr] = newListener(addr, all, chains)
@@ -119,8 +120,8 @@ func serverBlocks(c *caddy.Controller) (all []blockOf) {
 	return all
 }
 
-// hooksOf returns the hook of other plugins for an address that serves the zones of all, nil if there is none, and whether
-// dnsserver calls this package's hook, which it does if that was set last.
+// hooksOf returns the hook of other plugins for an address that serves the zones of all, nil if there is none, and
+// whether dnsserver calls this package's hook. It calls the one that was set last.
 func (in *instance) hooksOf(all []blockOf) (others hook, called bool) {
 	for _, b := range all {
 		set := b.config.UDPDecorateWriterFunc
@@ -137,14 +138,14 @@ func (in *instance) hooksOf(all []blockOf) (others hook, called bool) {
 	return others, called
 }
 
-// allowed returns why an address can't be answered here, whatever the plugins of its server blocks are. called is whether
-// the hook is called.
+// allowed returns why an address can't be answered here, whatever the plugins of its server blocks. called is whether
+// dnsserver calls the hook.
 func allowed(addr string, all []blockOf, byAddr map[string][]blockOf, called bool) error {
 	if slices.ContainsFunc(all, func(b blockOf) bool { return b.config.ProxyProtoConnPolicy != nil }) {
 		return errors.New("plugin proxyproto")
 	}
 	if !called {
-		return errors.New("a plugin that decorates the writer, as shed does")
+		return errors.New("a plugin that decorates the writer, such as shed")
 	}
 	port := wildcardPort(addr)
 	for other := range byAddr {
@@ -155,7 +156,7 @@ func allowed(addr string, all []blockOf, byAddr map[string][]blockOf, called boo
 	return nil
 }
 
-// wildcardPort returns the port of an address that stands for all addresses of this machine, "" for another.
+// wildcardPort returns the port of a wildcard address, "" for any other address.
 func wildcardPort(addr string) string {
 	host, port, err := net.SplitHostPort(strings.TrimPrefix(addr, transport.DNS+"://"))
 	if ip := net.ParseIP(host); err != nil || host != "" && (ip == nil || !ip.IsUnspecified()) {
@@ -164,7 +165,7 @@ func wildcardPort(addr string) string {
 	return port
 }
 
-// decorate is the hook. It starts answering the address here, and then lets the server serve the packets handed to it.
+// decorate is the hook. It starts to answer the address here, and then lets the server serve the packets handed to it.
 func (in *instance) decorate(s *dnsserver.Server) dns.DecorateWriter {
 	if l := in.listeners[s.Addr]; l != nil && in.begins(s.Addr) {
 		served := sockets.serve(l, s)
@@ -178,8 +179,8 @@ func (in *instance) decorate(s *dnsserver.Server) dns.DecorateWriter {
 	return nil
 }
 
-// begins reports whether an address begins to be served. The hook is called for it again by the server that gets the handed
-// packets, and by each further server that *multisocket* makes.
+// begins reports whether an address starts to be served. The hook runs again for the server that gets the handed
+// packets, and for each further server that *multisocket* makes.
 func (in *instance) begins(addr string) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -199,8 +200,8 @@ func (in *instance) restarting(now bool) {
 	}
 }
 
-// replaced waits until the next instance serves the sockets of in, and CoreDNS has answered the packets that in handed to
-// it; it closes the sockets of addresses that are no longer served. If the shutdown is for the end of the process it does
+// replaced waits until the next instance serves the sockets of in, and CoreDNS has answered the packets that in handed
+// to it. It closes the sockets of addresses that are no longer served. If the process is shutting down, it does
 // nothing: questions are answered until *health*'s lameduck is over.
 func (in *instance) replaced() {
 	in.mu.Lock()
@@ -221,7 +222,7 @@ func (in *instance) replaced() {
 	sockets.check()
 }
 
-// end closes the sockets as the process ends.
+// end closes the sockets when the process ends.
 func (in *instance) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()

@@ -24,16 +24,17 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/answer"
 )
 
-// sockets are those of this process. They outlive a reload of the Corefile, which exchanges what they serve.
+// sockets are the sockets of this process. They outlive a reload of the Corefile, which exchanges what they
+// serve.
 var sockets = registry{open: make(map[string]*socket)}
 
 type registry struct {
 	mu   sync.Mutex
 	open map[string]*socket // by address, in the form of dnsserver.Server
-	next *instance          // the one that started last
+	next *instance          // the instance that started last
 }
 
-// expect notes that in started, and may serve.
+// expect records that in started, and may serve.
 func (r *registry) expect(in *instance) {
 	r.mu.Lock()
 	r.next = in
@@ -61,8 +62,8 @@ type serving struct {
 	replaced chan struct{} // closed when the socket serves something else
 }
 
-// serve opens the socket of an address, or takes the one that is open, and lets it answer for l and hand other packets to
-// s. It returns nil if that fails; CoreDNS then serves the address as if there were no such socket.
+// serve opens the socket of an address, or takes the open one, and makes it answer for l and hand other packets to s.
+// It returns nil if that fails. CoreDNS then serves the address as if there were no such socket.
 func (r *registry) serve(l *listener, s *dnsserver.Server) *serving {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -107,7 +108,7 @@ func (r *registry) close(ctx context.Context, s *serving) {
 	s.coredns.wait(ctx)
 }
 
-// check makes all sockets check whether they still get the packets.
+// check makes each socket check whether it still gets the packets.
 func (r *registry) check() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -131,27 +132,27 @@ func (s *serving) await(ctx context.Context) {
 type socket struct {
 	conn     *net.UDPConn
 	steering *steering
-	now      chan struct{} // asks for a check at once whether packets still arrive
+	now      chan struct{} // requests a check now whether packets still arrive
 	stop     chan struct{} // closed when the socket is about to be closed
 	kept     chan struct{} // closed when keep has returned
 	done     chan struct{} // closed when read has returned
 
-	mu      sync.Mutex // held while a batch is worked on, and while serving is exchanged
+	mu      sync.Mutex // held while a batch is processed, and while serving is exchanged
 	serving *serving
 
-	// Of the reader.
+	// The reader uses the following.
 	batch    *batch
 	query    Query
 	answer   answer.Answer
 	reply    reply
 	counting []counting
-	answered int // of the batch
+	answered int // number answered in the batch
 	probes   int
 
-	panicked atomic.Int64 // when a panic was last logged: Unix time in nanoseconds
+	panicked atomic.Int64 // Unix time in nanoseconds of the last logged panic
 }
 
-// every is how often a socket checks whether packets still arrive.
+// every is the interval at which a socket checks whether packets still arrive.
 const every = 3 * time.Second
 
 // listen opens a socket on an address.
@@ -198,7 +199,7 @@ func requestPacketInfo(raw syscall.RawConn) error {
 		switch {
 		case e != nil:
 			err = e
-		case family == unix.AF_INET6: // for IPv4 as well
+		case family == unix.AF_INET6: // covers IPv4 as well
 			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 		default:
 			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
@@ -225,7 +226,7 @@ func (k *socket) current() *serving {
 	return k.serving
 }
 
-// keep makes the packets of the address come to this socket, until it is about to be closed.
+// keep steers the packets of the address to this socket until it is about to be closed.
 func (k *socket) keep() {
 	defer close(k.kept)
 	tick := time.NewTicker(every)
@@ -242,7 +243,7 @@ func (k *socket) keep() {
 	}
 }
 
-// look calls after, which checks the steering, and logs once if it fails. last is the result before.
+// look calls after, which checks the steering, and logs a failure once. last is the previous result.
 func (k *socket) look(after func() error, last error) (err error) {
 	defer k.recovered(nil)
 	if err = after(); err != nil && last == nil {
@@ -251,8 +252,8 @@ func (k *socket) look(after func() error, last error) (err error) {
 	return err
 }
 
-// close sends new packets elsewhere, answers those in the socket, and closes it. The socket must serve s, and nothing else
-// from now on.
+// close sends new packets elsewhere, answers those in the socket, and closes it. The socket must serve s, and nothing
+// else from now on.
 func (k *socket) close(ctx context.Context, s *serving) {
 	close(k.stop)
 	<-k.kept
@@ -292,13 +293,13 @@ func (k *socket) read() {
 			k.round()
 		case errors.Is(err, net.ErrClosed):
 			return
-		default: // not the fault of a packet, but a lack of memory
+		default: // not caused by a packet, but by a lack of memory
 			time.Sleep(time.Millisecond)
 		}
 	}
 }
 
-// round works on a batch. A panic costs at most the batch.
+// round processes a batch. A panic costs at most the batch.
 func (k *socket) round() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -308,7 +309,7 @@ func (k *socket) round() {
 	}
 }
 
-// recovered recovers from a panic, if there is one, and calls then.
+// recovered recovers from a panic, and calls then if there was one.
 func (k *socket) recovered(then func()) {
 	p := recover()
 	if p == nil {
@@ -317,7 +318,7 @@ func (k *socket) recovered(then func()) {
 	vars.Panic.Inc()
 	// Log once a second at most: a client that can cause a panic may do so with every packet.
 	if now, last := time.Now().UnixNano(), k.panicked.Load(); now-last > int64(time.Second) && k.panicked.CompareAndSwap(last, now) {
-		log.Errorf("Recovered from a panic where questions over UDP to %s are answered: %v\n%s", k.conn.LocalAddr(), p, debug.Stack())
+		log.Errorf("Recovered from a panic while answering questions over UDP to %s: %v\n%s", k.conn.LocalAddr(), p, debug.Stack())
 	}
 	if then != nil {
 		then()
@@ -333,7 +334,7 @@ func (k *socket) work() {
 	}
 	took := time.Since(start)
 	k.batch.send()
-	k.answer = answer.Answer{} // so as not to keep the objects of a cluster in memory
+	k.answer = answer.Answer{} // don't retain the objects of a cluster
 	answersTotal.Add(float64(k.answered))
 	for i := range k.counting {
 		k.counting[i].count(took)
@@ -356,7 +357,7 @@ func (k *socket) packets(i int) (next int) {
 	return i
 }
 
-// packet answers packet i, or returns why not.
+// packet answers packet i. If it can't, it returns the reason.
 func (k *socket) packet(i int) reason {
 	packet, whole := k.batch.packet(i)
 	if k.steering.isProbe(packet) {

@@ -22,15 +22,15 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/answer"
 )
 
-// server is a CoreDNS server of one server block, whose questions over UDP are answered here.
+// server is a CoreDNS server with one server block, whose questions over UDP are answered here.
 type server struct {
 	*dnsserver.Server
-	conn  net.PacketConn // its own
+	conn  net.PacketConn // CoreDNS's own
 	ended chan struct{}
 	in    *instance
 }
 
-// start starts a server on addr, beside what listens there.
+// start starts a server on addr, beside existing listeners.
 func start(t testing.TB, addr string, view func() *answer.View) *server {
 	t.Helper()
 	config := &dnsserver.Config{Zone: ".", ListenHosts: []string{""}, Port: "53", Transport: "dns"}
@@ -58,7 +58,7 @@ func start(t testing.TB, addr string, view func() *answer.View) *server {
 func (s *server) steered(t testing.TB) *socket {
 	t.Helper()
 	k := s.in.all()[0].socket
-	within5s(t, "the socket has found its place", func() bool { return k.steering.place.Load() != nowhere })
+	within5s(t, "the socket finds its place", func() bool { return k.steering.place.Load() != nowhere })
 	return k
 }
 
@@ -82,7 +82,7 @@ func freePort(t testing.TB, host string) string {
 	return net.JoinHostPort(host, strconv.Itoa(c.LocalAddr().(*net.UDPAddr).Port))
 }
 
-// deaf opens a socket beside the others on addr that nobody reads.
+// deaf opens a socket beside the others on addr that nothing reads.
 func deaf(t testing.TB, addr string) net.PacketConn {
 	t.Helper()
 	c, err := reuseport.ListenPacket("udp", addr)
@@ -93,7 +93,7 @@ func deaf(t testing.TB, addr string) net.PacketConn {
 	return c
 }
 
-// exchange asks one question from a port of its own.
+// exchange sends one query from a port of its own.
 func exchange(addr string, packet []byte, wait time.Duration) ([]byte, error) {
 	c, err := net.Dial("udp", addr)
 	if err != nil {
@@ -109,7 +109,8 @@ func exchange(addr string, packet []byte, wait time.Duration) ([]byte, error) {
 	return b[:n], err
 }
 
-// TestSteered has sockets that nobody reads before and behind the one that answers, and closes them.
+// TestSteered opens sockets that nothing reads before and after the one that answers, and closes
+// them.
 func TestSteered(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "::1", ""} {
 		addr := freePort(t, host)
@@ -152,16 +153,16 @@ func TestOpenClose(t *testing.T) {
 			if s == nil {
 				t.Fatal("the socket does not open")
 			}
-			within5s(t, "the socket has found its place", func() bool { return s.socket.steering.place.Load() != nowhere })
+			within5s(t, "the socket finds its place", func() bool { return s.socket.steering.place.Load() != nowhere })
 			before := s.socket.steering.packets.Load()
 			within5s(t, "the socket gets packets", func() bool { return s.socket.steering.packets.Load() > before+50 })
 			closeSocket(s)
 		}
 		if asked, lost, wrong := stop(); lost+wrong > 0 || asked == 0 {
-			t.Errorf("%s: of %d questions %d were lost and %d answered wrongly", addr, asked, lost, wrong)
+			t.Errorf("%s: of %d questions, %d were lost and %d answered wrongly", addr, asked, lost, wrong)
 		}
 		if now := openFiles(t); now > files {
-			t.Errorf("%s: %d files are open, %d were", addr, now, files)
+			t.Errorf("%s: %d files are open, %d were before", addr, now, files)
 		}
 	}
 }
@@ -172,7 +173,7 @@ func closeSocket(s *serving) {
 	sockets.close(ctx, s)
 }
 
-// mustServer makes a server that has what packets are passed on to.
+// mustServer makes a server that packets are passed on to.
 func mustServer(t testing.TB, addr string) *dnsserver.Server {
 	t.Helper()
 	config := &dnsserver.Config{Zone: ".", ListenHosts: []string{""}, Port: "53", Transport: "dns"}
@@ -193,8 +194,8 @@ func openFiles(t testing.TB) int {
 	return len(all)
 }
 
-// askAll asks questions that are answered here and questions that are passed on, one after the other and four at a time, until
-// stop is called.
+// askAll sends queries that are answered here and queries that are passed on, one after the other and four at a time,
+// until stop is called.
 func askAll(t testing.TB, addr string) (stop func() (asked, lost, wrong int64)) {
 	t.Helper()
 	var asked, lost, wrong atomic.Int64
@@ -232,7 +233,7 @@ func askAll(t testing.TB, addr string) (stop func() (asked, lost, wrong int64)) 
 	}
 }
 
-// TestExchanged lets one server take the place of the other again and again. No question is lost, and each old server ends.
+// TestExchanged replaces one server by the other again and again. No question is lost, and each old server ends.
 func TestExchanged(t *testing.T) {
 	addr := freePort(t, "127.0.0.1")
 	s := start(t, addr, func() *answer.View { return theWorld(t) })
@@ -244,7 +245,7 @@ func TestExchanged(t *testing.T) {
 		next := sockets.serve(l, mustServer(t, l.addr))
 		if last != nil {
 			last.await(t.Context())
-			closeSocket(last) // which it is not for this one to do any more
+			closeSocket(last) // a server that no longer serves the socket does not close it
 			select {
 			case <-last.coredns.ended:
 			default:
@@ -256,12 +257,12 @@ func TestExchanged(t *testing.T) {
 		within5s(t, "the socket gets packets", func() bool { return next.socket.steering.packets.Load() > before+50 })
 	}
 	if asked, lost, wrong := stop(); lost+wrong > 0 || asked == 0 {
-		t.Errorf("of %d questions %d were lost and %d answered wrongly", asked, lost, wrong)
+		t.Errorf("of %d questions, %d were lost and %d answered wrongly", asked, lost, wrong)
 	}
 	closeSocket(last)
 }
 
-// TestFullBuffer closes the socket when its buffer is full. All that is in it is answered.
+// TestFullBuffer closes the socket when its buffer is full. All queries in it are answered.
 func TestFullBuffer(t *testing.T) {
 	addr := freePort(t, "127.0.0.1")
 	s := start(t, addr, func() *answer.View { return theWorld(t) })
@@ -272,7 +273,7 @@ func TestFullBuffer(t *testing.T) {
 	}
 	defer c.Close()
 	packet := queryOf(t, "web.shop.svc.cluster.local.", dns.TypeA, nil)
-	k.mu.Lock() // the reader stops with one batch
+	k.mu.Lock() // the reader stops after one batch
 	const n = 200
 	for range n {
 		if _, err := c.Write(packet); err != nil {
@@ -286,14 +287,14 @@ func TestFullBuffer(t *testing.T) {
 	for i := range n {
 		c.SetReadDeadline(time.Now().Add(5 * time.Second))
 		if _, err := c.Read(b); err != nil {
-			t.Fatalf("of %d questions %d were answered: %v", n, i, err)
+			t.Fatalf("of %d questions, %d were answered: %v", n, i, err)
 		}
 	}
 	<-closed
 }
 
-// TestWildcard asks several addresses of a socket that is bound to all. Replies come from where the question went, whoever
-// answers.
+// TestWildcard queries several addresses of a socket that is bound to all. Replies come from the address that the query
+// went to, whichever server answers.
 func TestWildcard(t *testing.T) {
 	addr := freePort(t, "")
 	s := start(t, addr, func() *answer.View { return theWorld(t) })
@@ -326,14 +327,14 @@ func TestWildcard(t *testing.T) {
 			if what == "answered" {
 				want++
 			}
-			within5s(t, fmt.Sprintf("%v, %s: %v answers are counted in all", to, what, want), func() bool { // after the batch was sent
+			within5s(t, fmt.Sprintf("%v, %s: %v answers are counted in total", to, what, want), func() bool { // after the batch was sent
 				return testutil.ToFloat64(answersTotal) == want
 			})
 		}
 	}
 }
 
-// TestPanics has a fault cost no more than that a packet is passed on.
+// TestPanics checks that a panic costs no more than passing a packet on.
 func TestPanics(t *testing.T) {
 	addr := freePort(t, "127.0.0.1")
 	var fault atomic.Bool
@@ -356,7 +357,7 @@ func TestPanics(t *testing.T) {
 	}
 }
 
-// TestReasons passes packets on for what they are.
+// TestReasons checks why packets are passed on.
 func TestReasons(t *testing.T) {
 	k := newReader(theWorld(t), new(chain))
 	k.serving.listener.zones = append([]zone{{name: "other.org."}}, k.serving.listener.zones...)
@@ -386,7 +387,7 @@ func TestReasons(t *testing.T) {
 		"no question":            {change(5, 0), notPlain},
 		"an answer":              {change(7, 1), notPlain},
 		"class CH":               {change(len(plain())-1, dns.ClassCHAOS), notPlain},
-		"octets behind":          {append(plain(), 0), notPlain},
+		"trailing octets":        {append(plain(), 0), notPlain},
 		"a compressed name":      {change(12, 0xc0), notPlain},
 		"TSIG":                   {signed, notPlain},
 		"600 octets":             {queryOf(t, "web.shop.svc.cluster.local.", dns.TypeA, optOf(1232, false, &dns.EDNS0_PADDING{Padding: make([]byte, 600)})), notPlain},

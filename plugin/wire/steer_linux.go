@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// steering sends the packets of a SO_REUSEPORT group to one socket of it. The kernel holds the sockets of a group in an
-// array and lets a classic BPF program return the place of the one that gets a packet. A place changes when a socket before
-// it is closed, so probes find it, and check it from time to time.
+// steering sends the packets of a SO_REUSEPORT group to one of its sockets. The kernel holds the sockets of a group in
+// an array, and a classic BPF program returns the index of the one that gets a packet, its place. A place changes when
+// a socket before it is closed, so probes find it, and check it from time to time.
 //
-// The kernel picks a socket by hash while there is no program, and when the program returns a place that does not exist.
+// The kernel picks a socket by hash without a program, and when the program returns a place that does not exist.
 type steering struct {
 	raw   syscall.RawConn // the socket that gets the packets
 	to    netip.AddrPort  // where a probe is sent; it reaches the group
@@ -26,22 +26,22 @@ type steering struct {
 	place atomic.Uint32
 
 	mu      sync.Mutex    // held while probes are sent
-	arrived chan uint32   // the places that probes asked for when they reached the socket
-	packets atomic.Uint64 // read from the socket so far, without probes
+	arrived chan uint32   // the places requested by the probes that reached the socket
+	packets atomic.Uint64 // read from the socket so far, not counting probes
 }
 
 const (
-	nowhere   = 1<<32 - 1 // a place that exists in no group
-	maxPlaces = 2048      // sockets of a group that are tried; *multisocket* opens 1,024 at most
-	atOnce    = 64        // probes under way; all of them fit into the buffer of a socket
-	probeSize = 16        // octets: the nonce, the place, and a number that tells probes of one place apart
+	nowhere   = 1<<32 - 1 // a place that no group has
+	maxPlaces = 2048      // the number of sockets of a group that are tried; *multisocket* opens 1,024 at most
+	atOnce    = 64        // probes in flight; all of them fit into the buffer of a socket
+	probeSize = 16        // octets: the nonce, the place, and a number that distinguishes probes of one place
 
 	probeWait = 50 * time.Millisecond // for a probe to arrive; over loopback that takes microseconds
-	maxWaits  = 10                    // of this length, while the socket's reader has packets to read
-	attempts  = 3                     // to find the place; sockets may be opened and closed meanwhile
+	maxWaits  = 10                    // each of that length, while the socket's reader has packets to read
+	attempts  = 3                     // at finding the place, since sockets may be opened and closed meanwhile
 
-	// checks is how many probes a check has, each from another port. When the place does not exist any more, the kernel spreads them
-	// by hash: with two sockets in the group all of so many reach one of them once in 65,536 times.
+	// checks is the number of probes in a check, each from another port. When the place no longer exists, the kernel
+	// spreads them by hash. With two sockets in the group, all of them reach one socket once in 65,536 times.
 	checks = 16
 )
 
@@ -107,8 +107,8 @@ func (s *steering) probe(first uint32) (place uint32, ok bool) {
 	return s.next()
 }
 
-// again checks that packets still come to the socket, and looks for its place if they don't. Probes get lost while more
-// packets come in than the socket takes; then the packets that arrive show that the place is right.
+// again checks that packets still reach the socket, and looks for its place if they don't. Probes get lost while
+// packets come in faster than the socket takes them; then the packets that arrive show that the place is right.
 func (s *steering) again() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,8 +127,8 @@ func (s *steering) again() error {
 	return err
 }
 
-// away leaves the choice to the kernel, and takes the socket out of it: a connected socket gets only packets of its peer,
-// which is itself. The packets in its buffer stay.
+// away leaves the choice to the kernel, and takes the socket out of it: a connected socket only gets packets from its
+// peer, which is itself. The packets in its buffer stay.
 func (s *steering) away(local netip.AddrPort) error {
 	s.place.Store(nowhere)
 	if err := s.attach(s.program(nowhere)); err != nil {
@@ -175,14 +175,14 @@ func (s *steering) check() bool {
 	return true
 }
 
-// program returns the place that a probe asks for, if it asks for one, else place.
+// program returns a program that yields the place that a probe requests, else place.
 func (s *steering) program(place uint32) []unix.SockFilter {
 	const (
 		length = unix.BPF_LD | unix.BPF_W | unix.BPF_LEN
 		word   = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
 		equal  = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
 		result = unix.BPF_RET | unix.BPF_K
-		loaded = unix.BPF_RET | 0x10 // BPF_A: what was loaded last
+		loaded = unix.BPF_RET | 0x10 // BPF_A: the value loaded last
 	)
 	return []unix.SockFilter{
 		{Code: length},
@@ -227,7 +227,7 @@ func (s *steering) send(place, number uint32) {
 	c.Close()
 }
 
-// isProbe reports whether a packet is a probe, and records it if so. The reader of the socket calls it.
+// isProbe reports whether a packet is a probe, and if so records it. The socket's reader calls it.
 func (s *steering) isProbe(packet []byte) bool {
 	if len(packet) != probeSize || binary.BigEndian.Uint64(packet) != s.nonce {
 		return false
@@ -239,8 +239,8 @@ func (s *steering) isProbe(packet []byte) bool {
 	return true
 }
 
-// next waits for a probe. A busy machine may read it late: as long as packets wait in the socket's buffer, it may be among
-// them.
+// next waits for a probe. On a busy machine the reader may be late: while packets wait in the socket's buffer, the
+// probe may be among them.
 func (s *steering) next() (place uint32, ok bool) {
 	for range maxWaits {
 		select {

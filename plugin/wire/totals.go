@@ -5,14 +5,14 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Totals are the counts of this process for UDP.
+// Totals are this process's counts for UDP.
 type Totals struct {
 	Addresses []string // addresses that are answered here, in the form of dnsserver.Server, sorted
 	Answered  uint64   // questions answered here
-	PassedOn  uint64   // packets handed to CoreDNS's own server
+	PassedOn  uint64   // packets passed on to CoreDNS's own server
 }
 
-// Now returns the totals until now.
+// Now returns the current totals.
 func Now() Totals {
 	t := Totals{Addresses: addresses(), Answered: counted(answersTotal)}
 	for _, c := range passedOn[notPlain:] {

@@ -11,7 +11,7 @@ import (
 )
 
 // virtual is the net.PacketConn from which a CoreDNS server reads the packets that are not answered here. The server's
-// replies leave by the socket that the packets came from.
+// replies leave through the socket that the packets came in on.
 type virtual struct {
 	socket *net.UDPConn
 	queue  chan *datagram
@@ -31,8 +31,8 @@ type datagram struct {
 	from   *net.UDPAddr
 }
 
-// waiting limits how many packets wait for the server; further ones stay in the socket's buffer. The server reads packets
-// without waiting for answers.
+// waiting limits the packets that wait for the server. Further ones stay in the socket's buffer. The server reads
+// packets without waiting for answers.
 const waiting = 1024
 
 func newVirtual(socket *net.UDPConn) *virtual {
@@ -46,10 +46,11 @@ func newVirtual(socket *net.UDPConn) *virtual {
 	}
 }
 
-// serve lets a server read from v, and returns once it does. It returns false if the server can't, or not within a second.
+// serve makes a server read from v, and returns once it does. It returns false if the server fails, or takes longer
+// than a second.
 //
-// The server stores the last connection that it serves for Stop, and that must be its own: its ServePacket may go on only
-// after v was read from.
+// For Stop, the server stores the last connection that it serves, and that must be its own: its ServePacket may go on
+// only after v was read from.
 func (v *virtual) serve(s *dnsserver.Server) bool {
 	go func() {
 		defer close(v.ended)
@@ -77,7 +78,7 @@ func (v *virtual) pass(packet []byte, from *net.UDPAddr) {
 	}
 }
 
-// finish ends the stream of packets. The server ends when it has answered those that it has.
+// finish ends the stream of packets. The server ends when it has answered its remaining packets.
 func (v *virtual) finish() { v.end.Do(func() { close(v.done) }) }
 
 // wait waits until the server has ended.
@@ -141,5 +142,5 @@ func (v *virtual) SetReadDeadline(t time.Time) error {
 // SetDeadline implements net.PacketConn.
 func (v *virtual) SetDeadline(t time.Time) error { return v.SetReadDeadline(t) }
 
-// SetWriteDeadline implements net.PacketConn. Writing to a UDP socket does not wait for long.
+// SetWriteDeadline implements net.PacketConn. Writing to a UDP socket does not block for long.
 func (v *virtual) SetWriteDeadline(time.Time) error { return nil }
