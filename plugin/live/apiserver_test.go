@@ -15,7 +15,8 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
-// apiServer speaks as much of the Kubernetes API as it takes to follow a ConfigMap. It has no other objects.
+// apiServer implements as much of the Kubernetes API as it takes to follow a ConfigMap. It has no other
+// objects.
 type apiServer struct {
 	*httptest.Server
 
@@ -23,9 +24,9 @@ type apiServer struct {
 	version int
 	text    string                   // of the ConfigMap; "" if there is none
 	watches map[chan string]string   // the open ones, by resource
-	status  map[string]int           // what requests for a resource are answered with
-	held    map[string]chan struct{} // closed when requests for a resource are to go on
-	events  []string                 // reasons and messages of the Events that were written
+	status  map[string]int           // the status of responses for a resource
+	held    map[string]chan struct{} // closed to release the requests for a resource
+	events  []string                 // reasons and messages of the Events written
 }
 
 func newAPIServer(t *testing.T) *apiServer {
@@ -96,7 +97,7 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	events := make(chan string, 1000)
-	if resource == "configmaps" && a.text != "" && q.Get("resourceVersion") != version { // it was put between the list and the watch
+	if resource == "configmaps" && a.text != "" && q.Get("resourceVersion") != version { // put ran between the list and the watch
 		events <- a.event("MODIFIED")
 	}
 	a.watches[events] = resource
@@ -116,7 +117,7 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// configMap is the ConfigMap as it is now. a.mu is held.
+// configMap returns the current ConfigMap. a.mu is held.
 func (a *apiServer) configMap() map[string]any {
 	return map[string]any{
 		"apiVersion": "v1", "kind": "ConfigMap", "data": map[string]string{"Corefile": a.text},
@@ -124,7 +125,7 @@ func (a *apiServer) configMap() map[string]any {
 	}
 }
 
-// put makes text the Corefile of the ConfigMap.
+// put sets the Corefile of the ConfigMap to text.
 func (a *apiServer) put(text string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -141,20 +142,20 @@ func (a *apiServer) put(text string) {
 	}
 }
 
-// event is the event of the ConfigMap as it is now. a.mu is held.
+// event returns the watch event of the current ConfigMap. a.mu is held.
 func (a *apiServer) event(kind string) string {
 	e, _ := json.Marshal(map[string]any{"type": kind, "object": a.configMap()})
 	return string(e)
 }
 
-// answer makes the server answer requests for a resource with a status, 0 for as they should be.
+// answer sets the status of responses for a resource. 0 stands for normal responses.
 func (a *apiServer) answer(resource string, status int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.status[resource] = status
 }
 
-// hold makes requests for a resource wait until the function that it returns is called.
+// hold makes requests for a resource wait until the function it returns is called.
 func (a *apiServer) hold(resource string) (release func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -1,10 +1,11 @@
-// Package live keeps the View of each server block current. A Block puts the Corefile's stanza in place, follows the
-// ConfigMap, and puts each good stanza of it in place of the last. It keeps hosts files and the snapshot file up to date.
+// Package live keeps the View of each server block current. A Block serves the Corefile's stanza, follows the
+// ConfigMap, and replaces the stanza that serves by each good one in the ConfigMap. It keeps hosts files and the
+// snapshot file up to date.
 //
-// A Block has one writer at a time and many readers. Whoever changes what it serves holds its mutex: Start, the follower of the
-// ConfigMap, a wait for objects that ended, and Stop. What they make never changes afterwards and is published by an atomic pointer.
-// Queries, readiness, metrics, the writer of the snapshot file and the Block that takes over after a reload read these pointers and
-// wait for nobody.
+// A Block has one writer at a time and many readers. Whoever changes what it serves holds its mutex: Start, the
+// follower of the ConfigMap, a finished wait for objects, and Stop. What they make never changes afterwards and is
+// published through an atomic pointer. Queries, readiness, metrics, the writer of the snapshot file and the Block that
+// takes over after a reload read these pointers without waiting.
 package live
 
 import (
@@ -27,11 +28,11 @@ var log = clog.NewWithPlugin(stanza.Name)
 // ServerBlock is the place of a stanza in a Corefile.
 type ServerBlock struct {
 	Keys []string // in CoreDNS's form: dns://.:53
-	Root string   // the root plugin's folder, which relative paths start from; "" for the working directory
-	// Corefile identifies the Corefile that was read: the same value for all its server blocks, and another one after a reload. It must be
-	// comparable.
+	Root string   // the root plugin's folder, the base of relative paths; "" for the working directory
+	// Corefile identifies the Corefile that was read: all its server blocks have the same value, and a reload brings
+	// another one. It must be comparable.
 	Corefile any
-	// Offline asks no API server: objects come from manifests or the snapshot, which is not written.
+	// Offline uses no API server: objects come from manifests or the snapshot, which is not written.
 	Offline bool
 }
 
@@ -42,21 +43,21 @@ type Block struct {
 
 	// Start sets these.
 	view     string // the name that the view plugin gives the server block; "" without that plugin
-	name     string // of the Block, in logs, Events and metrics
-	twin     int    // how many earlier server blocks of the Corefile have the same keys and the same view
+	name     string // the name of the Block in logs, Events and metrics
+	twin     int    // the number of earlier server blocks of the Corefile with the same keys and the same view
 	local    []netip.Addr
-	source   *source.Source // nil if there are neither Services nor names from outside nor a ConfigMap
+	source   *source.Source // nil without Services, external names and a ConfigMap
 	snapshot *snapshotFile  // nil without that option
 
 	serving atomic.Pointer[serving]
 	edit    atomic.Pointer[edit]      // the newest state of the ConfigMap; nil until one is known
-	edits   atomic.Pointer[[]Edit]    // the last ones, the newest first; never changed
+	edits   atomic.Pointer[[]Edit]    // the last ones, newest first; a slice is never changed
 	good    atomic.Pointer[lastGood]  // the last good text of the ConfigMap; nil if there is none
-	settled atomic.Bool               // the state of the ConfigMap is known, and waiting for it any longer would not help
-	stale   atomic.Pointer[time.Time] // since when answers come from the snapshot; nil if they do not
+	settled atomic.Bool               // the state of the ConfigMap is known, or waiting longer for it would not help
+	stale   atomic.Pointer[time.Time] // the time since which answers come from the snapshot; nil if they do not
 
 	mu       sync.Mutex // held by whoever changes what is served; it guards the following fields
-	waiting  *waiting   // the stanza whose objects are yet to be listed; nil if there is none
+	waiting  *waiting   // the stanza whose objects are not listed yet; nil if there is none
 	unfollow func()
 	atStop   []func()
 	stopped  bool
@@ -65,7 +66,8 @@ type Block struct {
 // New returns the Block of a server block, for the Corefile's stanza base.
 func New(base *stanza.Config, of ServerBlock) *Block { return &Block{ServerBlock: of, base: base} }
 
-// View returns what the server block answers from now. A query takes it once. It is nil before Start.
+// View returns the View that the server block currently answers from. A query takes it once. It is
+// nil before Start.
 func (b *Block) View() *answer.View {
 	if s := b.serving.Load(); s != nil {
 		return s.view
@@ -73,11 +75,11 @@ func (b *Block) View() *answer.View {
 	return nil
 }
 
-// Start puts the first View in place and begins to follow the ConfigMap. The View is made from the last good stanza of the same server
-// block's Block before a reload, else from that in the snapshot file, else from the Corefile's.
+// Start publishes the first View and begins to follow the ConfigMap. It makes the View from the last good stanza of the
+// same server block's Block before a reload, else from the one in the snapshot file, else from the Corefile's.
 //
-// view is the name that the view plugin gives the server block, "" if it has none. local are the addresses of this server. An error is
-// for the author of the Corefile. RestartFailed cleans up after it.
+// view is the name that the view plugin gives the server block, "" if it has none. local are the addresses of this
+// server. An error is for the author of the Corefile. RestartFailed cleans up after it.
 func (b *Block) Start(view string, local []netip.Addr) error {
 	b.view, b.local = view, local
 	before, place := blocks.add(b)
@@ -105,7 +107,8 @@ func (b *Block) Start(view string, local []netip.Addr) error {
 	return nil
 }
 
-// Stop closes everything that is open. It may be called more than once. The last View goes on answering.
+// Stop closes everything that is open. It may be called more than once. The last View stays available to
+// queries.
 func (b *Block) Stop() {
 	b.mu.Lock()
 	if b.stopped {
@@ -135,8 +138,8 @@ func (b *Block) Stop() {
 	blocks.remove(b)
 }
 
-// AtStop calls f when b is stopped, which is when its server block is gone, or when the reload that brought it has failed. It calls f
-// at once if b is already stopped.
+// AtStop calls f when b is stopped: when its server block is gone, or when the reload that brought it has failed. It
+// calls f at once if b is already stopped.
 func (b *Block) AtStop(f func()) {
 	b.mu.Lock()
 	stopped := b.stopped
@@ -153,7 +156,8 @@ func (b *Block) AtStop(f func()) {
 // Start.
 func (b *Block) Name() string { return b.name }
 
-// Settled reports whether the objects were listed and the state of the ConfigMap is known, or answers come from the snapshot.
+// Settled reports whether the objects were listed and the state of the ConfigMap is known. It is also true if answers
+// come from the snapshot.
 func (b *Block) Settled() bool {
 	if b.stale.Load() != nil {
 		return true
@@ -203,7 +207,8 @@ func (b *Block) namespace() string {
 	return source.InClusterNamespace()
 }
 
-// paths returns the paths of a stanza for opening: relative ones below the root plugin's folder.
+// paths returns the paths of a stanza ready for opening: relative ones below the root plugin's
+// folder.
 func (b *Block) paths(written []string) []string {
 	all := make([]string, len(written))
 	for i, p := range written {

@@ -10,11 +10,11 @@ import (
 
 // edit is a state of the ConfigMap and its outcome. It never changes.
 type edit struct {
-	event   source.ConfigMapEvent // without Data
-	refused string                // why its stanza is not applied; "" if it is, or is waiting for its objects
+	event   source.ConfigMapEvent // without its Data
+	refused string                // why its stanza is not applied; "" if it is, or waits for its objects
 }
 
-// of reports whether e is about the same state of the ConfigMap as event. e may be nil.
+// of reports whether e is for the same state of the ConfigMap as event. e may be nil.
 func (e *edit) of(event source.ConfigMapEvent) bool {
 	if e == nil || e.event.Found != event.Found || e.event.UID != event.UID || e.event.ResourceVersion != event.ResourceVersion {
 		return false
@@ -27,11 +27,11 @@ func (e *edit) of(event source.ConfigMapEvent) bool {
 
 // lastGood is the last text of the ConfigMap whose stanza was applied. It never changes.
 type lastGood struct {
-	event   source.ConfigMapEvent // Data has the one key
+	event   source.ConfigMapEvent // Data has only the one key
 	written uint32                // Unix time at which the snapshot with the text was written; 0 if it is not from a snapshot
 }
 
-// waiting is a good stanza of the ConfigMap whose objects are yet to be listed. b.mu guards it.
+// waiting is a good stanza of the ConfigMap whose objects are not listed yet. b.mu guards it.
 type waiting struct {
 	event  source.ConfigMapEvent
 	next   *serving
@@ -44,7 +44,7 @@ func (b *Block) configMapName() string {
 	return "ConfigMap " + b.namespace() + "/" + b.base.ConfigMap.Name
 }
 
-// follow handles a change of the ConfigMap. The source calls it for one change after the other.
+// follow handles a change of the ConfigMap. The source calls it for one change at a time.
 func (b *Block) follow(e source.ConfigMapEvent) {
 	c, err := b.read(e)
 
@@ -64,12 +64,13 @@ func (b *Block) follow(e source.ConfigMapEvent) {
 	b.settle()
 }
 
-// read returns the stanza in e, within the bounds that the Corefile sets. A panic is an error, as the text may be at fault.
+// read returns the stanza in e, checked against the bounds of the Corefile. A panic becomes an error, since the text
+// may have caused it.
 func (b *Block) read(e source.ConfigMapEvent) (c *stanza.Config, err error) {
 	ref, name := b.base.ConfigMap, b.configMapName()
 	switch {
 	case e.Err != nil:
-		return nil, fmt.Errorf("%s can't be read, as this account needs list and watch on it: %s", name, source.Printable(e.Err.Error()))
+		return nil, fmt.Errorf("%s can't be read: this account needs list and watch on it (%s)", name, source.Printable(e.Err.Error()))
 	case !e.Found:
 		return nil, fmt.Errorf("%s does not exist", name)
 	}
@@ -90,10 +91,10 @@ func (b *Block) read(e source.ConfigMapEvent) (c *stanza.Config, err error) {
 	return c, err
 }
 
-// apply puts c, the stanza in e, in place: at once if its objects are at hand, else as soon as they are. b.mu is held.
+// apply serves c, the stanza in e: at once if its objects are listed, else as soon as they are. b.mu is held.
 //
-// Only the next good stanza replaces one that is waiting for its objects: a later text that is wrong does not make an earlier good one
-// wrong.
+// Only the next good stanza replaces one that waits for its objects: a later bad text does not invalidate an earlier
+// good one.
 func (b *Block) apply(e source.ConfigMapEvent, c *stanza.Config) error {
 	now, hash := b.serving.Load(), c.Hash()
 	if w := b.waiting; w != nil && w.next.hash == hash { // something else in the ConfigMap changed
@@ -123,7 +124,7 @@ func (b *Block) apply(e source.ConfigMapEvent, c *stanza.Config) error {
 	return nil
 }
 
-// wait waits for the objects of w. Until they are listed the current objects go on serving, so that names do not vanish. b.mu is held.
+// wait waits for the objects of w. The current objects serve until then, so that names do not vanish. b.mu is held.
 func (b *Block) wait(w *waiting) {
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
@@ -131,8 +132,8 @@ func (b *Block) wait(w *waiting) {
 	source.Go(ctx, "the wait for the objects of "+b.configMapName(), func(ctx context.Context) { b.await(ctx, w) })
 }
 
-// expect notes that e is the newest state of the ConfigMap and is waiting for its objects. If the API server is known to refuse them, e
-// stays refused until it grants them. b.mu is held.
+// expect records that e is the newest state of the ConfigMap and waits for its objects. If the API server is known to
+// refuse them, e stays refused until it grants them. b.mu is held.
 func (b *Block) expect(e source.ConfigMapEvent) {
 	if known := b.edit.Load(); !known.of(e) || known.refused == "" {
 		b.setEdit(e, "")
@@ -140,7 +141,7 @@ func (b *Block) expect(e source.ConfigMapEvent) {
 	}
 }
 
-// giveUpWaiting drops the stanza that is waiting for its objects, if there is one. b.mu is held.
+// giveUpWaiting drops the stanza that waits for its objects, if there is one. b.mu is held.
 func (b *Block) giveUpWaiting() {
 	if w := b.waiting; w != nil {
 		b.waiting = nil
@@ -162,13 +163,13 @@ func (b *Block) await(ctx context.Context, w *waiting) {
 	b.objectsListed(w)
 }
 
-// objectsRefused notes that the API server refuses the objects of w. The requests go on, as the account may be granted them. If the
-// ConfigMap no longer holds the text of w, this does not concern the ConfigMap.
+// objectsRefused records that the API server refuses the objects of w. The requests continue, since the account may get
+// the permission. If the ConfigMap no longer holds the text of w, the refusal does not concern it.
 func (b *Block) objectsRefused(w *waiting, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.waiting != w {
-		return // given up
+		return // dropped
 	}
 	if b.edit.Load().of(w.event) {
 		b.refuse(w.event, w.next.config.Errorf("%v", err))
@@ -176,12 +177,12 @@ func (b *Block) objectsRefused(w *waiting, err error) {
 	b.settle()
 }
 
-// objectsListed puts w in place, if it is not.
+// objectsListed serves w, unless it serves already.
 func (b *Block) objectsListed(w *waiting) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.waiting != w {
-		return // given up
+		return // dropped
 	}
 	b.waiting = nil
 	w.cancel()
@@ -194,18 +195,18 @@ func (b *Block) objectsListed(w *waiting) {
 	b.settle()
 }
 
-// settle notes that a start need not wait for the ConfigMap any longer: its state is known, and its stanza serves, or is refused, or an
-// older one of it serves. b.mu is held.
+// settle records that a start need not wait for the ConfigMap any longer: its state is known, and its stanza serves, or
+// is refused, or an older one serves. b.mu is held.
 func (b *Block) settle() {
 	if b.waiting == nil || b.Refused() != "" || b.serving.Load().origin != fromCorefile {
 		b.settled.Store(true)
 	}
 }
 
-// replace makes next, the stanza of e, the one that serves. newest means that e is the newest state of the ConfigMap. b.mu is held.
+// replace serves next, the stanza of e. newest means that e is the newest state of the ConfigMap. b.mu is held.
 func (b *Block) replace(e source.ConfigMapEvent, next *serving, newest bool) {
 	before := b.serving.Load().hash
-	b.remember(e) // before put, so that a Block that takes over has the text of the stanza that it sees serve
+	b.remember(e) // before put, so that a Block that takes over gets the text together with the stanza
 	if newest {
 		b.setEdit(e, "")
 	}
@@ -215,15 +216,15 @@ func (b *Block) replace(e source.ConfigMapEvent, next *serving, newest bool) {
 	b.report(e, source.Report{Note: fmt.Sprintf("Stanza %s applied to %s", next.hash, b.name)})
 }
 
-// accept notes that the stanza of e already serves. b.mu is held.
+// accept records that the stanza of e already serves. b.mu is held.
 func (b *Block) accept(e source.ConfigMapEvent) {
 	if b.Refused() != "" {
 		now := b.serving.Load()
-		log.Infof("%s is good again; it has stanza %s, which serves %s already", b.configMapName(), now.hash, b.name)
+		log.Infof("%s is good again: its stanza %s already serves %s", b.configMapName(), now.hash, b.name)
 		b.report(e, source.Report{Note: fmt.Sprintf("Stanza %s applied to %s", now.hash, b.name)})
 	}
 	if known := b.edit.Load(); !known.of(e) || known.refused != "" {
-		b.record(e, b.serving.Load().hash, "serves already")
+		b.record(e, b.serving.Load().hash, "already serves")
 	}
 	b.setEdit(e, "")
 	b.remember(e)
@@ -243,7 +244,8 @@ func (b *Block) setEdit(e source.ConfigMapEvent, refused string) {
 	b.edit.Store(&edit{e, refused})
 }
 
-// refuse counts that the stanza of e is not applied, and logs why, unless it did so before. b.mu is held.
+// refuse counts that the stanza of e is not applied, and logs the reason, unless it did so before. b.mu
+// is held.
 func (b *Block) refuse(e source.ConfigMapEvent, err error) {
 	known, why := b.edit.Load(), err.Error()
 	b.unstale()
@@ -259,7 +261,7 @@ func (b *Block) refuse(e source.ConfigMapEvent, err error) {
 	b.report(e, source.Report{Refused: true, Note: fmt.Sprintf("Stanza of %s not changed, the last good one goes on serving: %s", b.name, why)})
 }
 
-// unstale notes that the stanza of the snapshot, if it serves, is not just one that served once but the last good one. b.mu is held.
+// unstale records that the stanza of the snapshot, if it serves, is the ConfigMap's current good one. b.mu is held.
 func (b *Block) unstale() {
 	now := *b.serving.Load()
 	if now.view.Snapshot == 0 {
@@ -272,7 +274,7 @@ func (b *Block) unstale() {
 	b.good.Store(&lastGood{event: b.good.Load().event})
 }
 
-// report writes an Event about e on the ConfigMap.
+// report writes an Event for e on the ConfigMap.
 func (b *Block) report(e source.ConfigMapEvent, r source.Report) {
 	r.Block = b.name
 	b.source.Report(b.namespace(), b.base.ConfigMap.Name, e, r)

@@ -10,7 +10,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// TestMain redirects what client-go logs before any test uses it, as a process does.
+// TestMain redirects client-go's log before any test uses it, as a process does.
 func TestMain(m *testing.M) {
 	source.RouteKlog()
 	m.Run()
@@ -26,7 +26,7 @@ func linesWith(log string, words ...string) (found []string) {
 	return found
 }
 
-// gauge returns a metric of a server block, -1 if there is none.
+// gauge returns the value of a metric of a server block, -1 if there is none.
 func gauge(t *testing.T, name, block string) float64 {
 	t.Helper()
 	for labels, value := range series(t, name) {
@@ -47,8 +47,8 @@ func following(a *apiServer, options ...string) string {
 	return "kubehosts cluster.local {\nendpoint " + a.URL + "\nconfigmap kube-system/coredns\n" + strings.Join(options, "\n") + "\n}"
 }
 
-// A verdict on the ConfigMap is about the text that it holds now: a good stanza whose objects come late serves, and does not
-// make a bad text that came after it good.
+// A verdict on the ConfigMap concerns its current text. A good stanza whose objects are listed late serves, and does
+// not make a later bad text good.
 func TestLateObjects(t *testing.T) {
 	quietly(t)
 	a := newAPIServer(t)
@@ -67,7 +67,7 @@ func TestLateObjects(t *testing.T) {
 	release()
 	eventually(t, "the good stanza's objects", func() bool { return holds(b, "late.example.") })
 	if !rejected() || !strings.Contains(b.Refused(), "bogus") {
-		t.Errorf("the ConfigMap holds nonsense, and Refused is %q", b.Refused())
+		t.Errorf("the ConfigMap is bad, but Refused is %q", b.Refused())
 	}
 	if got := b.good.Load().event.ResourceVersion; got != "2" {
 		t.Errorf("the last good text is of version %s, want 2", got)
@@ -76,7 +76,7 @@ func TestLateObjects(t *testing.T) {
 	eventually(t, "the good text again", func() bool { return !rejected() })
 }
 
-// A good stanza takes the place of one that waits for its objects.
+// A good stanza replaces one that waits for its objects.
 func TestLateObjectsGivenUp(t *testing.T) {
 	quietly(t)
 	a := newAPIServer(t)
@@ -90,13 +90,13 @@ func TestLateObjectsGivenUp(t *testing.T) {
 	release()
 	b.mu.Lock()
 	if b.waiting != nil {
-		t.Error("a stanza waits that nobody wants any more")
+		t.Error("an outdated stanza is still waiting")
 	}
 	b.mu.Unlock()
 }
 
-// A stanza whose objects the API server refuses is a rejected one: it keeps nobody from being ready and no later edit from being
-// applied, and it serves once they are granted.
+// A stanza whose objects the API server refuses is rejected. It delays neither readiness nor later edits, and serves
+// once the objects are granted.
 func TestRefusedObjects(t *testing.T) {
 	l := logged(t)
 	a := newAPIServer(t)
@@ -117,7 +117,7 @@ func TestRefusedObjects(t *testing.T) {
 	a.put(entry("pods.example", "pods verified"))
 	eventually(t, "the stanza again", refused)
 
-	// The Block of the Corefile that is read again takes it over, and logs nothing again.
+	// The Block of the reloaded Corefile takes over, and logs nothing again.
 	lines := len(linesWith(l(), "[ERROR]", "not changed"))
 	fresh := startIn(t, 2, []string{dot}, "", following(a))
 	b.Stop()
@@ -139,7 +139,7 @@ func TestRefusedObjects(t *testing.T) {
 		return holds(b, "pods.example.") && gauge(t, "stanza_rejected", dot) == 0 && b.Refused() == ""
 	})
 	eventually(t, "6 Events", func() bool { return len(a.written()) == 6 })
-	for i, told := range a.written() { // of the three bad and the three good states, in turn
+	for i, told := range a.written() { // the three bad and the three good states, in turn
 		if isApplied(told) != (i%2 == 1) {
 			t.Errorf("Event %d: %s", i, told)
 		}
@@ -162,7 +162,7 @@ func TestOneOutcome(t *testing.T) {
 		a.put(tt.text)
 		eventually(t, tt.text, func() bool { return b.edit.Load().event.ResourceVersion != version && len(a.written()) > before })
 		if !strings.Contains(b.Refused(), "ConfigMap kube-system/coredns key Corefile"+tt.where) {
-			t.Errorf("%q is refused with %q, which does not name its place", tt.text, b.Refused())
+			t.Errorf("%q is refused with %q, which does not name the place", tt.text, b.Refused())
 		}
 		if holds(b, "good.example.") {
 			t.Errorf("%q serves", tt.text)
@@ -172,22 +172,22 @@ func TestOneOutcome(t *testing.T) {
 	eventually(t, "the Event of a good edit", func() bool { return slices.ContainsFunc(a.written(), isApplied) })
 	told := a.written()
 	if len(told) != 5 || slices.IndexFunc(told, isApplied) != 4 {
-		t.Errorf("Events on 4 bad edits and a good one: %q", told)
+		t.Errorf("Events for 4 bad edits and a good one: %q", told)
 	}
-	if lines := linesWith(l(), "[ERROR]", "not changed"); len(lines) != 5 { // and one that there is no ConfigMap
+	if lines := linesWith(l(), "[ERROR]", "not changed"); len(lines) != 5 { // and one for the missing ConfigMap
 		t.Errorf("log: %q", lines)
 	}
 }
 
 func isApplied(event string) bool { return strings.HasPrefix(event, "StanzaApplied: ") }
 
-// Parsing a text takes nothing that readiness, metrics and queries need.
+// Parsing a text holds nothing that readiness, metrics and queries need.
 func TestParsingHoldsNobodyUp(t *testing.T) {
 	quietly(t)
 	a := newAPIServer(t)
 	b := start(t, dot, following(a))
 	eventually(t, "a start without the ConfigMap", b.Settled)
-	b.mu.Lock() // as during the application of a stanza
+	b.mu.Lock() // as while a stanza is applied
 	defer b.mu.Unlock()
 	done := make(chan string)
 	go func() {

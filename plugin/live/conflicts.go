@@ -10,11 +10,13 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// maxConflicts is how many logged conflicts are remembered, and how many are logged at once; after that it is one a second, because
-// an object that is edited again and again may have any number of names. The others are only counted.
+// maxConflicts limits the logged conflicts that are stored, and the burst of conflicts that are logged at once. After a
+// burst, one a second is logged, because an object that is edited again and again may have any number of names. The
+// others are only counted.
 const maxConflicts = 1000
 
-// conflicts are the names that an object claims and does not get, of all server blocks: one that several serve is logged once.
+// conflicts are the names that an object claims but does not get, for all server blocks. A conflict in several server
+// blocks is logged once.
 var conflicts = newConflictLog()
 
 type conflictLog struct {
@@ -27,7 +29,7 @@ func newConflictLog() *conflictLog {
 	return &conflictLog{logged: make(map[external.Conflict]struct{}), limit: flowcontrol.NewTokenBucketRateLimiter(1, maxConflicts)}
 }
 
-// add logs conflicts that are new, and writes an Event on the object that loses.
+// add logs new conflicts, and writes an Event on the object that loses.
 func (l *conflictLog) add(s *source.Source, lost []external.Conflict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -42,7 +44,7 @@ func (l *conflictLog) add(s *source.Source, lost []external.Conflict) {
 	}
 }
 
-// remove forgets conflicts that are over.
+// remove drops conflicts that are over.
 func (l *conflictLog) remove(settled []external.Conflict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -51,7 +53,8 @@ func (l *conflictLog) remove(settled []external.Conflict) {
 	}
 }
 
-// watchConflicts begins to follow who loses names in the zones of the external options of s.
+// watchConflicts starts to follow the conflicts over names in the zones of the external options of
+// s.
 func (b *Block) watchConflicts(s *serving) {
 	if s.outside == nil {
 		return
@@ -71,7 +74,8 @@ func (b *Block) watchConflicts(s *serving) {
 	}
 }
 
-// losers returns how many names in the zones of the external options of s an object claims and does not have.
+// losers returns the number of names in the zones of the external options of s that an object claims but does
+// not have.
 func (s *serving) losers() (n int) {
 	for _, c := range s.conflicts {
 		n += c.Len()

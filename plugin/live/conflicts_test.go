@@ -9,7 +9,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// An object that loses names, has them, and loses them again fills no log.
+// An object that repeatedly loses names and gets them back does not flood the log.
 func TestConflictsThatComeAndGo(t *testing.T) {
 	text := logged(t)
 	l := newConflictLog()

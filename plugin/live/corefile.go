@@ -10,40 +10,41 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// The process may follow the ConfigMap that holds its whole Corefile (-configmap). Then an edit of kubehosts stanzas alone is put in
-// place here, without a restart of the server: the Corefile's stanza changes, with no bounds but those of a Corefile. Blocks whose
-// option configmap names that ConfigMap do not follow it themselves.
+// The process may follow the ConfigMap that holds its whole Corefile (-configmap). An edit of kubehosts stanzas alone
+// is then applied here, without a restart of the server: the Corefile's stanza changes, within the bounds of a Corefile
+// only. Blocks whose configmap option names that ConfigMap do not follow it themselves.
 
 // Corefile is the ConfigMap that holds the whole Corefile.
 type Corefile struct {
-	Spec                 source.Spec // where it is followed
+	Spec                 source.Spec // where to follow it
 	Namespace, Name, Key string
 }
 
 // whole is the state of the whole Corefile.
 var whole struct {
 	mu   sync.Mutex
-	of   *Corefile              // nil if nobody follows it
-	base map[int]*stanza.Config // stanzas put in place since the Corefile was read, by their place among those of the Corefile
+	of   *Corefile              // nil if it is not followed
+	base map[int]*stanza.Config // stanzas applied since the Corefile was read, by their index among those of the Corefile
 }
 
-// FollowCorefile notes that the caller follows the ConfigMap of the whole Corefile, and calls Replace. Call it before the Corefile is
-// read for the first time.
+// FollowCorefile records that the caller follows the ConfigMap of the whole Corefile, and calls Replace. It must be
+// called before the Corefile is first read.
 func FollowCorefile(of Corefile) {
 	whole.mu.Lock()
 	defer whole.mu.Unlock()
 	whole.of = &of
 }
 
-// ErrRestart is the error of Replace if the server has to be restarted: if a stanza follows another ConfigMap, or if one that served no
-// Services and followed nothing is to serve some.
+// ErrRestart is the error of Replace if the server has to be restarted: if a stanza follows another ConfigMap, or if
+// one that served no Services and followed nothing is to serve some.
 var ErrRestart = errors.New("the stanza can't be replaced without a restart")
 
-// Replace replaces stanzas of the Corefile that serve, all of them or none. The keys are the places of their server blocks among those
-// that have a stanza. A start that reads the same Corefile again, as on a signal, goes on with them, until Forget.
+// Replace replaces stanzas of the Corefile that serve, all of them or none. The keys are the indexes of their server
+// blocks among those that have a stanza. A start that reads the same Corefile again, as on a signal, uses the replaced
+// stanzas, until Forget.
 //
-// A stanza may not differ from the one before it in the parts that stanza.Config.FixedIn names. If its objects were not yet requested
-// from the API server, the stanza before serves until they are listed.
+// A stanza may not differ from the one before it in the parts that stanza.Config.FixedIn names. If its objects were not
+// requested from the API server yet, the stanza before it serves until they are listed.
 func Replace(stanzas map[int]*stanza.Config) error {
 	running := blocks.running()
 	for i := range stanzas {
@@ -54,14 +55,14 @@ func Replace(stanzas map[int]*stanza.Config) error {
 	return replaceIn(running, stanzas, 0, nil)
 }
 
-// change is a stanza that is about to be put in place.
+// change is a stanza that is about to serve.
 type change struct {
 	block *Block
 	next  *serving
 }
 
-// replaceIn prepares the stanzas of running from the place i on, with the mutex of each Block held, and puts them in place with those
-// that are already prepared.
+// replaceIn prepares the stanzas of running from index i on, with the mutex of each Block held, and serves them
+// together with those already prepared.
 func replaceIn(running []*Block, stanzas map[int]*stanza.Config, i int, prepared []change) error {
 	if i == len(running) {
 		for _, c := range prepared {
@@ -99,8 +100,8 @@ func remember(stanzas map[int]*stanza.Config) {
 	}
 }
 
-// Forget makes the next start use the stanzas of the Corefile that it reads, instead of those of Replace. Call it before a restart with
-// a new Corefile; undo reverses it if the restart fails.
+// Forget makes the next start use the stanzas of the Corefile that it reads, instead of those of Replace. It must be
+// called before a restart with a new Corefile. undo reverses it if the restart fails.
 func Forget() (undo func()) {
 	whole.mu.Lock()
 	defer whole.mu.Unlock()
@@ -113,7 +114,8 @@ func Forget() (undo func()) {
 	}
 }
 
-// baseOf returns the stanza that a Block begins with if its Corefile has c, at the place i among the stanzas of the Corefile.
+// baseOf returns the stanza that a Block starts with if its Corefile has c, at index i among the stanzas of the
+// Corefile.
 func baseOf(c *stanza.Config, i int, b *Block) *stanza.Config {
 	whole.mu.Lock()
 	defer whole.mu.Unlock()
@@ -128,7 +130,8 @@ func baseOf(c *stanza.Config, i int, b *Block) *stanza.Config {
 	return c
 }
 
-// follows reports whether the ConfigMap of a stanza's option is that of the whole Corefile.
+// follows reports whether the configmap option of a stanza names the ConfigMap of the whole
+// Corefile.
 func (w *Corefile) follows(c *stanza.Config, b *Block) bool {
 	ref, spec := c.ConfigMap, b.specOf(c)
 	namespace := ref.Namespace
@@ -169,7 +172,7 @@ func (b *Block) prepareBase(c *stanza.Config) (next *serving, err error) {
 	return next, err
 }
 
-// putBase puts next, which prepareBase prepared, in place: at once if its objects are at hand, else as soon as they are. b.mu is
+// putBase serves next, which prepareBase prepared: at once if its objects are listed, else as soon as they are. b.mu is
 // held.
 func (b *Block) putBase(next *serving) {
 	now := b.serving.Load()
@@ -177,7 +180,7 @@ func (b *Block) putBase(next *serving) {
 	synced, same := next.synced(), next.objects == now.objects && next.outside == now.outside
 	if synced || same {
 		b.put(next, fromCorefile)
-		b.record(source.ConfigMapEvent{}, next.hash, "applied, as a stanza of the Corefile")
+		b.record(source.ConfigMapEvent{}, next.hash, "applied as a stanza of the Corefile")
 		log.Infof("Stanza %s of the Corefile applied to %s in place of %s", next.hash, b.name, now.hash)
 	}
 	if synced {
@@ -189,7 +192,7 @@ func (b *Block) putBase(next *serving) {
 	source.Go(ctx, "the wait for the objects of "+b.name, func(ctx context.Context) { b.awaitBase(ctx, w) })
 }
 
-// awaitBase waits for the objects of w, a stanza of the Corefile, until ctx ends, and puts it in place.
+// awaitBase waits for the objects of w, a stanza of the Corefile, until ctx ends, and serves it.
 func (b *Block) awaitBase(ctx context.Context, w *waiting) {
 	refused := func(err error) {
 		log.Errorf("Stanza of %s not changed, the one before (%s) goes on serving: %v", b.name, b.serving.Load().hash, err)
@@ -202,13 +205,13 @@ func (b *Block) awaitBase(ctx context.Context, w *waiting) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.waiting != w {
-		return // given up
+		return // dropped
 	}
 	b.waiting = nil
 	w.cancel()
 	if !w.serves {
 		b.put(w.next, fromCorefile)
-		b.record(source.ConfigMapEvent{}, w.next.hash, "applied, as a stanza of the Corefile")
+		b.record(source.ConfigMapEvent{}, w.next.hash, "applied as a stanza of the Corefile")
 		log.Infof("Stanza %s of the Corefile applied to %s", w.next.hash, b.name)
 	}
 }

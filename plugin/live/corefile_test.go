@@ -34,12 +34,12 @@ func wholeCorefile(t *testing.T, a *apiServer) {
 	})
 }
 
-// asked is the stanza of a Corefile that asks a, with one hosts entry and options.
+// asked is the stanza of a Corefile that uses the API server a, with one hosts entry and options.
 func asked(a *apiServer, name string, options ...string) string {
 	return "kubehosts cluster.local {\nendpoint " + a.URL + "\n" + strings.Join(options, "\n") + "\nhosts {\n192.0.2.9 " + name + "\n}\n}\n"
 }
 
-// Stanzas of the Corefile are replaced in place, all or none, and a start that reads the same Corefile again goes on with them.
+// Replace replaces stanzas of the Corefile, all or none, and a start that reads the same Corefile again uses them.
 func TestReplace(t *testing.T) {
 	quietly(t)
 	a := newAPIServer(t)
@@ -61,10 +61,10 @@ func TestReplace(t *testing.T) {
 	wrong := config(t, asked(a, "e.example.org", "hosts /etc/hosts corp.example"))
 	err := Replace(map[int]*stanza.Config{0: config(t, asked(a, "d.example")), 1: wrong})
 	if err == nil || !strings.Contains(err.Error(), "'corp.example' is a zone") || holds(first, "d.example.") || !holds(second, "c.example.org.") {
-		t.Errorf("a stanza that is wrong: %v, and one of two is replaced", err)
+		t.Errorf("a bad stanza: %v, and one of two is replaced", err)
 	}
 	if err := Replace(map[int]*stanza.Config{2: config(t, asked(a, "d.example"))}); !errors.Is(err, ErrRestart) {
-		t.Errorf("a stanza of no server block: %v", err)
+		t.Errorf("a stanza without a server block: %v", err)
 	}
 
 	again := newIn(t, 2, []string{dot}, asked(a, "a.example"))
@@ -75,22 +75,22 @@ func TestReplace(t *testing.T) {
 		}
 	}
 	if !holds(later, "c.example.org.") || holds(later, "b.example.org.") {
-		t.Error("a start with the same Corefile does not go on with what was replaced")
+		t.Error("a start with the same Corefile does not use the replaced stanzas")
 	}
 
 	undo := Forget()
 	other := running(t, 3, asked(a, "a.example"))
 	fresh := startIn(t, 3, []string{"dns://example.org.:53"}, "", asked(a, "b.example.org"))
 	if !holds(other, "a.example.") || !holds(fresh, "b.example.org.") {
-		t.Error("a start with another Corefile does not go by it")
+		t.Error("a start with another Corefile does not use that Corefile")
 	}
 	undo()
 	if whole.base[1] == nil {
-		t.Error("undo does not take Forget back")
+		t.Error("undo does not reverse Forget")
 	}
 }
 
-// A stanza whose objects are not at hand waits for them, and the one before goes on.
+// A stanza whose objects are not listed waits for them, and the one before it serves.
 func TestReplaceWaits(t *testing.T) {
 	quietly(t)
 	a := newAPIServer(t)
@@ -102,13 +102,14 @@ func TestReplaceWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !holds(b, "a.example.") {
-		t.Error("the stanza before does not go on")
+		t.Error("the previous stanza does not serve")
 	}
 	release()
 	eventually(t, "the objects of the new stanza", func() bool { return holds(b, "b.example.org.") })
 }
 
-// The option configmap is one with that of the whole Corefile where both name the same ConfigMap, and follows by itself elsewhere.
+// The configmap option is inactive where it names the ConfigMap of the whole Corefile, and follows its ConfigMap
+// elsewhere.
 func TestOptionOfWholeCorefile(t *testing.T) {
 	quietly(t)
 	for option, alone := range map[string]bool{"kube-system/coredns": false, "kube-system/coredns/other": true, "kube-system/other": true, "shop/coredns": true} {
@@ -119,7 +120,7 @@ func TestOptionOfWholeCorefile(t *testing.T) {
 			c := config(t, fmt.Sprintf("kubehosts cluster.local {\nendpoint %s\nconfigmap %s\n}", a.URL, option))
 			b := New(c, ServerBlock{Keys: []string{dot}, Corefile: 1})
 			if got := baseOf(c, 0, b).ConfigMap != nil; got != alone {
-				t.Errorf("follows by itself: %t, want %t", got, alone)
+				t.Errorf("follows its ConfigMap: %t, want %t", got, alone)
 			}
 		})
 	}

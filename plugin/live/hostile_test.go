@@ -22,7 +22,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// quietly keeps a test's thousands of complaints out of its output.
+// quietly drops a test's thousands of log lines.
 func quietly(t *testing.T) {
 	clog.Discard()
 	t.Cleanup(func() { clog.SetOutput(os.Stderr) })
@@ -76,8 +76,8 @@ func save(t testing.TB, path, text string) {
 	}
 }
 
-// The ConfigMap holds a stanza that is changed in some place: one that is refused changes nothing, and one that is taken
-// reaches no further than the Corefile's.
+// The ConfigMap holds a stanza that is changed in some place. One that is refused changes nothing, and one that is
+// applied reaches no further than the Corefile's.
 func TestHostileStanzas(t *testing.T) {
 	quietly(t)
 	entries := filepath.Join(t.TempDir(), "corp.hosts")
@@ -127,21 +127,21 @@ func TestHostileStanzas(t *testing.T) {
 		hash = now
 		checkReach(t, k, text)
 		if v := k.View(); len(v.Hosts) > 200 || len(v.Zones)+len(v.Fallthrough) > 1000 || len(v.Options.Namespaces) > 1000 {
-			t.Errorf("a query looks into %d layers, %d zones and %d namespaces: %q", len(v.Hosts), len(v.Zones)+len(v.Fallthrough), len(v.Options.Namespaces), text)
+			t.Errorf("a query checks %d layers, %d zones and %d namespaces: %q", len(v.Hosts), len(v.Zones)+len(v.Fallthrough), len(v.Options.Namespaces), text)
 		}
 		if !holds(k, "file.example.") {
-			t.Errorf("the entry of the Corefile's file is not served: %q", text)
+			t.Errorf("the entry in the Corefile's file is not served: %q", text)
 		}
 	})
 	if taken == 0 {
-		t.Error("none was taken")
+		t.Error("none was applied")
 	}
 	if _, refused := follow(good[0]); refused || !holds(k, "inline.example.") {
-		t.Errorf("a good stanza is not served any more: %s", k.Refused())
+		t.Errorf("a good stanza no longer serves: %s", k.Refused())
 	}
 }
 
-// checkReach asserts that the live stanza takes nothing from where the Corefile's does not.
+// checkReach asserts that the live stanza uses no source that the Corefile's does not.
 func checkReach(t *testing.T, k *Block, text string) {
 	t.Helper()
 	c, base := k.serving.Load().config, k.base
@@ -163,7 +163,7 @@ func checkReach(t *testing.T, k *Block, text string) {
 	}
 }
 
-// Hosts files that are changed in some place: each line that is right is served, and what other files hold stays.
+// In hosts files that are changed in some place, each good line is served, and the entries of other files stay.
 func TestHostileHostsFiles(t *testing.T) {
 	quietly(t)
 	dir := t.TempDir()
@@ -200,7 +200,7 @@ func TestHostileHostsFiles(t *testing.T) {
 			}
 		}
 		if seen != 2 {
-			t.Errorf("%d of 2 good lines are served beside %q", seen, text)
+			t.Errorf("%d of 2 good lines are served with %q", seen, text)
 		}
 		seen = 0
 	})

@@ -12,8 +12,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// CheckFiles warns of hosts files that do not exist yet, which may be intended, and refuses those that can't be accessed, and zones in
-// the place of a file.
+// CheckFiles warns of hosts files that do not exist yet, which may be intended. It refuses files that can't be
+// accessed, and zones in the place of a file.
 func (b *Block) CheckFiles() error {
 	if len(b.base.Endpoints) > 1 {
 		log.Warningf("Multiple endpoints have been deprecated, only the first specified endpoint '%s' is used", b.base.Endpoint())
@@ -45,8 +45,8 @@ func (b *Block) checkFiles(c *stanza.Config) error {
 	return nil
 }
 
-// layersOf returns the layers of c's hosts options, in their order: one for each FILE, and one for the inline lines of an option.
-// Entries that several options share are one layer, with the lowest of their TTLs.
+// layersOf returns the layers of c's hosts options, in their order: one for each FILE, and one for the inline lines of
+// an option. Entries that several options share form one layer, with the lowest of their TTLs.
 func (b *Block) layersOf(c *stanza.Config, files map[string]*tableUse) (*layers, error) {
 	l := layers{known: make(map[string]int)}
 	for i := range c.Hosts {
@@ -68,11 +68,11 @@ func (b *Block) layersOf(c *stanza.Config, files map[string]*tableUse) (*layers,
 // layers are the layers of a stanza under construction.
 type layers struct {
 	all     []answer.Layer
-	origins []layerOrigin  // of all
-	known   map[string]int // the place in all of a FILE, or of inline lines
+	origins []layerOrigin  // of each layer in all
+	known   map[string]int // the index in all of a FILE, or of inline lines
 }
 
-// layerOrigin is where the entries of a layer come from: the files behind a FILE, or the lines of an option.
+// layerOrigin is where the entries of a layer come from: the files of a FILE, or the lines of an option.
 type layerOrigin struct {
 	file   string
 	inline *stanza.Hosts
@@ -107,7 +107,7 @@ func inlineText(h *stanza.Hosts) string {
 	return b.String()
 }
 
-// inlineTables parses text, which is the inline lines of h. The error lists the useless parts of them, up to ten.
+// inlineTables parses text, the inline lines of h. The error lists the parts that can't be used, up to ten.
 func inlineTables(h *stanza.Hosts, text string, origins []string) (*answer.Tables, error) {
 	table, err := hosts.Parse(strings.NewReader(text), hosts.Options{Origins: origins})
 	if err != nil {

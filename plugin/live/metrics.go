@@ -29,8 +29,8 @@ var (
 	}, []string{"block"})
 )
 
-// The gauges of server blocks are read from the Blocks at each scrape. So they are right during a reload and after a failed one, and
-// gone when their server block is.
+// The gauges of server blocks are read from the Blocks at each scrape. So they are right during a reload and after a
+// failed one, and disappear with their server block.
 var (
 	stanzaInfo = describe("stanza_info", "The stanza that serves: where it came from (corefile, configmap or snapshot) and its hash. Always 1.",
 		"block", "origin", "hash")
@@ -87,7 +87,7 @@ func (gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// maxFileLabels is how many values the label file of a metric has. All other files are counted together under otherFiles.
+// maxFileLabels limits the values of a metric's label file. All other files are counted together under otherFiles.
 const (
 	maxFileLabels = 1000
 	otherFiles    = "(others)"
@@ -95,20 +95,20 @@ const (
 
 var (
 	hostsEntries = prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, stanza.Name, "hosts_entries"),
-		"Addresses and PTR targets that a hosts file gives a server block.", []string{"block", "file"}, nil)
+		"Addresses and PTR targets that a hosts file has for a server block.", []string{"block", "file"}, nil)
 	hostsReload = prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, stanza.Name, "hosts_reload_timestamp_seconds"),
 		"Unix time of the last change of a hosts file that serves.", []string{"file"}, nil)
 	hostsRejected = prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, stanza.Name, "hosts_rejected_total"),
 		"Times that a hosts file could not be used and its last entries went on serving.", []string{"file"}, nil)
 )
 
-// fileMetrics are the metrics of hosts files at the time of a scrape: a file that is gone has none.
+// fileMetrics are the metrics of hosts files at the time of a scrape. A deleted file has none.
 type fileMetrics struct{}
 
 // fileCount holds the figures of a hosts file.
 type fileCount struct {
 	entries  map[string]int // by server block
-	modified float64        // Unix time; 0 if it was never read
+	modified float64        // Unix time, 0 if it was never read
 	rejected int
 }
 
@@ -162,11 +162,12 @@ func (s *tableSet) count() map[string]*fileCount {
 	return all
 }
 
-// count adds the files of t to all. A file that several FILEs have counts once for a server block. openTables.mu is held.
+// count adds the files of t to all. A file that matches several FILEs counts once for a server block. openTables.mu is
+// held.
 func (t *fileTables) count(all map[string]*fileCount) {
 	files := t.files.Load()
 	if files == nil {
-		return // they are being opened
+		return // the files are being opened
 	}
 	for _, f := range files.All() {
 		label := source.Printable(f.Path)

@@ -16,19 +16,19 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// Now is what a Block serves at one moment, for explaining or showing it.
+// Now is what a Block serves at one moment, for explanations and the status page.
 type Now struct {
 	View   *answer.View
 	Config *stanza.Config
 	Hash   string
 	Origin string    // corefile, configmap or snapshot
-	Since  time.Time // when the stanza was put in place
+	Since  time.Time // when the stanza was applied
 
 	block *Block
 	s     *serving
 }
 
-// Now returns what b serves. ok is false before Start.
+// Now returns what b currently serves. ok is false before Start.
 func (b *Block) Now() (n Now, ok bool) {
 	s := b.serving.Load()
 	if s == nil {
@@ -40,7 +40,7 @@ func (b *Block) Now() (n Now, ok bool) {
 // ViewName returns the name that the view plugin gives the server block, "" without one.
 func (b *Block) ViewName() string { return b.view }
 
-// ConfigMap returns the ConfigMap that b follows, as NAMESPACE/NAME, and its key. They are "" if it follows none.
+// ConfigMap returns the ConfigMap that b follows, as NAMESPACE/NAME, and its key. Both are "" if it follows none.
 func (b *Block) ConfigMap() (name, key string) {
 	if ref := b.base.ConfigMap; ref != nil {
 		return b.namespace() + "/" + ref.Name, ref.Key
@@ -62,7 +62,7 @@ func (b *Block) Base() *stanza.Config { return b.base }
 // Source returns where objects come from, nil where there are none.
 func (b *Block) Source() *source.Source { return b.source }
 
-// Stale returns since when answers come from the snapshot; zero if they do not.
+// Stale returns the time since which answers come from the snapshot, zero if they do not.
 func (b *Block) Stale() time.Time {
 	if since := b.stale.Load(); since != nil {
 		return *since
@@ -78,10 +78,10 @@ type Edit struct {
 	Verdict string    `json:"verdict"`        // "applied", "refused: ..."
 }
 
-// maxEdits is how many edits are remembered.
+// maxEdits is the number of edits that are stored.
 const maxEdits = 20
 
-// Edits returns the last edits, the newest first. The caller must not change them.
+// Edits returns the last edits, newest first. The caller must not change them.
 func (b *Block) Edits() []Edit {
 	if all := b.edits.Load(); all != nil {
 		return *all
@@ -89,7 +89,7 @@ func (b *Block) Edits() []Edit {
 	return nil
 }
 
-// record remembers the outcome of e. b.mu is held.
+// record stores the outcome of e. b.mu is held.
 func (b *Block) record(e source.ConfigMapEvent, hash, verdict string) {
 	last := b.Edits()
 	all := append(make([]Edit, 0, maxEdits), Edit{time.Now(), e.ResourceVersion, hash, verdict})
@@ -100,7 +100,7 @@ func (b *Block) record(e source.ConfigMapEvent, hash, verdict string) {
 // Snapshot is the state of a snapshot file.
 type Snapshot struct {
 	Path    string
-	Written time.Time // by this process; zero for not yet
+	Written time.Time // by this process; zero if not yet
 	Size    int64
 	Failed  string // why the last write failed; "" if it did not
 }
@@ -120,10 +120,10 @@ func (b *Block) Snapshot() (s Snapshot, ok bool) {
 	return s, true
 }
 
-// Objects returns the objects that the stanza serves, nil where it serves none.
+// Objects returns the objects that the stanza serves, nil if it serves none.
 func (n *Now) Objects() *source.Objects { return n.s.objects }
 
-// Held returns the objects that answers are made of: those of Objects, and those that give names from outside.
+// Held returns the objects that answers are made from: those of Objects, and those that have external names.
 func (n *Now) Held() (all []*source.Objects) {
 	for _, o := range []*source.Objects{n.s.objects, n.s.outside} {
 		if o != nil {
@@ -141,24 +141,25 @@ func (n *Now) Conflicts() (all []external.Conflict) {
 	return all
 }
 
-// HostsFile is a hosts file that serves, or that should.
+// HostsFile is a hosts file that serves or should serve.
 type HostsFile struct {
 	Path     string
 	Entries  int       // addresses and PTR targets
-	Modified time.Time // of the content that serves; zero if the file was never read
+	Modified time.Time // of the serving content; zero if the file was never read
 	Size     int64
-	Problem  string          // why the file can't be used in its present state; "" if it can
-	Left     []hosts.Problem // the first lines that are useless, or may not be what was meant
-	More     int             // how many more there are
+	Problem  string          // why the file can't be used in its current state; "" if it can
+	Left     []hosts.Problem // the first lines that can't be used, or may be mistakes
+	More     int             // the number of further lines of that kind
 }
 
-// Files returns the files behind the FILEs of the stanza, by their paths. A FILE that no file matches is listed with its pattern.
+// Files returns the files of the stanza's FILEs, by their paths. A FILE that no file matches is listed with its
+// pattern.
 func (n *Now) Files() []HostsFile {
 	byPath := make(map[string]HostsFile)
 	for file, use := range n.s.hosts {
 		files := use.of.files.Load()
 		if files == nil || len(files.All()) == 0 {
-			byPath[file] = HostsFile{Path: file, Problem: "there is no such file"}
+			byPath[file] = HostsFile{Path: file, Problem: "no such file"}
 			continue
 		}
 		for _, f := range files.All() {
@@ -179,7 +180,7 @@ func (n *Now) Files() []HostsFile {
 	return all
 }
 
-// Lines returns how many inline lines the stanza's hosts options have.
+// Lines returns the number of inline lines in the stanza's hosts options.
 func (n *Now) Lines() (lines int) {
 	for i := range n.Config.Hosts {
 		lines += len(n.Config.Hosts[i].Inline)
@@ -187,11 +188,11 @@ func (n *Now) Lines() (lines int) {
 	return lines
 }
 
-// maxPlaces is how many places of a name Places returns.
+// maxPlaces limits the places of a name that Places returns.
 const maxPlaces = 10
 
-// Places returns the lines, as FILE:LINE, on which a table of the layer has an entry that want reports true for, as for hosts.Find. It
-// reads a file again, for no longer than 2 s; if that fails it returns the file without a line.
+// Places returns the lines, as FILE:LINE, on which a table of the layer has an entry that want reports true for, as for
+// hosts.Find. It reads a file again, for at most 2 s. If that fails, it returns the file without a line.
 func (n *Now) Places(ctx context.Context, layer int, t *hosts.Table, want func(name string, addr netip.Addr) bool) []string {
 	if layer >= len(n.s.layers) {
 		return nil
@@ -199,7 +200,7 @@ func (n *Now) Places(ctx context.Context, layer int, t *hosts.Table, want func(n
 	of := n.s.layers[layer]
 	opts := hosts.Options{Origins: n.block.origins()}
 	if of.inline != nil {
-		lines, _ := hosts.Find(strings.NewReader(inlineText(of.inline)), opts, maxPlaces, want) // they were read before
+		lines, _ := hosts.Find(strings.NewReader(inlineText(of.inline)), opts, maxPlaces, want) // they were parsed before
 		var places []string
 		for _, line := range lines {
 			places = append(places, of.inline.At(of.inline.Inline[line-1].Line))
@@ -218,13 +219,13 @@ func (n *Now) Places(ctx context.Context, layer int, t *hosts.Table, want func(n
 		}
 		return err
 	})
-	if err != nil || len(places) == 0 { // it changed, and will soon be read again
+	if err != nil || len(places) == 0 { // the file changed, and will soon be read again
 		return []string{path}
 	}
 	return places
 }
 
-// fileOf returns the file behind a FILE whose table is t, "" if there is none any more.
+// fileOf returns the file of a FILE whose table is t, "" if there is none any more.
 func (n *Now) fileOf(file string, t *hosts.Table) string {
 	for path, use := range n.s.hosts {
 		files := use.of.files.Load()

@@ -14,7 +14,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/answer"
 )
 
-// The last edits are remembered with what became of them, over a reload too, and no more than maxEdits of them.
+// The last maxEdits edits are stored with their outcomes, also over a reload.
 func TestEdits(t *testing.T) {
 	quietly(t)
 	a := newAPIServer(t)
@@ -31,7 +31,7 @@ func TestEdits(t *testing.T) {
 		t.Helper()
 		eventually(t, name, func() bool { e := b.Edits(); return len(e) > 0 && strings.HasPrefix(e[0].Verdict, want) })
 	}
-	latest("the ConfigMap that is not there", "refused: ConfigMap kube-system/coredns does not exist")
+	latest("the missing ConfigMap", "refused: ConfigMap kube-system/coredns does not exist")
 	a.put(entry("one.example"))
 	latest("the first stanza", "applied")
 	if e := b.Edits()[0]; e.Version == "" || e.Hash == "" || e.Time.IsZero() {
@@ -40,8 +40,8 @@ func TestEdits(t *testing.T) {
 	a.put("kubehosts {\nbogus\n}")
 	latest("the bad one", "refused: ConfigMap kube-system/coredns key Corefile:2")
 	a.put(entry("one.example"))
-	latest("the first again", "serves already")
-	want := []string{"serves already", "refused", "applied", "refused"}
+	latest("the first again", "already serves")
+	want := []string{"already serves", "refused", "applied", "refused"}
 	if got := verdicts(b); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -56,17 +56,17 @@ func TestEdits(t *testing.T) {
 		eventually(t, "the edit", func() bool { return holds(b, fmt.Sprintf("n%d.example.", i)) })
 	}
 	if n := len(b.Edits()); n != maxEdits {
-		t.Errorf("%d edits are remembered, want %d", n, maxEdits)
+		t.Errorf("%d edits are stored, want %d", n, maxEdits)
 	}
 }
 
-// Work for the end is done once b has stopped, whether it was added before or after.
+// AtStop runs functions once b has stopped, whether they were added before or after.
 func TestAtStop(t *testing.T) {
 	b := start(t, dot, "kubehosts {\nhosts {\n192.0.2.1 a.example\n}\n}")
 	n := 0
 	b.AtStop(func() { n++ })
 	if n != 0 {
-		t.Error("called ahead of the end")
+		t.Error("called before the end")
 	}
 	b.Stop()
 	b.Stop()
@@ -76,7 +76,7 @@ func TestAtStop(t *testing.T) {
 	}
 }
 
-// An entry is found on its line, in a file and in the stanza; a file that is gone is named without one.
+// Places finds an entry's line, in a file and in the stanza. It returns a deleted file without a line.
 func TestPlaces(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.hosts")
 	if err := os.WriteFile(path, []byte("# none\n192.0.2.1 a.example b.example\n192.0.2.2 a.example\n"), 0o600); err != nil {

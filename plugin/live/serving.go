@@ -13,14 +13,14 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// The origins of a stanza that serves.
+// The origins of a serving stanza.
 const (
 	fromCorefile  = "corefile"
 	fromConfigMap = "configmap"
 	fromSnapshot  = "snapshot"
 )
 
-// serving is a stanza ready to answer, and what it holds open. It never changes once it is published.
+// serving is a stanza ready to answer, and what it holds open. It never changes once published.
 type serving struct {
 	view      *answer.View
 	config    *stanza.Config
@@ -28,15 +28,15 @@ type serving struct {
 	origin    string // fromCorefile, fromConfigMap or fromSnapshot
 	since     time.Time
 	selection source.Selection
-	objects   *source.Objects // nil where neither Services nor names from outside are served
+	objects   *source.Objects // nil if neither Services nor external names are served
 	wanted    source.Selection
-	outside   *source.Objects       // of wanted: the objects that give names from outside; nil if there are none to serve
+	outside   *source.Objects       // of wanted: the objects that have external names; nil if none are served
 	conflicts []*external.Conflicts // of the external options
 	hosts     map[string]*tableUse  // by FILE
 	layers    []layerOrigin         // of view.Hosts
 }
 
-// selectionOf returns which objects a stanza serves.
+// selectionOf returns the selection of the objects that a stanza serves.
 func selectionOf(c *stanza.Config) source.Selection {
 	return source.Selection{
 		Labels:          c.Labels,
@@ -49,7 +49,8 @@ func selectionOf(c *stanza.Config) source.Selection {
 	}
 }
 
-// outsideOf returns which objects the external options of a stanza need; none if it has no such option.
+// outsideOf returns the selection of the objects that the external options of a stanza need, an empty
+// one without external options.
 func outsideOf(c *stanza.Config) source.Selection {
 	sel := source.Selection{Labels: c.Labels, NamespaceLabels: c.NamespaceLabels}
 	for _, e := range c.External {
@@ -58,8 +59,8 @@ func outsideOf(c *stanza.Config) source.Selection {
 	return sel
 }
 
-// prepare prepares c for serving, and does everything that can fail. Objects not yet requested from the API server are those of the
-// snapshot from, which may be nil, until it answers. b.mu is held.
+// prepare prepares c for serving, and does everything that can fail. Objects not yet requested from the API server come
+// from the snapshot from, which may be nil, until it answers. b.mu is held.
 func (b *Block) prepare(c *stanza.Config, from *source.Snapshot) (*serving, error) {
 	now := b.serving.Load()
 	next := &serving{config: c, hash: c.Hash(), selection: selectionOf(c), wanted: outsideOf(c), hosts: make(map[string]*tableUse)}
@@ -110,14 +111,15 @@ func (b *Block) open(next, now *serving, from *source.Snapshot) (err error) {
 			return err
 		}
 		next.hosts[path] = use
-		if now == nil && reload == 0 { // reading the Corefile again reads its files again
+		if now == nil && reload == 0 { // a reload of the Corefile reads its files again
 			use.look()
 		}
 	}
 	return nil
 }
 
-// filesOf returns the FILEs of c and how often each is checked: the shortest interval of its options, 0 only if all of them have 0.
+// filesOf returns the FILEs of c, each with the interval at which it is checked: the shortest interval of its options,
+// 0 only if all of them have 0.
 func (b *Block) filesOf(c *stanza.Config) map[string]time.Duration {
 	all := make(map[string]time.Duration)
 	for i := range c.Hosts {
@@ -131,7 +133,7 @@ func (b *Block) filesOf(c *stanza.Config) map[string]time.Duration {
 	return all
 }
 
-// close closes the hosts files, and the objects unless keep, which may be nil, has them as well.
+// close closes the hosts files, and the objects that keep does not share. keep may be nil.
 func (s *serving) close(keep *serving) {
 	if s.objects != nil && (keep == nil || keep.objects != s.objects) {
 		s.objects.Close()
@@ -147,7 +149,7 @@ func (s *serving) close(keep *serving) {
 	}
 }
 
-// put makes next, which b prepared, the one that serves. It can't fail. b.mu is held.
+// put serves next, which b prepared. It can't fail. b.mu is held.
 func (b *Block) put(next *serving, origin string) {
 	now := b.serving.Load()
 	next.origin, next.since = origin, time.Now()
@@ -157,8 +159,8 @@ func (b *Block) put(next *serving, origin string) {
 	now.close(next)
 }
 
-// serialAfter returns the serial of the zones when next takes the place of last at the time t: that of last if the zones hold the same,
-// else a later one.
+// serialAfter returns the serial of the zones when next replaces last at time t: that of last if the zones have the
+// same content, else a later one.
 func serialAfter(t time.Time, last, next *serving) uint32 {
 	if last.hash == next.hash && last.sameIndexes(next) {
 		return last.view.Serial
@@ -179,9 +181,9 @@ func (s *serving) synced() bool {
 // serial returns the latest serial of the zones.
 func (s *serving) serial() uint32 { return s.view.Latest() }
 
-// laterSerial returns the SOA serial of a change at the time t, after the serial last: the time, or the next serial if the time is not
-// later, as in the second of the last change or when the clock was set back. A secondary transfers no zone whose serial is not above
-// its own (RFC 1982).
+// laterSerial returns the SOA serial of a change at time t that follows the serial last. It is the time, or last plus
+// one if the time is not later, as in the second of the last change or after the clock was set back. A secondary
+// transfers a zone only if its serial is above its own (RFC 1982).
 func laterSerial(t time.Time, last uint32) uint32 {
 	serial := uint32(t.Unix()) // #nosec G115 -- an SOA serial wraps
 	if last != 0 && !services.SerialBefore(last, serial) {
@@ -190,7 +192,8 @@ func laterSerial(t time.Time, last uint32) uint32 {
 	return serial
 }
 
-// origins returns the zones of the server block, whose names count in hosts lines; nil for all names.
+// origins returns the zones of the server block, to which names in hosts lines are limited; nil for
+// all names.
 func (b *Block) origins() []string {
 	origins := plugin.OriginsFromArgsOrServerBlock(nil, b.Keys)
 	if slices.Contains(origins, ".") {

@@ -14,39 +14,41 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// Every snapshotLook the writer of a snapshot file checks for something new to write. It writes at most every snapshotPause, and for at
-// most 1/snapshotShare of the time: a cluster of a million endpoints, which takes seconds to write, may change all the time.
+// Every snapshotLook, the writer of a snapshot file checks for something new to write. It writes at most every
+// snapshotPause, and for at most 1/snapshotShare of the time: a cluster of a million endpoints, which takes seconds to
+// write, may change all the time.
 const (
 	snapshotLook  = time.Second
 	snapshotPause = 5 * time.Second
 	snapshotShare = 20
 )
 
-// snapshotRenewed is the age at which a snapshot is written again without a change. So its time shows how old its content may be, and
-// one that is much older shows that something is wrong.
+// snapshotRenewed is the age at which an unchanged snapshot is written again. So the time of a snapshot limits the age
+// of its content, and a much older one means that something is wrong.
 const snapshotRenewed = 30 * time.Minute
 
-// snapshotFile is a snapshot file and its one writer. It belongs to one server block. During a reload two Blocks have it, and the newer
-// one decides what is written.
+// snapshotFile is a snapshot file and its one writer. It belongs to one server block. During a reload two Blocks share
+// it, and the newer one decides what is written.
 type snapshotFile struct {
 	path   string
 	cancel context.CancelFunc          // ends the writing
-	last   atomic.Pointer[writtenFile] // what this process last wrote; nil if nothing yet
-	users  []*Block                    // the newest last; guarded by snapshots.mu
+	last   atomic.Pointer[writtenFile] // what this process wrote last, nil if nothing yet
+	users  []*Block                    // newest last; guarded by snapshots.mu
 	next   time.Time                   // the earliest time for another write; only the writer uses it
-	failed string                      // the error last logged for a write, so as not to repeat it; "" if it succeeded; only the writer uses it
-	why    atomic.Pointer[string]      // failed, for others to read; nil if the last write succeeded
+	failed string                      // the last logged error of a write, to avoid repeating it; "" after a success; only the writer uses it
+	why    atomic.Pointer[string]      // failed, for other goroutines; nil if the last write succeeded
 }
 
 // writtenFile is the content of a snapshot file.
 type writtenFile struct {
-	capture *source.Capture // without its objects
+	capture *source.Capture // without objects
 	at      time.Time
 	size    int64 // bytes
 }
 
-// outdated reports whether w, whose content is still current, has to be written again at the time now. news is when it was last known
-// that nothing was missed (source.Source.News): while the API server is silent the file keeps its age.
+// outdated reports whether w, whose content is still current, has to be written again at the time now. news is the last
+// time when nothing was known to be missing (source.Source.News): while the API server does not respond, the file is
+// not renewed.
 func (w *writtenFile) outdated(now, news time.Time) bool {
 	return now.Sub(w.at) >= snapshotRenewed && news.After(w.at)
 }
@@ -59,7 +61,7 @@ type snapshotFiles struct {
 	all map[string]*snapshotFile
 }
 
-// claim returns the snapshot file path for b. It is an error if another server block of the same Corefile has it.
+// claim returns the snapshot file at path for b. It fails if another server block of the same Corefile has it.
 func (s *snapshotFiles) claim(path string, b *Block) (*snapshotFile, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,14 +74,15 @@ func (s *snapshotFiles) claim(path string, b *Block) (*snapshotFile, error) {
 	}
 	for _, o := range f.users {
 		if o.Corefile == b.Corefile {
-			return nil, fmt.Errorf("snapshot %s of %s is that of %s already; give each server block a file of its own", source.Printable(path), b.name, o.name)
+			return nil, fmt.Errorf("snapshot %s of %s is already that of %s; give each server block a file of its own", source.Printable(path), b.name, o.name)
 		}
 	}
 	f.users = append(f.users, b)
 	return f, nil
 }
 
-// release removes b from the users of f. With the last one the writing ends; a write may still be running.
+// release removes b from the users of f. When the last one is removed the writing ends; a write may still
+// be running.
 func (s *snapshotFiles) release(f *snapshotFile, b *Block) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,7 +93,7 @@ func (s *snapshotFiles) release(f *snapshotFile, b *Block) {
 	}
 }
 
-// user returns the Block that decides what is written to f, nil if there is none any more.
+// user returns the Block that decides what is written to f, nil if none is left.
 func (s *snapshotFiles) user(f *snapshotFile) *Block {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,7 +112,8 @@ func (s *snapshotFiles) countError(f *snapshotFile, b *Block) {
 	}
 }
 
-// claimSnapshot makes the file that the Corefile's stanza names the snapshot of this server block.
+// claimSnapshot claims the file that the Corefile's stanza names as the snapshot of this server
+// block.
 func (b *Block) claimSnapshot() error {
 	if b.base.Snapshot == "" || b.source == nil {
 		return nil
@@ -131,33 +135,33 @@ func (b *Block) claimSnapshot() error {
 	return nil
 }
 
-// readSnapshot returns the content of the snapshot file, nil if it is of no use, or not needed because objects were already read from
-// the API server.
+// readSnapshot returns the content of the snapshot file. It returns nil if it can't be used, or is not needed because
+// objects were already read from the API server.
 func (b *Block) readSnapshot() *source.Snapshot {
 	if b.snapshot == nil || b.source.Synced() {
 		return nil
 	}
 	sn, err := b.source.ReadSnapshot(b.snapshot.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		log.Infof("Snapshot %s is not there yet", source.Printable(b.snapshot.path))
+		log.Infof("Snapshot %s does not exist yet", source.Printable(b.snapshot.path))
 		return nil
 	}
 	if err != nil {
 		snapshots.countError(b.snapshot, b)
-		log.Errorf("Snapshot can't be used, so nothing is known until the Kubernetes API answers, and then it is written anew: %s", source.Printable(err.Error()))
+		log.Errorf("Snapshot can't be used, so no objects are known until the Kubernetes API answers; then it is written anew: %s", source.Printable(err.Error()))
 		return nil
 	}
 	return sn
 }
 
-// beginStale notes that the first answers come from sn, which may be nil, if they do. b.mu is held.
+// beginStale records that the first answers come from sn, if they do. sn may be nil. b.mu is held.
 func (b *Block) beginStale(sn *source.Snapshot) {
 	if sn == nil || b.stale.Load() != nil {
 		return
 	}
 	path := source.Printable(b.snapshot.path)
 	if o := b.serving.Load().objects; o != nil && !o.Synced() && o.Index().State().Snapshot() == 0 {
-		log.Warningf("Snapshot %s does not hold what the stanza of %s selects, so nothing is known until the Kubernetes API answers", path, b.name)
+		log.Warningf("Snapshot %s does not hold the objects that the stanza of %s selects, so none are known until the Kubernetes API answers", path, b.name)
 		return
 	}
 	now := time.Now()
@@ -168,7 +172,8 @@ func (b *Block) beginStale(sn *source.Snapshot) {
 // writtenAt is the Unix time at which sn was written.
 func writtenAt(sn *source.Snapshot) uint32 { return max(1, uint32(sn.Written().Unix())) } // #nosec G115 -- good until 2106
 
-// capture returns the content for the snapshot, nil if not all of it was read from the API server yet.
+// capture returns the content for the snapshot, nil if it was not completely read from the API server
+// yet.
 func (b *Block) capture() *source.Capture {
 	now := b.serving.Load()
 	if now == nil || b.base.ConfigMap != nil && !b.settled.Load() {
@@ -220,7 +225,7 @@ func (f *snapshotFile) write(b *Block, c *source.Capture) {
 	if err != nil {
 		snapshots.countError(f, b)
 		if f.failed != err.Error() {
-			log.Errorf("Snapshot not written, the previous one stays if there is one: %s; retrying", source.Printable(err.Error()))
+			log.Errorf("Snapshot not written, any previous one stays: %s; retrying", source.Printable(err.Error()))
 		}
 		why := err.Error()
 		f.failed = why

@@ -15,8 +15,8 @@ func TestSnapshotOutdated(t *testing.T) {
 	}{
 		{"just written", time.Second, time.Second, false},
 		{"not old enough", 29 * time.Minute, 29 * time.Minute, false},
-		{"old, and what it holds is still so", 30 * time.Minute, 29 * time.Minute, true},
-		{"old, and nothing was heard since", 2 * time.Hour, -time.Second, false},
+		{"old, with current content", 30 * time.Minute, 29 * time.Minute, true},
+		{"old, without news since", 2 * time.Hour, -time.Second, false},
 		{"the clock was set back", -time.Hour, time.Second, false},
 	} {
 		if got := (&writtenFile{at: at}).outdated(at.Add(tc.now), at.Add(tc.news)); got != tc.want {

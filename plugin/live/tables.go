@@ -19,27 +19,27 @@ import (
 const (
 	maxHostsFiles = 2 * hosts.MaxSize // bytes of all files behind one FILE
 
-	// largeFile is how many bytes of hosts lines make it worthwhile to return memory at once.
+	// // bytes of hosts lines that make it worthwhile to return memory at once
 	largeFile = 1 << 20
 )
 
 // tableKey is what hosts options must have in common to share tables.
 type tableKey struct {
 	path    string // FILE, a path or a pattern
-	origins string // the zones whose names count, one a line; "" for all
+	origins string // the zones that names are limited to, one a line; "" for all
 }
 
 // fileTables are the tables of one FILE. All hosts options, server blocks and Corefiles that name it share them.
 type fileTables struct {
 	key     tableKey
 	tables  answer.Tables
-	files   atomic.Pointer[source.Files[*hosts.Table]] // nil until they were opened
+	files   atomic.Pointer[source.Files[*hosts.Table]] // nil until opened
 	opened  sync.Once
 	err     error       // of opening the files
 	serving atomic.Bool // the first reading is over, and queries are answered
 
 	mu   sync.Mutex
-	last map[string]*hosts.Table // by file, what was last published
+	last map[string]*hosts.Table // by file, the tables published last
 
 	users map[*tableUse]struct{} // guarded by openTables.mu
 }
@@ -58,8 +58,9 @@ type tableSet struct {
 	all map[tableKey]*fileTables
 }
 
-// open returns a use of the tables of the FILE path for names in origins; the caller closes it. The first one reads the files; they are
-// followed as long as some user's reload is not 0, at the shortest interval. The error is a malformed pattern.
+// open returns a use of the tables of the FILE path for names in origins. The caller closes it. The first one reads the
+// files. They are followed while some user's reload is not 0, at the shortest interval. The error is a malformed
+// pattern.
 func (s *tableSet) open(path string, origins []string, block string, reload time.Duration) (*tableUse, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -88,7 +89,7 @@ func (s *tableSet) open(path string, origins []string, block string, reload time
 	return use, nil
 }
 
-// close ends the use. With the last one, the files are no longer followed. It may be called twice.
+// close ends the use. After the last one, the files are no longer followed. It may be called twice.
 func (u *tableUse) close() {
 	s, t := &openTables, u.of
 	s.mu.Lock()
@@ -106,9 +107,9 @@ func (u *tableUse) close() {
 	}
 }
 
-// look reads again the files that are not followed, as a server that starts does.
+// look reads files that are not followed again, as when a server starts.
 func (u *tableUse) look() {
-	const most = 5 * time.Second // then the server starts with what was read before
+	const most = 5 * time.Second // after that, the server starts with what was read before
 	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
 	u.of.files.Load().Look(ctx)
@@ -148,17 +149,17 @@ func (t *fileTables) open(origins []string, poll time.Duration) {
 
 func refuseHosts(path string, err error, repeated bool) {
 	if !repeated {
-		log.Errorf("Hosts file %s can't be used, the entries it had stay: %s", source.Printable(path), source.Printable(err.Error()))
+		log.Errorf("Hosts file %s can't be used, its last entries stay: %s", source.Printable(path), source.Printable(err.Error()))
 	}
 }
 
-// publish puts the current tables in place.
+// publish makes the current tables the ones that serve.
 func (t *fileTables) publish() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	files := t.files.Load()
 	if files == nil {
-		return // open has yet to publish for the first time
+		return // open publishes first
 	}
 	now := make(map[string]*hosts.Table)
 	var all []*hosts.Table
@@ -177,19 +178,20 @@ func (t *fileTables) publish() {
 	t.tables.Set(all)
 	t.last = now
 	if large {
-		debug.FreeOSMemory() // of the tables before, and of making these: 162 MB become 50 with 1,000,000 names
+		debug.FreeOSMemory() // of the previous tables, and of building these: with 1,000,000 names, 162 MB become 50
 	}
 }
 
-// warnOf logs the useless parts of a hosts file, and those that may not be what was meant, unless they are as before.
+// warnOf logs the parts of a hosts file that can't be used, and those that may be mistakes, unless they are the same
+// as before.
 func warnOf(path string, now, before *hosts.Table) {
 	name := source.Printable(path)
 	for _, kind := range []struct {
 		what string
 		of   func(*hosts.Table) ([]hosts.Problem, int)
 	}{
-		{"lines or names are of no use", (*hosts.Table).Problems},
-		{"names may not be what was meant", (*hosts.Table).Warnings},
+		{"unusable lines or names", (*hosts.Table).Problems},
+		{"names that may be mistakes", (*hosts.Table).Warnings},
 	} {
 		problems, n := kind.of(now)
 		if last, most := kind.of(before); n == most && slices.Equal(problems, last) {
@@ -204,9 +206,9 @@ func warnOf(path string, now, before *hosts.Table) {
 	}
 }
 
-// pauser returns a function for long work to call often: it sleeps for a millisecond after each 200 us of work, so that queries soon
-// get the CPU. At 2,000 answers a second on two cores the 99th percentile was 3.0 ms while a file of 1,000,000 names was read again in
-// 0.6 s; it is 0.6 ms now that this takes 5 s.
+// pauser returns a function for long work to call often. It sleeps for a millisecond after each 200 us of work, so that
+// queries soon get the CPU. At 2,000 answers a second on two cores, the 99th percentile was 3.0 ms while a file of
+// 1,000,000 names was read again in 0.6 s. It is 0.6 ms now that this takes 5 s.
 func pauser() func() {
 	const stretch = 200 * time.Microsecond
 	start := time.Now()

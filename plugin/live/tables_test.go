@@ -27,12 +27,12 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		select {
 		case <-tick:
 		case <-end:
-			t.Fatalf("%s: not so after %v", what, patience)
+			t.Fatalf("%s: not reached after %v", what, patience)
 		}
 	}
 }
 
-// logged collects what is logged until the test ends.
+// logged collects the log until the test ends.
 func logged(t *testing.T) func() string {
 	t.Helper()
 	w := new(lockedBuffer)
@@ -58,7 +58,7 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// series returns what the metric of that name has, by the values of its labels.
+// series returns the values of the metric of that name, by the values of its labels.
 func series(t *testing.T, name string) map[string]float64 {
 	t.Helper()
 	families, err := prometheus.DefaultGatherer.Gather()
@@ -88,7 +88,7 @@ func tablesOf(b *Block) (all []*hosts.Table) {
 	return all
 }
 
-// Options that name one FILE have one table of it, which is looked at as often as the shortest reload says.
+// Options that name one FILE share one table, which is checked at the shortest of their reload intervals.
 func TestOptionsShareTable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hosts")
 	save(t, path, "192.0.2.1 one.example\n")
@@ -104,16 +104,16 @@ func TestOptionsShareTable(t *testing.T) {
 		t.Fatalf("%d layers with %d tables, want one of each", len(layers), len(tablesOf(b)))
 	}
 	if l := layers[0]; l.TTL != 401 || l.NoReverse || !l.PassOn {
-		t.Errorf("the layer is %+v, want the lowest TTL, and PTR records as some options have them", l)
+		t.Errorf("the layer is %+v, want the lowest TTL, and PTR records since some options have them", l)
 	}
 	of := b.serving.Load().hosts[path].of
 	if openTables.mu.Lock(); of.reload() != 301*time.Second {
-		t.Errorf("it is looked at every %s, want 301s", of.reload())
+		t.Errorf("it is checked every %s, want 301s", of.reload())
 	}
 	openTables.mu.Unlock()
 }
 
-// Inline lines that are the same are one table.
+// Identical inline lines share one table.
 func TestInlineLinesShareTable(t *testing.T) {
 	var text strings.Builder
 	text.WriteString("kubehosts {\n")
@@ -123,7 +123,7 @@ func TestInlineLinesShareTable(t *testing.T) {
 	text.WriteString("}\n")
 	b := start(t, "dns://.:53", text.String())
 	if n := len(b.View().Hosts); n != 3 {
-		t.Errorf("%d layers, want those of a, b0 and b1", n)
+		t.Errorf("%d layers, want the layers of a, b0 and b1", n)
 	}
 	for _, l := range b.View().Hosts {
 		if _, ok := l.Tables.All()[0].Lookup("a."); ok && l.TTL != 951 {
@@ -132,7 +132,7 @@ func TestInlineLinesShareTable(t *testing.T) {
 	}
 }
 
-// A Corefile that is read again finds the tables that there are, whether they are followed or not.
+// A reloaded Corefile finds the existing tables, whether they are followed or not.
 func TestTablesSurviveReload(t *testing.T) {
 	for _, reload := range []string{"5s", "0"} {
 		t.Run("reload "+reload, func(t *testing.T) {
@@ -160,7 +160,7 @@ func TestTablesSurviveReload(t *testing.T) {
 	}
 }
 
-// The metrics of a file are those of each server block that has it, until none has.
+// A file has metrics for each server block that uses it, as long as one does.
 func TestFileMetrics(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hosts")
 	save(t, path, "192.0.2.1 a.one.example b.one.example c.two.example\n")
@@ -190,7 +190,7 @@ func TestFileMetrics(t *testing.T) {
 	check("none", 0, 0)
 }
 
-// A file of a folder that is gone has no metrics any more.
+// A file deleted from a folder has no metrics any more.
 func TestFileMetricsOfFolder(t *testing.T) {
 	dir := t.TempDir()
 	save(t, dir+"/a", "192.0.2.1 a.example\n")
@@ -202,12 +202,13 @@ func TestFileMetricsOfFolder(t *testing.T) {
 	if err := os.Remove(dir + "/b"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "one file less", func() bool {
+	eventually(t, "one file fewer", func() bool {
 		return len(series(t, "hosts_rejected_total"))+len(series(t, "hosts_entries"))+len(series(t, "hosts_reload_timestamp_seconds")) == 3
 	})
 }
 
-// Names of files are no labels as they are: they may be any bytes, and any number.
+// Names of files are encoded in labels: they may have any bytes, and there may be any number of
+// them.
 func TestFileLabels(t *testing.T) {
 	lines := logged(t)
 	dir := t.TempDir()
@@ -235,7 +236,7 @@ func TestFileLabels(t *testing.T) {
 	}
 }
 
-// What of a file is of no use is logged with its line, each up to a bound, and not again while it stays so.
+// Unusable parts of a file are logged with their lines, up to a bound, and not again while they stay.
 func TestProblemsAreLogged(t *testing.T) {
 	lines := logged(t)
 	path := filepath.Join(t.TempDir(), "hosts")
@@ -253,16 +254,16 @@ func TestProblemsAreLogged(t *testing.T) {
 	save(t, path, text+"192.0.2.3 d.example\n")
 	eventually(t, "the file changes", func() bool { return series(t, "hosts_entries")["dns://.:53 "+path] == 6 })
 	save(t, path, strings.Repeat("y\n", 30))
-	eventually(t, "all is of no use", func() bool { return strings.Contains(lines(), path+": 20 more") })
+	eventually(t, "no line is usable", func() bool { return strings.Contains(lines(), path+": 20 more") })
 	if n := strings.Count(lines(), `"x" is not`); n != 1 {
-		t.Errorf("a line that stays is logged %d times", n)
+		t.Errorf("an unchanged line is logged %d times", n)
 	}
 	if n := strings.Count(lines(), `"y" is not`); n != 10 {
 		t.Errorf("%d of 30 lines are logged, want 10", n)
 	}
 }
 
-// An error of inline lines has all of them.
+// An error of inline lines lists all bad lines.
 func TestInlineProblems(t *testing.T) {
 	b := newIn(t, nil, []string{"dns://.:53"}, "kubehosts {\n hosts {\n 192.0.2.1 a..b\n 192.0.2.1 c\n 192.0.2.1 d..e\n }\n}")
 	err := b.Start("", nil)

@@ -10,8 +10,9 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// During a reload a server block has two Blocks. The new one starts while the old one serves, and takes over its state. The old one is
-// stopped once the new server listens; if that fails, the new one is stopped, and the old one goes on unchanged.
+// During a reload a server block has two Blocks. The new one starts while the old one serves, and takes over its state.
+// The old one is stopped once the new server listens. If that fails, the new one is stopped, and the old one continues
+// unchanged.
 
 // blocks are the Blocks that are started and not stopped.
 var blocks registry
@@ -25,18 +26,18 @@ type registry struct {
 // restart is a reload of the Corefile.
 type restart struct {
 	of     any      // the Corefile that serves until the reload succeeds, as in ServerBlock
-	before []*Block // that had started when it began
+	before []*Block // the Blocks that had started when it began
 }
 
-// RestartBegan notes that a reload begins to replace corefile, as in ServerBlock.
+// RestartBegan records that a reload begins to replace corefile, as in ServerBlock.
 func RestartBegan(corefile any) {
 	blocks.mu.Lock()
 	defer blocks.mu.Unlock()
 	blocks.restart = &restart{corefile, slices.Clone(blocks.all)}
 }
 
-// RestartFailed stops the Blocks that started since a reload of corefile began: CoreDNS drops them without notice. It does nothing if
-// there is no such reload, as after one that another plugin prevented.
+// RestartFailed stops the Blocks that started since a reload of corefile began: CoreDNS drops them without notice. It
+// does nothing if there is no such reload, as after one that another plugin prevented.
 func RestartFailed(corefile any) {
 	for _, b := range blocks.abandoned(corefile) {
 		b.Stop()
@@ -54,8 +55,8 @@ func (r *registry) abandoned(corefile any) []*Block {
 	return slices.DeleteFunc(slices.Clone(r.all), func(b *Block) bool { return slices.Contains(before, b) })
 }
 
-// add adds b, names it, and returns the Blocks of other Corefiles, sorted by their likeness to b and then the newest first, and how
-// many Blocks of its own Corefile precede it.
+// add adds b, names it, and returns the Blocks of other Corefiles, sorted by their likeness to b and then newest first,
+// and the number of Blocks of its own Corefile before it.
 func (r *registry) add(b *Block) (before []*Block, place int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -83,7 +84,7 @@ func (r *registry) add(b *Block) (before []*Block, place int) {
 	return before, place
 }
 
-// remove removes b, and its counters unless another Block goes on with them.
+// remove removes b, and its counters unless another Block continues them.
 func (r *registry) remove(b *Block) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -121,11 +122,11 @@ func (b *Block) sameKeys(o *Block) bool {
 	return b.view == o.view && slices.Equal(slices.Sorted(slices.Values(b.Keys)), slices.Sorted(slices.Values(o.Keys)))
 }
 
-// succeeds reports whether b is for the server block that old is for.
+// succeeds reports whether b and old are for the same server block.
 func (b *Block) succeeds(old *Block) bool { return b.sameKeys(old) && b.twin == old.twin }
 
-// likeness is the higher the more of the state of old, of the Corefile before, is of use to b. The keys of a server block may have
-// changed, so the ConfigMap is a better sign.
+// likeness rates how much of the state of old, a Block of the previous Corefile, is of use to b. The keys of a server
+// block may have changed, so the ConfigMap counts more.
 func (b *Block) likeness(old *Block) (n int) {
 	if b.succeeds(old) {
 		n += 4
@@ -139,8 +140,8 @@ func (b *Block) likeness(old *Block) (n int) {
 	return n
 }
 
-// sameConfigMap reports whether b follows the ConfigMap that old follows. The credentials and the rate of the requests may have
-// changed.
+// sameConfigMap reports whether b and old follow the same ConfigMap. The credentials and the rate of the requests may
+// have changed.
 func (b *Block) sameConfigMap(old *Block) bool {
 	if b.base.ConfigMap == nil || old.base.ConfigMap == nil || b.namespace() != old.namespace() ||
 		b.base.ConfigMap.Name != old.base.ConfigMap.Name || b.base.ConfigMap.Key != old.base.ConfigMap.Key {
@@ -153,12 +154,12 @@ func (b *Block) sameConfigMap(old *Block) bool {
 // known is a last good text of the ConfigMap that a start may use.
 type known struct {
 	text *lastGood
-	from string // where it was found, for the log
-	own  bool   // it is this server block's own
+	from string // its origin, for the log
+	own  bool   // it belongs to this server block
 }
 
-// begin puts the first stanza in place: the last good one that is known and fits the Corefile, else the Corefile's own. No query sees
-// another one first. before are the Blocks of the Corefile before.
+// begin serves the first stanza: the last good one that is known and fits the Corefile, else the Corefile's own. No
+// query sees another one before it. before are the Blocks of the previous Corefile.
 func (b *Block) begin(before []*Block) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -178,14 +179,14 @@ func (b *Block) begin(before []*Block) error {
 	return nil
 }
 
-// knownTexts returns the last good texts of the ConfigMap in before and sn, the likeliest first.
+// knownTexts returns the last good texts of the ConfigMap in before and sn, most likely first.
 func (b *Block) knownTexts(before []*Block, sn *source.Snapshot) (all []known) {
 	if b.base.ConfigMap == nil {
 		return nil
 	}
 	for _, old := range before {
 		if good := old.good.Load(); good != nil && b.sameConfigMap(old) {
-			all = append(all, known{good, "which served " + old.name + " until the Corefile was read again", b.succeeds(old)})
+			all = append(all, known{good, "which served " + old.name + " until the Corefile was reloaded", b.succeeds(old)})
 		}
 	}
 	if sn == nil {
@@ -197,8 +198,8 @@ func (b *Block) knownTexts(before []*Block, sn *source.Snapshot) (all []known) {
 	return all
 }
 
-// first prepares the first stanza to serve. Its text becomes the last good one. If none fits the Corefile, the likeliest text is kept
-// nevertheless, so that a Corefile put there by mistake does not lose it.
+// first prepares the first stanza to serve. Its text becomes the last good one. If none fits the Corefile, the most
+// likely text is kept nevertheless, so that a Corefile put there by mistake does not lose it.
 func (b *Block) first(texts []known, sn *source.Snapshot) (*serving, error) {
 	for _, k := range texts {
 		next, err := b.prepareText(k.text, sn)
@@ -207,7 +208,7 @@ func (b *Block) first(texts []known, sn *source.Snapshot) (*serving, error) {
 			return next, nil
 		}
 		if k.own {
-			log.Warningf("The last good stanza of %s, %s, does not go with this Corefile, whose own serves %s until the ConfigMap has a good one: %v",
+			log.Warningf("The last good stanza of %s, %s, does not fit this Corefile, so the Corefile's own serves %s until the ConfigMap has a good one: %v",
 				b.configMapName(), k.from, b.name, err)
 		}
 	}
@@ -239,8 +240,9 @@ func (b *Block) prepareText(text *lastGood, sn *source.Snapshot) (*serving, erro
 	return next, nil
 }
 
-// firstSerial returns the serial of the zones when a Block begins with next. It is not earlier than that of any Block of the Corefile
-// before, or of the snapshot sn, which may be nil, and later unless one of these Blocks serves the same.
+// firstSerial returns the serial of the zones when a Block begins with next. It is not earlier than that of any Block
+// of the previous Corefile, or of the snapshot sn, which may be nil. It is later unless one of these Blocks serves the
+// same.
 func firstSerial(before []*Block, sn *source.Snapshot, next *serving) (serial uint32) {
 	if sn != nil {
 		serial = sn.Serial()
@@ -263,9 +265,9 @@ func firstSerial(before []*Block, sn *source.Snapshot, next *serving) (serial ui
 	return laterSerial(time.Now(), serial)
 }
 
-// takeOver takes over the state of old, the Block of the same server block, besides the stanza: what was logged about the ConfigMap, so
-// as not to repeat it, since when the stanza serves, and since when answers come from the snapshot. next is what b is about to serve.
-// b.mu is held.
+// takeOver takes over the state of old, the Block of the same server block, apart from the stanza: the logged state of
+// the ConfigMap, so as not to repeat it, the time since which the stanza serves, and the time since which answers come
+// from the snapshot. next is the stanza that b is about to serve. b.mu is held.
 func (b *Block) takeOver(old *Block, next *serving) {
 	if b.sameConfigMap(old) {
 		b.edit.Store(old.edit.Load())
@@ -282,6 +284,6 @@ func (b *Block) takeOver(old *Block, next *serving) {
 	case last.hash == next.hash && last.origin == next.origin:
 		next.since = last.since
 	case next.origin != fromCorefile:
-		log.Infof("Stanza %s of %s serves %s in place of %s, as the Corefile is another one", next.hash, b.configMapName(), b.name, last.hash)
+		log.Infof("Stanza %s of %s serves %s in place of %s after a change of the Corefile", next.hash, b.configMapName(), b.name, last.hash)
 	}
 }

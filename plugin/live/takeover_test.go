@@ -19,7 +19,7 @@ func running(t *testing.T, corefile any, text string) *Block {
 	return startIn(t, corefile, []string{dot}, "", text)
 }
 
-// goodThenBad makes b serve good.example out of the ConfigMap, which then holds nonsense.
+// goodThenBad makes b serve good.example from the ConfigMap, which then turns bad.
 func goodThenBad(t *testing.T, a *apiServer, b *Block) {
 	t.Helper()
 	eventually(t, "a start without the ConfigMap", b.Settled)
@@ -29,7 +29,7 @@ func goodThenBad(t *testing.T, a *apiServer, b *Block) {
 	eventually(t, "a bad text", func() bool { return strings.Contains(b.Refused(), "bogus") && len(a.written()) == 2 })
 }
 
-// A reload of the Corefile keeps the last good stanza of an invalid ConfigMap, and does not log the fault again.
+// A reload of the Corefile keeps the last good stanza of an invalid ConfigMap, and does not log the error again.
 func TestReloadKeepsLastGood(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -38,8 +38,8 @@ func TestReloadKeepsLastGood(t *testing.T) {
 	}{
 		{"the same Corefile", func(a *apiServer) string { return following(a) }, []string{dot}},
 		{"another stanza", func(a *apiServer) string { return following(a, "ttl 7", "hosts {\n192.0.2.1 base.example\n}") }, []string{dot}},
-		{"another pace of requests", func(a *apiServer) string { return following(a, "apiserver_qps 50") }, []string{dot}},
-		{"one more key", func(a *apiServer) string { return following(a) }, []string{"dns://example.org.:53", dot}},
+		{"another rate of requests", func(a *apiServer) string { return following(a, "apiserver_qps 50") }, []string{dot}},
+		{"an additional key", func(a *apiServer) string { return following(a) }, []string{"dns://example.org.:53", dot}},
 		{"another key", func(a *apiServer) string { return following(a) }, []string{"dns://.:1053"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -64,10 +64,10 @@ func TestReloadKeepsLastGood(t *testing.T) {
 			}
 			if b.name == dot {
 				if got := testutil.ToFloat64(stanzaRejected.WithLabelValues(dot)); got != counted {
-					t.Errorf("%v rejected stanzas are counted, were %v", got, counted)
+					t.Errorf("%v rejected stanzas are counted, want %v", got, counted)
 				}
 				if got := linesWith(l(), "[ERROR]"); len(got) != lines {
-					t.Errorf("%q is said again", got[lines:])
+					t.Errorf("%q is logged again", got[lines:])
 				}
 				if told := a.written(); len(told) != 2 {
 					t.Errorf("Events: %q", told)
@@ -79,7 +79,8 @@ func TestReloadKeepsLastGood(t *testing.T) {
 	}
 }
 
-// A last good stanza that the new Corefile does not allow gives way to the Corefile's, and is not lost for the next one.
+// A last good stanza that the new Corefile does not allow is replaced by the Corefile's, and is not lost for the next
+// one.
 func TestReloadThatForbidsLastGood(t *testing.T) {
 	l := logged(t)
 	a := newAPIServer(t)
@@ -94,8 +95,8 @@ func TestReloadThatForbidsLastGood(t *testing.T) {
 	if holds(second, "good.example.") || second.serving.Load().origin != fromCorefile {
 		t.Error("a stanza serves that reaches further than the Corefile")
 	}
-	if got := linesWith(l(), "[WARNING]", "The last good stanza of ConfigMap kube-system/coredns", "does not go with this Corefile", "zone cluster.local."); len(got) != 1 {
-		t.Errorf("the log says %q", got)
+	if got := linesWith(l(), "[WARNING]", "The last good stanza of ConfigMap kube-system/coredns", "does not fit this Corefile", "zone cluster.local."); len(got) != 1 {
+		t.Errorf("the log has %q", got)
 	}
 	if second.Refused() == "" {
 		t.Error("the ConfigMap's stanza is not refused")
@@ -109,7 +110,7 @@ func TestReloadThatForbidsLastGood(t *testing.T) {
 	eventually(t, "the third Block", func() bool { return third.Settled() && third.Refused() == "" })
 }
 
-// A reload that fails leaves the Block that serves untouched, its metrics too, and throws away what it opened.
+// A reload that fails leaves the Block that serves and its metrics unchanged, and closes what it opened.
 func TestReloadThatFails(t *testing.T) {
 	quietly(t)
 	a := newAPIServer(t)
@@ -133,19 +134,19 @@ func TestReloadThatFails(t *testing.T) {
 	}
 	elsewhere.Stop()
 	if got := info(); got != before || testutil.ToFloat64(stanzaRejected.WithLabelValues(dot)) != counted {
-		t.Errorf("metrics are %s, were %s", got, before)
+		t.Errorf("metrics are %s, want %s", got, before)
 	}
 	a.put(entry("next.example"))
 	eventually(t, "the next edit", func() bool { return holds(old, "next.example.") })
 	old.Stop()
 	for _, name := range []string{"stanza_info", "stanza_rejected", "stanza_rejected_total", "stanza_applied_timestamp_seconds", "snapshot_errors_total"} {
 		if got := gauge(t, name, dot); got != -1 {
-			t.Errorf("%s is %v though the server block is gone", name, got)
+			t.Errorf("%s is %v after the end of the server block", name, got)
 		}
 	}
 }
 
-// A reload that another plugin prevents, before or after one that succeeded, stops nothing.
+// A reload that another plugin prevents, before or after a successful one, stops nothing.
 func TestReloadThatNeverBegan(t *testing.T) {
 	quietly(t)
 	a := newAPIServer(t)
@@ -161,7 +162,8 @@ func TestReloadThatNeverBegan(t *testing.T) {
 	}
 }
 
-// What is left of a Corefile that was refused when no server block with a stanza was there to hear of it is in nobody's way.
+// A Corefile may be refused while no server block with a stanza exists that would be notified. Its leftovers disturb
+// nothing.
 func TestReloadThatFailsUnheard(t *testing.T) {
 	quietly(t)
 	a := newAPIServer(t)
@@ -173,8 +175,8 @@ func TestReloadThatFailsUnheard(t *testing.T) {
 	}
 }
 
-// The snapshot file is one of the server block, whatever its keys are called, and of no other. A reload takes over what is in
-// it, so that it is neither written again for nothing nor loses the last good stanza.
+// The snapshot file belongs to a server block, whatever its keys are, and to no other. A reload takes over its content,
+// so that it is neither rewritten needlessly nor loses the last good stanza.
 func TestReloadKeepsSnapshot(t *testing.T) {
 	quietly(t)
 	a := newAPIServer(t)
@@ -190,14 +192,14 @@ func TestReloadKeepsSnapshot(t *testing.T) {
 
 	renamed := startIn(t, 2, []string{"dns://example.org.:53"}, "", text)
 	twin := newIn(t, 2, []string{dot}, text)
-	if err := twin.Start("", nil); err == nil || !strings.Contains(err.Error(), "is that of dns://example.org.:53 already") {
-		t.Errorf("two server blocks of one Corefile have one snapshot file: %v", err)
+	if err := twin.Start("", nil); err == nil || !strings.Contains(err.Error(), "is already that of dns://example.org.:53") {
+		t.Errorf("two server blocks of one Corefile share a snapshot file: %v", err)
 	}
 	twin.Stop()
 	old.Stop()
 	eventually(t, "the new Block", renamed.Settled)
 	if renamed.snapshot.last.Load() != written || !written.capture.Same(renamed.capture()) {
-		t.Error("the snapshot is to be written again though nothing changed")
+		t.Error("the snapshot is about to be rewritten without a change")
 	}
 	if gauge(t, "snapshot_size_bytes", "dns://example.org.:53") != float64(written.size) || gauge(t, "snapshot_size_bytes", dot) != -1 {
 		t.Error("the metrics of the snapshot are not those of the server block")
@@ -208,7 +210,7 @@ func TestReloadKeepsSnapshot(t *testing.T) {
 	}
 }
 
-// Server blocks with the same keys, told apart by their view, have a name, an outcome and a live stanza each.
+// Server blocks with the same keys and different views each have a name, an outcome and a live stanza.
 func TestViewTwins(t *testing.T) {
 	l := logged(t)
 	a := newAPIServer(t)
@@ -239,7 +241,7 @@ func TestViewTwins(t *testing.T) {
 	a.put(block("internal", entry("in.example")) + block("", entry("out.example")))
 	eventually(t, "both stanzas", func() bool { return holds(of[0], "in.example.") && holds(of[1], "out.example.") })
 	if holds(of[0], "out.example.") || holds(of[1], "in.example.") {
-		t.Error("one serves the other's stanza")
+		t.Error("one view serves the other's stanza")
 	}
 	a.put(block("internal", "kubehosts {\nbogus\n}\n") + block("", entry("next.example")))
 	eventually(t, "the next stanza", func() bool { return holds(of[1], "next.example.") && strings.Contains(of[0].Refused(), "bogus") })
@@ -247,10 +249,10 @@ func TestViewTwins(t *testing.T) {
 		eventually(t, fmt.Sprint("stanza_rejected of ", names[i], " to be ", want), func() bool { return gauge(t, "stanza_rejected", names[i]) == want })
 	}
 	if got := linesWith(l(), "[ERROR]", "Stanza of dns://.:53 view=internal not changed", "bogus"); len(got) != 1 {
-		t.Errorf("the log says %q", got)
+		t.Errorf("the log has %q", got)
 	}
 
-	// Each goes on with its own over a reload.
+	// Each continues with its own over a reload.
 	var after [2]*Block
 	for i := range after {
 		after[i] = startIn(t, 2, []string{dot}, views[i], following(a))
@@ -260,8 +262,8 @@ func TestViewTwins(t *testing.T) {
 	}
 }
 
-// The serial of the zones rises with each stanza that may change what they hold, and falls never: not where another index
-// takes over, not where the clock is set back, not over a reload.
+// The serial of the zones rises with each stanza that may change their content, and never falls: not with another
+// index, not when the clock is set back, not over a reload.
 func TestSerial(t *testing.T) {
 	quietly(t)
 	a := newAPIServer(t)
@@ -285,24 +287,25 @@ func TestSerial(t *testing.T) {
 	a.put(entry("x.example", "# no change", "ttl 11"))
 	eventually(t, "the same stanza", func() bool { return b.edit.Load().event.ResourceVersion == "8" })
 	if serial(b) != last {
-		t.Errorf("the serial rose from %d to %d, and nothing changed", last, serial(b))
+		t.Errorf("the serial rose from %d to %d without a change", last, serial(b))
 	}
 
 	same := running(t, 2, following(a))
 	b.Stop()
 	eventually(t, "the new Block", same.Settled)
 	if serial(same) != last {
-		t.Errorf("the serial is %d after a reload that changed nothing, was %d", serial(same), last)
+		t.Errorf("the serial is %d after a reload without a change, want %d", serial(same), last)
 	}
 	other := running(t, 3, following(a, "hosts {\n192.0.2.1 base.example\n}", "apiserver_qps 70")) // with an index of its own
 	same.Stop()
 	eventually(t, "the new Block", other.Settled)
 	if now := serial(other); int32(now-last) < 0 {
-		t.Errorf("the serial fell from %d to %d by a reload", last, now)
+		t.Errorf("a reload lowered the serial from %d to %d", last, now)
 	}
 }
 
-// A process that starts from a snapshot gives out no earlier serial than the one that wrote it, also where the clock was set back.
+// A process that starts from a snapshot never uses an earlier serial than the one that wrote it, even if the clock was
+// set back.
 func TestSerialOfSnapshot(t *testing.T) {
 	quietly(t)
 	a := newAPIServer(t)
@@ -322,11 +325,11 @@ func TestSerialOfSnapshot(t *testing.T) {
 	}
 	again := running(t, 2, text)
 	if got := again.View().Latest(); got != ahead+1 {
-		t.Errorf("the serial is %d, want one more than %d", got, ahead)
+		t.Errorf("the serial is %d, want %d plus one", got, ahead)
 	}
 }
 
-// A clock that is set back, and one that stands still, make no serial fall.
+// A clock that is set back or stands still makes no serial fall.
 func TestLaterSerial(t *testing.T) {
 	at := time.Unix(1_800_000_000, 0)
 	now := uint32(at.Unix())
@@ -334,7 +337,7 @@ func TestLaterSerial(t *testing.T) {
 		{0, now}, {now - 1, now}, {now, now + 1}, {now + 1, now + 2}, {now + 3600, now + 3601}, {1, now},
 	} {
 		if got := laterSerial(at, tt.last); got != tt.want {
-			t.Errorf("after %d comes %d, want %d", tt.last, got, tt.want)
+			t.Errorf("the serial after %d is %d, want %d", tt.last, got, tt.want)
 		}
 	}
 }

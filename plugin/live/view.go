@@ -82,7 +82,7 @@ func zoneOf(c *stanza.Config, name string) answer.Zone {
 		Name:    name,
 		NS:      answer.Under("ns.dns.", name),
 		Mbox:    answer.Under("hostmaster.", name),
-		Reverse: dnsutil.IsReverse("."+name) > 0, // the dot for in-addr.arpa itself
+		Reverse: dnsutil.IsReverse("."+name) > 0, // the dot is for in-addr.arpa itself
 	}
 	if c.Zonal {
 		z.Grammar |= services.Zonal

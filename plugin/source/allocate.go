@@ -9,21 +9,21 @@ import (
 )
 
 // The range of cluster IPs for Services without one, that of a common API server. Its first 256 addresses stay free for
-// addresses that are written down: Kubernetes reserves as many for them (KEP-3070).
+// addresses that are specified: Kubernetes reserves as many for them (KEP-3070).
 var (
 	serviceRange = netip.MustParsePrefix("10.96.0.0/16")
 	serviceFirst = 0x100
 	serviceLast  = 0xFFFE // 10.96.255.255 is left out, as in an API server
 )
 
-// probes is how many addresses are derived from a name before the next free one is taken.
+// probes is the number of addresses derived from a name before the next free one is taken.
 const probes = 16
 
-// allocate returns a cluster IP for each of names, except those for which the range is full. taken are the addresses that
-// files give to other Services.
+// allocate returns a cluster IP for each of names, except those for which the range is full. taken are the addresses
+// that files specify for other Services.
 //
-// An address is derived from a hash of the name alone, so it is the same at every start and for every order of files. If two
-// names, or a name and a written address, hash to the same address, one gets the next address of its hash: of two names, the
+// An address is derived from a hash of the name alone, so it is the same at every start and for every order of files.
+// If two names, or a name and a specified address, collide, one gets the next address of its hash: of two names, the
 // later in the alphabet.
 func allocate(names []objectName, taken map[netip.Addr]struct{}) map[objectName]netip.Addr {
 	names = slices.SortedFunc(slices.Values(names), func(a, b objectName) int {

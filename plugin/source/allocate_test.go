@@ -29,7 +29,7 @@ func TestAllocateIsStable(t *testing.T) {
 		}
 		seen[a] = name
 		if !serviceRange.Contains(a) || a.As4()[2] == 0 || a.As4() == [4]byte{10, 96, 255, 255} {
-			t.Errorf("%v for %v is not of the range", a, name)
+			t.Errorf("%v for %v is not in the range", a, name)
 		}
 	}
 
@@ -38,7 +38,7 @@ func TestAllocateIsStable(t *testing.T) {
 		t.Error("the order of names changes the addresses")
 	}
 
-	// One more Service moves another only if the two collide.
+	// Another Service moves an existing one only if the two collide.
 	one := objectName{"another", "one"}
 	first, _ := free(one, nil)
 	more := allocate(append(names, one), nil)
@@ -55,7 +55,7 @@ func TestAllocateGivesWay(t *testing.T) {
 	taken := map[netip.Addr]struct{}{first: {}}
 	second := allocate([]objectName{name}, taken)[name]
 	if second == first || !second.IsValid() {
-		t.Errorf("got %v though %v is taken", second, first)
+		t.Errorf("got %v, but %v is taken", second, first)
 	}
 	if len(taken) != 1 {
 		t.Error("the taken addresses of the caller were changed")
@@ -73,7 +73,7 @@ func TestAllocateFull(t *testing.T) {
 	}
 }
 
-// The addresses are written down by users, and so must not change from version to version.
+// Users refer to these addresses, so they must not change between versions.
 func TestAllocateForEver(t *testing.T) {
 	name := objectName{"default", "web"}
 	if got := allocate([]objectName{name}, nil)[name].String(); got != "10.96.218.85" {

@@ -14,18 +14,18 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// An API server, or something on the way to it, may lose events of a watch without any sign. An audit finds them: it lists
-// everything once more, by a stream, and compares the list with the store.
+// An API server, or something between it and this process, may lose events of a watch without any sign. An audit finds
+// the losses: it lists everything once more, as a stream, and compares the list with the store.
 //
-// Not every difference is a loss. The watch goes on while the list is made, and may be ahead of the list or behind it. So an
-// audit leaves out
+// Not every difference is a loss. The watch continues while the list is made, and may be ahead of the list or behind
+// it. So an audit leaves out
 //
 //   - the objects that the watch brought since the audit began, which may be newer in the store than in the list, and
-//   - the objects that the watch brings until it reaches the resourceVersion of the list, which the watch had yet to bring when
-//     the list was made. This takes a minute at the most, as a server sends a bookmark every minute.
+//   - the objects that the watch brings until it reaches the resourceVersion of the list, which were still to come when the
+//     list was made. This takes a minute at most, since a server sends a bookmark every minute.
 //
-// Any other difference goes back to a change at or before the resourceVersion of the list, which the watch has passed without
-// bringing it. If the watch ends meanwhile, the audit has no result and is soon repeated.
+// Any other difference results from a change at or before the resourceVersion of the list, which the watch has passed
+// without bringing it. If the watch ends meanwhile, the audit has no result and is soon repeated.
 
 // Limits of an audit.
 const (
@@ -39,13 +39,14 @@ const (
 // audit is a comparison in progress.
 type audit struct {
 	version string                  // of the watch when it began
-	touched map[objectName]struct{} // what the watch brought since
+	touched map[objectName]struct{} // the objects that the watch brought since
 }
 
-// patrolLook is how often patrol checks whether the watch is silent.
+// patrolLook is the interval at which patrol checks whether the watch is silent.
 const patrolLook = 15 * time.Second
 
-// patrol checks until ctx ends that the watch is not silent because the server is in an older state, and makes the audits.
+// patrol runs until ctx ends. It checks that the watch is not silent because the server is in an older state, and makes
+// the audits.
 func (f *follower) patrol(ctx context.Context) {
 	ctx = klog.NewContext(ctx, clientLog)
 	audits := f.audits()
@@ -75,8 +76,8 @@ func (f *follower) look(ctx context.Context) {
 	}
 }
 
-// schedule is when audits are made: one in each period, at a random moment of it, so that replicas that started together do
-// not list together.
+// schedule determines when audits are made: one in each period, at a random moment, so that replicas that started
+// together do not list together.
 type schedule struct {
 	C      <-chan time.Time
 	period time.Duration
@@ -133,7 +134,7 @@ func (f *follower) check(ctx context.Context) bool {
 	lost := slices.DeleteFunc(differ, func(n objectName) bool { _, touched := a.touched[n]; return touched })
 	if len(lost) > 0 {
 		auditHealed.WithLabelValues(f.kind).Add(float64(len(lost)))
-		log.Warningf("Audit: the watch of %s lost changes of %d objects: %s; all of them are listed again now",
+		log.Warningf("Audit: the watch of %s lost changes to %d objects: %s; all of them are listed again now",
 			f.resource, len(lost), namesOf(lost))
 		f.restart()
 	}
@@ -176,7 +177,7 @@ func (f *follower) await(ctx context.Context, a *audit, version string) bool {
 	}
 }
 
-// listAgain lists everything while the watch goes on.
+// listAgain lists everything while the watch continues.
 func (f *follower) listAgain(ctx context.Context) (list []any, version string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, auditList)
 	defer cancel()
@@ -227,7 +228,7 @@ func (*listing) Delete(any) error { return nil }
 // Resync implements cache.ReflectorStore.
 func (*listing) Resync() error { return nil }
 
-// namesOf sorts all, and returns the first of them as text.
+// namesOf sorts all, and returns the first few as text.
 func namesOf(all []objectName) string {
 	slices.SortFunc(all, objectName.compare)
 	named := make([]string, 0, auditNamed)

@@ -31,13 +31,13 @@ type clients struct {
 	slices  map[sliceParts]rest.Interface // for EndpointSlices
 	imports rest.Interface                // for ServiceImports
 
-	// For names from outside.
+	// For external names.
 	whole     rest.Interface            // for Services, Namespaces and Nodes, with all their fields
 	ingresses rest.Interface            // for Ingresses
 	custom    map[string]rest.Interface // for the objects of CustomResourceDefinitions, by group and version
 }
 
-// newClients makes the clients that spec needs. Nothing is sent yet.
+// newClients makes the clients that spec needs. It sends nothing yet.
 func newClients(spec Spec) (*clients, error) {
 	cfg, err := clientConfig(spec)
 	if err != nil {
@@ -53,7 +53,7 @@ func newClients(spec Spec) (*clients, error) {
 	if spec.Burst > 0 {
 		cfg.Burst = spec.Burst
 	}
-	if cfg.QPS > 0 { // one limit for both clients, which would each make their own
+	if cfg.QPS > 0 { // one limit for both clients, which would otherwise each make their own
 		cfg.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(cfg.QPS, cfg.Burst)
 	}
 	if cfg.BearerTokenFile != "" { // client-go itself reads it again only after 50 s, even if its token is refused
@@ -89,7 +89,7 @@ func newClients(spec Spec) (*clients, error) {
 			c.slices[kept], err = keptClient(cfg, c.http, "/apis", &discovery.SchemeGroupVersion, keptCodecs{NegotiatedSerializer: codecs, kept: kept})
 		}
 	}
-	if err == nil { // the API server has no protobuf of objects of a CustomResourceDefinition
+	if err == nil { // the API server has no protobuf form of custom resources
 		cfg.ContentType, cfg.AcceptContentTypes = utilruntime.ContentTypeJSON, utilruntime.ContentTypeJSON
 		c.imports, err = keptClient(cfg, c.http, "/apis", &mcs.SchemeGroupVersion, keptCodecs{NegotiatedSerializer: mcscheme.Codecs.WithoutConversion()})
 	}
@@ -111,7 +111,7 @@ func keptClient(cfg *rest.Config, hc *http.Client, path string, gv *schema.Group
 	return rest.RESTClientForConfigAndClient(&of, hc)
 }
 
-// clientConfig finds the API server and the credentials as stock's kubernetes plugin does.
+// clientConfig determines the API server and the credentials as the stock kubernetes plugin does.
 func clientConfig(spec Spec) (*rest.Config, error) {
 	if spec.Kubeconfig != "" {
 		cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
@@ -139,7 +139,7 @@ func clientConfig(spec Spec) (*rest.Config, error) {
 	cfg, err := rest.InClusterConfig()
 	if errors.Is(err, rest.ErrNotInCluster) {
 		return nil, errors.New("no Kubernetes API server is known: not in a pod (KUBERNETES_SERVICE_HOST and " +
-			"KUBERNETES_SERVICE_PORT are not set) and no kubeconfig, endpoint or manifests given; to serve hosts entries alone, write noservices")
+			"KUBERNETES_SERVICE_PORT are not set) and no kubeconfig, endpoint or manifests given; to serve only hosts entries, write noservices")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("in-cluster configuration: %w", err)

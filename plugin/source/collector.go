@@ -8,15 +8,16 @@ import (
 	"sync"
 )
 
-// While objects are first listed, garbage is collected a little later than usual: 80,000 endpoints are read in an eighth less
-// time, for 1 MB. When they are listed again it is collected sooner: nearly all that is decoded is garbage then, and memory
-// must not grow by it. The process has 24 MB of its own, and at most 25 MB while it lists them again.
+// While objects are first listed, garbage is collected a little later than usual: 80,000 endpoints are read in an
+// eighth less time, for 1 MB. When they are listed again it is collected sooner: nearly everything decoded is garbage
+// then, and must not make memory grow. The process has 24 MB of its own, and at most 25 MB while it lists them again.
 //
-// Between lists so little memory is in use, 10 MB at 80,000 endpoints, that a server under load would collect many times a
-// second: the collector took 13 % of its CPU time, and takes 4 % with this. So garbage may grow to garbageServing, if that is
-// more than the memory in use, which is measured after each collection: a growing index or hosts file brings no more garbage.
-// If a collection has much to scan, garbage may grow to garbageScanned times as much, up to garbageMost: with 100,000
-// Services, 24 MB, an answer takes a tenth less time. GOGC in the environment turns all this off.
+// Between lists, so little memory is in use (10 MB with 80,000 endpoints) that a server under load would collect many
+// times a second: the collector took 13 % of its CPU time, and takes 4 % with this. So garbage may grow to
+// garbageServing, if that is more than the memory in use, which is measured after each collection: a growing index or
+// hosts file brings no more garbage. If a collection has much to scan, garbage may grow to garbageScanned times as
+// much, up to garbageMost: with 100,000 Services, 24 MB, an answer takes a tenth less time. GOGC in the environment
+// turns all this off.
 const (
 	garbageServing = 80 << 20 // bytes
 	garbageMost    = 240 << 20
@@ -33,7 +34,7 @@ type pace struct {
 	percent int              // the percentage last set
 }
 
-// list notes that the list into store begins.
+// list records that the list into store begins.
 func (p *pace) list(store any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,7 +46,7 @@ func (p *pace) list(store any) {
 	}
 }
 
-// listed notes that the list into store is complete, or never will be.
+// listed records that the list into store is complete, or never will be.
 func (p *pace) listed(store any) {
 	p.mu.Lock()
 	_, was := p.listing[store]
@@ -56,7 +57,7 @@ func (p *pace) listed(store any) {
 		return
 	}
 	go func() {
-		runtime.GC() // to find out what is in use
+		runtime.GC() // to measure what is in use
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if len(p.listing) > 0 {
@@ -70,7 +71,7 @@ func (p *pace) listed(store any) {
 	}()
 }
 
-// follow makes the next collection call collected, by way of an object that nothing refers to.
+// follow makes the next collection call collected, through an object without references.
 func (p *pace) follow() {
 	runtime.AddCleanup(&struct{ *pace }{p}, (*pace).collected, p)
 }
@@ -94,23 +95,22 @@ func (p *pace) set(percent int) {
 	debug.SetGCPercent(percent)
 }
 
-// The growth of garbage, in percent of the memory in use: Go's default, while objects are first listed, and when they are
-// again.
+// The growth of garbage, in percent of the memory in use: Go's default, during the first lists, and during later lists.
 const (
 	usualPercent = 100
 	firstPercent = 150
 	againPercent = 50
 )
 
-// percentFor returns how far garbage may grow, in percent of the bytes in use, if a collection scans that many of them.
-// scanned exceeds inUse if more was allocated since the last one.
+// percentFor returns how far garbage may grow, in percent of the bytes in use, if a collection scans scanned bytes.
+// That exceeds inUse if more was allocated since the last one.
 func percentFor(inUse, scanned uint64) int {
 	garbage := max(garbageServing, min(garbageMost, garbageScanned*min(scanned, inUse)))
 	return max(usualPercent, int(100*garbage/max(inUse, 1<<20))) // #nosec G115 -- at most 8000
 }
 
-// inUse returns the bytes that the last collection found in use, and how many of them, and of those allocated since, the next
-// one has to scan: the rest has no pointers.
+// inUse returns the bytes that the last collection found in use, and the bytes that the next one has to scan, among
+// those and the ones allocated since. The rest has no pointers.
 func inUse() (all, scanned uint64) {
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/heap:bytes"}}
 	metrics.Read(sample)

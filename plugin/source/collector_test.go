@@ -14,15 +14,16 @@ func TestPercentFor(t *testing.T) {
 		{60 << 20, 15 << 20, 200}, {64 << 20, 32 << 20, 375}, {5 << 20, 60 << 20, 1600}, {1 << 30, 1 << 29, 100},
 	} {
 		if got := percentFor(tt.inUse, tt.scanned); got != tt.want {
-			t.Errorf("%d%% with %d bytes in use, of which %d are looked through: want %d%%", got, tt.inUse, tt.scanned, tt.want)
+			t.Errorf("%d%% with %d bytes in use and %d to scan, want %d%%", got, tt.inUse, tt.scanned, tt.want)
 		}
 	}
 }
 
-// What is in use after the lists, a hosts file say, must slow the pace down no further: garbage would grow with it.
+// Memory that comes into use after the lists, such as a hosts file, must not slow the pace down further: garbage
+// would grow with it.
 func TestPaceFollows(t *testing.T) {
 	var p pace
-	t.Setenv("GOGC", "") // which would be obeyed
+	t.Setenv("GOGC", "") // since it would be obeyed
 	p.listing = make(map[any]struct{})
 	defer p.set(usualPercent)
 	percent := func() int {

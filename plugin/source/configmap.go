@@ -18,7 +18,7 @@ type ConfigMapEvent struct {
 	Data            map[string]string // the receiver's own copy, with binaryData
 	ResourceVersion string            // a new one means new content; opaque
 	UID             string            // "" if it comes from manifests
-	Found           bool              // false: there is no such ConfigMap, or Err
+	Found           bool              // false if there is no such ConfigMap, or with Err
 	Err             error             // why the API server refuses the ConfigMap; the other fields are empty then
 }
 
@@ -34,7 +34,7 @@ type configMap struct {
 	reporter *reporter // nil when there are manifests
 
 	mu    sync.Mutex
-	state *ConfigMapEvent // nil until the first list is settled; never changed once set
+	state *ConfigMapEvent // nil until the first list has a result; never changed once set
 	subs  map[*subscriber]struct{}
 }
 
@@ -44,13 +44,14 @@ type subscriber struct {
 	done chan struct{}
 }
 
-// ConfigMap follows the ConfigMap of that namespace and name. It calls f with the present state, as soon as that is known,
-// and after each change; one call ends before the next begins, and of changes in quick succession f may get only the last.
-// The first call means that the first list is settled: the object was found or is absent, or the API server refuses it. While
-// the server can't be reached f is not called.
+// ConfigMap follows the ConfigMap of that namespace and name. It calls f with the current state, as soon as that is
+// known, and after each change. One call ends before the next begins, and after changes in quick succession f may get
+// only the last. The first call means that the first list has a result: the object was found or is absent, or the API
+// server refuses it. While the server can't be reached f is not called.
 //
-// All followers of one object share a watch, which selects by field metadata.name, so a Role with list and watch for that one
-// resource name is enough. stop ends it: no call begins after stop returned, but one may still be running.
+// All followers of one object share a watch, which selects by field metadata.name, so a Role with list and watch for
+// that one resource name is enough. stop ends the subscription: no call begins after stop returned, but one may still
+// be running.
 func (s *Source) ConfigMap(namespace, name string, f func(ConfigMapEvent)) (stop func()) {
 	key := objectName{namespace, name}
 	sub := &subscriber{wake: make(chan struct{}, 1), done: make(chan struct{})}
@@ -141,7 +142,7 @@ func (c *configMap) remove(sub *subscriber) bool {
 	return len(c.subs) == 0
 }
 
-// set makes e the state.
+// set sets the state to e.
 func (c *configMap) set(e *ConfigMapEvent) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -152,12 +153,12 @@ func (c *configMap) set(e *ConfigMapEvent) {
 	for sub := range c.subs {
 		select {
 		case sub.wake <- struct{}{}:
-		default: // a token is there, so it will see e
+		default: // a token is there, so it will get e
 		}
 	}
 }
 
-// serve calls f for all news until sub is done.
+// serve calls f with all news until sub is done.
 func (c *configMap) serve(sub *subscriber, f func(ConfigMapEvent)) {
 	var last *ConfigMapEvent
 	for {
@@ -183,11 +184,11 @@ func (c *configMap) serve(sub *subscriber, f func(ConfigMapEvent)) {
 	}
 }
 
-// take makes obj, a ConfigMap, the state.
+// take sets the state to obj, a ConfigMap.
 func (c *configMap) take(obj any) error {
 	cm, ok := obj.(*api.ConfigMap)
 	if !ok {
-		return fmt.Errorf("%T is no ConfigMap", obj)
+		return fmt.Errorf("%T is not a ConfigMap", obj)
 	}
 	c.set(&ConfigMapEvent{Data: configMapData(cm), ResourceVersion: cm.ResourceVersion, UID: string(cm.UID), Found: true})
 	return nil
@@ -213,7 +214,7 @@ func (c *configMap) Replace(list []any, _ string) error {
 	return c.take(list[0])
 }
 
-// Resync implements cache.ReflectorStore. There is nothing to do.
+// Resync implements cache.ReflectorStore. It does nothing.
 func (c *configMap) Resync() error { return nil }
 
 // differing implements auditable.
@@ -234,8 +235,8 @@ func (c *configMap) differing(list []any) ([]objectName, error) {
 	return []objectName{c.name}, nil
 }
 
-// StoreConfigMap stores text under the key of a ConfigMap, unless it is there already. The ConfigMap must exist. The account
-// needs list and update on it; a concurrent write by somebody else is an error.
+// StoreConfigMap stores text under the key of a ConfigMap, unless it is there already. The ConfigMap must exist. The
+// account needs list and update on it. A concurrent write by another client is an error.
 func (s *Source) StoreConfigMap(ctx context.Context, namespace, name, key, text string) error {
 	if s.clients == nil {
 		return errors.New("manifests are not written to")

@@ -17,7 +17,7 @@ const (
 	kindNamespace     = "Namespace"
 	kindService       = "Service"
 	kindSlice         = "EndpointSlice"
-	kindEndpoints     = "Endpoints" // in manifests alone, where it gives the EndpointSlices that mirror it
+	kindEndpoints     = "Endpoints" // in manifests only, where it yields the EndpointSlices that mirror it
 	kindPod           = "Pod"
 	kindConfigMap     = "ConfigMap"
 	kindServiceImport = "ServiceImport"
@@ -44,7 +44,7 @@ func serviceSpec(svc *api.Service) services.ServiceSpec {
 	}
 	ips := svc.Spec.ClusterIPs
 	if len(ips) == 0 {
-		ips = []string{svc.Spec.ClusterIP} // older than dual stack
+		ips = []string{svc.Spec.ClusterIP} // from before dual stack
 	}
 	spec.Headless = ips[0] == api.ClusterIPNone
 	for _, ip := range ips {
@@ -69,8 +69,8 @@ func toService(svc *api.Service) (*services.Service, disposition) {
 	return packService(kindService, serviceSpec(svc))
 }
 
-// importSpec returns the fields of si that are stored (KEP-1645). The reader has to give ports their default protocol,
-// because the definition of the resource has none.
+// importSpec returns the fields of si that are stored (KEP-1645). It sets the default protocol of ports, because the
+// definition of the resource has no default.
 func importSpec(si *mcs.ServiceImport) services.ServiceSpec {
 	spec := services.ServiceSpec{
 		Namespace: si.Namespace,
@@ -101,7 +101,7 @@ func toServiceImport(si *mcs.ServiceImport) (*services.Service, disposition) {
 func packService(kind string, spec services.ServiceSpec) (*services.Service, disposition) {
 	s := services.NewService(spec)
 	if s == nil {
-		reject(kind, objectName{spec.Namespace, spec.Name}, "no query can hold its name or namespace, it is left out")
+		reject(kind, objectName{spec.Namespace, spec.Name}, "left out: no query can contain its name or namespace")
 		return nil, drop
 	}
 	return s, keep
@@ -113,8 +113,8 @@ type sliceParts struct {
 	zones    bool // the topology zones of endpoints
 }
 
-// sliceSpec returns the fields of es that are stored, except its names: its ready endpoints. It returns nil if es holds names
-// (addressType FQDN), which have no meaning in the API.
+// sliceSpec returns the fields of es that are stored, except its names: its ready endpoints. It returns nil if es holds
+// names (addressType FQDN), which mean nothing in the API.
 func sliceSpec(es *discovery.EndpointSlice, kept sliceParts) *services.SliceSpec {
 	if es.AddressType == discovery.AddressTypeFQDN {
 		return nil
@@ -167,7 +167,8 @@ func sliceSpec(es *discovery.EndpointSlice, kept sliceParts) *services.SliceSpec
 	return spec
 }
 
-// endpointName returns an endpoint's hostname, else, if podNames, the name of its pod.
+// endpointName returns an endpoint's hostname or, without one and with podNames, the name of its
+// pod.
 func endpointName(ep *discovery.Endpoint, podNames bool) (name string, ofPod bool) {
 	if ep.Hostname != nil && *ep.Hostname != "" {
 		return *ep.Hostname, false
@@ -211,13 +212,13 @@ func packSliceOf(spec *services.SliceSpec, service, cluster string) (*services.S
 	s := services.NewSlice(of)
 	if s == nil {
 		reject(kindSlice, objectName{spec.Namespace, spec.Name},
-			fmt.Sprintf("no query can hold the name of its Service %.100q, it is left out", service))
+			fmt.Sprintf("left out: no query can contain the name of its Service %.100q", service))
 		return nil, drop
 	}
 	return s, keep
 }
 
-// toPod packs pod. It ignores one that is being deleted: its address answers until it is gone.
+// toPod packs pod. It ignores one that is being deleted: its address answers until the pod is gone.
 func toPod(pod *api.Pod) (*services.Pod, disposition) {
 	if !pod.DeletionTimestamp.IsZero() {
 		return nil, ignore
@@ -238,7 +239,7 @@ func podSpec(pod *api.Pod) *services.PodSpec {
 func packPod(spec *services.PodSpec) (*services.Pod, disposition) {
 	p := services.NewPod(*spec)
 	if p == nil {
-		reject(kindPod, objectName{spec.Namespace, spec.Name}, "no query can hold its namespace, it is left out")
+		reject(kindPod, objectName{spec.Namespace, spec.Name}, "left out: no query can contain its namespace")
 		return nil, drop
 	}
 	if len(spec.IPs) == 0 { // not yet, or no longer
@@ -256,7 +257,7 @@ func toNamespace(ns *api.Namespace) (*namespace, disposition) { return &namespac
 func address(s, kind string, name objectName) (netip.Addr, bool) {
 	addr, err := netip.ParseAddr(s)
 	if err != nil || addr.Zone() != "" {
-		reject(kind, name, fmt.Sprintf("%.100q is no IP address", s))
+		reject(kind, name, fmt.Sprintf("%.100q is not an IP address", s))
 		return netip.Addr{}, false
 	}
 	return addr, true

@@ -156,12 +156,12 @@ func TestImportSpec(t *testing.T) {
 	}
 }
 
-// Whose an EndpointSlice is: a Service's, a ServiceImport's, that of both, or nobody's.
+// The owner of an EndpointSlice: a Service, a ServiceImport, both, or none.
 func TestSliceOwners(t *testing.T) {
 	const service, imported, cluster = discovery.LabelServiceName, mcs.LabelServiceName, mcs.LabelSourceCluster
 	tests := []struct {
 		labels          map[string]string
-		local, imported string // owner, then the labels of its endpoints; "" for a slice that is left out
+		local, imported string // the owner, then the labels of its endpoints; "" for a slice that is left out
 	}{
 		{nil, "", ""},
 		{map[string]string{cluster: "east"}, "", ""},
@@ -206,18 +206,18 @@ func TestVerdicts(t *testing.T) {
 		t.Errorf("a terminating pod: %v, want it ignored", v)
 	}
 	if _, v := toService(&api.Service{ObjectMeta: meta.ObjectMeta{Namespace: "ns", Name: "no.label"}}); v != drop {
-		t.Errorf("a Service whose name is no label: %v, want it dropped", v)
+		t.Errorf("a Service whose name is not a label: %v, want it dropped", v)
 	}
 	es := &discovery.EndpointSlice{ObjectMeta: meta.ObjectMeta{Namespace: "ns", Name: "s"}}
 	if _, v := toServiceImport(&mcs.ServiceImport{ObjectMeta: meta.ObjectMeta{Namespace: "ns", Name: "no.label"}}); v != drop {
-		t.Errorf("a ServiceImport whose name is no label: %v, want it dropped", v)
+		t.Errorf("a ServiceImport whose name is not a label: %v, want it dropped", v)
 	}
 	if _, v := toSlice(sliceParts{})(es); v != drop {
-		t.Errorf("a slice of no Service: %v, want it dropped", v)
+		t.Errorf("a slice without a Service: %v, want it dropped", v)
 	}
 	es.Labels = map[string]string{discovery.LabelServiceName: "no.label"}
 	if _, v := toSlice(sliceParts{})(es); v != drop {
-		t.Errorf("a slice of a Service whose name is no label: %v, want it dropped", v)
+		t.Errorf("a slice of a Service whose name is not a label: %v, want it dropped", v)
 	}
 }
 

@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// customResource is an object of a CustomResourceDefinition: the metadata that is needed, and the rest as it was sent. So an
-// object with an unexpected spec is refused alone, and does not end the watch of its kind.
+// customResource is an object of a CustomResourceDefinition: the metadata that is needed, and the rest as it was sent.
+// So an object with an unexpected spec is refused alone, and does not end the watch of its kind.
 type customResource struct {
 	meta.TypeMeta
 	meta.ObjectMeta `json:"metadata"`
@@ -52,7 +52,7 @@ func (c customCodecs) DecoderToVersion(d runtime.Decoder, gv runtime.GroupVersio
 	return customDecoder{c.NegotiatedSerializer.DecoderToVersion(d, gv)}
 }
 
-// customDecoder decodes the kinds of customKinds. The Decoder in it decodes others, such as a Status.
+// customDecoder decodes the kinds of customKinds. Its Decoder decodes others, such as a Status.
 type customDecoder struct{ runtime.Decoder }
 
 // Decode implements runtime.Decoder. It turns a panic into an error: client-go would let it end the process.
@@ -92,7 +92,7 @@ type customMeta struct {
 	UID               types.UID         `json:"uid"`
 }
 
-// decodeCustom returns nil for anything that is neither one of customKinds nor a list of them.
+// decodeCustom returns nil for anything but one of customKinds or a list of them.
 func decodeCustom(data []byte) (runtime.Object, *schema.GroupVersionKind, error) {
 	var o customObject
 	if err := json.Unmarshal(data, &o); err != nil {
@@ -112,7 +112,7 @@ func decodeCustom(data []byte) (runtime.Object, *schema.GroupVersionKind, error)
 	return o.resource(), &kind, nil
 }
 
-// listOf returns the list o, whose items are of that kind; they need not name it.
+// listOf returns the list o, whose items are of that kind. They need not name it.
 func listOf(o *customObject, kind string) (*customList, error) {
 	l := &customList{TypeMeta: meta.TypeMeta{APIVersion: o.APIVersion, Kind: o.Kind}, Items: make([]customResource, len(o.Items))}
 	l.ResourceVersion, l.Continue = o.Metadata.ResourceVersion, o.Metadata.Continue

@@ -9,8 +9,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// discovered are the resources that the API server last listed in a group and version. Names from outside come from up to
-// eight kinds that a cluster may lack: while it does, one request for each group looks for them.
+// discovered are the resources that the API server last listed in a group and version. External names come from up to
+// eight kinds that a cluster may lack. While it does, one request for each group looks for them.
 type discovered struct {
 	mu        sync.Mutex
 	asked     time.Time
@@ -35,8 +35,8 @@ func (d *discoveries) of(version string) *discovered {
 	return d.all[version]
 }
 
-// has reports whether the API server may have a resource: it returns false only if the server denied it within longestPause.
-// If the server does not reply, a list shows whether it has it.
+// has reports whether the API server may have a resource. It returns false only if the server denied it within
+// longestPause. If the server does not reply, a list shows whether it has the resource.
 func (s *Source) has(ctx context.Context, version, resource string) bool {
 	d := s.discovery.of(version)
 	d.mu.Lock()

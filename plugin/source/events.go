@@ -22,8 +22,8 @@ import (
 type Report struct {
 	Block   string // the server block
 	Refused bool   // the ConfigMap is not applied
-	Note    string // what happened, for people; all replicas use the same words for the same outcome
-	// Reason is that of the Event, a word that programs look for; "" for a stanza's, StanzaApplied or StanzaRejected.
+	Note    string // what happened, for people; all replicas use the same text for the same outcome
+	// Reason is the reason of the Event, a word for programs; "" for a stanza's, StanzaApplied or StanzaRejected.
 	Reason string
 }
 
@@ -33,27 +33,27 @@ const (
 	reasonRejected = "StanzaRejected"
 )
 
-// The first reportBurst Events on one ConfigMap are written at once, more every reportPause. Those in between are counted in
-// the next one of their block and reason.
+// The first reportBurst Events on one ConfigMap are written at once, further ones every reportPause. Those in between
+// are counted in the next one with their block and reason.
 const (
 	reportBurst = 6
 	reportPause = time.Minute
 )
 
-// reporter writes Events about one ConfigMap.
+// reporter writes Events on one ConfigMap.
 //
-// It replaces client-go's recorders, which name each Event anew and so make one for each replica, hold two goroutines and a
-// queue of a thousand, and log each one that is refused. Here the name is derived from the report and the version of the
-// ConfigMap: the first replica creates the Event, the others find it there. That takes only create, while aggregation on the
-// server takes patch, which would let us change other components' Events.
+// It replaces client-go's recorders. They use a new name for each Event and so make one for each replica, hold two
+// goroutines and a queue of a thousand, and log each refused one. Here the name is derived from the report and the
+// version of the ConfigMap: the first replica creates the Event, the others find it. That takes only the permission
+// create, while aggregation on the server takes patch, which would also allow changes to other components' Events.
 type reporter struct {
 	events core.EventInterface
-	ctx    context.Context // ends with the following of the ConfigMap
+	ctx    context.Context // ends when the ConfigMap is no longer followed
 	limit  flowcontrol.RateLimiter
 
 	mu      sync.Mutex
 	running bool
-	waiting map[reportKey]*api.Event // to be written; the last one of each key
+	waiting map[reportKey]*api.Event // not yet written; the last one of each key
 	written map[reportKey]string     // the name of the last Event of the key, so that a reload does not write it again
 	denied  bool                     // a refusal was logged
 }
@@ -68,8 +68,8 @@ func newReporter(ctx context.Context, events core.EventInterface) *reporter {
 	}
 }
 
-// Report writes an Event on the ConfigMap of e, in its namespace, as soon as the API server accepts it. It does not wait. It
-// does nothing for a ConfigMap from manifests, for one that does not exist, or one that nobody follows.
+// Report writes an Event on the ConfigMap of e, in its namespace, as soon as the API server accepts it. It does not
+// wait. It does nothing for a ConfigMap that comes from manifests, does not exist, or is not followed.
 func (s *Source) Report(namespace, name string, e ConfigMapEvent, r Report) {
 	s.mu.Lock()
 	c := s.configMaps[objectName{namespace, name}]
@@ -103,7 +103,7 @@ func (r *reporter) add(of objectName, e ConfigMapEvent, report Report) {
 // eventOf makes the Event of a report.
 func eventOf(of objectName, e ConfigMapEvent, report Report) *api.Event {
 	now := meta.Now()
-	host, _ := os.Hostname() // it may have none
+	host, _ := os.Hostname() // "" if it has none
 	event := &api.Event{
 		ObjectMeta: meta.ObjectMeta{Namespace: of.namespace},
 		InvolvedObject: api.ObjectReference{
@@ -148,7 +148,7 @@ func (r *reporter) run() {
 	}
 }
 
-// more reports whether there is something to write. If not, run is over.
+// more reports whether there is something to write. If not, run ends.
 func (r *reporter) more() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -156,7 +156,7 @@ func (r *reporter) more() bool {
 	return r.running
 }
 
-// next takes the oldest waiting Event; there must be one.
+// next takes the oldest waiting Event. There must be one.
 func (r *reporter) next() (key reportKey, event *api.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -186,7 +186,7 @@ func (r *reporter) write(key reportKey, event *api.Event) {
 	r.denied = true
 	r.mu.Unlock()
 	if !known {
-		log.Infof("ConfigMap %s/%s gets no Events: %v; everything else works; grant this account create on events in that namespace to have them",
+		log.Infof("ConfigMap %s/%s gets no Events: %v; everything else works; to enable Events, grant this account create on events in that namespace",
 			event.Namespace, event.InvolvedObject.Name, err)
 	}
 }

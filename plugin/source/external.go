@@ -8,7 +8,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/external"
 )
 
-// The kinds of objects that give names from outside, as named in metrics and logs.
+// The kinds of objects that have external names, as named in metrics and logs.
 const (
 	kindIngress           = "Ingress"
 	kindGateway           = "Gateway"
@@ -20,11 +20,11 @@ const (
 	kindUDPRoute          = "UDPRoute"
 	kindDNSEndpoint       = "DNSEndpoint"
 	kindNode              = "Node"
-	kindExternalService   = "ExternalService"   // a Service that has a name or an address outside
+	kindExternalService   = "ExternalService"   // a Service with an external name or address
 	kindExternalNamespace = "ExternalNamespace" // a Namespace with its labels
 )
 
-// externalKinds are the kinds in the index of names from outside.
+// externalKinds are the kinds in the index of external names.
 var externalKinds = map[string]external.Kind{
 	kindIngress:           external.KindIngress,
 	kindGateway:           external.KindGateway,
@@ -40,8 +40,9 @@ var externalKinds = map[string]external.Kind{
 	kindExternalNamespace: external.KindNamespace,
 }
 
-// kindsFor returns the kinds that the sources need, in the order in which they are requested. Namespaces and Services are
-// always needed: claims are made in namespaces, and the addresses of this server's zones are those of its own Services.
+// kindsFor returns the kinds that the sources need, in the order in which they are requested. Namespaces and Services
+// are always needed: objects claim names in namespaces, and this server's own Services have the addresses of the zones'
+// name servers.
 func kindsFor(sources external.Source) []string {
 	wanted := sources.Kinds() | external.KindsOf(external.KindNamespace, external.KindService)
 	var kinds []string
@@ -56,7 +57,7 @@ func kindsFor(sources external.Source) []string {
 	return kinds
 }
 
-// externalTable returns how objects of a kind go into the index of names from outside.
+// externalTable returns how objects of a kind are written into the index of external names.
 func externalTable[O any](kind string, pack func(*O) (*external.Object, disposition)) table[O, external.Object] {
 	k := externalKinds[kind]
 	return table[O, external.Object]{
@@ -77,7 +78,7 @@ func externalTable[O any](kind string, pack func(*O) (*external.Object, disposit
 	}
 }
 
-// outside turns a change to the index of names from outside into one to that of a group.
+// outside turns a change to the index of external names into one to that of a group.
 func outside[T any](change func(*external.Tx, T)) func(*group, T) {
 	return func(g *group, v T) { g.outside.Update(func(tx *external.Tx) { change(tx, v) }) }
 }
@@ -94,14 +95,14 @@ func externalMeta(o meta.Object) external.Meta {
 	return m
 }
 
-// published returns what to do with o. It is nil if it is of no use, most often not yet, as with a route that no Gateway has
-// accepted, or a load balancer without an address.
+// published returns what to do with o. It is nil if it has no names, most often not yet, like a route that no Gateway
+// has accepted, or a load balancer without an address.
 func published(kind string, name objectName, o *external.Object) (*external.Object, disposition) {
 	if o != nil {
 		return o, keep
 	}
 	if !external.Nameable(externalKinds[kind], name.namespace, name.name) {
-		reject(kind, name, "no query can hold its name or namespace, it is left out")
+		reject(kind, name, "left out: no query can contain its name or namespace")
 	}
 	return nil, drop
 }
@@ -132,7 +133,7 @@ func appendSet(all []string, more ...string) []string {
 	return all
 }
 
-// publishes reports whether svc has a name or an address outside of the cluster.
+// publishes reports whether svc has an external name or address.
 func publishes(svc *api.Service) bool {
 	if svc.Spec.Type == api.ServiceTypeLoadBalancer || svc.Spec.ClusterIP == api.ClusterIPNone || len(svc.Spec.ExternalIPs) > 0 {
 		return true
@@ -161,7 +162,7 @@ func publishedService(svc *api.Service) *external.ServiceSpec {
 	}
 	ips := svc.Spec.ClusterIPs
 	if len(ips) == 0 {
-		ips = []string{svc.Spec.ClusterIP} // older than dual stack
+		ips = []string{svc.Spec.ClusterIP} // from before dual stack
 	}
 	for _, ip := range ips {
 		if ip != api.ClusterIPNone {
@@ -182,8 +183,8 @@ func toExternalService(svc *api.Service) (*external.Object, disposition) {
 	return packPublished(*spec)
 }
 
-// packPublished packs the names and addresses that a Service has outside. One whose load balancer has no address yet has
-// none.
+// packPublished packs the external names and addresses of a Service. A Service whose load balancer has no address yet
+// has none.
 func packPublished(spec external.ServiceSpec) (*external.Object, disposition) {
 	o := external.NewService(spec)
 	if o == nil {

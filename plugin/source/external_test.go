@@ -25,11 +25,11 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// allSources are those of an external option that has all of them.
+// allSources are the sources of an external option that has all of them.
 const allSources = external.FromIngress | external.FromService | external.FromGateway | external.FromDNSEndpoint | external.FromNode
 
-// hostOf returns what a name in the zone example.org stands for: addresses and hostnames, sorted; "none" for a name that does
-// not exist, and "nothing" for one without records.
+// hostOf returns the records of a name in the zone example.org: addresses and hostnames, sorted; "none" for a name that
+// does not exist, and "nothing" for one without records.
 func hostOf(o *Objects, name string) string {
 	m := o.External().State().Lookup("example.org.", name, &external.Selection{Zones: []string{"example.org."}, Sources: allSources})
 	switch m.Outcome {
@@ -54,13 +54,13 @@ func hostOf(o *Objects, name string) string {
 	return strings.Join(all, " ")
 }
 
-// accepted is the status of a route that the Gateway gw accepts, at the generation 1.
+// accepted is the status of a route that the Gateway gw accepts, at generation 1.
 var accepted = object{"parents": []object{{
 	"parentRef": object{"name": "gw"}, "controllerName": "example.com/c",
 	"conditions": []object{{"type": "Accepted", "status": "True", "observedGeneration": 1}},
 }}}
 
-// putHosts puts an object of each kind that names come from.
+// putHosts puts an object of each kind with external names.
 func (a *apiServer) putHosts() {
 	a.put("namespaces", "", "default", object{"labels": object{"kubernetes.io/metadata.name": "default"}}, nil)
 	a.put("services", "default", "lb", nil, object{
@@ -121,11 +121,11 @@ var hosts = map[string]string{
 func checkHosts(t *testing.T, o *Objects, want map[string]string) {
 	t.Helper()
 	for name, want := range want {
-		eventually(t, name+" stands for "+want, func() bool { return hostOf(o, name) == want })
+		eventually(t, name+" has "+want, func() bool { return hostOf(o, name) == want })
 	}
 }
 
-// Each kind of objects is watched, taken in, and forgotten when nobody wants it.
+// Each kind of objects is watched, served, and dropped when it has no users.
 func TestExternal(t *testing.T) {
 	a := newAPIServer(t)
 	a.putHosts()
@@ -133,7 +133,7 @@ func TestExternal(t *testing.T) {
 	o := listed(t, s, Selection{External: allSources, Labels: "a notin (b)"})
 	want := "map[list ingresses:1 list namespaces:1 list nodes:1 list services:1 watch dnsendpoints:1 watch gateways:1 watch grpcroutes:1 watch httproutes:1 " +
 		"watch ingresses:1 watch listenersets:1 watch namespaces:1 watch nodes:1 watch services:1 watch tcproutes:1 watch tlsroutes:1 watch udproutes:1]"
-	eventually(t, "each is asked for once: "+want, func() bool { return a.asked() == want })
+	eventually(t, "each is requested once: "+want, func() bool { return a.asked() == want })
 	a.mu.Lock()
 	for resource := range kinds {
 		accept, query := a.accepts["watch "+resource], a.queries["watch "+resource]
@@ -142,23 +142,23 @@ func TestExternal(t *testing.T) {
 		}
 		custom := strings.Contains(kinds[resource][0], ".") && resource != "ingresses"
 		if custom == strings.Contains(accept, "protobuf") {
-			t.Errorf("%s are asked for as %s", resource, accept)
+			t.Errorf("%s are requested as %s", resource, accept)
 		}
 		if selected := strings.Contains(query, "labelSelector="); selected != (resource == "services") {
-			t.Errorf("%s are asked for with %s", resource, query)
+			t.Errorf("%s are requested with %s", resource, query)
 		}
 	}
 	a.mu.Unlock()
 	checkHosts(t, o, hosts)
 	if n := value(objectsRejected.WithLabelValues(kindExternalService)); n != 0 {
-		t.Errorf("%v Services are refused that merely have no address", n)
+		t.Errorf("%v Services without an address are refused", n)
 	}
 	for kind := range externalKinds {
 		want := 1.0
 		switch kind {
 		case kindHTTPRoute:
 			want = 2
-		case kindExternalService: // without the one that has nothing outside
+		case kindExternalService: // without the one that has no external name or address
 			want = 3
 		}
 		if n := value(objectsHeld.WithLabelValues(kind)); n != want {
@@ -179,7 +179,7 @@ func TestExternal(t *testing.T) {
 
 	few := listed(t, s, Selection{External: external.FromIngress, Labels: "a notin (b)"})
 	if few.External() != o.External() {
-		t.Error("two that want different sources do not share an index")
+		t.Error("two selections with different sources do not share an index")
 	}
 	o.Close()
 	checkHosts(t, few, map[string]string{"grpc.example.org.": "none", "ep.example.org.": "none", "node-1.example.org.": "none", "new.example.org.": "lb.example.com."})
@@ -191,7 +191,7 @@ func TestExternal(t *testing.T) {
 	few.Close()
 }
 
-// Only the kinds that the sources need are asked for.
+// Only the kinds that the sources need are requested.
 func TestExternalKinds(t *testing.T) {
 	for source, want := range map[external.Source]string{
 		external.FromIngress:     "ingresses",
@@ -202,7 +202,7 @@ func TestExternalKinds(t *testing.T) {
 	} {
 		a := newAPIServer(t)
 		o := listed(t, a.open(t), Selection{External: source})
-		eventually(t, want+" are asked for", func() bool {
+		eventually(t, want+" are requested", func() bool {
 			var got []string
 			a.mu.Lock()
 			for verb := range a.seen {
@@ -218,8 +218,8 @@ func TestExternalKinds(t *testing.T) {
 	}
 }
 
-// What the server does not have, does not grant or fails to give keeps nothing else from being served, and nobody waits for it. It
-// is there as soon as the server gives it, and goes a minute after the server has it no more.
+// A kind that the server does not have, does not grant or fails to return holds nothing else up, and is not waited for.
+// Its objects are served once the server returns them, and removed a minute after the server loses the kind.
 func TestExternalRefused(t *testing.T) {
 	for _, status := range []int{http.StatusNotFound, http.StatusForbidden, http.StatusInternalServerError} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
@@ -232,9 +232,9 @@ func TestExternalRefused(t *testing.T) {
 			o := listed(t, a.open(t), Selection{External: allSources})
 			checkHosts(t, o, map[string]string{"lb.default.example.org.": "192.0.2.9", "web.example.org.": "none", "http.example.org.": "none", "node-1.example.org.": "none"})
 			denied := status != http.StatusInternalServerError
-			eventually(t, "all is known, or not", func() bool { return o.External().State().Synced(allSources.Kinds()) == denied })
+			eventually(t, "every kind is known or unavailable", func() bool { return o.External().State().Synced(allSources.Kinds()) == denied })
 			if c := o.group.source.Capture(nil, o, nil); (c != nil) != denied {
-				t.Errorf("it can be captured: %v", c != nil)
+				t.Errorf("it is captured: %v", c != nil)
 			}
 			for _, resource := range resources {
 				a.answer(resource, 0)
@@ -261,8 +261,8 @@ func TestExternalRefused(t *testing.T) {
 	}
 }
 
-// While a cluster lacks CustomResourceDefinitions, that is said once of each, nobody waits for them, and they are looked for by one
-// request for each group.
+// While a cluster lacks CustomResourceDefinitions, each is logged once, none is waited for, and one request for each
+// group looks for them.
 func TestExternalWithoutDefinitions(t *testing.T) {
 	var b syncBuffer
 	clog.SetOutput(&b)
@@ -285,7 +285,7 @@ func TestExternalWithoutDefinitions(t *testing.T) {
 			t.Errorf("%s are listed %d times", customKinds[kind].resource, n)
 		}
 		if n := strings.Count(b.String(), "has no "+customKinds[kind].resource+","); n != 1 {
-			t.Errorf("that there are no %s stands %d times in the log", customKinds[kind].resource, n)
+			t.Errorf("the log reports missing %s %d times", customKinds[kind].resource, n)
 		}
 	}
 	if n := strings.Count(b.String(), "[ERROR]"); n != 0 {
@@ -297,7 +297,7 @@ func TestExternalWithoutDefinitions(t *testing.T) {
 	checkHosts(t, o, hosts)
 }
 
-// An object that can't be understood is refused alone: it stays as it was, and all others are served.
+// An object that can't be parsed is refused alone: its last state stays, and all others are served.
 func TestExternalNotUnderstood(t *testing.T) {
 	quietly(t)
 	a := newAPIServer(t)
@@ -317,7 +317,7 @@ func TestExternalNotUnderstood(t *testing.T) {
 	}
 }
 
-// An object that there is no use for yet is not refused.
+// An object without names yet is not refused.
 func TestExternalOfNoUseYet(t *testing.T) {
 	quietly(t)
 	web := meta.ObjectMeta{Namespace: "shop", Name: "web"}
@@ -344,11 +344,11 @@ func TestExternalOfNoUseYet(t *testing.T) {
 	}
 	before := value(objectsRejected.WithLabelValues(kindNode))
 	if o, disposition := toNode(&api.Node{ObjectMeta: meta.ObjectMeta{Name: "no_de!"}}); o != nil || disposition != drop || value(objectsRejected.WithLabelValues(kindNode)) != before+1 {
-		t.Errorf("a Node of no hostname: %v, %v", o, disposition)
+		t.Errorf("a Node without a hostname: %v, %v", o, disposition)
 	}
 }
 
-// fromSnapshot returns a group for names from outside that holds what a snapshot holds.
+// fromSnapshot returns a group for external names that holds the objects of a snapshot.
 func fromSnapshot(sn *Snapshot, kinds []string) *group {
 	g := &group{key: groupKey{external: true}, ix: services.NewIndex(), outside: external.NewIndex(), counts: make(map[string]int)}
 	sn.fill(g, kinds)
@@ -358,8 +358,8 @@ func fromSnapshot(sn *Snapshot, kinds []string) *group {
 	return g
 }
 
-// What a snapshot holds is what it was made of. One that was written before there was the option holds none of it, and is good
-// for the rest.
+// A snapshot has the objects that it was made from. One written without the external option has none of its objects,
+// and can be used for the rest.
 func TestExternalSnapshot(t *testing.T) {
 	a := newAPIServer(t)
 	a.putHosts()
@@ -382,25 +382,25 @@ func TestExternalSnapshot(t *testing.T) {
 			want = append(want, fmt.Sprintf("%+v", specOf(o)))
 		}
 		if !slices.Equal(got, want) || len(got) == 0 {
-			t.Errorf("of kind %s there are\n%s\nwant\n%s", kind, strings.Join(got, "\n"), strings.Join(want, "\n"))
+			t.Errorf("objects of kind %s:\n%s\nwant\n%s", kind, strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	}
 	if st := g.outside.State(); st.Snapshot() == 0 || !st.Restored(allSources.Kinds()) || st.Synced(allSources.Kinds()) {
-		t.Error("a snapshot makes what it holds known, and not synced")
+		t.Error("the kinds of a snapshot are not known, or are synced")
 	}
 	checkHosts(t, &Objects{group: g}, hosts)
 
 	outside := groupKey{external: true}
 	if !sn.holds(outside, o.kinds) || !sn.holds(groupKey{}, inner.kinds) || sn.holds(groupKey{external: true, labels: "a=b"}, o.kinds) {
-		t.Error("it does not hold what it was made of, or it holds what it was not")
+		t.Error("it lacks kinds that it was made from, or has others")
 	}
 	if other := s.Capture(inner, nil, nil); c.Same(other) || !c.Same(s.Capture(inner, o, nil)) {
-		t.Error("one without names from outside is the same")
+		t.Error("one without external names is the same")
 	}
 	old, err := parseSnapshot("f", bytes.NewReader(encoded(t, s.Capture(inner, nil, nil))))
 	must(t, err)
 	if old.holds(outside, o.kinds) || !old.holds(groupKey{}, inner.kinds) {
-		t.Error("a snapshot without names from outside holds them, or not the rest")
+		t.Error("a snapshot without external names has them, or lacks the rest")
 	}
 	head, rest := lines(t, encoded(t, c))
 	for _, bad := range []string{`"of":"HTTPRoute","spec":7}`, `"of":"HTTPRoute","spec":{"Hostnames":7}}`, `"of":7}`} {
@@ -414,7 +414,8 @@ func TestExternalSnapshot(t *testing.T) {
 	}
 }
 
-// Manifests give what an API server gives, and an object that can't be understood is an error with its line.
+// Manifests have the same result as an API server, and an object that can't be parsed is an error with its
+// line.
 func TestExternalManifests(t *testing.T) {
 	a := newAPIServer(t)
 	a.putHosts()
@@ -453,7 +454,7 @@ func TestExternalManifests(t *testing.T) {
 	}
 }
 
-// Objects that are changed in some part: what they do is done to them alone, and is over when a good list comes.
+// Objects that are changed in some part affect only themselves, until the next good list.
 func TestExternalHostile(t *testing.T) {
 	quietly(t)
 	a := newAPIServer(t)
@@ -515,7 +516,7 @@ func TestExternalHostile(t *testing.T) {
 		}
 	})
 	if taken == 0 {
-		t.Error("none was taken in")
+		t.Error("none was accepted")
 	}
 	list(feeds)
 	want, others := newGroup()
@@ -529,7 +530,7 @@ func TestExternalHostile(t *testing.T) {
 			fresh = append(fresh, fmt.Sprintf("%+v", specOf(o)))
 		}
 		if !slices.Equal(got, fresh) {
-			t.Errorf("of kind %s there are\n%s\nwant\n%s", kind, strings.Join(got, "\n"), strings.Join(fresh, "\n"))
+			t.Errorf("objects of kind %s:\n%s\nwant\n%s", kind, strings.Join(got, "\n"), strings.Join(fresh, "\n"))
 		}
 		want.setCount(kind, 0)
 	}
@@ -543,7 +544,7 @@ func TestExternalHostile(t *testing.T) {
 	}
 }
 
-// FuzzCustom has no reply of an API server about the objects of CustomResourceDefinitions end the process.
+// FuzzCustom checks that no reply of an API server with custom resources ends the process.
 func FuzzCustom(f *testing.F) {
 	for _, s := range []string{
 		`{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"name":"a","namespace":"b","resourceVersion":"1"},"spec":{"hostnames":["a.b"],"parentRefs":[{"name":"g","port":80}]},"status":{"parents":[{"parentRef":{"name":"g"},"conditions":[{"type":"Accepted","status":"True","observedGeneration":1}]}]}}`,
@@ -585,7 +586,8 @@ func FuzzCustom(f *testing.F) {
 	})
 }
 
-// Two that select other Services for the zones of Services share what names from outside come from.
+// Two stanzas that select different Services for their Service zones share the objects of external
+// names.
 func TestExternalShared(t *testing.T) {
 	a := newAPIServer(t)
 	a.putHosts()
@@ -600,11 +602,11 @@ func TestExternalShared(t *testing.T) {
 		t.Error("Services are in the wrong index")
 	}
 	if got := fmt.Sprint(len(one.Index().State().Served(&services.Options{}, false))); got != "0" {
-		t.Errorf("%s Services are in the index of names from outside", got)
+		t.Errorf("%s Services are in the index of external names", got)
 	}
 }
 
-// syncBuffer is a log that many write to.
+// syncBuffer is a log with many writers.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  strings.Builder

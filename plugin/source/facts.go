@@ -22,49 +22,50 @@ const (
 	maxUnready  = 10  // endpoints that are named
 )
 
-// Facts are details of a Service that answers do not need. They are looked up on request, and not stored.
+// Facts are details of a Service that answers do not need. They are requested on demand, and not stored.
 type Facts struct {
 	Found    bool
-	Origin   string // which state of the object this is: "resourceVersion 48213", or "shop.yaml:12"; "" if unknown
+	Origin   string // the state of the object: "resourceVersion 48213", or "shop.yaml:12"; "" if unknown
 	Type     string // ClusterIP, NodePort, LoadBalancer, ExternalName; "" if unknown
 	Selector string // of its pods, in kubectl's form; "" for none
-	LeftOut  string // the option and the selector that leave the Service or its namespace out; "" if nothing does
+	LeftOut  string // the option and the selector that leave the Service or its namespace out; "" if none do
 	Unready  Unready
-	Missing  string // why some of this is unknown; "" if nothing is
+	Missing  string // why some of this is unknown; "" if everything is known
 }
 
 // Unready are the endpoints of a Service that are not ready.
 type Unready struct {
-	Known bool // it was looked up
+	Known bool // it was requested
 	Total int
-	First []UnreadyEndpoint // ten at most
+	First []UnreadyEndpoint // at most ten
 }
 
 // UnreadyEndpoint is an endpoint that is not ready.
 type UnreadyEndpoint struct {
 	Addr        string
-	Pod         string // "" if it is none
+	Pod         string // "" if it isn't a pod
 	Hostname    string
 	Terminating bool
 }
 
-// Facts looks up the Service of that name as o selects it. With an API server it requests the Service, and what else is
-// useful if the account may list it: the namespace, and the EndpointSlices if unready. That takes 2 s at most. With manifests
-// it requests nothing. Missing names what can't be found out.
+// Facts looks up the Service of that name as o selects it. With an API server, it requests the Service, and what else
+// is useful if the account may list it: the namespace, and the EndpointSlices if unready. That takes 2 s at most. With
+// manifests, it requests nothing. Missing names what can't be determined.
 func (o *Objects) Facts(ctx context.Context, namespace, name string, unready bool) Facts {
 	g := o.group
 	switch s := g.source; {
 	case s.manifests != nil:
 		return g.factsOfManifests(objectName{namespace, name})
 	case s.clients == nil:
-		return Facts{Missing: "no API server is asked"}
+		return Facts{Missing: "there is no API server"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, factsTime)
 	defer cancel()
 	return g.factsOfAPI(ctx, namespace, name, unready)
 }
 
-// leftOut returns which of the selectors leaves out a Service with these labels, in a namespace with those.
+// leftOut returns which of the selectors leaves out a Service with labels service, in a namespace with
+// labels namespace.
 func (g *group) leftOut(service, namespace labels.Set, namespaced bool) string {
 	switch {
 	case !g.objects.Matches(service):
@@ -108,7 +109,7 @@ func (g *group) factsOfAPI(ctx context.Context, namespace, name string, unready 
 	c := g.source.clients.all
 	missing := func(what string, err error) {
 		if f.Missing == "" {
-			f.Missing = fmt.Sprintf("%s can't be asked for: %s", what, Printable(err.Error()))
+			f.Missing = fmt.Sprintf("%s can't be requested: %s", what, Printable(err.Error()))
 		}
 	}
 	list, err := c.CoreV1().Services(namespace).List(ctx, onlyNamed(name))
@@ -193,7 +194,7 @@ func unreadyOf(es *discovery.EndpointSlice) (u Unready) {
 	return u
 }
 
-// Counts returns how many objects of each kind are held.
+// Counts returns the number of stored objects of each kind.
 func (o *Objects) Counts() map[string]int {
 	o.group.mu.Lock()
 	defer o.group.mu.Unlock()

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// What is not kept of a Service is asked of the API server when somebody wants it, with nothing but list.
+// Details of a Service that are not stored are requested from the API server on demand, with only the
+// permission list.
 func TestFacts(t *testing.T) {
 	a := newAPIServer(t)
 	a.put("namespaces", "", "default", object{"labels": object{"team": "a"}}, nil)
@@ -32,7 +33,7 @@ func TestFacts(t *testing.T) {
 		t.Errorf("not ready: %+v", u)
 	}
 	if f := all.Facts(t.Context(), "default", "none", true); f.Found || f.Missing != "" {
-		t.Errorf("a Service that is not there: %+v", f)
+		t.Errorf("a missing Service: %+v", f)
 	}
 	for sel, want := range map[Selection]string{
 		{Labels: "dns=no"}:                       "labels dns=no",
@@ -47,16 +48,16 @@ func TestFacts(t *testing.T) {
 	}
 
 	a.answer("endpointslices", http.StatusForbidden)
-	if f := all.Facts(t.Context(), "default", "web", true); !f.Found || f.Unready.Known || !strings.HasPrefix(f.Missing, "the EndpointSlices can't be asked for: ") {
+	if f := all.Facts(t.Context(), "default", "web", true); !f.Found || f.Unready.Known || !strings.HasPrefix(f.Missing, "the EndpointSlices can't be requested: ") {
 		t.Errorf("without EndpointSlices: %+v", f)
 	}
 	a.answer("services", http.StatusForbidden)
-	if f := all.Facts(t.Context(), "default", "web", true); f.Found || !strings.HasPrefix(f.Missing, "the Service can't be asked for: ") {
+	if f := all.Facts(t.Context(), "default", "web", true); f.Found || !strings.HasPrefix(f.Missing, "the Service can't be requested: ") {
 		t.Errorf("without Services: %+v", f)
 	}
 }
 
-// No more than ten endpoints are named, and all are counted.
+// At most ten endpoints are named, and all are counted.
 func TestFactsOfMany(t *testing.T) {
 	a := newAPIServer(t)
 	a.putService("web", "10.96.7.10")

@@ -14,55 +14,58 @@ import (
 )
 
 const (
-	// settle is how long files must be left alone before they are checked, so that a save in several steps counts as one change,
-	// and a change after the check has a later time than those before; settleMost is the longest wait.
+	// settle is how long files must be unchanged before they are checked. A save in several steps then counts as one
+	// change, and a change after the check has a later time than those before. settleMost is the longest wait.
 	settle     = 20 * time.Millisecond
 	settleMost = 200 * time.Millisecond
 
-	// stillFor is how long a file must be unchanged before it is read, where the system does not report that its writer is done.
+	// stillFor is how long a file must be unchanged before it is read, if the system does not report when its writer is
+	// done.
 	stillFor = 2 * time.Second
 
-	// writerPatience is how long the last good content of a file serves while somebody writes to it.
+	// writerPatience is how long the last good content of a file serves while a process writes to it.
 	writerPatience = 30 * time.Second
 
-	// pollLeast is the shortest time between two checks, whatever was requested: a ConfigMap may give a nanosecond.
+	// pollLeast is the shortest time between two checks, whatever was requested: a ConfigMap may request a
+	// nanosecond.
 	pollLeast = 100 * time.Millisecond
 
-	// share is the part of the time, as its inverse, that checks may take.
+	// share limits the part of the time that checks may take, as its inverse.
 	share = 5
 
-	// A failed read is retried after retryLeast, then ever later, up to retryMost.
+	// A failed read is retried after retryLeast, then at growing intervals up to retryMost.
 	retryLeast = time.Second
 	retryMost  = 30 * time.Second
 
-	// maxStuck is how many reads of one Files may hang in the file system at one time.
+	// maxStuck is the number of reads of one Files that may hang in the file system at the same time.
 	maxStuck = 4
 )
 
-// Reading selects which files are read, and how.
+// Reading determines which files are read, and how.
 type Reading[T any] struct {
-	// Patterns are paths, or patterns of filepath.Match, and need not match anything yet. Relative ones start from the working
-	// directory. A wildcard matches neither a dot at the front of a name nor a link out of the folder before the first wildcard.
+	// Patterns are paths, or patterns of filepath.Match, and need not match anything yet. Relative ones start from the
+	// working directory. A wildcard matches neither a leading dot of a name nor a link out of the folder before the first
+	// wildcard.
 	Patterns []string
 
-	// Poll is how often the files are checked where the system does not notify, ten times a second at most. With 0 they are not
-	// followed: each is read once.
+	// Poll is the interval at which the files are checked where the system does not notify, at least a tenth of a second.
+	// With 0 they are not followed: each is read once.
 	Poll time.Duration
 
 	MaxSize, MaxTotal int64 // bytes of one file, and of all together
-	KeepGone          bool  // a file named without a wildcard keeps its content when it is gone
+	KeepGone          bool  // a file named without a wildcard keeps its content when it is deleted
 
 	// Parse makes the content of a file, which it may read in pieces. A panic in it counts as an error.
 	Parse func(path string, r io.Reader) (T, error)
 
-	// Refused is called with the reason why a file can't be used as it is now; repeated means that the reason is the same as
-	// before. The last good content of the file stays.
+	// Refused is called with the reason why a file can't be used in its current state. repeated means that the reason is
+	// the same as before. The last good content of the file stays.
 	Refused func(path string, err error, repeated bool)
 
-	// Changed is called after All changed, except for the first time. One call ends before the next begins.
+	// Changed is called after each change of All but the first. One call ends before the next begins.
 	Changed func()
 
-	// For tests, to simulate a file system that does not answer.
+	// For tests, to simulate a file system that does not respond.
 	open  func(root, path string) (*os.File, os.FileInfo, error)
 	stuck time.Duration
 }
@@ -70,15 +73,15 @@ type Reading[T any] struct {
 // File is one file, or a pattern with files that could not be checked, which has a Problem and no content.
 type File[T any] struct {
 	Path     string
-	Content  T         // from the last time that it could be used
-	Good     bool      // there was such a time
-	Modified time.Time // of that content
-	Size     int64     // of that content, in bytes
-	Problem  string    // why the file can't be used as it is now; "" if it can
+	Content  T         // from the last time that the file could be used
+	Good     bool      // the file could be used at least once
+	Modified time.Time // modification time of that content
+	Size     int64     // size of that content, in bytes
+	Problem  string    // why the file can't be used in its current state; "" if it can
 	Refused  int       // how often it could not be used
 }
 
-// Files follows files, and alone decides whether a file changed. It has one goroutine, and one more for each check or read
+// Files follows files, and alone decides whether a file changed. It has one goroutine, plus one for each check or read
 // that hangs: one for each pattern, and four for files. Make one with Follow.
 type Files[T any] struct {
 	reading Reading[T]
@@ -86,19 +89,19 @@ type Files[T any] struct {
 	cancel  context.CancelFunc
 	started chan struct{} // closed after the first round
 	asked   chan chan struct{}
-	stuck   time.Duration // how long one call of the system may take
+	stuck   time.Duration // the longest time that a system call may take
 	watches *watches
 	all     atomic.Pointer[[]File[T]]
 
-	// of the goroutine that follows
+	// used only by the goroutine that follows
 	patterns []*patternState
 	files    map[string]*fileState[T]
-	first    bool          // the first round is under way
+	first    bool          // the first round is running
 	asker    chan struct{} // to be closed after the round, or nil
 	pause    time.Duration // until a failure is retried
-	retry    time.Time     // when that is; zero without a failure that may pass
+	retry    time.Time     // the time of the retry; zero without a failure that may pass
 	again    time.Time     // when to check a file that was changing; zero for none
-	took     time.Duration // how long the last checks took, without reading
+	took     time.Duration // duration of the last checks, without reading
 }
 
 // patternState is the last known state of a pattern.
@@ -116,14 +119,14 @@ type fileState[T any] struct {
 	pattern *patternState
 	info    os.FileInfo // of the version last read or refused; nil for none
 	passing bool        // Problem may pass without a change of the file
-	gone    bool        // its content stays though it is gone
+	gone    bool        // it was deleted, but its content stays
 	again   time.Time   // when to read it once more, because it had just changed; zero if not needed
 	errand  *errand[read[T]]
 
-	// of a change that is not taken yet
-	changed time.Time   // when it was first seen; zero for no change
+	// of a change that was not read yet
+	changed time.Time   // when it was first seen; zero without a change
 	now     os.FileInfo // the file at the last check
-	nowAt   time.Time   // since when it has been so
+	nowAt   time.Time   // since when it has been in that state
 }
 
 // read is the result of reading a file.
@@ -133,16 +136,16 @@ type read[T any] struct {
 	content T
 	err     error
 	passing bool // the error may pass
-	torn    bool // the file changed meanwhile
+	torn    bool // the file changed during the read
 }
 
-// Follow reads files and follows them until Close. It returns when each was tried once; All has them. A file system that does
-// not answer delays it by 5 s, and so does each of four files; the attempts go on.
+// Follow reads files and follows them until Close. It returns once each was tried; All has them. A file system that
+// does not respond delays it by 5 s, and so does each of up to four files. The attempts continue.
 //
-// Changes are noticed at once where the system can notify (Linux, local file systems), and otherwise every Poll. A file is
-// read when its writer has closed it or, where the system does not report that, when it was unchanged for 2 s; after 30 s it
-// is read as it is. A file that changed while it was read is read again. Failed reads are retried, and a call that hangs
-// affects no other file. The error is a malformed pattern.
+// Changes are noticed at once where the system can notify (Linux, local file systems), and otherwise every Poll. A file
+// is read when its writer has closed it or, where the system does not report that, when it was unchanged for 2 s. After
+// 30 s it is read anyway. A file that changed while it was read is read again. Failed reads are retried, and a call
+// that hangs affects no other file. The error is a malformed pattern.
 func Follow[T any](r Reading[T]) (*Files[T], error) {
 	fs, err := newFiles(r)
 	if err != nil {
@@ -182,7 +185,7 @@ func leastPoll(d time.Duration) time.Duration {
 	return 0
 }
 
-// Close ends it. No call begins after Close returned, but one may still be running.
+// Close ends the following. No call begins after Close returned, but one may still be running.
 func (fs *Files[T]) Close() { fs.cancel() }
 
 // All returns the existing files, in the order of their paths. Callers must not change them.
@@ -195,7 +198,7 @@ func (fs *Files[T]) SetPoll(d time.Duration) {
 	}
 }
 
-// Look checks the files now, even if they are not followed, and returns when that is done, or ctx ends.
+// Look checks the files now, even if they are not followed, and returns when that is done or ctx ends.
 func (fs *Files[T]) Look(ctx context.Context) {
 	done := make(chan struct{})
 	select {
@@ -221,7 +224,7 @@ func (fs *Files[T]) run(ctx context.Context) {
 	}
 }
 
-// next returns when to check next without a notification; zero for never.
+// next returns the time of the next check without a notification, zero for never.
 func (fs *Files[T]) next(now time.Time) time.Time {
 	at := fs.again
 	if poll := time.Duration(fs.poll.Load()); poll > 0 {
@@ -230,7 +233,7 @@ func (fs *Files[T]) next(now time.Time) time.Time {
 	return sooner(at, fs.retry)
 }
 
-// sooner returns the sooner of two times; a zero time is never.
+// sooner returns the sooner of two times. A zero time is never.
 func sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -331,7 +334,7 @@ func (fs *Files[T]) round(ctx context.Context, notified bool) {
 	}
 }
 
-// publish puts the present state into All.
+// publish makes the current state available in All.
 func (fs *Files[T]) publish() {
 	all := make([]File[T], 0, len(fs.files))
 	for _, st := range fs.files {
@@ -346,7 +349,7 @@ func (fs *Files[T]) publish() {
 	fs.all.Store(&all)
 }
 
-// tryAgain schedules the next attempt, if something failed in a round that began at start.
+// tryAgain schedules the next attempt if something failed in a round that began at start.
 func (fs *Files[T]) tryAgain(start time.Time) {
 	failed := slices.ContainsFunc(fs.patterns, func(p *patternState) bool {
 		return p.last.err != nil || fs.once() && !isGlob(p.pattern) && len(p.last.found) == 0
@@ -366,13 +369,13 @@ func (fs *Files[T]) tryAgain(start time.Time) {
 // once reports whether files are read once and not followed.
 func (fs *Files[T]) once() bool { return fs.poll.Load() == 0 }
 
-// look checks the files behind p. If the file system does not answer, its last state stays.
+// look checks the files of p. If the file system does not respond, the last state stays.
 func (fs *Files[T]) look(ctx context.Context, p *patternState) {
 	if p.errand != nil {
 		if _, ok := p.errand.ended(); !ok {
 			return
 		}
-		p.errand = nil // it is out of date
+		p.errand = nil // it is outdated
 	}
 	start := time.Now()
 	e := begin("looking for "+Printable(p.pattern), func(beat, _ func()) *scan { return fs.watched(p.pattern, beat) })
@@ -395,11 +398,11 @@ func (fs *Files[T]) look(ctx context.Context, p *patternState) {
 	}
 }
 
-// judgeLook finds out why a check could not see all files.
+// judgeLook determines why a check could not see all files.
 func (fs *Files[T]) judgeLook(p *patternState) {
 	if p.last.err == nil {
 		if p.problem != "" {
-			log.Infof("%s can be looked through again", Printable(p.pattern))
+			log.Infof("%s can be searched again", Printable(p.pattern))
 		}
 		p.problem = ""
 		return
@@ -411,8 +414,8 @@ func (fs *Files[T]) judgeLook(p *patternState) {
 	}
 }
 
-// watched checks the files behind pattern after they are watched, so that later changes are notified. A folder may appear
-// between the check of it and the watch on its parent, so that is repeated until nothing is new.
+// watched checks the files of pattern after it has added watches, so that later changes are notified. A folder may
+// appear between its check and the watch on its parent, so watched repeats this until nothing is new.
 func (fs *Files[T]) watched(pattern string, beat func()) (s *scan) {
 	for range maxLinks {
 		s = look(pattern, beat)
@@ -424,7 +427,7 @@ func (fs *Files[T]) watched(pattern string, beat func()) (s *scan) {
 			beat()
 			more, err := fs.watches.add(path, names)
 			if err != nil && !absent(err) && once("watch "+err.Error()) {
-				log.Warningf("changes in %s are not notified: %v; they are looked for every %s", Printable(path), err, time.Duration(fs.poll.Load()))
+				log.Warningf("no notifications of changes in %s: %v; checking every %s instead", Printable(path), err, time.Duration(fs.poll.Load()))
 			}
 			grown = grown || more
 		}
@@ -449,7 +452,7 @@ func (fs *Files[T]) keepWatches() {
 	fs.watches.keep(dirs)
 }
 
-// sameFile reports whether a and b, which may be nil, are the same file with the same content, judging by their metadata.
+// sameFile reports whether a and b are the same file with the same content, judging by their metadata. Each may be nil.
 func sameFile(a, b os.FileInfo) bool {
 	return sameContent(a, b) && changedAt(a).Equal(changedAt(b))
 }
@@ -459,7 +462,7 @@ func sameContent(a, b os.FileInfo) bool {
 	return a != nil && b != nil && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
 }
 
-// take reads the file f if necessary. It reports whether its content changed.
+// take reads the file f if necessary, and reports whether its content changed.
 func (fs *Files[T]) take(ctx context.Context, st *fileState[T], f match, notified bool, now time.Time) bool {
 	if st.errand != nil {
 		o, ok := st.errand.ended()
@@ -492,7 +495,7 @@ func (fs *Files[T]) take(ctx context.Context, st *fileState[T], f match, notifie
 	return fs.read(ctx, st, f, now)
 }
 
-// settled reports whether a file that changed can be read; if not, it sets when to check again.
+// settled reports whether a changed file can be read. If not, it sets the time of the next check.
 func (fs *Files[T]) settled(st *fileState[T], f match, notified bool, now time.Time) bool {
 	if !sameFile(f.info, st.now) {
 		st.now, st.nowAt = f.info, now
@@ -508,15 +511,15 @@ func (fs *Files[T]) settled(st *fileState[T], f match, notified bool, now time.T
 		return true
 	case !now.Before(end):
 		if once("writer " + f.path) {
-			log.Warningf("%s is empty, or was not closed by its writer within %s; it is read as it is", Printable(f.path), writerPatience)
+			log.Warningf("%s is empty, or was not closed by its writer within %s; reading it anyway", Printable(f.path), writerPatience)
 		}
 		return true
 	case w.open:
 		fs.again = sooner(fs.again, end)
 		return false
 	case notified && (st.info == nil || !os.SameFile(f.info, st.info) || sameContent(f.info, st.info)):
-		return true // another file took its place, or it has other attributes
-	case emptied: // a writer empties it before writing it anew
+		return true // another file replaced it, or its attributes changed
+	case emptied: // a writer truncates it before writing it anew
 		fs.again = sooner(fs.again, end)
 		return false
 	case now.Sub(st.nowAt) >= stillFor:
@@ -542,10 +545,10 @@ func (fs *Files[T]) read(ctx context.Context, st *fileState[T], f match, now tim
 		fs.refuse(st, f.info, tooLarge(f.info.Size(), fs.reading.MaxSize), false)
 		return false
 	case total > fs.reading.MaxTotal:
-		fs.refuse(st, f.info, fmt.Errorf("with it, all files behind %s have %d MiB; %d MiB are allowed", st.pattern.pattern, total>>20, fs.reading.MaxTotal>>20), true)
+		fs.refuse(st, f.info, fmt.Errorf("with it, the files of %s have %d MiB together, above the limit of %d MiB", st.pattern.pattern, total>>20, fs.reading.MaxTotal>>20), true)
 		return false
 	case hanging >= maxStuck:
-		fs.refuse(st, f.info, fmt.Errorf("the file system does not answer for %d others", hanging), true)
+		fs.refuse(st, f.info, fmt.Errorf("the file system does not respond for %d others", hanging), true)
 		return false
 	}
 	fs.watches.forget(f.real)
@@ -617,7 +620,7 @@ func (fs *Files[T]) judge(st *fileState[T], r read[T], now time.Time) bool {
 		return false
 	}
 	if st.Problem != "" {
-		log.Infof("%s is read again", Printable(st.Path))
+		log.Infof("%s can be read again", Printable(st.Path))
 	}
 	fs.readAgain(st, r)
 	st.File = File[T]{Path: st.Path, Content: r.content, Good: true, Modified: r.info.ModTime(), Size: r.info.Size(), Refused: st.Refused}
@@ -625,8 +628,8 @@ func (fs *Files[T]) judge(st *fileState[T], r read[T], now time.Time) bool {
 	return true
 }
 
-// readAgain schedules another read of a file that was changed just before it was read: a further change may leave its times
-// as they are.
+// readAgain schedules another read of a file that was changed just before it was read: a further change may leave its
+// times unchanged.
 func (fs *Files[T]) readAgain(st *fileState[T], r read[T]) {
 	known := sameFile(r.info, st.info)
 	st.again = time.Time{}
@@ -647,7 +650,7 @@ func (fs *Files[T]) readAgain(st *fileState[T], r read[T]) {
 	}
 }
 
-// refuse records why a file can't be used as it is now. info may be nil.
+// refuse records why a file can't be used in its current state. info may be nil.
 func (fs *Files[T]) refuse(st *fileState[T], info os.FileInfo, err error, passing bool) {
 	text := Printable(err.Error())
 	repeated := text == st.Problem
@@ -662,16 +665,16 @@ func (fs *Files[T]) refuse(st *fileState[T], info os.FileInfo, err error, passin
 	}
 }
 
-// stays reports whether a file that is gone is served on.
+// stays reports whether a deleted file goes on serving.
 func (fs *Files[T]) stays(st *fileState[T]) bool {
 	if st.pattern.last.err != nil {
-		return true // it may be there
+		return true // it may exist
 	}
 	if !fs.reading.KeepGone || isGlob(st.pattern.pattern) || !st.Good {
 		return false
 	}
 	if !st.gone {
-		log.Warningf("%s is gone; its last content stays", Printable(st.Path))
+		log.Warningf("%s no longer exists; its last content stays", Printable(st.Path))
 	}
 	st.gone, st.info, st.changed, st.passing = true, nil, time.Time{}, false
 	return true

@@ -15,7 +15,8 @@ import (
 
 const patience = 20 * time.Second
 
-// followed follows patterns without polling, and returns what receives a token for each call.
+// followed follows patterns without polling, and returns a channel that receives a token for each
+// call.
 func followed(t *testing.T, patterns ...string) (*Files[string], <-chan struct{}) {
 	t.Helper()
 	calls := make(chan struct{}, 100)
@@ -38,7 +39,7 @@ func reading(changed func(), patterns ...string) Reading[string] {
 	}
 }
 
-// contents are the contents of the files, parted by spaces.
+// contents returns the contents of the files, separated by spaces.
 func contents(fs *Files[string]) string {
 	var all []string
 	for _, f := range fs.All() {
@@ -105,7 +106,7 @@ func TestFollow(t *testing.T) {
 			changes: []change{remove("f", ""), put("f", "1", "1")},
 		},
 		{
-			name: "not there yet, nor its directories", pattern: "a/b/c/f",
+			name: "missing, with its directories", pattern: "a/b/c/f",
 			changes: []change{
 				{func(t *testing.T, dir string) {
 					must(t, os.MkdirAll(dir+"/a/b/c", 0o700))
@@ -204,7 +205,7 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// swap does what the kubelet does with a changed ConfigMap.
+// swap changes a mounted ConfigMap as the kubelet does.
 func swap(t *testing.T, dir, from, to string) {
 	t.Helper()
 	must(t, os.Mkdir(filepath.Join(dir, to), 0o700))
@@ -216,7 +217,8 @@ func swap(t *testing.T, dir, from, to string) {
 	)
 }
 
-// What does not concern the file must not be told: the calls are counted up to a change that comes after all others.
+// Changes that do not affect the file must not be reported. The calls are counted up to a change that comes after
+// all others.
 func TestFollowTellsNothingElse(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/f", "1")
@@ -238,11 +240,11 @@ func TestFollowPollsNotTooOften(t *testing.T) {
 	must(t, err)
 	defer fs.Close()
 	if poll := time.Duration(fs.poll.Load()); poll != pollLeast {
-		t.Errorf("files are looked at every %v, want %v at the soonest", poll, pollLeast)
+		t.Errorf("files are checked every %v, want %v at least", poll, pollLeast)
 	}
 	fs.SetPoll(time.Hour)
 	if poll := time.Duration(fs.poll.Load()); poll != time.Hour {
-		t.Errorf("files are looked at every %v, want an hour", poll)
+		t.Errorf("files are checked every %v, want an hour", poll)
 	}
 }
 
@@ -252,7 +254,7 @@ func TestFollowRefusesBadPattern(t *testing.T) {
 	}
 }
 
-// Files that are read once are looked at again when that is asked for, and until they were read.
+// Files that are read once are checked again on request, and until they were read.
 func TestFollowOnce(t *testing.T) {
 	dir := t.TempDir()
 	r := reading(func() {}, dir+"/a", dir+"/b")
@@ -262,10 +264,10 @@ func TestFollowOnce(t *testing.T) {
 	must(t, err)
 	defer fs.Close()
 	write(t, dir+"/a", "22")
-	write(t, dir+"/b", "3") // it takes a second to be tried again
-	eventually(t, "the file that was not there", func() bool { return contents(fs) == "1 3" })
+	write(t, dir+"/b", "3") // it takes a second until the next attempt
+	eventually(t, "the file that was missing", func() bool { return contents(fs) == "1 3" })
 	fs.Look(t.Context())
-	eventually(t, "asked for", func() bool { return contents(fs) == "22 3" }) // once it is still
+	eventually(t, "requested", func() bool { return contents(fs) == "22 3" }) // once it is unchanged for a while
 }
 
 func TestFollowLimits(t *testing.T) {
@@ -280,7 +282,7 @@ func TestFollowLimits(t *testing.T) {
 	must(t, err)
 	defer fs.Close()
 	if got, want := contents(fs), "aaaaaaaaaa bbbbbbbbbbbbbbbb"; got != want {
-		t.Errorf("%q is read, want %q", got, want)
+		t.Errorf("got %q, want %q", got, want)
 	}
 	for _, f := range fs.All() {
 		if strings.ContainsAny(filepath.Base(f.Path), "cd") != (f.Refused == 1) {
@@ -288,7 +290,7 @@ func TestFollowLimits(t *testing.T) {
 		}
 	}
 	must(t, os.Remove(dir+"/a"))
-	eventually(t, "there is room", func() bool { return contents(fs) == "bbbbbbbbbbbbbbbb dddddddddd" })
+	eventually(t, "within the limit again", func() bool { return contents(fs) == "bbbbbbbbbbbbbbbb dddddddddd" })
 }
 
 func TestFollowKeepsGone(t *testing.T) {
@@ -301,12 +303,12 @@ func TestFollowKeepsGone(t *testing.T) {
 	must(t, err)
 	defer fs.Close()
 	must(t, os.Remove(dir+"/a"), os.Remove(dir+"/b.hosts"))
-	eventually(t, "only the one that is named stays", func() bool { return contents(fs) == "1" })
+	eventually(t, "only the named one stays", func() bool { return contents(fs) == "1" })
 	write(t, dir+"/a", "3")
 	eventually(t, "it is back", func() bool { return contents(fs) == "3" })
 }
 
-// A panic in the parser concerns one file.
+// A panic in the parser affects one file.
 func TestFollowParserPanics(t *testing.T) {
 	quietly(t)
 	dir := t.TempDir()
@@ -325,13 +327,13 @@ func TestFollowParserPanics(t *testing.T) {
 	must(t, err)
 	defer fs.Close()
 	if got := contents(fs); got != "2" {
-		t.Errorf("%q is read", got)
+		t.Errorf("got %q", got)
 	}
 	write(t, dir+"/a", "1")
 	eventually(t, "mended", func() bool { return contents(fs) == "1 2" })
 }
 
-// A file system that does not answer for one file holds up that file alone.
+// A file system that does not respond for one file holds up only that file.
 func TestFollowStuck(t *testing.T) {
 	quietly(t)
 	dir := t.TempDir()
@@ -352,12 +354,12 @@ func TestFollowStuck(t *testing.T) {
 	defer fs.Close()
 	hangs.Store(true)
 	write(t, dir+"/a", "33")
-	eventually(t, "it is told", func() bool { return fs.All()[0].Problem != "" })
+	eventually(t, "it is reported", func() bool { return fs.All()[0].Problem != "" })
 	write(t, dir+"/b", "44")
 	eventually(t, "the other is read", func() bool { return contents(fs) == "1 44" })
 	hangs.Store(false)
 	close(answer)
-	eventually(t, "it answers", func() bool { return contents(fs) == "33 44" && fs.All()[0].Problem == "" })
+	eventually(t, "it responds", func() bool { return contents(fs) == "33 44" && fs.All()[0].Problem == "" })
 }
 
 func TestFollowBoundsWhatIsStuck(t *testing.T) {
@@ -385,7 +387,7 @@ func TestFollowBoundsWhatIsStuck(t *testing.T) {
 	eventually(t, "all are read", func() bool { return strings.Count(contents(fs), "1") == 10 })
 }
 
-// expand returns the files that are found behind patterns, as followed files are.
+// expand returns the files that patterns match, as for followed files.
 func expand(patterns []string) (paths []string) {
 	for _, p := range patterns {
 		for _, f := range look(p, func() {}).found {

@@ -9,7 +9,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/external"
 )
 
-// The groups and versions of the CustomResourceDefinitions that names from outside come from.
+// The groups and versions of the CustomResourceDefinitions that external names come from.
 const (
 	gatewayGroup     = "gateway.networking.k8s.io"
 	gatewayVersion   = gatewayGroup + "/v1"
@@ -17,8 +17,8 @@ const (
 	dnsVersion       = externalDNSGroup + "/v1alpha1"
 )
 
-// The fields of these objects that are needed, in JSON. A dozen fields are not worth the modules of the Gateway API and of
-// external-dns.
+// The fields of these objects that are needed, in JSON. A dozen fields do not justify the modules of the Gateway API
+// and of external-dns.
 type (
 	gatewaySpec struct {
 		Class            string         `json:"gatewayClassName"`
@@ -103,8 +103,8 @@ type (
 	}
 )
 
-// customKinds are the kinds of CustomResourceDefinitions, with their resources, and the functions that read them. Unexpected
-// content is an error. An object whose name can't be in a query is nil.
+// customKinds are the kinds of CustomResourceDefinitions, with their resources, and the functions that read them.
+// Unexpected content is an error. An object whose name no query can contain is nil.
 var customKinds = map[string]struct {
 	version, resource string
 	read              func(*customResource) (*external.Object, error)
@@ -119,13 +119,13 @@ var customKinds = map[string]struct {
 	kindDNSEndpoint: {dnsVersion, "dnsendpoints", readDNSEndpoint},
 }
 
-// toCustom returns a function that packs the objects of one of customKinds. An object that can't be understood keeps its last
-// state.
+// toCustom returns a function that packs the objects of one of customKinds. An object that can't be parsed keeps its
+// last state.
 func toCustom(kind string, read func(*customResource) (*external.Object, error)) func(*customResource) (*external.Object, disposition) {
 	return func(r *customResource) (*external.Object, disposition) {
 		o, err := read(r)
 		if err != nil {
-			reject(kind, nameOf(r), fmt.Sprintf("it can't be understood and stays as it was: %v", err))
+			reject(kind, nameOf(r), fmt.Sprintf("can't be parsed, so its last state stays: %v", err))
 			return nil, ignore
 		}
 		return published(kind, nameOf(r), o)

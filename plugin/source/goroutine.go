@@ -9,7 +9,7 @@ import (
 	"github.com/coredns/coredns/plugin/metrics/vars"
 )
 
-// The pause before a function that panicked is called again: it doubles with each panic, and starts anew once the function
+// The pause before a function that panicked is called again. It doubles with each panic, and is reset once the function
 // ran for longer than panicForgotten.
 const (
 	panicPause     = time.Second
@@ -17,9 +17,9 @@ const (
 	panicForgotten = 5 * time.Minute
 )
 
-// Go calls f on a goroutine of its own. If f panics, Go logs the panic with its stack, counts it in coredns_panics_total,
-// and calls f again after a pause of 1 s to 30 s, until f returns or ctx ends. So f must be able to start over. what names
-// the work in the log, in a few words: "the watch of services".
+// Go calls f on a goroutine of its own. If f panics, Go logs the panic with its stack, counts it in
+// coredns_panics_total, and calls f again after a pause of 1 s to 30 s, until f returns or ctx ends. So f must be able
+// to start over. what names the work for the log, in a few words: "the watch of services".
 func Go(ctx context.Context, what string, f func(ctx context.Context)) {
 	go restarting(ctx, what, panicPause, f)
 }

@@ -48,7 +48,7 @@ func TestGoEndsWithContext(t *testing.T) {
 	select {
 	case <-done:
 	case <-time.After(patience):
-		t.Error("it goes on after its context ended")
+		t.Error("it continues after its context ended")
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // health logs when the API server can't be reached, and when it can again. Any reply counts as reached: trouble handles
-// replies about a resource.
+// replies for a single resource.
 type health struct {
 	host string
 
@@ -23,8 +23,8 @@ type health struct {
 	outageLogged bool      // this outage was logged
 }
 
-// quiet is how long the log is silent about an outage that follows the last one, so that a server that comes and goes does
-// not flood it. It is also the pause between two lines about one resource that differ only in details.
+// quiet is how long an outage that follows another one is not logged, so that a server that comes and goes does not
+// flood the log. It is also the pause between two lines for one resource that differ only in details.
 const quiet = time.Minute
 
 // saw records how a request ended.
@@ -48,9 +48,9 @@ func (h *health) saw(err error) {
 		return
 	}
 	h.logged, h.outageLogged = now, true
-	works := "answers go on from what was read before, and may grow stale"
+	works := "answers come from the last state read and may become stale"
 	if !h.seen {
-		works = "nothing was read from it yet, so Services are answered from a snapshot, if there is one, or not at all"
+		works = "nothing was read from it yet, so answers for Services come from a snapshot, or fail without one"
 	}
 	log.Warningf("Kubernetes API %s can't be reached: %s; %s; retrying", h.host, Printable(err.Error()), works)
 }
@@ -62,20 +62,21 @@ func (h *health) connected() bool {
 	return h.seen && h.down.IsZero()
 }
 
-// trouble logs why an API server that replies does not return the objects of one resource, and when it returns them again.
+// trouble logs why an API server that replies does not return the objects of one resource, and when it returns them
+// again.
 type trouble struct {
 	resource string // plural, as in the URL
 	optional bool   // of a CustomResourceDefinition, which the server may lack
-	silent   bool   // another part logs refusals
-	unasked  bool   // nobody named the resource, so its absence is no trouble
+	silent   bool   // other code logs refusals
+	unasked  bool   // the resource was not requested explicitly, so its absence is no trouble
 
 	mu     sync.Mutex
 	listed bool      // all objects were read at least once
 	errors int       // since the last trouble ended
-	since  time.Time // since when there is trouble; zero while there is none
+	since  time.Time // start of the trouble; zero without any
 	class  string    // class of the trouble last logged
-	reason string    // its words
-	logged time.Time // when
+	reason string    // its text
+	logged time.Time // its time
 }
 
 // errCut is the error for watches that the server grants and that end at once.
@@ -83,9 +84,9 @@ var errCut = errors.New("its watches end as soon as they begin, so everything is
 
 const cutClass = "cut" // of errCut
 
-// saw records an error that is not nil, and returns whether it counts. The first one does not: an API server that starts
-// refuses requests that it grants a second later. saw logs an error of a new class at once, and another wording of the same
-// class when quiet has passed since the last line.
+// saw records an error that is not nil, and returns whether it counts. The first one does not: a starting API server
+// refuses requests that it grants a second later. saw logs an error of a new class at once, and another text of the
+// same class when quiet has passed since the last line.
 func (t *trouble) saw(err error) (stands bool) {
 	if isOutage(err) {
 		return false
@@ -104,19 +105,19 @@ func (t *trouble) saw(err error) (stands bool) {
 		return true
 	}
 	t.class, t.reason, t.logged = class, reason, now
-	works := "what was read before is still served"
+	works := "those read before are still served"
 	if !t.listed {
-		works = "nothing was read of them yet"
+		works = "none were read yet"
 	}
 	if t.unasked && apierrors.IsNotFound(err) {
-		log.Infof("Kubernetes API has no %s, so they give no names; they count as soon as their CustomResourceDefinition exists", t.resource)
+		log.Infof("Kubernetes API has no %s, so none of their names are served; they are read as soon as their CustomResourceDefinition exists", t.resource)
 		return true
 	}
-	log.Errorf("Kubernetes API gives no %s: %s; %s; %s; retrying", t.resource, reason, works, t.remedy(err))
+	log.Errorf("Kubernetes API returns no %s: %s; %s; %s; retrying", t.resource, reason, works, t.remedy(err))
 	return true
 }
 
-// over records that the server grants the resource. That does not concern watches that end at once.
+// over records that the server grants the resource. That does not affect watches that end at once.
 func (t *trouble) over() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -125,17 +126,17 @@ func (t *trouble) over() {
 	}
 }
 
-// lasted records that a watch went on for a while.
+// lasted records that a watch lasted for a while.
 func (t *trouble) lasted() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.end()
 }
 
-// end records that there is no trouble any more. t.mu is held.
+// end records that the trouble is over. t.mu is held.
 func (t *trouble) end() {
 	if t.class != "" {
-		log.Infof("Kubernetes API gives %s again, after %s", t.resource, time.Since(t.since).Round(time.Second/10))
+		log.Infof("Kubernetes API returns %s again, after %s", t.resource, time.Since(t.since).Round(time.Second/10))
 	}
 	t.errors, t.since, t.class, t.reason = 0, time.Time{}, "", ""
 }
@@ -152,9 +153,9 @@ func (t *trouble) remedy(err error) string {
 	var status apierrors.APIStatus
 	switch {
 	case errors.Is(err, errCut):
-		return "look for a proxy on the way that cuts streams off"
+		return "look for a proxy in between that cuts off streams"
 	case !errors.As(err, &status):
-		return "look for something that answers in the place of the API server, such as a proxy's login page"
+		return "look for something that replies in place of the API server, such as a proxy's login page"
 	case apierrors.IsUnauthorized(err):
 		return "renew this account's token or certificate"
 	case apierrors.IsForbidden(err):
@@ -167,7 +168,7 @@ func (t *trouble) remedy(err error) string {
 	return "see the API server's own log"
 }
 
-// grant returns what a person does for an account that may not list a resource.
+// grant returns the remedy for an account that may not list a resource.
 func grant(resource string) string {
 	file := "rbac.yaml"
 	switch resource {
@@ -201,10 +202,10 @@ func classOf(err error) string {
 	case errors.Is(err, errCut):
 		return cutClass
 	}
-	return "not understood"
+	return "malformed"
 }
 
-// isRefusal reports whether err is a lasting reply of the server to a request, rather than the sign of one that is down or
+// isRefusal reports whether err is a lasting reply of the server to a request, rather than a sign that it is down or
 // busy, or no longer has an old resourceVersion.
 func isRefusal(err error) bool {
 	var status apierrors.APIStatus
@@ -216,19 +217,19 @@ func isRefusal(err error) bool {
 		code != http.StatusGone && code != http.StatusTooManyRequests && code != http.StatusRequestTimeout
 }
 
-// RefusedError is the error for a resource that the API server refuses to list, so whatever needs it has to wait until that
-// is granted.
+// RefusedError is the error for a resource that the API server refuses to list. Whatever needs it has to wait for the
+// permission.
 type RefusedError struct {
 	Resource string // plural, as in the URL and in a Role
 	Err      error  // the server's answer
 }
 
-// Error returns what is refused and what to do about it, in one line.
+// Error returns the refusal and its remedy in one line.
 func (e *RefusedError) Error() string {
 	t := trouble{resource: e.Resource}
 	refused := fmt.Sprintf("this account may not list %s", e.Resource)
 	if !apierrors.IsForbidden(e.Err) {
-		refused = fmt.Sprintf("the API server gives no %s (%s)", e.Resource, Printable(e.Err.Error()))
+		refused = fmt.Sprintf("the API server returns no %s (%s)", e.Resource, Printable(e.Err.Error()))
 	}
 	return refused + ": " + t.remedy(e.Err)
 }

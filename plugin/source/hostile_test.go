@@ -23,24 +23,24 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// quietly keeps a test's thousands of complaints out of its output.
+// quietly drops a test's thousands of log lines.
 func quietly(t *testing.T) {
 	clog.Discard()
 	t.Cleanup(func() { clog.SetOutput(os.Stderr) })
 }
 
-// still is what no hostile input touches.
+// still is an object that no hostile input touches.
 const still = `{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "still", "namespace": "a"}, "spec": {"clusterIP": "10.96.0.99"}}`
 
 func checkStill(t *testing.T, ix *services.Index) {
 	t.Helper()
 	svc := ix.State().Service("a", "still")
 	if svc.IsZero() || svc.Addrs().Len4() != 1 || svc.Addrs().At4(0) != [4]byte{10, 96, 0, 99} {
-		t.Errorf("the Service that nobody touched is %v", svc)
+		t.Errorf("the untouched Service is %v", svc)
 	}
 }
 
-// checkSnapshot asserts that what ix holds can be read again once it was written.
+// checkSnapshot asserts that the content of ix can be read again once it was written.
 func checkSnapshot(t *testing.T, ix *services.Index) {
 	t.Helper()
 	if _, err := parseSnapshot("f", bytes.NewReader(encoded(t, capture(ix, nil)))); err != nil {
@@ -48,7 +48,7 @@ func checkSnapshot(t *testing.T, ix *services.Index) {
 	}
 }
 
-// Manifests that are changed in some place: one that is not understood changes nothing, and one that is takes away nothing
+// Manifests that are changed in some place: one that can't be parsed changes nothing, and one that can removes nothing
 // of another file.
 func TestHostileManifests(t *testing.T) {
 	quietly(t)
@@ -62,7 +62,7 @@ func TestHostileManifests(t *testing.T) {
 	files, err := newFiles(s.manifests.files.reading)
 	must(t, err)
 	s.manifests.files = files
-	save := func(text string) { // and take it in, at once
+	save := func(text string) { // and read it, at once
 		write(t, path+"~", text)
 		must(t, os.Rename(path+"~", path))
 		files.round(t.Context(), true)
@@ -88,17 +88,18 @@ func TestHostileManifests(t *testing.T) {
 	same(t, o.Index(), want.Index())
 }
 
-// same asserts that two indexes hold the same.
+// same asserts that two indexes have the same content.
 func same(t *testing.T, got, want *services.Index) {
 	t.Helper()
 	_, a := lines(t, encoded(t, capture(got, nil)))
 	_, b := lines(t, encoded(t, capture(want, nil)))
 	if !slices.Equal(a, b) {
-		t.Errorf("it holds\n%s\nwant\n%s", strings.Join(a, "\n"), strings.Join(b, "\n"))
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(a, "\n"), strings.Join(b, "\n"))
 	}
 }
 
-// Snapshots with changes in some place, packed or before: whatever is read of one can be written and read again.
+// Snapshots that are changed in some place, packed or unpacked: whatever is read of one can be written and read
+// again.
 func TestHostileSnapshots(t *testing.T) {
 	quietly(t)
 	packed := encoded(t, captured(t))
@@ -113,7 +114,7 @@ func TestHostileSnapshots(t *testing.T) {
 		sn, err := parseSnapshot("f", bytes.NewReader(b))
 		if err != nil {
 			if sn != nil || !strings.HasPrefix(err.Error(), "f") {
-				t.Errorf("%v of a snapshot with the error %v", sn, err)
+				t.Errorf("%v from a snapshot with the error %v", sn, err)
 			}
 			return
 		}
@@ -125,13 +126,13 @@ func TestHostileSnapshots(t *testing.T) {
 	}
 }
 
-// fed is a store that objects of one type go into, as a reflector would have it.
+// fed is a store that objects of one type go into, as from a reflector.
 type fed struct {
 	put     func(raw []byte, r *rand.Rand) error
 	replace func(raw [][]byte) error
 }
 
-// feedOf is a fed for objects of the type O. It calls Add for a name that is new, and Update or Delete for others.
+// feedOf is a fed for objects of the type O. It calls Add for a new name, and Update or Delete for others.
 func feedOf[O any, R any](g *group, t table[O, R]) fed {
 	st := &store[O, R]{table: t, group: g, listed: func() {}, skipped: make(map[objectName]struct{})}
 	known := make(map[objectName]bool)
@@ -174,8 +175,8 @@ func feedOf[O any, R any](g *group, t table[O, R]) fed {
 	}
 }
 
-// Objects that are changed in some part, and which an API server would not have: what they do is done to them alone, and
-// is over when a good list comes.
+// Objects that are changed in some part, such that an API server would not have them, affect only themselves, until the
+// next good list.
 func TestHostileObjects(t *testing.T) {
 	quietly(t)
 	newGroup := func() (*group, map[string]fed) {
@@ -212,7 +213,7 @@ func TestHostileObjects(t *testing.T) {
 	known := len(trees)
 	for _, o := range []any{
 		&api.Pod{}, &api.Service{}, &discovery.EndpointSlice{}, &mcs.ServiceImport{},
-	} { // with all the members that they may have
+	} { // with all the fields that they may have
 		raw, err := json.Marshal(o)
 		must(t, err)
 		var tree map[string]any
@@ -259,7 +260,7 @@ func TestHostileObjects(t *testing.T) {
 		}
 	})
 	if taken == 0 {
-		t.Error("none was taken in")
+		t.Error("none was accepted")
 	}
 
 	list(feeds)
@@ -275,7 +276,7 @@ func TestHostileObjects(t *testing.T) {
 	}
 }
 
-// lookUp asks for what raw may have brought.
+// lookUp queries names that raw may have brought.
 func lookUp(s *services.State, raw []byte) {
 	opts := services.Options{Pods: services.PodsVerified}
 	namespace, name, _ := strings.Cut(nameIn(raw), "/")

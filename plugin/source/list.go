@@ -18,13 +18,16 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
-// A plain list costs an API server a third of the time of a streamed one, which wraps every object into an event. So the
-// first list is a plain one. In protobuf, a list is its items one after another, in the envelope that protobuf.go describes:
-// each item is decoded and packed as its bytes come in, and neither the reply nor its objects are ever in memory as a whole.
+// A plain list costs an API server a third of the time of a streamed one, which wraps every object into an event. So
+// the first list is a plain one. In protobuf, a list is its items one after another, in the envelope that protobuf.go
+// describes. Each item is decoded and packed as its bytes come in, and neither the reply nor its objects are ever in
+// memory as a whole.
 //
-// Later lists are streams, which cost the server less memory (KEP-3157): many clients may request them at the same moment.
+// Later lists are streams, which cost the server less memory (KEP-3157): many clients may request them at the same
+// moment.
 
-// longestList is how long a plain list may take. The server itself gives up after one minute by default. Tests shorten it.
+// longestList limits the time of a plain list. The server itself gives up after one minute by default. Tests shorten
+// it.
 var longestList = 5 * time.Minute
 
 const (
@@ -52,24 +55,24 @@ type packedList struct {
 // GetObjectKind implements runtime.Object.
 func (*packedList) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
 
-// DeepCopyObject implements runtime.Object. What is packed never changes.
+// DeepCopyObject implements runtime.Object. A packed object never changes.
 func (l *packedList) DeepCopyObject() runtime.Object {
 	return &packedList{l.ListMeta, slices.Clone(l.Items)}
 }
 
-// manyUnlisted is how many plain lists in a row may fail until a stream is tried.
+// manyUnlisted is the number of plain lists in a row that may fail before a stream is tried.
 const manyUnlisted = 3
 
-// plainFirst reports whether a plain list comes before a stream: nothing was read yet, and the server is not known to refuse
-// plain lists.
+// plainFirst reports whether a plain list comes before a stream: nothing was read yet, and the server is not known to
+// refuse plain lists.
 func (f *follower) plainFirst() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.version == "" && f.unlisted < manyUnlisted && f.items() != nil
 }
 
-// notePlain records how a plain list ended. A server that can't reply now, such as one that starts, may in a moment; a list
-// that is refused or breaks off may be granted or complete as a stream.
+// notePlain records how a plain list ended. A server that can't reply now, such as a starting one, may reply in a
+// moment. A list that is refused or breaks off may succeed as a stream.
 func (f *follower) notePlain(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -83,7 +86,7 @@ func (f *follower) notePlain(err error) {
 	}
 }
 
-// items returns the store if it accepts objects in protobuf, which objects of a CustomResourceDefinition don't come in.
+// items returns the store if it accepts objects in protobuf. Custom resources don't come in protobuf.
 func (f *follower) items() itemStore {
 	if _, ok := f.example.(unmarshaler); !ok {
 		return nil
@@ -104,7 +107,7 @@ func (f *follower) listPlain(ctx context.Context, o meta.ListOptions) (runtime.O
 	defer cancel()
 	list, err := f.listItems(limited, o)
 	if err != nil && ctx.Err() == nil && limited.Err() != nil {
-		err = fmt.Errorf("%w: a list that is not complete after %v", errCut, longestList)
+		err = fmt.Errorf("%w: a list not complete after %v", errCut, longestList)
 	}
 	return list, err
 }
@@ -171,14 +174,14 @@ func (s *store[O, R]) item(raw []byte) runtime.Object {
 		}
 	}
 	name := nameInProtobuf(raw)
-	reject(s.kind, name, "it can't be decoded and stays as it was, "+err.Error())
+	reject(s.kind, name, "can't be decoded, so its last state stays: "+err.Error())
 	if name.name == "" {
 		return nil
 	}
 	return packed[R]{name: name, disposition: ignore}
 }
 
-// decoded decodes an object, only the needed fields if the table has a function for that.
+// decoded decodes an object, or only the needed fields if the table has a function for that.
 func (s *store[O, R]) decoded(raw []byte) (*O, error) {
 	if s.decode != nil {
 		if o := s.decode(raw); o != nil {
@@ -207,12 +210,12 @@ func nameInProtobuf(raw []byte) objectName {
 // GetObjectKind implements runtime.Object.
 func (packed[R]) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
 
-// DeepCopyObject implements runtime.Object. What is packed never changes.
+// DeepCopyObject implements runtime.Object. A packed object never changes.
 func (p packed[R]) DeepCopyObject() runtime.Object { return p }
 
-// decodeList reads a list of objects of that kind in protobuf, and calls item with the bytes of each object, which are valid
-// until item returns. It returns resourceVersion and continue of the list's metadata. It is an error if a list breaks off
-// anywhere, is of another kind, has no resourceVersion, or holds an object of more than longestItem.
+// decodeList reads a list of objects of that kind in protobuf, and calls item with the bytes of each object, which are
+// valid until item returns. It returns resourceVersion and continue of the list's metadata. It is an error if a list
+// breaks off anywhere, is of another kind, has no resourceVersion, or holds an object larger than longestItem.
 func decodeList(in *bufio.Reader, of schema.GroupVersionKind, item func([]byte)) (m meta.ListMeta, err error) {
 	if _, err := in.Discard(len(protobufPrefix)); err != nil {
 		return m, err
@@ -242,7 +245,7 @@ func decodeList(in *bufio.Reader, of schema.GroupVersionKind, item func([]byte))
 		case f.number == 2:
 			err = errors.New("a list in protobuf that does not begin with its kind")
 		case f.number == 3 && f.length > 0: // contentEncoding, never set
-			err = errors.New("a list in protobuf in an encoding that is not known")
+			err = errors.New("a list in protobuf in an unknown encoding")
 		default:
 			err = r.skip(f)
 		}
@@ -292,7 +295,7 @@ func decodeItems(r *fieldReader, item func([]byte)) (m meta.ListMeta, err error)
 			}
 		}
 		if of.bad {
-			return m, errors.New("the metadata of a list in protobuf can't be understood")
+			return m, errors.New("a list in protobuf with malformed metadata")
 		}
 	}
 	return m, nil
@@ -317,7 +320,7 @@ type fieldReader struct {
 type fieldHead struct {
 	number protowire.Number
 	kind   protowire.Type
-	length int64 // of the data; -1 for a varint, which marks its own end
+	length int64 // of the data; -1 for a varint, whose last byte marks its end
 }
 
 // next reads the head of the next field. It returns io.EOF if the input ended before it.
@@ -364,14 +367,14 @@ func (r *fieldReader) ReadByte() (byte, error) {
 	return b, err
 }
 
-// bytes reads a field that has a length. The result is valid until the next call. Memory is allocated as the bytes come in,
-// not for the length that the field claims.
+// bytes reads a field that has a length. The result is valid until the next call. Memory is allocated as the bytes come
+// in, not for the declared length.
 func (r *fieldReader) bytes(f fieldHead) ([]byte, error) {
 	if f.kind != protowire.BytesType {
 		return nil, fmt.Errorf("field %d in protobuf of type %d", f.number, f.kind)
 	}
 	if f.length > longestItem {
-		return nil, fmt.Errorf("an object of %d MiB in a list, and the limit is %d MiB", f.length>>20, longestItem>>20)
+		return nil, fmt.Errorf("an object of %d MiB in a list, above the limit of %d MiB", f.length>>20, longestItem>>20)
 	}
 	n := int(f.length)
 	r.buf = r.buf[:0]

@@ -24,7 +24,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// storeOf is a store that belongs to no follower.
+// storeOf is a store without a follower.
 func storeOf[O any, R any](t table[O, R]) *store[O, R] {
 	g := &group{ix: services.NewIndex(), counts: make(map[string]int)}
 	return &store[O, R]{table: t, group: g, listed: func() {}, skipped: make(map[objectName]struct{})}
@@ -43,7 +43,7 @@ func listsOf(n int, seed int64) (*api.ServiceList, *discovery.EndpointSliceList,
 	return svcs, ess, nss, pods
 }
 
-// sameList checks that a list that is read item by item is what it is when it is decoded whole.
+// sameList checks that a list read item by item is the same as the list decoded whole.
 func sameList[O any, R any](t testing.TB, st *store[O, R], data []byte) {
 	t.Helper()
 	whole, kind, err := wholeDecoder.Decode(data, nil, nil)
@@ -112,7 +112,7 @@ func TestReadListCut(t *testing.T) {
 		} {
 			list, err := readList(from, serviceKind, storeOf(serviceTable))
 			if (err == nil) != (want == nil) || (err == nil) != (list != nil) {
-				t.Fatalf("%d of %d bytes, %s: %v, %v; whole it is %v", n, len(data), name, list, err, want)
+				t.Fatalf("%d of %d bytes, %s: %v, %v; as a whole %v", n, len(data), name, list, err, want)
 			}
 			if err == nil {
 				whole++
@@ -124,7 +124,7 @@ func TestReadListCut(t *testing.T) {
 		}
 	}
 	if whole == 0 || whole > 9 {
-		t.Errorf("%d are whole", whole) // without the two empty fields at its end it is, too
+		t.Errorf("%d are whole", whole) // it is also whole without the two empty fields at its end
 	}
 }
 
@@ -133,14 +133,14 @@ func field(number protowire.Number, content []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(nil, number, protowire.BytesType), content)
 }
 
-// claim is the head of a field that is to have n bytes.
+// claim is the head of a field that declares n bytes.
 func claim(number protowire.Number, n uint64) []byte {
 	return protowire.AppendVarint(protowire.AppendTag(nil, number, protowire.BytesType), n)
 }
 
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
-// The bytes of a list may claim what they like.
+// The bytes of a list may declare any length.
 func TestReadListHostile(t *testing.T) {
 	prefix := []byte(protobufPrefix)
 	kind := field(1, join(field(1, []byte("v1")), field(2, []byte("ServiceList"))))
@@ -151,23 +151,23 @@ func TestReadListHostile(t *testing.T) {
 		data []byte
 		want string // in the error; "" for none
 	}{
-		{"as it should be", join(prefix, kind, field(2, join(version, item, item))), ""},
+		{"good", join(prefix, kind, field(2, join(version, item, item))), ""},
 		{"without items", join(prefix, kind, field(2, version)), ""},
-		{"with fields that are not known", join(prefix, kind, field(9, []byte("x")), field(2, join(
+		{"with unknown fields", join(prefix, kind, field(9, []byte("x")), field(2, join(
 			version, field(9, []byte("x")), protowire.AppendVarint(protowire.AppendTag(nil, 8, protowire.VarintType), 1<<63),
 			protowire.AppendFixed32(protowire.AppendTag(nil, 7, protowire.Fixed32Type), 1),
 			protowire.AppendFixed64(protowire.AppendTag(nil, 6, protowire.Fixed64Type), 1), item))), ""},
 		{"of another kind", join(prefix, field(1, join(field(1, []byte("v1")), field(2, []byte("PodList")))), field(2, join(version, item))), `"PodList" of "v1" in place of`},
 		{"a Status", join(prefix, field(1, join(field(1, []byte("v1")), field(2, []byte("Status")))), field(2, nil)), `"Status" of "v1" in place of`},
 		{"without a kind", join(prefix, field(2, join(version, item))), "does not begin with its kind"},
-		{"a kind that can't be understood", join(prefix, field(1, []byte{0xff})), "in place of"},
+		{"a malformed kind", join(prefix, field(1, []byte{0xff})), "in place of"},
 		{"without a version", join(prefix, kind, field(2, item)), "without a resourceVersion"},
 		{"nothing but a kind", join(prefix, kind), "without a resourceVersion"},
-		{"metadata that can't be understood", join(prefix, kind, field(2, field(1, []byte{0xff}))), "metadata"},
+		{"malformed metadata", join(prefix, kind, field(2, field(1, []byte{0xff}))), "metadata"},
 		{"encoded", join(prefix, kind, field(2, version), field(3, []byte("gzip"))), "encoding"},
-		{"an item longer than what it is in", join(prefix, kind, claim(2, 30), version, claim(2, 1000)), "longer than the message"},
+		{"an item longer than its list", join(prefix, kind, claim(2, 30), version, claim(2, 1000)), "longer than the message"},
 		{"an item longer than any", join(prefix, kind, claim(2, 1<<40), version, claim(2, 1<<39)), "an object of 524288 MiB"},
-		{"a length beyond all", join(prefix, kind, claim(2, 1<<63)), "longer than the message"},
+		{"an impossible length", join(prefix, kind, claim(2, 1<<63)), "longer than the message"},
 		{"a skipped field that never ends", join(prefix, kind, claim(9, 1<<40), []byte("x")), io.ErrUnexpectedEOF.Error()},
 		{"an item that never ends", join(prefix, kind, claim(2, 1<<40), version, claim(2, longestItem), []byte("x")), io.ErrUnexpectedEOF.Error()},
 		{"an item that is a number", join(prefix, kind, field(2, join(version, []byte{2 << 3, 1}))), "field 2 in protobuf of type 0"},
@@ -199,7 +199,7 @@ func TestReadListHostile(t *testing.T) {
 	}
 }
 
-// What can't be decoded is logged and counted, and costs itself alone.
+// An item that can't be decoded is logged and counted, and affects nothing else.
 func TestReadListUndecodable(t *testing.T) {
 	l := captureLog(t)
 	forgetNamed()
@@ -226,11 +226,11 @@ func TestReadListUndecodable(t *testing.T) {
 	if n := value(objectsRejected.WithLabelValues(kindService)) - before; n != 2 {
 		t.Errorf("%v are counted, want 2", n)
 	}
-	l.once(t, `"Service default/b\nd": it can't be decoded and stays as it was`, "the rest is served")
-	l.once(t, `Service /: it can't be decoded`)
+	l.once(t, `"Service default/b\nd": can't be decoded, so its last state stays`, "the rest is served")
+	l.once(t, `Service /: can't be decoded`)
 }
 
-// forgetNamed makes all that other tests had logged new.
+// forgetNamed clears the marks of what other tests had logged.
 func forgetNamed() {
 	named.mu.Lock()
 	defer named.mu.Unlock()
@@ -244,7 +244,7 @@ func marshal(t *testing.T, o interface{ Marshal() ([]byte, error) }) []byte {
 	return b
 }
 
-// What a list has of an object that is to be ignored takes nothing away.
+// An ignored object in a list removes nothing.
 func TestIgnoredInList(t *testing.T) {
 	st := storeOf(podTable)
 	t.Cleanup(func() { st.group.setCount(kindPod, 0) })
@@ -262,11 +262,11 @@ func TestIgnoredInList(t *testing.T) {
 	ending.DeletionTimestamp, never.DeletionTimestamp = new(meta.Now()), new(meta.Now())
 	must(t, st.Replace([]any{pod("1"), ending, never}, "2"))
 	if got := held(); len(got) != 2 || got[0] == "3" || got[1] == "3" || st.group.counts[kindPod] != 2 {
-		t.Errorf("pods %v are held, and %d counted: a pod is served until it is gone", got, st.group.counts[kindPod])
+		t.Errorf("pods %v are stored, and %d counted; a pod is served until it is deleted", got, st.group.counts[kindPod])
 	}
 	must(t, st.Delete(never), st.Delete(ending))
 	if got := held(); len(got) != 1 || got[0] != "1" || st.group.counts[kindPod] != 1 {
-		t.Errorf("pods %v are held, and %d counted", got, st.group.counts[kindPod])
+		t.Errorf("pods %v are stored, and %d counted", got, st.group.counts[kindPod])
 	}
 }
 
@@ -282,7 +282,7 @@ func (c *counting) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// No more of a list is read ahead than the buffer holds, however long it is.
+// No more of a list is read ahead than the buffer holds, however long the list is.
 func TestReadListAhead(t *testing.T) {
 	const items, size = 2000, 10 << 10
 	raw := field(2, make([]byte, size)) // field number 0: it can't be decoded
@@ -306,7 +306,8 @@ func TestReadListAhead(t *testing.T) {
 	}
 }
 
-// FuzzReadList wants no panic, whatever the bytes, and the same of every list as when it is decoded whole.
+// FuzzReadList checks that no bytes cause a panic, and that each list is the same as when it is decoded
+// whole.
 func FuzzReadList(f *testing.F) {
 	for seed := range int64(3) {
 		svcs, ess, nss, _ := listsOf(2, seed)
@@ -338,13 +339,13 @@ func FuzzReadList(f *testing.F) {
 	})
 }
 
-// Whatever becomes of the first list, nothing of it is served before it is whole, and the Services are there in the end.
+// Whatever happens to the first list, none of it is served before it is whole, and the Services are served in the end.
 func TestFirstList(t *testing.T) {
 	half := func(list []byte) []byte { return list[:len(list)/2] }
 	tests := []struct {
 		name string
 		json bool
-		send func(w http.ResponseWriter, r *http.Request, list []byte) // nil: as it is
+		send func(w http.ResponseWriter, r *http.Request, list []byte) // nil for the list unchanged
 		want int                                                       // plain lists
 	}{
 		{"whole", false, nil, 1},
@@ -363,8 +364,8 @@ func TestFirstList(t *testing.T) {
 		}, 1},
 		{"too many requests, twice", false, times(2, refuse(http.StatusTooManyRequests, "")), 3},
 		{"unavailable, twice", false, times(2, refuse(http.StatusServiceUnavailable, "")), 3},
-		{"unavailable, and to be asked again at once", false, times(2, refuse(http.StatusServiceUnavailable, "0")), 3},
-		{"a gateway's timeout, whenever it is asked for", false, refuse(http.StatusGatewayTimeout, ""), 3},
+		{"unavailable, to be retried at once", false, times(2, refuse(http.StatusServiceUnavailable, "0")), 3},
+		{"a gateway's timeout, each time", false, refuse(http.StatusGatewayTimeout, ""), 3},
 		{"in pages", false, inPages, 3},
 	}
 	for _, tc := range tests {
@@ -412,7 +413,7 @@ func TestFirstList(t *testing.T) {
 
 type sender = func(w http.ResponseWriter, r *http.Request, list []byte)
 
-// refuse answers with a status, and the time after which to ask again if that is not "".
+// refuse replies with a status, and the time after which to retry unless that is "".
 func refuse(status int, after string) sender {
 	return func(w http.ResponseWriter, _ *http.Request, _ []byte) {
 		if after != "" {
@@ -424,7 +425,7 @@ func refuse(status int, after string) sender {
 	}
 }
 
-// times sends n lists with send, and later ones as they are.
+// times sends n lists with send, and later ones unchanged.
 func times(n int, send sender) sender {
 	tokens := make(chan struct{}, n)
 	for range n {
@@ -440,7 +441,7 @@ func times(n int, send sender) sender {
 	}
 }
 
-// inPages sends two items at a time, as a server without a watch cache does where the list is long.
+// inPages sends two items at a time, as a server without a watch cache does for a long list.
 func inPages(w http.ResponseWriter, r *http.Request, list []byte) {
 	o, _, err := wholeDecoder.Decode(list, nil, nil)
 	if err != nil {
@@ -457,7 +458,7 @@ func inPages(w http.ResponseWriter, r *http.Request, list []byte) {
 	_, _ = w.Write(encodeProtobuf(svcs))
 }
 
-// A list that stalls is given up, and what follows is whole.
+// A list that stalls is given up, and the next one is whole.
 func TestListThatStalls(t *testing.T) {
 	a := newAPIServer(t)
 	a.putService("web", "10.0.0.1")
@@ -481,7 +482,7 @@ func TestListThatStalls(t *testing.T) {
 	}
 }
 
-// Plain lists are asked for with gzip, and watches without.
+// Plain lists are requested with gzip, and watches without.
 func TestCompression(t *testing.T) {
 	a := newAPIServer(t)
 	a.putService("web", "10.0.0.1")
@@ -490,7 +491,7 @@ func TestCompression(t *testing.T) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if list, watch := a.encodings["list services"], a.encodings["watch services"]; list != "gzip" || watch != "identity" {
-		t.Errorf("lists are asked for in %q, and watches in %q", list, watch)
+		t.Errorf("lists are requested in %q, and watches in %q", list, watch)
 	}
 }
 
@@ -512,6 +513,6 @@ func TestAuditOfPlainLists(t *testing.T) {
 	}
 	a.silently(func() { a.putService("web", "10.0.0.11") })
 	a.bookmarks()
-	eventually(t, "what was lost", func() bool { return ipOf(o, "web") == "10.0.0.11" })
+	eventually(t, "the lost change", func() bool { return ipOf(o, "web") == "10.0.0.11" })
 	l.once(t, "[WARNING]", "Audit", "1 objects: default/web;")
 }

@@ -13,8 +13,9 @@ var log = clog.NewWithPlugin("kubehosts")
 
 var routeKlog sync.Once
 
-// RouteKlog sends the log of client-go to the log of CoreDNS: errors as errors, everything else at debug level. Only the
-// first call has an effect. It must come before the first Open, because klog must not be redirected while it is in use.
+// RouteKlog sends the log of client-go to the log of CoreDNS: errors as errors, everything else at debug level. Only
+// the first call has an effect. It must come before the first Open, because klog must not be redirected while it is in
+// use.
 func RouteKlog() { routeKlog.Do(func() { klog.SetLogger(clientLog) }) }
 
 // clientLog writes to the log of CoreDNS.

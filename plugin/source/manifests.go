@@ -19,8 +19,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// pollManifests is how often manifest files are checked where changes are not notified, as in a file system that another
-// machine writes to.
+// pollManifests is the interval at which manifest files are checked where changes are not notified, as in a file system
+// that another machine writes to.
 const pollManifests = 5 * time.Second
 
 const (
@@ -28,10 +28,10 @@ const (
 	maxManifests = 256 << 20 // bytes in all files of a Source
 )
 
-// manifests are the objects in manifest files, instead of an API server.
+// manifests are the objects in manifest files, used instead of an API server.
 //
-// A file that can't be understood keeps its last objects. An object that occurs more than once is taken from the last place,
-// in the order of file names. A namespace that an object is in exists even if no Namespace declares it, unless
+// A file that can't be parsed keeps its last objects. Of several objects with the same name, the last one counts, in
+// the order of file names. A namespace that an object is in exists even if no Namespace declares it, unless
 // namespace_labels selects some. A Service without a clusterIP gets one, see allocate.
 type manifests struct {
 	source *Source
@@ -40,7 +40,7 @@ type manifests struct {
 	mu      sync.Mutex
 	started bool
 	refused error               // the first refusal at the start
-	warned  map[string]struct{} // warnings logged about the present state
+	warned  map[string]struct{} // warnings logged for the current state
 	skipped int                 // Endpoints that were skipped
 	view    *view
 }
@@ -49,11 +49,11 @@ type manifests struct {
 type view struct {
 	objects    map[string]map[objectName]*manifest // by kind
 	implied    map[string]struct{}                 // namespaces that objects are in
-	clusterIPs map[objectName]netip.Addr           // of Services whose file gives none
+	clusterIPs map[objectName]netip.Addr           // of Services whose file specifies none
 }
 
-// openManifests reads the files behind patterns, and follows them. The error is that of the first file that can't be
-// understood.
+// openManifests reads the files of patterns, and follows them. The error is that of the first file that can't be
+// parsed.
 func openManifests(s *Source, patterns []string) (*manifests, error) {
 	m := &manifests{source: s, warned: make(map[string]struct{})}
 	var all []string
@@ -64,7 +64,7 @@ func openManifests(s *Source, patterns []string) (*manifests, error) {
 		}
 		all = append(all, escape(p)+"/*.yaml", escape(p)+"/*.yml", escape(p)+"/*.json") // it may be a directory, now or later
 		if _, err := Stat(p); os.IsNotExist(err) {
-			log.Warningf("manifests %s: there is no such file; it is read when it appears", p)
+			log.Warningf("manifests %s: no such file; it will be read when it appears", p)
 		}
 	}
 	var err error
@@ -95,7 +95,7 @@ func readManifest(path string, r io.Reader) ([]*manifest, error) {
 	return parse(path, b)
 }
 
-// refuse records a file that can't be read or understood.
+// refuse records a file that can't be read or parsed.
 func (m *manifests) refuse(path string, err error, repeated bool) {
 	text := Printable(err.Error())
 	if name := Printable(path); !strings.HasPrefix(text, name) {
@@ -112,7 +112,7 @@ func (m *manifests) refuse(path string, err error, repeated bool) {
 	}
 	manifestsRejected.Inc()
 	if !repeated {
-		log.Errorf("manifests: %s; the last good state of the file is still served", text)
+		log.Errorf("manifests: %s; the last good state of the file goes on serving", text)
 	}
 }
 
@@ -191,7 +191,7 @@ func (m *manifests) publish(g *group) {
 	feeds, held := maps.Clone(g.feeds), g.holders > 0
 	g.source.mu.Unlock()
 	if !held {
-		return // the last published state goes on answering
+		return // the last published state goes on serving
 	}
 
 	counts := make(map[string]int)
@@ -208,7 +208,7 @@ func (m *manifests) publish(g *group) {
 	}
 	g.source.mu.Lock()
 	for kind, n := range counts {
-		if g.feeds[kind] != nil { // else it was closed meanwhile, and is not counted any more
+		if g.feeds[kind] != nil { // else it was closed meanwhile, and is no longer counted
 			g.setCount(kind, n)
 		}
 	}
@@ -261,7 +261,7 @@ func (v *view) publish(g *group, feeds map[string]*feed, counts map[string]int) 
 	})
 }
 
-// outside returns the objects of one kind that give names from outside.
+// outside returns the objects of one kind that have external names.
 func (v *view) outside(g *group, kind string) []*external.Object {
 	switch kind {
 	case kindExternalNamespace:
@@ -287,7 +287,7 @@ func (v *view) outside(g *group, kind string) []*external.Object {
 	})
 }
 
-// packPublished packs the names and addresses that a Service has outside.
+// packPublished packs the external names and addresses of a Service.
 func (v *view) packPublished(o *manifest) (*external.Object, disposition) {
 	if o.published == nil {
 		return nil, drop
@@ -318,7 +318,7 @@ func (v *view) packService(o *manifest) (*services.Service, disposition) {
 	if a, ok := v.clusterIPs[o.name]; ok {
 		spec.ClusterIPs = []netip.Addr{a}
 	} else if o.addresses {
-		reject(kindService, o.name, fmt.Sprintf("%s: no clusterIP is given, and none is free in %s", o.at(), serviceRange))
+		reject(kindService, o.name, fmt.Sprintf("%s: it has no clusterIP, and none is free in %s", o.at(), serviceRange))
 	}
 	return packService(kindService, spec)
 }
@@ -327,7 +327,7 @@ func packServiceImport(o *manifest) (*services.Service, disposition) {
 	return packService(kindServiceImport, *o.service)
 }
 
-// sliceWith returns the EndpointSlice with the parts that are needed, nil if there is none.
+// sliceWith returns the EndpointSlice with the needed parts, nil if there is none.
 func (m *manifest) sliceWith(kept sliceParts) *services.SliceSpec {
 	spec := m.slice
 	if kept.podNames {
@@ -345,7 +345,7 @@ func (m *manifest) sliceWith(kept sliceParts) *services.SliceSpec {
 }
 
 // namespaces returns the existing namespaces: those that are declared and selected and, without a selector, those that
-// objects are in.
+// contain objects.
 func (v *view) namespaces(selector labels.Selector) []string {
 	var names []string
 	for name, o := range v.objects[kindNamespace] {

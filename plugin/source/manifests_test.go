@@ -34,7 +34,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		select {
 		case <-tick:
 		case <-end:
-			t.Fatalf("%s: not so after %v", what, patience)
+			t.Fatalf("%s: not reached after %v", what, patience)
 		}
 	}
 }
@@ -113,7 +113,7 @@ func TestManifestsKeepLastGoodState(t *testing.T) {
 	must(t, os.Rename(b+"~", b))
 	eventually(t, "the other file is read", func() bool { return ipOf(o, "two") == "10.0.0.3" })
 	if ip := ipOf(o, "one"); ip != "10.0.0.1" {
-		t.Errorf("a broken edit took the Service away: %q", ip)
+		t.Errorf("a broken edit removed the Service: %q", ip)
 	}
 	if n := value(manifestsRejected); n != rejected+1 {
 		t.Errorf("counted %v times", n-rejected)
@@ -137,7 +137,7 @@ func TestManifestsMountedConfigMap(t *testing.T) {
 	eventually(t, "swapped", func() bool { return ipOf(o, "one") == "10.0.0.2" })
 }
 
-// All that one save changes is served at once: no reader sees the half of it.
+// All changes of one save are served at once: no reader sees half of it.
 func TestManifestsOneCommit(t *testing.T) {
 	f := t.TempDir() + "/f.yaml"
 	text := func(n int) string {
@@ -156,7 +156,7 @@ func TestManifestsOneCommit(t *testing.T) {
 		want := state.Service("default", "s0").Addrs().At4(0)[2]
 		for i := range 20 {
 			if got := state.Service("default", fmt.Sprintf("s%d", i)).Addrs().At4(0); got[2] != want {
-				t.Fatalf("s0 is of generation %d and s%d of %d", want, i, got[2])
+				t.Fatalf("s0 has generation %d and s%d has %d", want, i, got[2])
 			}
 		}
 		return want == 1
@@ -168,7 +168,7 @@ func TestManifestsAtStart(t *testing.T) {
 	write(t, dir+"/good.yaml", service("one", "10.0.0.1"))
 	write(t, dir+"/bad.yaml", "\n- a\n")
 	_, err := Open(Spec{Manifests: dir})
-	if want := filepath.Join(dir, "bad.yaml") + ":2: a document that is no object"; err == nil || err.Error() != want {
+	if want := filepath.Join(dir, "bad.yaml") + ":2: the document is not an object"; err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 
@@ -202,7 +202,7 @@ func TestManifestsClusterIPs(t *testing.T) {
 	}
 	write(t, f+"~", fmt.Sprintf(bare, "web", "")+service("taker", own))
 	must(t, os.Rename(f+"~", f))
-	eventually(t, "a written address takes the place", func() bool { return ipOf(o, "taker") == own && ipOf(o, "web") != own })
+	eventually(t, "a specified address replaces it", func() bool { return ipOf(o, "taker") == own && ipOf(o, "web") != own })
 	if ip := ipOf(o, "web"); ip == "none" || ip == "" {
 		t.Errorf("web has %q", ip)
 	}
@@ -262,7 +262,7 @@ status: {podIPs: [{ip: 10.1.0.1}]}
 	more.Close()
 	st = all.Index().State()
 	if slicesWith(st) != 0 || st.PodWith(pod) != nil || st.Service("default", "web").IsZero() {
-		t.Error("slices and pods must go with the last who wants them")
+		t.Error("slices and pods must be removed with their last user")
 	}
 	if n := value(objectsHeld.WithLabelValues(kindSlice)); n != 0 {
 		t.Errorf("%v EndpointSlices are counted", n)
@@ -273,7 +273,7 @@ status: {podIPs: [{ip: 10.1.0.1}]}
 	defer some.Close()
 	st = some.Index().State()
 	if st.Service("default", "web").IsZero() || !st.Service("declared", "db").IsZero() || slicesWith(st) != 1 || some.Index() == all.Index() {
-		t.Error("want what the labels select, in an index of its own")
+		t.Error("want the selected objects, in an index of their own")
 	}
 
 	if _, err := s.Objects(Selection{Labels: "a=("}); err == nil || !strings.Contains(err.Error(), "labels") {
@@ -315,7 +315,7 @@ func TestManifestsConfigMap(t *testing.T) {
 		case e := <-events:
 			return e
 		case <-time.After(patience):
-			t.Fatalf("%s: not told", what)
+			t.Fatalf("%s: no event", what)
 			return ConfigMapEvent{}
 		}
 	}
@@ -329,17 +329,17 @@ func TestManifestsConfigMap(t *testing.T) {
 		if !e.Found || e.Data["k"] != v {
 			t.Errorf("%s: %+v", v, e)
 		}
-		e.Data["k"] = "scribbled" // it is ours
+		e.Data["k"] = "scribbled" // the copy is ours
 	}
 	late := make(chan ConfigMapEvent, 10)
 	defer s.ConfigMap("n", "c", func(e ConfigMapEvent) { late <- e })()
 	select {
 	case e := <-late:
 		if e.Data["k"] != "two" {
-			t.Errorf("a late one is told %+v", e)
+			t.Errorf("a late one gets %+v", e)
 		}
 	case <-time.After(patience):
-		t.Error("a late one is not told")
+		t.Error("a late one gets nothing")
 	}
 	must(t, os.Remove(f))
 	if e := next("gone"); e.Found {
@@ -349,7 +349,7 @@ func TestManifestsConfigMap(t *testing.T) {
 
 func sorted(s []string) []string { return slices.Sorted(slices.Values(s)) }
 
-// Objects that are given back while they are published are counted no more.
+// Objects that are released while they are published are no longer counted.
 func TestManifestsCountGivenBack(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.yaml")
 	write(t, path, service("web", "10.0.0.1"))
@@ -371,7 +371,7 @@ func TestManifestsCountGivenBack(t *testing.T) {
 		s.Close()
 	}
 	if n := value(counted) - before; n != 0 {
-		t.Errorf("%v Services are counted that nobody holds", n)
+		t.Errorf("%v Services are counted without a user", n)
 	}
 }
 
@@ -398,7 +398,7 @@ subsets: [{addresses: [{ip: 10.1.0.1}]}]
 ---
 `
 
-// Endpoints are served as the EndpointSlices that a cluster makes of them, unless there are some.
+// Endpoints are served as the EndpointSlices that a cluster makes from them, unless there are some.
 func TestManifestsEndpoints(t *testing.T) {
 	f := t.TempDir() + "/f.yaml"
 	slice := `
@@ -428,7 +428,7 @@ endpoints:
 	}
 	want := "web 10.1.0.1 a  tcp 80\nweb 10.1.0.3   tcp 80\nweb 10.1.0.4   udp 81\nweb fd00::1   tcp 80"
 	if got := all(); got != want {
-		t.Errorf("Endpoints alone:\n%s\nwant\n%s", got, want)
+		t.Errorf("only Endpoints:\n%s\nwant\n%s", got, want)
 	}
 	write(t, f+"~", endpoints+slice)
 	must(t, os.Rename(f+"~", f))

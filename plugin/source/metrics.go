@@ -48,7 +48,7 @@ var (
 		Namespace: plugin.Namespace,
 		Subsystem: subsystem,
 		Name:      "objects",
-		Help:      "Objects that answers are made of, by kind.",
+		Help:      "Objects that answers are made from, by kind.",
 	}, []string{"kind"})
 
 	objectsRejected = promauto.NewCounterVec(prometheus.CounterOpts{
@@ -76,11 +76,11 @@ var (
 		Namespace: plugin.Namespace,
 		Subsystem: subsystem,
 		Name:      "manifests_rejected_total",
-		Help:      "Changed manifest files that could not be understood; their last good state went on serving.",
+		Help:      "Changed manifest files that could not be parsed; their last good state went on serving.",
 	})
 )
 
-// The gauges of API servers are read at each scrape, so a server from which nothing is read any more has none.
+// The gauges of API servers are read at each scrape, so a server that is no longer read from has none.
 var (
 	sourceConnected = prometheus.NewDesc(prometheus.BuildFQName(plugin.Namespace, subsystem, "source_connected"),
 		"1 while the API server replies, 0 from the first request without a reply to the next reply.", []string{"source"}, nil)
@@ -117,8 +117,8 @@ type contact struct {
 	news      time.Time // of Source.News
 }
 
-// contacts returns the API servers that are read from, by their URL without a password. Of Sources that differ only in their
-// credentials the worst counts.
+// contacts returns the API servers that are read from, by their URL without a password. Among Sources that differ only
+// in their credentials, the worst counts.
 func contacts() map[string]contact {
 	sources.mu.Lock()
 	defer sources.mu.Unlock()
@@ -150,7 +150,7 @@ func sourceName(host string) string {
 	return strings.ToValidUTF8(host, "\uFFFD")
 }
 
-// maxNamed is how many objects and files that can't be used are remembered as logged.
+// maxNamed limits the unusable objects and files that are marked as logged.
 const maxNamed = 1000
 
 var named struct {
@@ -166,7 +166,7 @@ func reject(kind string, name objectName, reason string) {
 	}
 }
 
-// once reports whether key is not logged yet, and marks it as logged.
+// once reports whether key was not logged yet, and marks it as logged.
 func once(key string) bool {
 	named.mu.Lock()
 	defer named.mu.Unlock()

@@ -26,7 +26,7 @@ func gaugeOf(t *testing.T, name, url string) (value float64, ok bool) {
 	return 0, false
 }
 
-// connectedIs waits for a value of the gauge that says whether the API server at url replies.
+// connectedIs waits for a value of the gauge that shows whether the API server at url replies.
 func connectedIs(t *testing.T, url string, want float64) {
 	t.Helper()
 	eventually(t, "connected", func() bool {
@@ -35,7 +35,7 @@ func connectedIs(t *testing.T, url string, want float64) {
 	})
 }
 
-// newsOf returns when there was news of the API server at url, according to its gauge.
+// newsOf returns the time of the last news of the API server at url, according to its gauge.
 func newsOf(t *testing.T, url string) float64 {
 	t.Helper()
 	got, ok := gaugeOf(t, "last_event_timestamp_seconds", url)
@@ -47,14 +47,14 @@ func newsOf(t *testing.T, url string) float64 {
 
 func seconds(t time.Time) float64 { return float64(t.UnixNano()) / 1e9 }
 
-// The gauges of an API server follow what comes from it: its lists, its events, and each watch that has become silent.
+// The gauges of an API server follow its lists, its events, and each watch that has become silent.
 func TestSourceMetrics(t *testing.T) {
 	a := newAPIServer(t)
 	start := seconds(time.Now())
 	a.put("namespaces", "", "default", nil, nil)
 	s := a.open(t)
 	if _, ok := gaugeOf(t, "connected", a.URL); ok {
-		t.Error("there is a metric of a server that nothing was asked of")
+		t.Error("a server without requests has a metric")
 	}
 	o := listed(t, s, Selection{})
 	connectedIs(t, a.URL, 1)
@@ -72,7 +72,7 @@ func TestSourceMetrics(t *testing.T) {
 	a.putService("web", "10.0.0.3")
 	eventually(t, "the event", func() bool { return ipOf(o, "web") == "10.0.0.3" })
 	if got := newsOf(t, a.URL); got != silent {
-		t.Errorf("%f, though the watch of namespaces is silent since %f", got, silent)
+		t.Errorf("%f, but the watch of namespaces is silent since %f", got, silent)
 	}
 	a.put("namespaces", "", "shop", nil, nil)
 	eventually(t, "news of both", func() bool { return newsOf(t, a.URL) > silent })
@@ -86,13 +86,14 @@ func TestSourceMetrics(t *testing.T) {
 		t.Errorf("%f, after %f", got, before)
 	}
 	o.Close()
-	eventually(t, "no metric of a server that nothing is read from", func() bool {
+	eventually(t, "no metric of an unused server", func() bool {
 		_, ok := gaugeOf(t, "connected", a.URL)
 		return !ok
 	})
 }
 
-// A server that replies, but does not give a resource, is connected and has no news. One that lacks an optional resource has.
+// A server that replies, but does not return a resource, is connected and has no news. One that lacks an optional
+// resource has.
 func TestSourceMetricsOfRefusals(t *testing.T) {
 	a := newAPIServer(t)
 	a.answer("services", http.StatusForbidden)
@@ -104,7 +105,7 @@ func TestSourceMetricsOfRefusals(t *testing.T) {
 	eventually(t, "it is refused", func() bool { return o.Refused() != nil })
 	begun := newsOf(t, a.URL)
 	asked := a.asked()
-	eventually(t, "it is asked again", func() bool { return a.asked() != asked })
+	eventually(t, "it is requested again", func() bool { return a.asked() != asked })
 	if got := newsOf(t, a.URL); got != begun {
 		t.Errorf("a refusal is news: %f, after %f", got, begun)
 	}
@@ -122,10 +123,10 @@ func TestSourceMetricsOfOptional(t *testing.T) {
 		a.putService("web", "10.0.0.1")
 	}
 	move()
-	eventually(t, "news, where the server has no ServiceImports", func() bool { return newsOf(t, a.URL) > news })
+	eventually(t, "news without ServiceImports in the server", func() bool { return newsOf(t, a.URL) > news })
 }
 
-// Sources of one server are one series, which is as bad as the worst of them.
+// Sources of one server share one series, with the worst value of all.
 func TestSourceMetricsOfTwo(t *testing.T) {
 	a := newAPIServer(t)
 	listed(t, a.open(t), Selection{})

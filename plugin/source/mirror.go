@@ -11,10 +11,10 @@ import (
 	beta "k8s.io/api/discovery/v1beta1"
 )
 
-// ofEndpoints converts o to EndpointSlices as Kubernetes' EndpointSlice mirroring controller does: one for each subset and
-// address family. Endpoints with the label to skip them, or for a leader election, have none.
+// ofEndpoints converts o to EndpointSlices as Kubernetes' EndpointSlice mirroring controller does: one for each subset
+// and address family. It skips Endpoints with the label to skip them, or for a leader election.
 //
-//lint:ignore SA1019 deprecated, and in people's manifests
+//lint:ignore SA1019 deprecated, but found in manifests
 func (m *manifest) ofEndpoints(o *api.Endpoints) {
 	m.name = inNamespace(&o.Namespace, o.Name)
 	m.labels = o.Labels
@@ -77,8 +77,8 @@ func mirroredPorts(all []api.EndpointPort) []discovery.EndpointPort {
 	return ports
 }
 
-// mirror adds to v the EndpointSlices that mirror its Endpoints, except for Services that have some: an export of a cluster
-// has both. It returns how many Endpoints are skipped for that.
+// mirror adds to v the EndpointSlices that mirror its Endpoints, except for Services that have some: a cluster export
+// has both. It returns the number of Endpoints skipped for that reason.
 func (v *view) mirror() (skipped int) {
 	has := make(map[objectName]bool)
 	for _, o := range v.objects[kindSlice] {

@@ -10,8 +10,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// found returns the addresses behind a name below the zone: endpoints as label@address, cluster IPs as the address alone.
-// It is "none" for a name that does not exist, and "nothing" for one without an address.
+// found returns the addresses of a name below the zone: endpoints as label@address, cluster IPs as the address alone.
+// It returns "none" for a name that does not exist, and "nothing" for one without an address.
 func found(o *Objects, name string, g services.Grammar) string {
 	n := services.ParseName(name, g)
 	m := o.Index().State().Lookup(&n, &services.Options{})
@@ -54,7 +54,7 @@ func TestMulticluster(t *testing.T) {
 	a.wasAsked(t, "map[list endpointslices:1 list namespaces:1 list services:1 watch endpointslices:1 watch namespaces:1 watch services:1]")
 	o := listed(t, s, Selection{Endpoints: true, Labels: "a notin (b)", Multicluster: true})
 	if o.Index() != local.Index() {
-		t.Error("what is imported does not share the index")
+		t.Error("imported objects do not share the index")
 	}
 	a.mu.Lock()
 	for verb, want := range map[string]string{
@@ -66,7 +66,7 @@ func TestMulticluster(t *testing.T) {
 		}
 	}
 	if got := a.accepts["watch serviceimports"]; strings.Contains(got, "protobuf") {
-		t.Errorf("a custom resource is asked for as %s", got)
+		t.Errorf("a custom resource is requested as %s", got)
 	}
 	a.mu.Unlock()
 
@@ -102,18 +102,18 @@ func TestMulticluster(t *testing.T) {
 
 	o.Close()
 	if got := found(local, "db.default.svc", services.Multicluster); got != "none" {
-		t.Errorf("what nobody wants any more is kept: %s", got)
+		t.Errorf("unused objects are still stored: %s", got)
 	}
 	if st := local.Index().State(); len(st.SlicesOf("db.default", true)) != 0 || len(st.Served(&services.Options{}, true)) != 0 {
-		t.Error("imported objects are kept that nobody wants")
+		t.Error("unused imported objects are still stored")
 	}
 	for _, kind := range []string{kindServiceImport, kindImportedSlice} {
 		if n := value(objectsHeld.WithLabelValues(kind)); n != 0 {
-			t.Errorf("%v %s are counted when nobody wants them", n, kind)
+			t.Errorf("%v unused %s are counted", n, kind)
 		}
 	}
 	if got := found(local, "web.default.svc", 0); got != "10.0.0.1" {
-		t.Errorf("the Service of this cluster went too: %s", got)
+		t.Errorf("the Service of this cluster was removed too: %s", got)
 	}
 }
 
@@ -123,7 +123,8 @@ func TestMulticlusterWithoutEndpoints(t *testing.T) {
 	a.wasAsked(t, "map[list namespaces:1 list services:1 watch namespaces:1 watch serviceimports:1 watch services:1]") // custom resources are streamed
 }
 
-// A server without the CustomResourceDefinition, or an account without the right, must not take the Services away.
+// A server without the CustomResourceDefinition, or an account without the permission, must not remove the
+// Services.
 func TestMulticlusterRefused(t *testing.T) {
 	for _, status := range []int{http.StatusNotFound, http.StatusForbidden} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
@@ -143,9 +144,9 @@ func TestMulticlusterRefused(t *testing.T) {
 				t.Errorf("the imported web has %s", got)
 			}
 			a.answer("serviceimports", 0)
-			eventually(t, "it is asked again", func() bool { return found(o, "web.default.svc", services.Multicluster) == "10.9.0.1" })
+			eventually(t, "it is requested again", func() bool { return found(o, "web.default.svc", services.Multicluster) == "10.9.0.1" })
 
-			// What was read before stays, as with all else.
+			// What was read before stays, as with everything else.
 			a.answer("serviceimports", status)
 			tries := func() int {
 				a.mu.Lock()
@@ -179,7 +180,8 @@ func TestMulticlusterRefused(t *testing.T) {
 	}
 }
 
-// A server that is merely busy may have ServiceImports: they are waited for. So is all else that is refused.
+// A server that is merely busy may have ServiceImports, so they are waited for. So is everything else that
+// is refused.
 func TestMulticlusterIsWaitedFor(t *testing.T) {
 	for resource, status := range map[string]int{"serviceimports": http.StatusServiceUnavailable, "services": http.StatusNotFound} {
 		t.Run(resource, func(t *testing.T) {
@@ -274,12 +276,12 @@ func TestManifestsMulticluster(t *testing.T) {
 	must(t, err)
 	defer some.Close()
 	if web, db := found(some, "web.shop.svc", services.Multicluster), found(some, "db.shop.svc", services.Multicluster); web != "10.9.0.2" || db != "none" {
-		t.Errorf("of the labels' choice web has %s and db %s", web, db)
+		t.Errorf("selected by labels, web has %s and db %s", web, db)
 	}
 
 	o.Close()
 	if got := found(local, "web.shop.svc", services.Multicluster); got != "none" {
-		t.Errorf("what nobody wants any more is kept: %s", got)
+		t.Errorf("unused objects are still stored: %s", got)
 	}
 }
 
@@ -305,7 +307,7 @@ func TestZones(t *testing.T) {
 	s, plain := openFiles(t, Selection{Endpoints: true}, f)
 	const name = "eu-1.pin._zone.db.default.svc"
 	if got := found(plain, name, services.Zonal); got != "nothing" {
-		t.Errorf("zones that nobody wants are kept: %s", got)
+		t.Errorf("unused zones are still stored: %s", got)
 	}
 	for podNames, want := range map[bool]string{false: "10-1-0-1@10.1.0.1", true: "p@10.1.0.1"} {
 		o := listed(t, s, Selection{Endpoints: true, Zones: true, PodNames: podNames})

@@ -12,21 +12,22 @@ import (
 	"time"
 )
 
-// changes are the events to watch for, of a directory and of a file alike. fsnotify does not offer IN_CLOSE_WRITE, which
+// changes are the events to watch for, of directories and files alike. fsnotify does not offer IN_CLOSE_WRITE, which
 // means that a writer is done.
 const changes = syscall.IN_MODIFY | syscall.IN_CLOSE_WRITE | syscall.IN_ATTRIB | syscall.IN_CREATE | syscall.IN_DELETE |
 	syscall.IN_MOVED_FROM | syscall.IN_MOVED_TO | syscall.IN_DELETE_SELF | syscall.IN_MOVE_SELF | inExclUnlink
 
 const inExclUnlink = 0x4000000 // IN_EXCL_UNLINK, which package syscall lacks: no events of deleted files
 
-// notifier is an inotify instance. The process has just one: a user may have 128 in all by default.
+// notifier is an inotify instance. The process has just one, since a user may have 128 in total by
+// default.
 type notifier struct {
 	reading sync.Mutex // held while events are read
 	buf     [64 << 10]byte
 
 	mu      sync.Mutex
 	fd      int                             // -1 until it is open
-	watched map[int32]map[*watches]struct{} // who uses a watch descriptor
+	watched map[int32]map[*watches]struct{} // the users of a watch descriptor
 	adding  int                             // calls of the kernel that add a watch and have not returned
 }
 
@@ -61,8 +62,9 @@ func (n *notifier) open() error {
 	return nil
 }
 
-// add makes w get the events of the directory or file path. The kernel finds the path while n.mu is not held, because a file
-// system may not answer; so no descriptors are released meanwhile, as this call may return one of them.
+// add makes w get the events of the directory or file path. The kernel resolves the path while n.mu is not held,
+// because a file system may not respond. Therefore no descriptors are released meanwhile, as this call may return one
+// of them.
 func (n *notifier) add(path string, w *watches) (wd int32, err error) {
 	n.mu.Lock()
 	if err := n.open(); err != nil {
@@ -96,7 +98,7 @@ func (n *notifier) remove(wd int32, w *watches) {
 	n.sweep()
 }
 
-// sweep releases the descriptors that nobody uses. n.mu is held.
+// sweep releases the unused descriptors. n.mu is held.
 func (n *notifier) sweep() {
 	if n.adding > 0 {
 		return
@@ -109,7 +111,8 @@ func (n *notifier) sweep() {
 	}
 }
 
-// drain handles all pending events. Whatever was done to a file before the call is known when it returns.
+// drain handles all pending events. When it returns, everything done to a file before the call is
+// recorded.
 func (n *notifier) drain() {
 	n.reading.Lock()
 	defer n.reading.Unlock()
@@ -168,7 +171,7 @@ type watches struct {
 	writers map[place]writer
 }
 
-// place is a name in a watched directory, or a watched file, then without a name.
+// place is a name in a watched directory. For a watched file, it has no name.
 type place struct {
 	wd   int32
 	name string
@@ -262,7 +265,7 @@ func (w *watches) event(wd int32, mask uint32, name string) {
 	case mask&syscall.IN_MODIFY != 0:
 		w.writers[at] = writer{open: true, wrote: true, closed: known.closed}
 		if known.open && known.wrote {
-			return // known to be written to
+			return // already recorded as open for writing
 		}
 	case mask&syscall.IN_CREATE != 0:
 		w.writers[at] = writer{open: true, created: true}
@@ -276,7 +279,7 @@ func (w *watches) event(wd int32, mask uint32, name string) {
 	w.rouse()
 }
 
-// matters reports whether name in a watched directory may be that of a followed file, or on the way to one.
+// matters reports whether name in a watched directory may be that of a followed file, or lead to one.
 func (w *watches) matters(wd int32, name string) bool {
 	for pattern := range w.names[wd] {
 		if ok, _ := filepath.Match(pattern, name); ok || pattern == name {
@@ -286,7 +289,7 @@ func (w *watches) matters(wd int32, name string) bool {
 	return false
 }
 
-// lost notes that events were lost, so the state of all writers is unknown.
+// lost records that events were lost, so the state of all writers is unknown.
 func (w *watches) lost() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -309,7 +312,7 @@ func (w *watches) writer(path string, size int64) writer {
 	var all writer
 	for _, at := range w.places(path) {
 		known := w.writers[at]
-		// A created file with content that nobody wrote is another name of an existing file.
+		// A created file that has content without a write is another name of an existing file.
 		if known.created && size > 0 {
 			known.open, known.closed = false, true
 		}
@@ -320,8 +323,8 @@ func (w *watches) writer(path string, size int64) writer {
 	return all
 }
 
-// forget notes that the file path is being read, which makes past writes irrelevant, except those of writers that have it
-// open.
+// forget records that the file path is being read, which makes past writes irrelevant, except those of writers that
+// have it open.
 func (w *watches) forget(path string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -335,7 +338,7 @@ func (w *watches) forget(path string) {
 	}
 }
 
-// places returns where events of the file path are noted.
+// places returns where events of the file path are recorded.
 func (w *watches) places(path string) (all []place) {
 	if wd, ok := w.paths[filepath.Dir(path)]; ok {
 		all = append(all, place{wd, filepath.Base(path)})

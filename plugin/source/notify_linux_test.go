@@ -17,8 +17,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/hostile"
 )
 
-// unprivileged runs the test that calls it as user 65532, which the image runs as, and reports whether this is that user:
-// for root no file is unreadable.
+// unprivileged runs the calling test as user 65532, the user of the image, and reports whether the process is that
+// user: root can read every file.
 func unprivileged(t *testing.T) bool {
 	if os.Getuid() != 0 {
 		return true
@@ -64,7 +64,7 @@ func TestFollowUnreadable(t *testing.T) {
 	defer fs.Close()
 	write(t, path+"~", "2")
 	must(t, os.Chmod(path+"~", 0), os.Rename(path+"~", path))
-	eventually(t, "it is told", func() bool { return refused.Load() > 0 })
+	eventually(t, "it is reported", func() bool { return refused.Load() > 0 })
 	if contents(fs) != "1" {
 		t.Errorf("%q is served, want the last good content", contents(fs))
 	}
@@ -76,7 +76,7 @@ func TestFollowUnreadable(t *testing.T) {
 		t.Errorf("refused %d times, %d of them for the same reason; want 1 and 0", n, m)
 	}
 
-	// The folder, and one that is looked through.
+	// The folder, and one that is searched.
 	sub := dir + "/d"
 	must(t, os.Mkdir(sub, 0o700))
 	write(t, sub+"/g", "3")
@@ -84,10 +84,10 @@ func TestFollowUnreadable(t *testing.T) {
 	must(t, err)
 	defer glob.Close()
 	must(t, os.Chmod(sub, 0))
-	write(t, path, "4") // it has the folder looked at, as another follower of it is told
+	write(t, path, "4") // its change has the folder checked
 	glob.Look(t.Context())
 	if got := contents(glob); got != "3" {
-		t.Errorf("%q is served of a folder that can't be read, want what it had", got)
+		t.Errorf("%q is served from an unreadable folder, want its last content", got)
 	}
 	must(t, os.Chmod(sub, 0o700), os.Remove(sub+"/g"))
 	eventually(t, "the folder can be read", func() bool { return contents(glob) == "" })
@@ -103,7 +103,7 @@ func blind(t *testing.T, patterns ...string) *Files[string] {
 	r.Poll = pollLeast
 	fs, err := newFiles(r)
 	must(t, err)
-	fs.watches.by = newNotifier(int(null.Fd())) // which is no inotify instance
+	fs.watches.by = newNotifier(int(null.Fd())) // which is not an inotify instance
 	go fs.run(t.Context())
 	<-fs.started
 	return fs
@@ -120,7 +120,7 @@ func TestFollowWithoutNotice(t *testing.T) {
 	eventually(t, "renamed over", func() bool { return contents(fs) == "3" })
 }
 
-// What a file had serves until its writer has closed it, whatever is in it meanwhile.
+// The last content of a file serves until its writer has closed it, whatever is in it meanwhile.
 func TestFollowWaitsForWriter(t *testing.T) {
 	for name, begin := range map[string]func(path string) (*os.File, error){
 		"emptied":         os.Create,
@@ -140,7 +140,7 @@ func TestFollowWaitsForWriter(t *testing.T) {
 			must(t, err)
 			defer fs.Close()
 			passed := 0
-			looked := func() { // the files were looked at since
+			looked := func() { // the files were checked since
 				t.Helper()
 				passed++
 				write(t, dir+"/z~", fmt.Sprint(passed))
@@ -168,7 +168,7 @@ func TestFollowWaitsForWriter(t *testing.T) {
 	}
 }
 
-// settledAfter returns how long a change of a file waits until it is read.
+// settledAfter returns how long a change of a file waits until the file is read.
 func settledAfter(t *testing.T, fs *Files[string], st *fileState[string], m match, told bool) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -194,8 +194,8 @@ func TestSettled(t *testing.T) {
 		told    bool
 		want    time.Duration
 	}{
-		{name: "nobody tells of a writer", blind: true, old: "1", size: 2, want: stillFor},
-		{name: "emptied, and nobody tells of a writer", blind: true, old: "1", size: 0, want: writerPatience},
+		{name: "no writer is reported", blind: true, old: "1", size: 2, want: stillFor},
+		{name: "truncated, and no writer is reported", blind: true, old: "1", size: 0, want: writerPatience},
 		{name: "empty before", blind: true, old: "", size: 0, want: stillFor},
 		{name: "a writer that does not close", old: "1", open: os.Create, size: 2, want: writerPatience},
 		{name: "another file", old: "1", replace: "22", size: 2, told: true, want: 0},
@@ -235,7 +235,7 @@ func TestSettled(t *testing.T) {
 	}
 }
 
-// All that follow files share one inotify instance.
+// All followers of files share one inotify instance.
 func TestOneNotifier(t *testing.T) {
 	instances := func() (n int) {
 		all, err := os.ReadDir("/proc/self/fd")
@@ -259,7 +259,7 @@ func TestOneNotifier(t *testing.T) {
 	}
 	write(t, dir+"/f", "22")
 	for _, fs := range all {
-		eventually(t, "each is told", func() bool { return contents(fs) == "22" })
+		eventually(t, "each is notified", func() bool { return contents(fs) == "22" })
 	}
 	watched := func() int {
 		inotify.mu.Lock()
@@ -279,10 +279,10 @@ func TestOneNotifier(t *testing.T) {
 	for _, fs := range all {
 		fs.Close()
 	}
-	eventually(t, "what nobody follows is not watched", func() bool { return watched() == 0 })
+	eventually(t, "unfollowed files are not watched", func() bool { return watched() == 0 })
 }
 
-// A named pipe in the place of a file holds nobody up, and what the file had is served on.
+// A named pipe in the place of a file blocks nothing, and the file's last content goes on serving.
 func TestFollowNamedPipe(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/a", "1")
@@ -292,7 +292,7 @@ func TestFollowNamedPipe(t *testing.T) {
 	must(t, err)
 	defer fs.Close()
 	must(t, syscall.Mkfifo(dir+"/p", 0o600), os.Rename(dir+"/p", dir+"/a"))
-	eventually(t, "it is told", func() bool { return fs.All()[0].Problem == "it is a named pipe, not a file" })
+	eventually(t, "it is reported", func() bool { return fs.All()[0].Problem == "it is a named pipe, not a file" })
 	write(t, dir+"/b", "33")
 	eventually(t, "the other file", func() bool { return contents(fs) == "1 33" })
 	must(t, os.Remove(dir+"/a"))
@@ -300,7 +300,7 @@ func TestFollowNamedPipe(t *testing.T) {
 	eventually(t, "a file again", func() bool { return contents(fs) == "4 33" })
 
 	if _, _, err := open("", dir+"/p"); err == nil || !absent(err) {
-		t.Errorf("a file that is not there: %v", err)
+		t.Errorf("a missing file: %v", err)
 	}
 	must(t, syscall.Mkfifo(dir+"/p", 0o600))
 	for _, root := range []string{"", dir} {
@@ -310,8 +310,8 @@ func TestFollowNamedPipe(t *testing.T) {
 	}
 }
 
-// Files in a folder are swapped, as fast as it goes, for links out of it, named pipes, devices and folders: nothing from
-// outside of the folder is ever read, and nothing hangs.
+// Files in a folder are swapped, as fast as possible, for links out of it, named pipes, devices and folders. Nothing
+// outside the folder is ever read, and nothing hangs.
 func TestHostileSwaps(t *testing.T) {
 	quietly(t)
 	out, dir := t.TempDir(), t.TempDir()
@@ -355,7 +355,7 @@ func TestHostileSwaps(t *testing.T) {
 	between := rand.New(rand.NewPCG(0, 1))
 	r.stuck = stuck
 	r.open = func(root, path string) (*os.File, os.FileInfo, error) {
-		put(between, fmt.Sprintf("%s/%c", dir, 'a'+between.IntN(2))) // between the look and this
+		put(between, fmt.Sprintf("%s/%c", dir, 'a'+between.IntN(2))) // between the check and this
 		return open(root, path)
 	}
 	fs, err := newFiles(r)
@@ -384,7 +384,7 @@ func TestHostileSwaps(t *testing.T) {
 			}
 		}
 		if path := leaked.Load(); path != nil {
-			t.Errorf("%s was read, which leads out of the folder", *path)
+			t.Errorf("%s was read, but leads out of the folder", *path)
 		}
 	})
 	close(stop)
@@ -418,7 +418,7 @@ func TestFollowHostileNames(t *testing.T) {
 	eventually(t, "all are read again", func() bool { return strings.Count(contents(fs), "22") == len(names) })
 }
 
-// A snapshot that is a named pipe is an error, and holds nobody up.
+// A snapshot that is a named pipe is an error, and blocks nothing.
 func TestSnapshotNamedPipe(t *testing.T) {
 	path := t.TempDir() + "/snapshot"
 	must(t, syscall.Mkfifo(path, 0o600))

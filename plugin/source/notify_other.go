@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// watches stand for a system that does not notify: files are checked now and then.
+// watches stands in for a system without notifications: files are checked now and then.
 type watches struct{ wake chan struct{} }
 
 type writer struct{ open, wrote, closed bool }

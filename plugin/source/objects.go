@@ -28,9 +28,9 @@ type Selection struct {
 	Endpoints       bool   // EndpointSlices too
 	Pods            bool   // Pods too
 	Zones           bool   // the topology zones of endpoints
-	Multicluster    bool   // ServiceImports too and, with Endpoints, their EndpointSlices; selected by Labels as well
+	Multicluster    bool   // ServiceImports too and, with Endpoints, their EndpointSlices; also selected by Labels
 
-	// External are sources of names from outside, which replace all of the above but Labels, which selects Services, and
+	// External are sources of external names. They replace all of the above but Labels, which selects Services, and
 	// NamespaceLabels. Their objects are in an index of their own.
 	External external.Source
 }
@@ -59,7 +59,7 @@ func (sel Selection) kinds() []string {
 type groupKey struct {
 	labels, namespaceLabels string // canonical
 	kept                    sliceParts
-	external                bool // names from outside
+	external                bool // of external names
 }
 
 // group is an index, and the feeds that update it.
@@ -87,9 +87,9 @@ type feed struct {
 	users   int
 	done    bool          // guarded by source.mu
 	waived  bool          // guarded by source.mu; no longer waited for, though it is not done
-	refused *RefusedError // guarded by source.mu; nil once all objects were brought, and as long as the server refused nothing
+	refused *RefusedError // guarded by source.mu; nil once all objects were listed, and while the server refuses nothing
 	missing time.Time     // guarded by source.mu; since when the server does not grant or does not have an optional resource
-	listed  chan struct{} // closed when all objects were brought once, or are no longer waited for
+	listed  chan struct{} // closed when all objects were listed once, or are no longer waited for
 	stop    func()
 }
 
@@ -102,23 +102,23 @@ type Objects struct {
 	once   sync.Once
 }
 
-// Objects returns the objects that sel selects. All Selections with the same Labels, NamespaceLabels, PodNames and Zones
-// share one index; all kinds but Services and Namespaces are fed into it as long as one of them needs them. The error is a
-// selector that can't be parsed.
+// Objects returns the objects that sel selects. All Selections with the same Labels, NamespaceLabels, PodNames and
+// Zones share one index. All kinds but Services and Namespaces are fed into it as long as one of them needs them. The
+// error is a selector that can't be parsed.
 //
-// ServiceImports (multicluster.x-k8s.io/v1alpha1, KEP-1645) are of a CustomResourceDefinition that a cluster may lack. An API
-// server that does not know them (404) or does not grant them (403) counts as one without any: that is logged once,
-// everything else is served and synced, and the requests go on until it has them. The same holds for the objects that give
-// names from outside, except Services and Namespaces; and these are not waited for if the server fails to return them for
+// ServiceImports (multicluster.x-k8s.io/v1alpha1, KEP-1645) are custom resources that a cluster may lack. An API server
+// that does not have them (404) or does not grant them (403) counts as one without any: that is logged once, everything
+// else is served and synced, and the requests continue until it has them. The same holds for the objects that have
+// external names, except Services and Namespaces; and these are not waited for if the server fails to return them for
 // another reason.
 func (s *Source) Objects(sel Selection) (*Objects, error) {
 	o, _, err := s.ObjectsFrom(nil, sel)
 	return o, err
 }
 
-// ObjectsFrom is Objects, but as long as the API server has not replied, the objects are those of the snapshot from. used
-// reports whether they are; they are not if from is nil, if these objects were requested before, or if from lacks those that
-// sel selects.
+// ObjectsFrom is Objects, except that as long as the API server has not replied, the objects are those of the snapshot
+// from. used reports whether they are. They are not if from is nil, if these objects were requested before, or if from
+// lacks those that sel selects.
 func (s *Source) ObjectsFrom(from *Snapshot, sel Selection) (o *Objects, used bool, err error) {
 	objects, err := parseSelector("labels", sel.Labels)
 	if err != nil {
@@ -171,21 +171,21 @@ func parseSelector(option, expr string) (labels.Selector, error) {
 	}
 	parsed, err := meta.ParseToLabelSelector(expr)
 	if err != nil {
-		return nil, fmt.Errorf("%s %q is no label selector: %w", option, expr, err)
+		return nil, fmt.Errorf("%s %q is not a label selector: %w", option, expr, err)
 	}
 	selector, err := meta.LabelSelectorAsSelector(parsed)
 	if err != nil {
-		return nil, fmt.Errorf("%s %q is no label selector: %w", option, expr, err)
+		return nil, fmt.Errorf("%s %q is not a label selector: %w", option, expr, err)
 	}
 	return selector, nil
 }
 
-// Index returns the index of the objects, an empty one for a Selection with External. It is shared, and may hold more than
-// was selected.
+// Index returns the index of the objects, an empty one for a Selection with External. It is shared, and may hold more
+// than was selected.
 func (o *Objects) Index() *services.Index { return o.group.ix }
 
-// External returns the index of names from outside, an empty one for a Selection without External. It is shared, and may hold
-// more than was selected.
+// External returns the index of external names, an empty one for a Selection without External. It is shared, and may
+// hold more than was selected.
 func (o *Objects) External() *external.Index { return o.group.outside }
 
 // Synced reports whether everything that was selected was read once, or is optional and not available from the server.
@@ -213,9 +213,9 @@ func (o *Objects) complete() bool {
 	return true
 }
 
-// Refused returns a *RefusedError if the API server refuses to list a kind that was selected and never listed, so that Synced
-// stays false. It returns nil otherwise. The request is repeated every few seconds, and Refused returns nil once the server
-// grants the kind.
+// Refused returns a *RefusedError if the API server refuses to list a kind that was selected and never listed, so that
+// Synced stays false. It returns nil otherwise. The request is repeated every few seconds, and Refused returns nil once
+// the server grants the kind.
 func (o *Objects) Refused() error {
 	_, err := o.status()
 	return err
@@ -234,8 +234,8 @@ func (o *Objects) status() (news <-chan struct{}, err error) {
 	return o.group.news, nil
 }
 
-// Wait waits until Synced is true. It calls refused, unless that is nil, with each new error of Refused, and goes on waiting,
-// as the server may grant the kind later. Wait returns an error if ctx ended or Close was called before.
+// Wait waits until Synced is true. It calls refused, unless that is nil, with each new error of Refused, and continues
+// to wait, since the server may grant the kind later. Wait returns an error if ctx ended or Close was called before.
 func (o *Objects) Wait(ctx context.Context, refused func(error)) error {
 	var reported error
 	for {
@@ -257,7 +257,8 @@ func (o *Objects) Wait(ctx context.Context, refused func(error)) error {
 	}
 }
 
-// Close ends the use of the objects. Those that nobody else uses are no longer updated. Only the first call has an effect.
+// Close ends the use of the objects. Those without other users are no longer updated. Only the first call has an
+// effect.
 func (o *Objects) Close() {
 	o.once.Do(func() {
 		close(o.closed)
@@ -281,7 +282,7 @@ func (g *group) release(kinds []string) {
 		}
 		f.stop()
 		delete(g.feeds, kind)
-		if !last { // otherwise queries are answered from ix unchanged: a server that ends goes on for the time of its lameduck
+		if !last { // otherwise ix stays as it is and queries are answered from it: a stopping server answers until its lameduck is over
 			g.clear(kind)
 			g.setListed(kind, false)
 		}
@@ -307,7 +308,7 @@ var kindSets = map[string]services.Kinds{
 	kindImportedSlice: services.KindImportedSlice,
 }
 
-// setListed notes in the index whether all objects of a kind were read.
+// setListed records in the index whether all objects of a kind were read.
 func (g *group) setListed(kind string, listed bool) {
 	switch k, outside := externalKinds[kind]; {
 	case outside && listed:
@@ -321,7 +322,7 @@ func (g *group) setListed(kind string, listed bool) {
 	}
 }
 
-// clear removes the objects of a kind that is no longer used. The Source's mutex is held, so nobody begins to use them
+// clear removes the objects of a kind that is no longer used. The Source's mutex is held, so they can't come into use
 // meanwhile.
 func (g *group) clear(kind string) {
 	if k, outside := externalKinds[kind]; outside {
@@ -350,10 +351,10 @@ func (g *group) stopAll() {
 	}
 }
 
-// start begins to feed objects of kind. The Source's mutex is held.
+// start starts to feed objects of kind. The Source's mutex is held.
 func (g *group) start(kind string) *feed {
 	f := &feed{listed: make(chan struct{})}
-	objectsRejected.WithLabelValues(kind) // 0, or Prometheus would not see the first one as an increase
+	objectsRejected.WithLabelValues(kind) // 0, since Prometheus would not take the first one for an increase
 	c := g.source.clients
 	if c == nil {
 		f.stop = func() { g.setCount(kind, 0) }
@@ -387,7 +388,7 @@ func (g *group) start(kind string) *feed {
 	return f
 }
 
-// startExternal begins to feed objects for names from outside. Every cluster has Services and Namespaces, and this account
+// startExternal starts to feed objects for external names. Every cluster has Services and Namespaces, and this account
 // may list them already. Everything else is optional.
 func (g *group) startExternal(kind string, f *feed, w watched) {
 	c := g.source.clients
@@ -446,8 +447,9 @@ func run[O any, R any](g *group, f *feed, w watched, t table[O, R]) {
 	g.source.follow(ctx, of)
 }
 
-// waive notes that f is no longer waited for, as the server has its resource and fails to list it: a CustomResourceDefinition
-// whose webhook is down must not prevent the rest from being served. Until f is done, unknown names fail.
+// waive records that f is no longer waited for, since the server has its resource and fails to list it: a
+// CustomResourceDefinition whose webhook is down must not prevent the rest from being served. Until f is done, unknown
+// names fail.
 func (g *group) waive(f *feed) {
 	g.source.mu.Lock()
 	defer g.source.mu.Unlock()
@@ -460,7 +462,7 @@ func (g *group) waive(f *feed) {
 	g.tell()
 }
 
-// markRefused notes that the server refuses to list the objects of f.
+// markRefused records that the server refuses to list the objects of f.
 func (g *group) markRefused(f *feed, err *RefusedError) {
 	g.source.mu.Lock()
 	defer g.source.mu.Unlock()
@@ -471,18 +473,18 @@ func (g *group) markRefused(f *feed, err *RefusedError) {
 	g.tell()
 }
 
-// tell wakes all that wait for news. The Source's mutex is held.
+// tell wakes everything that waits for news. The Source's mutex is held.
 func (g *group) tell() {
 	close(g.news)
 	g.news = make(chan struct{})
 }
 
-// vanished is for how long an API server must deny having a resource that it had before. One that starts may deny it for a
+// vanished is how long an API server must deny a resource that it had before. A starting server may deny it for a
 // moment.
 const vanished = time.Minute
 
-// markAbsent notes that there are no objects for f: the server does not grant the resource, or does not have it (unknown). It
-// removes the objects of a snapshot, and, once vanished has passed, those listed when the server had it.
+// markAbsent records that there are no objects for f: the server does not grant the resource, or does not have it
+// (unknown). It removes the objects of a snapshot, and, once vanished has passed, those listed when the server had it.
 func (g *group) markAbsent(f *feed, kind string, unknown bool) {
 	g.source.mu.Lock()
 	if f.missing.IsZero() {
@@ -496,7 +498,7 @@ func (g *group) markAbsent(f *feed, kind string, unknown bool) {
 	g.markDone(f, kind)
 }
 
-// markListed notes that f brought all objects of its kind.
+// markListed records that f brought all objects of its kind.
 func (g *group) markListed(f *feed, kind string) {
 	g.source.mu.Lock()
 	f.missing = time.Time{}
@@ -504,7 +506,7 @@ func (g *group) markListed(f *feed, kind string) {
 	g.markDone(f, kind)
 }
 
-// markDone notes that f brought all objects of its kind once, or that there are none to wait for.
+// markDone records that f brought all objects of its kind once, or that there are none to wait for.
 func (g *group) markDone(f *feed, kind string) {
 	g.source.mu.Lock()
 	defer g.source.mu.Unlock()

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// open opens a regular file for reading, and nothing else: it neither blocks on nor reads a named pipe or a device in its
-// place. With root, unless "", the file is below that folder, whatever links are on the way (os.Root).
+// open opens a regular file for reading, and nothing else: it neither blocks on nor reads a named pipe or a device in
+// its place. With root, unless "", the file is below that folder, whatever links lead to it (os.Root).
 func open(root, path string) (*os.File, os.FileInfo, error) {
 	const flags = os.O_RDONLY | syscall.O_NONBLOCK
 	f, err := openIn(root, path, flags)
@@ -49,7 +49,7 @@ func openIn(root, path string, flags int) (*os.File, error) {
 	return folder.OpenFile(rel, flags, 0)
 }
 
-// Stat is os.Stat, with an error if the file system does not answer for 5 s.
+// Stat is os.Stat, with an error if the file system does not respond for 5 s.
 func Stat(path string) (os.FileInfo, error) {
 	type result struct {
 		info os.FileInfo
@@ -74,10 +74,10 @@ func reason(err error) error {
 	return err
 }
 
-// stuck is how long one system call for a file may take until the file is left alone for now.
+// stuck is how long one system call for a file may take before the file is skipped for now.
 const stuck = 5 * time.Second
 
-var errStuck = errors.New("the file system does not answer")
+var errStuck = errors.New("the file system does not respond")
 
 // errand is work on files, on a goroutine of its own, that a file system may block for good.
 type errand[R any] struct {
@@ -90,8 +90,8 @@ type outcome[R any] struct {
 	err    error // a panic
 }
 
-// begin begins work; what names it as for Go. work calls beat before each system call, and returned after it if other work
-// follows.
+// begin begins work. what names it, as for Go. work calls beat before each system call, and returned after it if other
+// work follows.
 func begin[R any](what string, work func(beat, returned func()) R) *errand[R] {
 	e := &errand[R]{done: make(chan outcome[R], 1)}
 	beat := func() { e.since.Store(time.Now().UnixNano()) }
@@ -123,7 +123,7 @@ func (e *errand[R]) wait(ctx context.Context, most time.Duration) (result R, err
 	}
 }
 
-// ended returns the outcome if there is one by now.
+// ended returns the outcome if there is one already.
 func (e *errand[R]) ended() (o outcome[R], ok bool) {
 	select {
 	case o = <-e.done:
@@ -133,8 +133,8 @@ func (e *errand[R]) ended() (o outcome[R], ok bool) {
 	}
 }
 
-// input reads a file, at most most bytes of it. It stores the first error of the file itself, which may pass, unlike faults
-// of the content.
+// input reads a file, at most most bytes of it. It stores the first error of the file itself, which may pass, unlike
+// faults of the content.
 type input struct {
 	file           *os.File
 	most, read     int64
@@ -157,11 +157,11 @@ func (in *input) Read(b []byte) (int, error) {
 }
 
 func tooLarge(size, most int64) error {
-	return fmt.Errorf("it has %d bytes or more, and files of up to %d MiB are read", size, most>>20)
+	return fmt.Errorf("it has %d bytes or more, above the limit of %d MiB", size, most>>20)
 }
 
-// Reread reads the file path once more, at most most bytes of it, to search it. It gives up after 2 s, or when ctx ends. The
-// error may be one of f.
+// Reread reads the file path once more, at most most bytes of it, to search it. It gives up after 2 s, or when ctx
+// ends. The error may come from f.
 func Reread(ctx context.Context, path string, most int64, f func(io.Reader) error) error {
 	ctx, cancel := context.WithTimeout(ctx, factsTime)
 	defer cancel()

@@ -31,25 +31,25 @@ import (
 // Namespace none.
 type manifest struct {
 	kind   string
-	name   objectName // no namespace for a Namespace
+	name   objectName // without a namespace for a Namespace
 	labels map[string]string
 	file   string
 	line   int
 
 	service   *services.ServiceSpec // of a ServiceImport too
-	addresses bool                  // the Service needs a cluster IP, and the file gives none
+	addresses bool                  // the Service needs a cluster IP, and the file specifies none
 	// Of a Service and of an EndpointSlice, for Facts.
 	serviceType api.ServiceType
 	selector    string
 	unready     Unready
-	slice       *services.SliceSpec // with zones, and the hostnames alone
-	slicePods   *services.SliceSpec // with pod names too; the same as slice if that makes no difference
+	slice       *services.SliceSpec // with zones, and with hostnames only
+	slicePods   *services.SliceSpec // with pod names too; the same as slice if there is no difference
 	pod         *services.PodSpec
 	mirrored    []*manifest // EndpointSlices with the content of this Endpoints object
 	configMap   *ConfigMapEvent
 
-	published *external.ServiceSpec // of a Service that has a name or an address outside
-	external  *external.Object      // of a kind that only gives names from outside; nil if it is of no use
+	published *external.ServiceSpec // of a Service with an external name or address
+	external  *external.Object      // of a kind that only has external names; nil without any
 }
 
 // at returns the place of the object.
@@ -61,24 +61,25 @@ type parser struct {
 	keep   func(*manifest)
 	before int  // lines of the file before the current documents
 	budget int  // bytes that aliases may still add
-	others int  // objects of kinds that are not used
+	others int  // objects of unused kinds
 	yes    bool // yes, no, on and off are booleans
 
-	unknown map[typeMeta]int // objects of a kind that is used, in a version that is not
+	unknown map[typeMeta]int // objects of a used kind in an unknown version
 }
 
 const (
 	maxUnpacked = 1 << 30 // bytes of a compressed one, unpacked
 	maxLine     = 8 << 20 // bytes of a line of it; an EndpointSlice of 1000 endpoints takes a hundredth
-	maxNesting  = 10      // Lists in Lists
+	maxNesting  = 10      // of Lists in Lists
 	maxDepth    = 10000   // of nesting in a document; encoding/json has the same limit
 
-	// growth is how many bytes the aliases of one file may add to it. A few lines of YAML can stand for gigabytes.
+	// growth is the number of bytes that the aliases of one file may add to it. A few lines of YAML can stand for
+	// gigabytes.
 	growth = 64 << 20
 )
 
-// parse reads the objects of a manifest file: documents in YAML or JSON, with the items of Lists and typed lists. It skips
-// objects of kinds that answers do not need. An error names the file and the line.
+// parse reads the objects of a manifest file: documents in YAML or JSON, with the items of Lists and typed lists. It
+// skips objects of kinds that answers do not need. An error has the file and the line.
 func parse(file string, b []byte) ([]*manifest, error) {
 	var all []*manifest
 	p := &parser{file: Printable(file), budget: growth, keep: func(m *manifest) { all = append(all, m) }}
@@ -97,7 +98,7 @@ func parse(file string, b []byte) ([]*manifest, error) {
 			p.file, n, Printable(of.Kind), Printable(of.APIVersion))
 	}
 	if p.others > 0 {
-		log.Debugf("%s: %d objects of kinds that no answer needs were skipped", p.file, p.others)
+		log.Debugf("%s: %d objects of unused kinds were skipped", p.file, p.others)
 	}
 	return all, nil
 }
@@ -122,8 +123,8 @@ func (p *parser) documents(b []byte) error {
 	return nil
 }
 
-// cutDocument cuts b at the next line that begins with "---" and, as a separator of YAML documents, has no other character
-// right after that.
+// cutDocument cuts b at the next line that begins with "---" and is a YAML document separator: no other character
+// follows directly.
 func cutDocument(b []byte) (part, rest []byte, more bool) {
 	for at := 0; ; {
 		i := bytes.Index(b[at:], []byte("\n---"))
@@ -138,11 +139,12 @@ func cutDocument(b []byte) (part, rest []byte, more bool) {
 	}
 }
 
-// gzipMagic begins a compressed file (RFC 1952, section 2.3.1).
+// gzipMagic are the first bytes of a compressed file (RFC 1952, section 2.3.1).
 var gzipMagic = []byte{0x1f, 0x8b}
 
-// compressed reads gzip'd JSON, one object a line as in a snapshot, and calls take for each. It holds one line in memory at a
-// time, and unpacks at most most bytes. It finds damage at the end at the latest, where gzip has a checksum.
+// compressed reads gzip'd JSON, one object a line as in a snapshot, and calls take for each. It holds one line in
+// memory at a time, and unpacks at most most bytes. It detects damage at the end at the latest, where gzip has a
+// checksum.
 func (p *parser) compressed(r io.Reader, most int64, take func(line int, raw []byte) error) error {
 	z, err := gzip.NewReader(r)
 	if err != nil {
@@ -177,7 +179,8 @@ func (p *parser) fail(line int, format string, args ...any) error {
 
 var errNotJSON = errors.New("not JSON")
 
-// json reads JSON documents, one after the other. It returns errNotJSON if the first is none; it may be YAML.
+// json reads JSON documents, one after the other. It returns errNotJSON if the first isn't JSON; it may be
+// YAML.
 func (p *parser) json(b []byte) error {
 	if t := bytes.TrimLeft(b, " \t\r\n"); len(t) == 0 || t[0] != '{' {
 		return errNotJSON
@@ -238,7 +241,8 @@ type typeMeta struct {
 	Kind       string `json:"kind"`
 }
 
-// object reads the object raw, which begins at offset. of is the type that a typed list gives its items.
+// object reads the object raw, which begins at offset. of is the type that a typed list sets for its
+// items.
 func (p *parser) object(lines *lineCounter, offset int, raw json.RawMessage, of typeMeta, depth int) error {
 	line := lines.at(offset)
 	var head struct {
@@ -246,7 +250,7 @@ func (p *parser) object(lines *lineCounter, offset int, raw json.RawMessage, of 
 		Items []json.RawMessage `json:"items"`
 	}
 	if t := bytes.TrimLeft(raw, " \t\r\n"); len(t) == 0 || t[0] != '{' {
-		return p.fail(line, "a document that is no object")
+		return p.fail(line, "the document is not an object")
 	}
 	if err := json.Unmarshal(raw, &head); err != nil {
 		return p.fail(line, "%w", err)
@@ -261,7 +265,7 @@ func (p *parser) object(lines *lineCounter, offset int, raw json.RawMessage, of 
 		return p.take(line, head.typeMeta, raw)
 	}
 	if depth == maxNesting {
-		return p.fail(line, "Lists in Lists, more than %d deep", maxNesting)
+		return p.fail(line, "Lists nested more than %d deep", maxNesting)
 	}
 	item := itemMeta(head.typeMeta)
 	at := 0
@@ -275,7 +279,8 @@ func (p *parser) object(lines *lineCounter, offset int, raw json.RawMessage, of 
 	return nil
 }
 
-// itemMeta returns the type that a list gives its items: a ServiceList holds Services, a List gives none.
+// itemMeta returns the type that a list sets for its items: a ServiceList holds Services, a List sets
+// none.
 func itemMeta(list typeMeta) typeMeta {
 	if list.Kind == "List" {
 		return typeMeta{}
@@ -309,7 +314,7 @@ func (p *parser) yaml(b []byte) (err error) {
 	}
 }
 
-// yamlError puts the line, which is in the text of the library's error, in its usual place.
+// yamlError moves the line, which the library's error has in its text, to its usual place.
 func (p *parser) yamlError(err error) error {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
 	if rest, ok := strings.CutPrefix(text, "line "); ok {
@@ -321,7 +326,7 @@ func (p *parser) yamlError(err error) error {
 	return fmt.Errorf("%s: %s", p.file, text)
 }
 
-// lineOf returns the line of the file that n is in.
+// lineOf returns the line of n in the file.
 func (p *parser) lineOf(n *yaml.Node) int { return p.before + n.Line }
 
 // node reads the object n, and the items of a list one by one, so that each has its line and its own memory.
@@ -336,7 +341,7 @@ func (p *parser) node(n *yaml.Node, of typeMeta, aliased bool, depth int) error 
 		return err
 	}
 	if n.Kind != yaml.MappingNode {
-		return p.fail(p.lineOf(n), "a document that is no object")
+		return p.fail(p.lineOf(n), "the document is not an object")
 	}
 	var head typeMeta
 	var items *yaml.Node
@@ -352,7 +357,7 @@ func (p *parser) node(n *yaml.Node, of typeMeta, aliased bool, depth int) error 
 	}
 	if strings.HasSuffix(head.Kind, "List") && items != nil && items.Kind == yaml.SequenceNode {
 		if depth == maxNesting {
-			return p.fail(p.lineOf(n), "Lists in Lists, more than %d deep", maxNesting)
+			return p.fail(p.lineOf(n), "Lists nested more than %d deep", maxNesting)
 		}
 		for _, item := range items.Content {
 			if err := p.node(item, itemMeta(head), aliased, depth+1); err != nil {
@@ -417,13 +422,13 @@ func (p *parser) value(n *yaml.Node, aliased bool, depth int) (any, error) {
 	}
 	var v any
 	if err := n.Decode(&v); err != nil {
-		return nil, p.fail(p.lineOf(n), "%.100q is no %s", n.Value, Printable(n.ShortTag()))
+		return nil, p.fail(p.lineOf(n), "%.100q is not of type %s", n.Value, Printable(n.ShortTag()))
 	}
 	return v, nil
 }
 
-// boolean returns the value of n if YAML 1.1, which kubectl reads and the library does not, takes it for a boolean. kubectl
-// refuses that for a string, as in "namespace: n".
+// boolean returns the value of n if it is a boolean in YAML 1.1, which kubectl reads and the library does not. kubectl
+// refuses it in place of a string, as in "namespace: n".
 func boolean(n *yaml.Node) (value, ok bool) {
 	const marked = yaml.TaggedStyle | yaml.DoubleQuotedStyle | yaml.SingleQuotedStyle | yaml.LiteralStyle | yaml.FoldedStyle
 	if n.Kind != yaml.ScalarNode || n.Style&marked != 0 {
@@ -447,7 +452,7 @@ func (p *parser) mapping(n *yaml.Node, aliased bool, depth int) (map[string]any,
 			key = key.Alias
 		}
 		if key.Kind != yaml.ScalarNode {
-			return nil, p.fail(p.lineOf(key), "a key that is no string")
+			return nil, p.fail(p.lineOf(key), "the key is not a string")
 		}
 		if key.ShortTag() == "!!merge" {
 			merged = append(merged, n.Content[i+1])
@@ -458,7 +463,7 @@ func (p *parser) mapping(n *yaml.Node, aliased bool, depth int) (map[string]any,
 			name = strconv.FormatBool(b)
 		}
 		if _, twice := out[name]; twice {
-			return nil, p.fail(p.lineOf(key), "key %.100q stands twice", key.Value)
+			return nil, p.fail(p.lineOf(key), "duplicate key %.100q", key.Value)
 		}
 		v, err := p.value(n.Content[i+1], aliased, depth+1)
 		if err != nil {
@@ -487,7 +492,7 @@ func (p *parser) merge(out map[string]any, n *yaml.Node, aliased bool, depth int
 	for _, one := range all {
 		m, ok := one.(map[string]any)
 		if !ok {
-			return p.fail(p.lineOf(n), "what << merges is no mapping")
+			return p.fail(p.lineOf(n), "<< does not merge a mapping")
 		}
 		for k, v := range m {
 			if _, known := out[k]; !known {
@@ -498,7 +503,7 @@ func (p *parser) merge(out map[string]any, n *yaml.Node, aliased bool, depth int
 	return nil
 }
 
-// charge subtracts n from the bytes that aliases may add to the file, if n is there by an alias.
+// charge subtracts n from the bytes that aliases may add to the file, if n comes from an alias.
 func (p *parser) charge(n *yaml.Node, aliased bool) error {
 	if !aliased {
 		return nil
@@ -541,12 +546,12 @@ func (p *parser) take(line int, of typeMeta, raw json.RawMessage) error {
 			m.ofSlice(&o)
 		}
 	case typeMeta{"v1", kindEndpoints}:
-		var o api.Endpoints //lint:ignore SA1019 deprecated, and in people's manifests
+		var o api.Endpoints //lint:ignore SA1019 deprecated, but found in manifests
 		if err = json.Unmarshal(raw, &o); err == nil {
 			m.ofEndpoints(&o)
 		}
 	case typeMeta{mcs.GroupName + "/v1alpha1", kindServiceImport}, typeMeta{mcs.GroupName + "/v1beta1", kindServiceImport}:
-		var o mcs.ServiceImport // the two versions differ in their names alone
+		var o mcs.ServiceImport // the two versions differ only in their names
 		if err = json.Unmarshal(raw, &o); err == nil {
 			m.name = inNamespace(&o.Namespace, o.Name)
 			m.labels = o.Labels
@@ -590,7 +595,7 @@ func (p *parser) take(line int, of typeMeta, raw json.RawMessage) error {
 		}
 	}
 	if p.yes && err != nil {
-		err = fmt.Errorf("%w (y, yes, on, n, no and off are booleans where others are; quotes make strings of them)", err)
+		err = fmt.Errorf("%w (y, yes, on, n, no and off are booleans; quote them to make strings)", err)
 	}
 	if err != nil {
 		return p.fail(line, "%s %s: %w", of.Kind, Printable(nameIn(raw)), err)
@@ -602,11 +607,11 @@ func (p *parser) take(line int, of typeMeta, raw json.RawMessage) error {
 	return nil
 }
 
-// pass counts an object that is skipped. If it resembles one that is served, that will be logged.
+// pass counts an object that is skipped. One that resembles a served kind is logged later.
 func (p *parser) pass(of typeMeta) {
 	p.others++
 	group, _, _ := strings.Cut(of.APIVersion, "/")
-	if group == of.APIVersion { // of the core, as v1 is
+	if group == of.APIVersion { // of the core, like v1
 		group = ""
 	}
 	for kind, groups := range map[string][]string{
@@ -637,7 +642,7 @@ func nameIn(raw json.RawMessage) string {
 	return fmt.Sprintf("%v/%v", o.Metadata.Namespace, o.Metadata.Name)
 }
 
-// inNamespace puts an object that names no namespace into "default", as kubectl does.
+// inNamespace puts an object without a namespace into "default", as kubectl does.
 func inNamespace(ns *string, name string) objectName {
 	if *ns == "" {
 		*ns = api.NamespaceDefault

@@ -42,9 +42,9 @@ func TestParse(t *testing.T) {
 		{"JSON list", `{"kind":"List","apiVersion":"v1","items":[` + "\n" + svcJSON + ",\n" + svcJSON + "]}", "Service default/web:2 Service default/web:3"},
 		{"JSON typed list", `{"kind":"ServiceList","apiVersion":"v1","items":[` + "\n" + `{"metadata":{"name":"a","namespace":"b"}}]}`, "Service b/a:2"},
 		{"JSON between YAML", "---\n" + svcJSON + "\n---\napiVersion: v1\nkind: Service\nmetadata: {name: b}\n", "Service default/web:2 Service default/b:4"},
-		{"JSON parted as YAML is", svcJSON + "\n---\n" + svcJSON + "\n--- # a comment\n\n" + svcJSON + "\n---\n---\r\n" + svcJSON + "\n",
+		{"JSON separated like YAML", svcJSON + "\n---\n" + svcJSON + "\n--- # a comment\n\n" + svcJSON + "\n---\n---\r\n" + svcJSON + "\n",
 			"Service default/web:1 Service default/web:3 Service default/web:6 Service default/web:9"},
-		{"YAML behind JSON", svcJSON + "\n---\napiVersion: v1\nkind: Service\nmetadata: {name: b}\n---\n" + svcJSON, "Service default/web:1 Service default/b:3 Service default/web:7"},
+		{"YAML after JSON", svcJSON + "\n---\napiVersion: v1\nkind: Service\nmetadata: {name: b}\n---\n" + svcJSON, "Service default/web:1 Service default/b:3 Service default/web:7"},
 		{"dashes in JSON", `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"},"data":{"a":"b` + `\n---\nc"}}` + "\n", "ConfigMap default/c:1"},
 		{"UTF-16", utf16le("apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"), "Service default/web:1"},
 		{"JSON in UTF-16", utf16le(svcJSON), "Service default/web:1"},
@@ -59,7 +59,7 @@ func TestParse(t *testing.T) {
 			"Service default/web:1 Pod default/p:8 Pod default/p:8"},
 		{"merge keys", "apiVersion: v1\nkind: Service\nx: &x {name: a, namespace: b}\nmetadata: {<<: [*x, {name: c}], name: d}\n", "Service b/d:1"},
 		{"dates and numbers", "apiVersion: v1\nkind: Service\nmetadata: {name: web, labels: {d: 2020-01-01}, creationTimestamp: 2020-01-01T00:00:00Z}\n", "Service default/web:1"},
-		{"keys that are no strings", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {1: a, true: b}\n", "ConfigMap default/c:1"},
+		{"keys that aren't strings", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {1: a, true: b}\n", "ConfigMap default/c:1"},
 		{"ServiceImports", "apiVersion: multicluster.x-k8s.io/v1alpha1\nkind: ServiceImport\nmetadata: {name: a}\n---\n" +
 			"apiVersion: multicluster.x-k8s.io/v1beta1\nkind: ServiceImportList\nitems:\n- metadata: {name: b, namespace: x}\n",
 			"ServiceImport default/a:1 ServiceImport x/b:8"},
@@ -84,7 +84,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// utf16le is what PowerShell makes of a program's output.
+// utf16le is the encoding that PowerShell uses for a program's output.
 func utf16le(s string) string {
 	var b []byte
 	for _, u := range utf16.Encode([]rune("\uFEFF" + s)) {
@@ -93,7 +93,7 @@ func utf16le(s string) string {
 	return string(b)
 }
 
-// Scalars are what they are to kubectl, whose YAML is sigs.k8s.io/yaml.
+// Scalars have the same value as in kubectl, which uses sigs.k8s.io/yaml.
 func TestParseScalars(t *testing.T) {
 	scalars := []string{
 		"y", "Y", "yes", "Yes", "YES", "yES", "on", "On", "ON", "oN", "n", "N", "no", "No", "NO", "off", "Off", "OFF", "true", "True", "TRUE", "false",
@@ -113,12 +113,12 @@ func TestParseScalars(t *testing.T) {
 			}
 		}
 		if (err == nil) != (wantErr == nil) || err == nil && string(got) != string(want) {
-			t.Errorf("%s is %s (%v), and to kubectl %s (%v)", s, got, err, want, wantErr)
+			t.Errorf("%s is %s (%v), and in kubectl %s (%v)", s, got, err, want, wantErr)
 		}
 	}
 }
 
-// An object that may well be meant to be served is not passed over without a word.
+// An object that was probably meant to be served is not skipped silently.
 func TestParsePassedOver(t *testing.T) {
 	var b bytes.Buffer
 	clog.SetOutput(&b)
@@ -152,29 +152,29 @@ func TestParseErrors(t *testing.T) {
 	tests := []struct {
 		name, text, want string
 	}{
-		{"a scalar", "\n\nhello\n", "f:3: a document that is no object"},
-		{"a sequence", "- a\n", "f:1: a document that is no object"},
-		{"a JSON scalar", svcJSON + "\n1", "f:2: a document that is no object"},
+		{"a scalar", "\n\nhello\n", "f:3: the document is not an object"},
+		{"a sequence", "- a\n", "f:1: the document is not an object"},
+		{"a JSON scalar", svcJSON + "\n1", "f:2: the document is not an object"},
 		{"no kind", "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\n\na: b\n", "f:6: an object without kind and apiVersion"},
-		{"an item that is none", "apiVersion: v1\nkind: List\nitems:\n- a\n", "f:4: a document that is no object"},
+		{"an item that isn't an object", "apiVersion: v1\nkind: List\nitems:\n- a\n", "f:4: the document is not an object"},
 		{"no name", "---\napiVersion: v1\nkind: Service\n", "f:2: Service without metadata.name"},
 		{"bad YAML", "apiVersion: v1\nkind: Service\n  metadata: {\n", "f:3: mapping values are not allowed"},
 		{"tab", "a:\n\tb: c\n", "f:2: found character that cannot start any token"},
-		{"key twice", "apiVersion: v1\nkind: Service\nkind: Pod\nmetadata: {name: a}\n", `f:3: key "kind" stands twice`},
+		{"key twice", "apiVersion: v1\nkind: Service\nkind: Pod\nmetadata: {name: a}\n", `f:3: duplicate key "kind"`},
 		{"bad JSON", svcJSON + "\n{", "f:2: no JSON: unexpected EOF"},
 		{"wrong type", "apiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: b}\nspec: {ports: 1}\n", "f:1: Service b/a: json: cannot unmarshal number"},
 		{"wrong type in a list", "apiVersion: v1\nkind: ServiceList\nitems:\n- metadata: {name: a}\n- metadata: {name: b}\n  spec: {ports: 1}\n", "f:5: Service b: json: cannot"},
-		{"Lists in Lists", deep, "f:1: Lists in Lists, more than 10 deep"},
+		{"Lists in Lists", deep, "f:1: Lists nested more than 10 deep"},
 		{"an alias of itself", "apiVersion: v1\nkind: Service\nmetadata: &a\n  b: *a\n", "f:3: nested more than 10000 deep"},
 		{"aliases that are large", bomb, "f:1: aliases make the file too large"},
-		{"a mapping as a key", "apiVersion: v1\nkind: Service\nmetadata:\n  {a: b}: c\n", "f:4: a key that is no string"},
-		{"a merged scalar", "apiVersion: v1\nkind: Service\nmetadata:\n  <<: a\n", "f:4: what << merges is no mapping"},
-		{"a number that is none", "apiVersion: v1\nkind: Service\nmetadata: {name: !!int a}\n", `f:3: "a" is no !!int`},
+		{"a mapping as a key", "apiVersion: v1\nkind: Service\nmetadata:\n  {a: b}: c\n", "f:4: the key is not a string"},
+		{"a merged scalar", "apiVersion: v1\nkind: Service\nmetadata:\n  <<: a\n", "f:4: << does not merge a mapping"},
+		{"not a number", "apiVersion: v1\nkind: Service\nmetadata: {name: !!int a}\n", `f:3: "a" is not of type !!int`},
 		{"booleans for strings", "apiVersion: v1\nkind: Service\nmetadata: {name: on}\nspec: {publishNotReadyAddresses: yes}\n", "f:1: Service true: json: cannot unmarshal bool"},
-		{"bad YAML behind JSON", svcJSON + "\n---\na: b\n  c: d\n", "f:4: mapping values are not allowed"},
-		{"no kind behind JSON", svcJSON + "\n---\n\na: b\n", "f:4: an object without kind and apiVersion"},
-		{"bad JSON behind JSON", svcJSON + "\n---\n" + svcJSON + "\n{", "f:4: no JSON: unexpected EOF"},
-		{"a boolean twice", "apiVersion: v1\nkind: Service\nmetadata: {name: a, labels: {yes: a, on: b}}\nspec: {publishNotReadyAddresses: no}\n", `f:3: key "on" stands twice`},
+		{"bad YAML after JSON", svcJSON + "\n---\na: b\n  c: d\n", "f:4: mapping values are not allowed"},
+		{"no kind after JSON", svcJSON + "\n---\n\na: b\n", "f:4: an object without kind and apiVersion"},
+		{"bad JSON after JSON", svcJSON + "\n---\n" + svcJSON + "\n{", "f:4: no JSON: unexpected EOF"},
+		{"a boolean twice", "apiVersion: v1\nkind: Service\nmetadata: {name: a, labels: {yes: a, on: b}}\nspec: {publishNotReadyAddresses: no}\n", `f:3: duplicate key "on"`},
 		{"bytes", "\x00\x01", "f: control characters are not allowed"},
 	}
 	for _, tc := range tests {
@@ -192,7 +192,7 @@ func TestParseErrors(t *testing.T) {
 	if _, err := parse("f", []byte(lists)); err == nil || !strings.Contains(err.Error(), "aliases") {
 		t.Errorf("Lists of Lists of Lists: %v", err)
 	}
-	if _, err := parse("f", []byte(strings.Repeat("a: b\n", 1<<17))); err == nil || err.Error() != `f:2: key "a" stands twice` {
+	if _, err := parse("f", []byte(strings.Repeat("a: b\n", 1<<17))); err == nil || err.Error() != `f:2: duplicate key "a"` {
 		t.Errorf("a key again and again: %v", err)
 	}
 }
@@ -235,7 +235,7 @@ binaryData: {b: AAE=}
 		t.Errorf("EndpointSlice: %+v", slice.slice)
 	}
 	if a, b := slice.slice.Endpoints[0].Name, slice.slicePods.Endpoints[0].Name; a != "" || b != "p" {
-		t.Errorf("endpoint names %q and, of pods, %q", a, b)
+		t.Errorf("endpoint names %q and, with pod names, %q", a, b)
 	}
 	if ns.labels["kubernetes.io/metadata.name"] != "a" {
 		t.Errorf("labels of the Namespace: %v", ns.labels)
@@ -266,7 +266,7 @@ func FuzzManifests(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, err := parse("f", b)
 		if err != nil && !strings.HasPrefix(err.Error(), "f:") {
-			t.Errorf("an error that does not say where: %v", err)
+			t.Errorf("an error without the place: %v", err)
 		}
 		size := 0
 		for _, m := range got {

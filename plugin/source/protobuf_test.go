@@ -21,7 +21,7 @@ var (
 	everyKept       = []sliceParts{{}, {podNames: true}, {zones: true}, {podNames: true, zones: true}}
 )
 
-// inProtobuf is o as an API server sends it.
+// inProtobuf returns o as an API server sends it.
 func inProtobuf(t testing.TB, o runtime.Object, version schema.GroupVersion) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -31,7 +31,7 @@ func inProtobuf(t testing.TB, o runtime.Object, version schema.GroupVersion) []b
 	return b.Bytes()
 }
 
-// randomObjects returns objects with something in nearly every field there is, the same for the same seed.
+// randomObjects returns objects with content in nearly every field, the same for the same seed.
 func randomObjects(seed int64) (*discovery.EndpointSlice, *api.Service) {
 	fill := randfill.NewWithSeed(seed).NilChance(0.3).NumElements(0, 4).MaxDepth(12).Funcs(
 		func(r *runtime.RawExtension, _ randfill.Continue) { *r = runtime.RawExtension{} },
@@ -66,7 +66,7 @@ func sameKept(t testing.TB, data []byte) {
 	for _, kept := range everyKept {
 		lean, kind, err := keptOf(kept).Decode(data, nil, nil)
 		if err != nil || *kind != *wholeKind || reflect.TypeOf(lean) != reflect.TypeOf(whole) {
-			t.Fatalf("a %T, %v %v; whole it is a %T, %v", lean, kind, err, whole, wholeKind)
+			t.Fatalf("a %T, %v %v; as a whole a %T, %v", lean, kind, err, whole, wholeKind)
 		}
 		switch whole := whole.(type) {
 		case *discovery.EndpointSlice:
@@ -121,7 +121,7 @@ func TestDecodeKept(t *testing.T) {
 	}
 }
 
-// All other objects, and what can't be understood, go to the decoder for all.
+// All other objects, and data that can't be parsed, go to the general decoder.
 func TestDecodeOthers(t *testing.T) {
 	ns := inProtobuf(t, &api.Namespace{ObjectMeta: meta.ObjectMeta{Name: "shop", UID: "u"}}, api.SchemeGroupVersion)
 	d := keptOf(sliceParts{})
@@ -148,7 +148,8 @@ func TestDecodeOthers(t *testing.T) {
 	}
 }
 
-// FuzzDecodeKept wants no panic, whatever the bytes, and the same of every object that they are, as an API server sends it.
+// FuzzDecodeKept checks that no bytes cause a panic, and that each object has the same result as when it is decoded
+// whole.
 func FuzzDecodeKept(f *testing.F) {
 	for seed := range int64(4) {
 		es, svc := randomObjects(seed)

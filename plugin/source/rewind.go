@@ -15,19 +15,20 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 )
 
-// An API server whose etcd was restored from a backup is in an older state than the one that was read from it. It grants a
-// watch from a resourceVersion that it has not reached yet, and the watch is silent while answers grow stale.
+// After a restore of its etcd from a backup, an API server is in an older state than the one that was read from it. It
+// grants a watch from a resourceVersion that it has not reached yet, and the watch is silent while answers become
+// stale.
 //
-// resourceVersions can be compared (KEP-5504), so a decreasing one shows that: in a list, an event, a bookmark, or the reply
-// to a probe. A probe requests the current resourceVersion each time that a watch begins again, and when a watch was silent
-// for longer than a server goes without a bookmark.
+// resourceVersions can be compared (KEP-5504), so a decreasing one reveals this: in a list, an event, a bookmark, or
+// the reply to a probe. A probe requests the current resourceVersion each time a watch begins again, and when a watch
+// was silent for longer than a server waits between bookmarks.
 //
-// The versions no longer show it once the server has counted past what was read. So a probe also requests the object that
-// changed last: the server is in an older state, too, if it has that object in an older version than was read, or still has
-// it after its deletion was read.
+// The versions no longer reveal it once the server has counted past what was read. So a probe also requests the object
+// that changed last: the server is in an older state, too, if it has that object in an older version than was read, or
+// still has it after its deletion was read.
 
 const (
-	silence = 75 * time.Second // without an event or a bookmark, until a probe; a watch cache sends a bookmark every minute
+	silence = 75 * time.Second // without an event or a bookmark, before a probe; a watch cache sends a bookmark every minute
 	asking  = 5 * time.Second  // for a probe
 )
 
@@ -38,17 +39,19 @@ type change struct {
 	deleted bool
 }
 
-// older reports whether a is an older resourceVersion than b. It is false if either is not a number.
+// older reports whether a is an older resourceVersion than b. It returns false if either is not a
+// number.
 func older(a, b string) bool {
 	order, err := resourceversion.CompareResourceVersion(a, b)
 	return err == nil && order < 0
 }
 
-// changed notes an event. It returns false for one that is older than what was read, which must not be applied.
+// changed records an event. It returns false for one that is older than what was read, which must not be
+// applied.
 func (f *follower) changed(obj any, deleted bool) bool {
 	m, err := meta.Accessor(obj)
 	if err != nil {
-		return true // the store returns what is wrong with it
+		return true // the store returns the error
 	}
 	c := change{objectName{m.GetNamespace(), m.GetName()}, m.GetResourceVersion(), deleted}
 	if !f.reached(c.version) {
@@ -63,7 +66,7 @@ func (f *follower) changed(obj any, deleted bool) bool {
 	return true
 }
 
-// reached notes that the watch is at version. It returns false if that is a step back.
+// reached records that the watch is at version. It returns false if that is a step back.
 func (f *follower) reached(version string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -77,7 +80,7 @@ func (f *follower) reached(version string) bool {
 	return true
 }
 
-// replaced notes a list of everything, as of version.
+// replaced records a list of everything, as of version.
 func (f *follower) replaced(version string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -89,7 +92,7 @@ func (f *follower) replaced(version string) {
 	f.rewound, f.audit = false, nil
 }
 
-// rewind causes a new list of everything because the server is in an older state; why is the evidence. f.mu is held.
+// rewind causes a new list of everything because the server is in an older state. why is the evidence. f.mu is held.
 func (f *follower) rewind(why string) {
 	if !f.rewound {
 		f.logRewind(why)
@@ -104,12 +107,12 @@ func (f *follower) behindOf(version string) string {
 }
 
 func (f *follower) logRewind(why string) {
-	log.Warningf("Kubernetes API is in an older state of %s than was read from it before, as after its etcd was restored from a backup: %s; all of them are listed again, and answers go on from what was read until then",
+	log.Warningf("Kubernetes API has an older state of %s than was read before, as after a restore of its etcd from a backup: %s; all of them are listed again, and the last state read serves until then",
 		f.resource, why)
 }
 
-// behind sends a probe before a watch, unless the watch follows a list. It returns true if the server is in an older state
-// than what was read; then everything is listed again. An error is one that a watch would meet as well.
+// behind sends a probe before a watch, unless the watch follows a list. It returns true if the server is in an older
+// state than what was read; then everything is listed again. An error is one that a watch would meet as well.
 func (f *follower) behind(ctx context.Context) (bool, error) {
 	f.mu.Lock()
 	fresh := f.fresh
@@ -124,13 +127,14 @@ func (f *follower) behind(ctx context.Context) (bool, error) {
 	return behind, nil
 }
 
-// isServerError reports whether err is the server's reply that it can't serve the request, as while it starts.
+// isServerError reports whether err is the server's reply that it can't serve the request, as during its
+// start.
 func isServerError(err error) bool {
 	var status apierrors.APIStatus
 	return errors.As(err, &status) && (status.Status().Code >= http.StatusInternalServerError || status.Status().Code == http.StatusTooManyRequests)
 }
 
-// probe is behind for any other moment, and returns any error. After one, patrol tries again.
+// probe is behind for any other moment, and returns any error. After an error, patrol tries again.
 func (f *follower) probe(ctx context.Context) (behind bool, err error) {
 	f.mu.Lock()
 	was, last := f.version, f.last
@@ -145,7 +149,7 @@ func (f *follower) probe(ctx context.Context) (behind bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err != nil {
-		log.Debugf("Kubernetes API does not give its resourceVersion of %s: %s", f.resource, Printable(err.Error()))
+		log.Debugf("Kubernetes API does not return its resourceVersion of %s: %s", f.resource, Printable(err.Error()))
 		f.unsure = true
 		return false, err
 	}
@@ -153,7 +157,7 @@ func (f *follower) probe(ctx context.Context) (behind bool, err error) {
 	case older(version, was):
 		f.rewind(f.behindOf(version))
 	case older(of, last.version):
-		f.rewind(fmt.Sprintf("%s is there in resourceVersion %s, and %s was read", Printable(last.name.String()), Printable(of), Printable(last.version)))
+		f.rewind(fmt.Sprintf("%s has resourceVersion %s, and %s was read", Printable(last.name.String()), Printable(of), Printable(last.version)))
 	default:
 		return false, nil
 	}

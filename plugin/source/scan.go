@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	// maxFiles is how many files behind one pattern are read, the first in the order of their names, and how many folders are
-	// searched.
+	// maxFiles limits the files of one pattern that are read, the first in the order of their names, and the folders that
+	// are searched.
 	maxFiles = 10_000
 
-	// maxMatches is how many matching names are sorted for that.
+	// maxMatches limits the matching names that are sorted for that.
 	maxMatches = 100_000
 
-	maxLinks = 40 // symbolic links on the way to one file, the limit of Linux
+	maxLinks = 40 // symbolic links on the path to one file, the limit of Linux
 )
 
 const (
@@ -30,7 +30,7 @@ const (
 
 func isGlob(s string) bool { return strings.ContainsAny(s, globMeta) }
 
-// escape makes a pattern that matches s alone.
+// escape makes a pattern that matches s only.
 func escape(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
@@ -42,7 +42,7 @@ func escape(s string) string {
 	return b.String()
 }
 
-// hidden reports whether a wildcard must skip name: as in a shell, it does not match a dot at the front. So the ..data of a
+// hidden reports whether a wildcard must skip name: as in a shell, it does not match a leading dot. So the ..data of a
 // mounted ConfigMap and the scratch files of editors are left out.
 func hidden(name, pattern string) bool {
 	return strings.HasPrefix(name, ".") && !strings.HasPrefix(pattern, ".")
@@ -53,21 +53,21 @@ func fixedPart(pattern string) string {
 	return filepath.Dir(pattern[:strings.IndexAny(pattern, globMeta)] + "x")
 }
 
-// match is a file behind a pattern.
+// match is a file that a pattern matches.
 type match struct {
 	path string      // in the form of the pattern
 	real string      // the same without links
 	info os.FileInfo // nil with err
-	err  error       // why it can't be checked, or is no file; it may pass
+	err  error       // why it can't be checked, or isn't a file; it may pass
 }
 
-// names are names in a folder, or patterns of them.
+// names are names in a folder, or patterns of names.
 type names map[string]struct{}
 
-// scan is a search for the files behind a pattern.
+// scan is a search for the files of a pattern.
 type scan struct {
 	found []match
-	dirs  map[string]names // the folders that determine the result, each with its relevant names; named files, without names
+	dirs  map[string]names // the folders that determine the result, each with its relevant names; and named files, without names
 	err   error            // why files may be missing: a folder that can't be read
 	more  bool             // there are more than maxFiles
 
@@ -77,9 +77,9 @@ type scan struct {
 	beat    func() // called before each system call
 }
 
-// look searches for the files behind pattern, an absolute path or a pattern of filepath.Match. A wildcard matches neither a
-// dot at the front of a name nor a link out of the folder before the first wildcard: those who fill a folder must not choose
-// what else is read. beat is called again and again, as long as the file system answers.
+// look searches for the files of pattern, an absolute path or a pattern of filepath.Match. A wildcard matches neither a
+// leading dot of a name nor a link out of the folder before the first wildcard: a person who fills a folder must not
+// choose what else is read. beat is called again and again, as long as the file system responds.
 func look(pattern string, beat func()) *scan {
 	s := &scan{dirs: make(map[string]names), pattern: pattern, beat: beat}
 	if !isGlob(pattern) {
@@ -120,7 +120,7 @@ func (s *scan) named() {
 		s.found = []match{{path: s.pattern, real: real, err: err}}
 		return
 	}
-	s.dirs[real] = nil // it may be a mount of its own, so that its folder shows no changes
+	s.dirs[real] = nil // it may be a mount point, so that its folder shows no changes
 	s.add(s.pattern, real, info)
 }
 
@@ -146,7 +146,7 @@ func kindOf(m os.FileMode) string {
 	return "special (" + m.Type().String() + ")"
 }
 
-// glob searches for matches of rest in the folder dir; path is its name with links.
+// glob searches for matches of rest in the folder dir. path is its name with links.
 func (s *scan) glob(path, dir string, rest []string) {
 	if s.visited++; s.visited > maxFiles || len(s.found) > maxFiles {
 		s.more = true
@@ -174,7 +174,7 @@ func (s *scan) glob(path, dir string, rest []string) {
 	}
 }
 
-// step returns the target of path, whose folder at is written without links.
+// step returns the target of path, whose folder at is given without links.
 func (s *scan) step(path, at string) (real string, info os.FileInfo, err error) {
 	s.beat()
 	info, err = os.Lstat(at)
@@ -224,12 +224,12 @@ func (s *scan) within(path, real string) bool {
 		return true
 	}
 	if once("link " + path) {
-		log.Warningf("%s is left out: it is a link out of %s, to %s; name it without a wildcard to have it", Printable(path), s.root, Printable(real))
+		log.Warningf("%s is left out: it is a link out of %s, to %s; to include it, name it without a wildcard", Printable(path), s.root, Printable(real))
 	}
 	return false
 }
 
-// watch notes that name in dir is relevant.
+// watch records that name in dir is relevant.
 func (s *scan) watch(dir, name string) {
 	if s.dirs[dir] == nil {
 		s.dirs[dir] = make(names)
@@ -237,8 +237,8 @@ func (s *scan) watch(dir, name string) {
 	s.dirs[dir][name] = struct{}{}
 }
 
-// walk follows path to its end and returns that without links. It watches the folders that determine the result: that of the
-// file, those of links on the way and, where the path breaks off, the last one that exists.
+// walk follows path to its end and returns the result without links. It watches the folders that determine the result:
+// that of the file, those of links on the way and, where the path breaks off, the last one that exists.
 func (s *scan) walk(path string) (real string, info os.FileInfo, err error) {
 	at := filepath.VolumeName(path) + separator
 	rest := strings.Split(strings.Trim(path[len(at)-1:], separator), separator)

@@ -25,9 +25,9 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// A snapshot file holds the objects of an API server, as far as answers need them: gzip'd JSON, one object a line, which
-// manifests read like all others. The first line is of a kind of our own, which manifests skip, and describes how the objects
-// were selected: the labels for that are not stored.
+// A snapshot file holds the objects of an API server, as far as answers need them: gzip'd JSON, one object a line,
+// which manifests read like all others. The first line is of a kind of our own, which manifests skip. It describes how
+// the objects were selected, since their labels are not stored.
 
 // maxSnapshot is the size of the largest snapshot file that is read. 100,000 Services with 1,000,000 endpoints take a tenth
 // of that.
@@ -46,7 +46,7 @@ type snapshotHead struct {
 	PodNames        bool      `json:"podNames,omitempty"`
 	Zones           bool      `json:"zones,omitempty"`
 	Serial          uint32    `json:"serial,omitempty"`   // of the zones
-	External        []string  `json:"external,omitempty"` // kinds of objects that give names from outside
+	External        []string  `json:"external,omitempty"` // kinds of objects that have external names
 }
 
 // Snapshot is the content of a snapshot file. It never changes.
@@ -68,7 +68,7 @@ func (sn *Snapshot) Written() time.Time { return sn.head.Written }
 // Serial returns the SOA serial of the zones when the snapshot was written, 0 if it has none.
 func (sn *Snapshot) Serial() uint32 { return sn.head.Serial }
 
-// ConfigMap returns the ConfigMap of that name, with the content whose stanza was last found good. Its ResourceVersion is one
+// ConfigMap returns the ConfigMap of that name, with the content whose stanza last served. Its ResourceVersion is one
 // that no API server uses.
 func (sn *Snapshot) ConfigMap(namespace, name string) (ConfigMapEvent, bool) {
 	e := sn.configMaps[objectName{namespace, name}]
@@ -127,7 +127,7 @@ func (sn *Snapshot) fill(g *group, kinds []string) {
 	})
 }
 
-// put replaces tx's objects of one kind with the snapshot's, and returns how many there are.
+// put replaces tx's objects of one kind with the snapshot's, and returns their number.
 func (sn *Snapshot) put(tx *services.Tx, kind string) int {
 	switch kind {
 	case kindNamespace:
@@ -152,9 +152,9 @@ func (sn *Snapshot) put(tx *services.Tx, kind string) int {
 	return 0
 }
 
-// ReadSnapshot reads the snapshot file path, which must be of the API server of s. The error names the fault of the file, and
-// is fs.ErrNotExist if it does not exist; a file with an error is not used at all. Memory is bounded by the size of the file,
-// at most 64 MiB, and 1 GiB unpacked. It is an error if the file system does not answer for 5 s.
+// ReadSnapshot reads the snapshot file path, which must be from the API server of s. The error names the fault of the
+// file, and is fs.ErrNotExist if it does not exist. A file with an error is not used at all. Memory is bounded by the
+// size of the file, at most 64 MiB, and 1 GiB unpacked. It is an error if the file system does not respond for 5 s.
 func (s *Source) ReadSnapshot(path string) (*Snapshot, error) {
 	type result struct {
 		sn  *Snapshot
@@ -171,7 +171,7 @@ func (s *Source) ReadSnapshot(path string) (*Snapshot, error) {
 		return nil, r.err
 	}
 	if server := s.server(); !s.spec.Offline && r.sn.head.Server != server {
-		return nil, fmt.Errorf("%s is of another API server, %s; this one is %s", Printable(path), Printable(r.sn.head.Server), server)
+		return nil, fmt.Errorf("%s is from another API server, %s; this one is %s", Printable(path), Printable(r.sn.head.Server), server)
 	}
 	return r.sn, nil
 }
@@ -212,10 +212,10 @@ func parseSnapshot(file string, r io.Reader) (*Snapshot, error) {
 			return p.line(line, raw)
 		}
 		if err := json.Unmarshal(raw, &sn.head); err != nil {
-			return p.fail(line, "no snapshot: %w", err)
+			return p.fail(line, "not a snapshot: %w", err)
 		}
 		if sn.head.typeMeta != snapshotType {
-			return p.fail(line, "no snapshot of this version, but %.100q of %.100q", sn.head.Kind, sn.head.APIVersion)
+			return p.fail(line, "not a snapshot of this version, but %.100q of %.100q", sn.head.Kind, sn.head.APIVersion)
 		}
 		return nil
 	})
@@ -223,7 +223,7 @@ func parseSnapshot(file string, r io.Reader) (*Snapshot, error) {
 	case err != nil:
 		return nil, err
 	case sn.head.Kind == "":
-		return nil, fmt.Errorf("%s: an empty file is no snapshot", p.file)
+		return nil, fmt.Errorf("%s: an empty file is not a snapshot", p.file)
 	}
 	return sn, nil
 }
@@ -256,7 +256,7 @@ func (sn *Snapshot) add(m *manifest) {
 	}
 }
 
-// externalLine begins a line with an object that gives names from outside. It is of a kind of our own as well: it holds the
+// externalLine begins a line with an object that has external names. It is of a kind of our own as well: it holds the
 // object in the form of the index.
 const externalLine = `{"apiVersion":"kubehosts/v1","kind":"External",`
 
@@ -266,7 +266,7 @@ type externalObject struct {
 	Spec json.RawMessage `json:"spec"`
 }
 
-// addExternal adds such a line. It skips a kind that is unknown, from a later version.
+// addExternal adds such a line. It skips an unknown kind, of a later version.
 func (sn *Snapshot) addExternal(raw []byte) error {
 	var line externalObject
 	err := json.Unmarshal(raw, &line)
@@ -319,13 +319,13 @@ type Capture struct {
 
 	head    snapshotHead
 	state   *services.State // nil if no Services are served
-	outside *external.State // nil without names from outside
+	outside *external.State // nil without external names
 	version [2]uint64       // of state and outside
-	stanza  *Stanza         // nil for none
+	stanza  *Stanza         // nil without one
 }
 
-// Capture captures the objects of o and outside, which are of Selections without and with External, and the stanza; each may
-// be nil. It costs nothing, as a State never changes. It is nil if something is not synced yet.
+// Capture captures the objects of o and outside, which are of Selections without and with External, and the stanza.
+// Each may be nil. It costs nothing, since a State never changes. It is nil if something is not synced yet.
 func (s *Source) Capture(o, outside *Objects, st *Stanza) *Capture {
 	c := &Capture{stanza: st, head: snapshotHead{typeMeta: snapshotType, Server: s.server()}}
 	if outside != nil {
@@ -351,7 +351,7 @@ func (s *Source) Capture(o, outside *Objects, st *Stanza) *Capture {
 	return c
 }
 
-// Same reports whether c and o, which may be nil, would be written alike.
+// Same reports whether c and o would be written alike. o may be nil.
 func (c *Capture) Same(o *Capture) bool {
 	if o == nil || (c.stanza == nil) != (o.stanza == nil) || c.stanza != nil && *c.stanza != *o.stanza {
 		return false
@@ -363,15 +363,15 @@ func (c *Capture) Same(o *Capture) bool {
 // Forget releases the objects of c. Same does not need them.
 func (c *Capture) Forget() { c.state, c.outside = nil, nil }
 
-// Write replaces the file path with c: it writes a new file in the same folder and renames it, so that there is never half a
-// file. It returns the size of the file in bytes. The error names the path and the cause, in the same words for the same
-// cause.
+// Write replaces the file path with c. It writes a new file in the same folder and renames it, so that there is never
+// half a file. It returns the size of the file in bytes. The error names the path and the cause, in the same words for
+// the same cause.
 func (c *Capture) Write(path string) (int64, error) {
 	size, err := c.write(path)
 	if err == nil {
 		return size, nil
 	}
-	var pathError *fs.PathError // it names the new file, which has another name each time
+	var pathError *fs.PathError // it names the new file, whose name differs each time
 	if errors.As(err, &pathError) {
 		err = fmt.Errorf("%s: %w", pathError.Op, pathError.Err)
 	}
@@ -384,7 +384,7 @@ func (c *Capture) write(path string) (size int64, err error) {
 		return 0, err
 	}
 	defer func() {
-		f.Close() // for the second time if all went well
+		f.Close() // the second time after a success
 		if err != nil {
 			os.Remove(f.Name())
 		}
@@ -396,7 +396,7 @@ func (c *Capture) write(path string) (size int64, err error) {
 		return 0, err
 	}
 	if size > maxSnapshot {
-		return 0, fmt.Errorf("%d MiB, which is more than could be read: %d MiB", size>>20, maxSnapshot>>20)
+		return 0, fmt.Errorf("%d MiB, above the limit of %d MiB for reading it", size>>20, maxSnapshot>>20)
 	}
 	if err := f.Sync(); err != nil {
 		return 0, err
@@ -426,7 +426,8 @@ func syncDir(dir string) error {
 // asidePattern is the pattern of the new file's name for os.CreateTemp: * is a number.
 func asidePattern(path string) string { return "." + filepath.Base(path) + ".*.new" }
 
-// CleanSnapshot removes the new files of processes that were killed while they wrote the snapshot file path.
+// CleanSnapshot removes the new files left by processes that were killed while they wrote the snapshot file
+// path.
 func CleanSnapshot(path string) {
 	left, _ := filepath.Glob(filepath.Join(escape(filepath.Dir(path)), strings.Replace(escape(asidePattern(path)), `\*`, "*", 1)))
 	for _, name := range left {
@@ -647,7 +648,7 @@ func (e *encoder) addresses(all services.Addrs) {
 	e.raw("]")
 }
 
-// ports leaves out the one port that stands for none.
+// ports leaves out the one port that stands for no ports.
 func (e *encoder) ports(all services.Ports) {
 	e.raw(`"ports":[`)
 	first := true
@@ -670,7 +671,8 @@ func (e *encoder) ports(all services.Ports) {
 	e.raw("]")
 }
 
-// slice writes an EndpointSlice of the Service that its label names, unless it has no ready endpoint, and so no answers.
+// slice writes an EndpointSlice of the Service that its label names. It skips one without ready endpoints, which has no
+// answers.
 func (e *encoder) slice(s services.Slice, label string) {
 	addrs := s.Addrs()
 	if addrs.Len4()+addrs.Len6() == 0 {

@@ -16,7 +16,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// everything has all that a snapshot can hold, and what it need not.
+// everything has all that a snapshot can hold, and some that it need not.
 const everything = `
 apiVersion: v1
 kind: Namespace
@@ -82,7 +82,7 @@ addressType: IPv4
 endpoints: [{addresses: [10.243.0.1]}]
 `
 
-// written are the lines of a snapshot of it, sorted, but for the first.
+// written are the lines of its snapshot, sorted, without the first.
 var written = []string{
 	`{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{"name":"db-\"6\"é","namespace":"shop","labels":{"kubernetes.io/service-name":"db"}},"addressType":"IPv6","ports":[],"endpoints":[{"addresses":["fd00:244::5"],"hostname":"db-0"},{"addresses":["fd00:244::6"],"targetRef":{"kind":"Pod","name":"db-pod"}}]}`,
 	`{"apiVersion":"discovery.k8s.io/v1","kind":"EndpointSlice","metadata":{"name":"farther-1","namespace":"shop","labels":{"multicluster.kubernetes.io/service-name":"farther","multicluster.kubernetes.io/source-cluster":"east"}},"addressType":"IPv4","ports":[],"endpoints":[{"addresses":["10.243.0.1"]}]}`,
@@ -135,7 +135,7 @@ func encoded(t testing.TB, c *Capture) []byte {
 	return b.Bytes()
 }
 
-// lines unpacks a snapshot into its first line, and the others sorted.
+// lines unpacks a snapshot into its first line, and the others, sorted.
 func lines(t testing.TB, packed []byte) (head string, rest []string) {
 	t.Helper()
 	z, err := gzip.NewReader(bytes.NewReader(packed))
@@ -162,7 +162,7 @@ func gzipped(text string) []byte {
 // allKinds are options whose answers depend on all kinds that a zone may have.
 var allKinds = services.Options{Pods: services.PodsVerified}
 
-// filled is an index with what the snapshot holds.
+// filled returns an index with the objects of the snapshot.
 func filled(sn *Snapshot) *services.Index {
 	g := &group{ix: services.NewIndex(), counts: make(map[string]int)}
 	sn.fill(g, allOf.kinds())
@@ -184,7 +184,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 		case i >= len(rest):
 			t.Errorf("missing: %s", written[i])
 		case i >= len(written):
-			t.Errorf("too many: %s", rest[i])
+			t.Errorf("unexpected: %s", rest[i])
 		case rest[i] != written[i]:
 			t.Errorf("got  %s\nwant %s", rest[i], written[i])
 		}
@@ -199,7 +199,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 		t.Errorf("written at %d", at)
 	}
 	if s := ix.State(); s.Synced(&allKinds, false) || !s.Known(&allKinds, false) || !s.Known(&allKinds, true) {
-		t.Error("a snapshot makes what it holds known, and not synced")
+		t.Error("the kinds of a snapshot are not known, or are synced")
 	}
 	if _, again := lines(t, encoded(t, capture(ix, c.stanza))); !slices.Equal(again, written) {
 		t.Errorf("read and written again it is\n%s", strings.Join(again, "\n"))
@@ -213,7 +213,7 @@ func TestSnapshotRoundTrip(t *testing.T) {
 	}
 }
 
-// What manifests make of the file is what it was made of.
+// Manifests read the same objects from the file that it was made from.
 func TestSnapshotAsManifest(t *testing.T) {
 	c := captured(t)
 	path := filepath.Join(t.TempDir(), "snapshot")
@@ -225,14 +225,14 @@ func TestSnapshotAsManifest(t *testing.T) {
 		t.Errorf("%v %v, want %d bytes", info, err, size)
 	}
 	_, o := openFiles(t, allOf, path)
-	want := append(slices.Clone(written), `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"kube-system"}}`) // the ConfigMap is in it
+	want := append(slices.Clone(written), `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"kube-system"}}`) // the ConfigMap is in that namespace
 	slices.Sort(want)
 	if _, got := lines(t, encoded(t, capture(o.Index(), c.stanza))); !slices.Equal(got, want) {
 		t.Errorf("got\n%s", strings.Join(got, "\n"))
 	}
 }
 
-// No part of a file, and none with a byte that is another, is taken for the whole.
+// No part of a file, and no file with a changed byte, is taken for the whole.
 func TestSnapshotDamage(t *testing.T) {
 	packed := encoded(t, captured(t))
 	_, want := lines(t, packed)
@@ -249,23 +249,23 @@ func TestSnapshotDamage(t *testing.T) {
 			continue
 		}
 		if _, got := lines(t, encoded(t, capture(filled(sn), &Stanza{"kube-system", "coredns", "Corefile", "kubehosts {\n\t\"ttl\" 7\n}\n"}))); !slices.Equal(got, want) {
-			t.Errorf("with another byte %d it is read as\n%s", n, strings.Join(got, "\n"))
+			t.Errorf("with byte %d changed it is read as\n%s", n, strings.Join(got, "\n"))
 		}
 	}
 	if _, err := parseSnapshot("f", bytes.NewReader(append(packed, "more"...))); err == nil {
-		t.Error("bytes behind the end are passed over")
+		t.Error("trailing bytes are ignored")
 	}
 }
 
 func TestSnapshotForeign(t *testing.T) {
 	const head = `{"apiVersion":"kubehosts/v1","kind":"Snapshot"}` + "\n"
 	for _, tt := range []struct{ name, text, want string }{
-		{"empty", "", "f: an empty file is no snapshot"},
-		{"manifests", svcJSON, `f:1: no snapshot of this version, but "Service" of "v1"`},
-		{"YAML", "apiVersion: v1\nkind: Service\n", "f:1: no snapshot: invalid character"},
-		{"another version", strings.Replace(head, "v1", "v2", 1), `f:1: no snapshot of this version, but "Snapshot" of "kubehosts/v2"`},
+		{"empty", "", "f: an empty file is not a snapshot"},
+		{"manifests", svcJSON, `f:1: not a snapshot of this version, but "Service" of "v1"`},
+		{"YAML", "apiVersion: v1\nkind: Service\n", "f:1: not a snapshot: invalid character"},
+		{"another version", strings.Replace(head, "v1", "v2", 1), `f:1: not a snapshot of this version, but "Snapshot" of "kubehosts/v2"`},
 		{"half an object", head + `{"apiVersion":"v1"`, "f:2: unexpected end of JSON input"},
-		{"no object", head + "\n7", "f:3: a document that is no object"},
+		{"no object", head + "\n7", "f:3: the document is not an object"},
 		{"wrong type", head + `{"apiVersion":"v1","kind":"Service","metadata":{"name":"a","namespace":"b"},"spec":{"ports":1}}`, "f:2: Service b/a: json: cannot unmarshal"},
 		{"a long line", head + strings.Repeat(" ", maxLine+1), "f:2: bufio.Scanner: token too long"},
 	} {
@@ -293,18 +293,18 @@ func TestSnapshotForeign(t *testing.T) {
 		t.Errorf("a directory: %v", err)
 	}
 	must(t, os.WriteFile(path, nil, 0o600), os.Truncate(path, maxSnapshot+1))
-	if _, err := s.ReadSnapshot(path); err == nil || !strings.Contains(err.Error(), "files of up to 64 MiB are read") {
+	if _, err := s.ReadSnapshot(path); err == nil || !strings.Contains(err.Error(), "above the limit of 64 MiB") {
 		t.Errorf("a large file: %v", err)
 	}
 	if _, err := captured(t).Write(path); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.ReadSnapshot(path); err == nil || !strings.HasSuffix(err.Error(), "is of another API server, https://a; this one is "+a.URL) {
+	if _, err := s.ReadSnapshot(path); err == nil || !strings.HasSuffix(err.Error(), "is from another API server, https://a; this one is "+a.URL) {
 		t.Errorf("of another API server: %v", err)
 	}
 }
 
-// Whatever comes between, the file before stays whole, and nothing is left beside it.
+// Whatever goes wrong, the previous file stays whole, and nothing is left beside it.
 func TestSnapshotNotWritten(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "snapshot")
@@ -327,7 +327,7 @@ func TestSnapshotNotWritten(t *testing.T) {
 		}
 	}
 	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, before) {
-		t.Errorf("the file before is another one: %v", err)
+		t.Errorf("the previous file has changed: %v", err)
 	}
 	names, err := filepath.Glob(filepath.Join(dir, ".*"))
 	must(t, err)
@@ -347,7 +347,7 @@ func TestSnapshotNotWritten(t *testing.T) {
 	}
 }
 
-// A snapshot answers until the API server has, kind by kind, and what it had too many goes.
+// A snapshot answers until the API server does, kind by kind, and its surplus objects are removed.
 func TestObjectsFromSnapshot(t *testing.T) {
 	a := newAPIServer(t)
 	a.answer("", 503)
@@ -369,13 +369,13 @@ func TestObjectsFromSnapshot(t *testing.T) {
 	t.Cleanup(o.Close)
 	state := o.Index().State()
 	if !used || o.Synced() || state.Synced(&allKinds, false) || state.Snapshot() == 0 || state.Service("shop", "web").IsZero() {
-		t.Errorf("used %v, synced %v, out of a snapshot %v", used, state.Synced(&allKinds, false), state.Snapshot() != 0)
+		t.Errorf("used %v, synced %v, from a snapshot %v", used, state.Synced(&allKinds, false), state.Snapshot() != 0)
 	}
 	if s.Capture(o, nil, nil) != nil {
 		t.Error("a snapshot is made of a snapshot")
 	}
 	if _, used, _ := s.ObjectsFrom(sn, allOf); used {
-		t.Error("used again, where there are objects")
+		t.Error("used again, although there are objects")
 	}
 
 	a.put("namespaces", "", "default", nil, nil)
@@ -386,7 +386,7 @@ func TestObjectsFromSnapshot(t *testing.T) {
 	eventually(t, "the API server's objects", o.Synced)
 	state = o.Index().State()
 	if state.Snapshot() != 0 || !state.Synced(&allKinds, false) || !state.Service("shop", "web").IsZero() || ipOf(o, "web") != "10.96.0.9" {
-		t.Errorf("out of a snapshot %v, the Service of it %v, the new one %s", state.Snapshot() != 0, state.Service("shop", "web"), ipOf(o, "web"))
+		t.Errorf("from a snapshot %v, its Service %v, the new one %s", state.Snapshot() != 0, state.Service("shop", "web"), ipOf(o, "web"))
 	}
 	if _, left := lines(t, encoded(t, capture(o.Index(), nil))); len(left) != 2 {
 		t.Errorf("left of the snapshot:\n%s", strings.Join(left, "\n"))
@@ -394,7 +394,7 @@ func TestObjectsFromSnapshot(t *testing.T) {
 	one, two := s.Capture(o, nil, nil), s.Capture(o, nil, nil)
 	one.Forget()
 	if !two.Same(one) || two.Same(s.Capture(o, nil, &Stanza{})) || two.Same(nil) {
-		t.Error("captures of the same are not the same, or others are")
+		t.Error("captures of the same state differ, or others don't")
 	}
 	a.putService("web", "10.96.0.10")
 	eventually(t, "a change", func() bool { return !s.Capture(o, nil, nil).Same(one) })
@@ -418,7 +418,7 @@ func FuzzSnapshot(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if _, err := parseSnapshot("f", bytes.NewReader(b)); err != nil && !strings.HasPrefix(err.Error(), "f") {
-			t.Errorf("an error that does not say where: %v", err)
+			t.Errorf("an error without the place: %v", err)
 		}
 		sn, err := parseSnapshot("f", bytes.NewReader(gzipped(string(b))))
 		if err != nil {

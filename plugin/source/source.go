@@ -1,5 +1,5 @@
-// Package source is where a cluster's objects come from: the API server, or manifest files. It updates the indexes of package
-// services, follows ConfigMaps, and notices changed files.
+// Package source is where a cluster's objects come from: the API server, or manifest files. It updates the indexes of
+// packages services and external, follows ConfigMaps, and notices changed files.
 package source
 
 import (
@@ -12,8 +12,8 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
-// Spec is where objects come from. Equal Specs have the same Source. The zero Spec is the API server of the cluster that the
-// process runs in.
+// Spec is where objects come from. Equal Specs have the same Source. The zero Spec is the API server of the cluster
+// that the process runs in.
 type Spec struct {
 	Manifests string // patterns of manifest files, one a line; if set, there is no API server and the rest is ignored
 
@@ -32,15 +32,15 @@ type Spec struct {
 	Audit time.Duration // the period in which everything is listed once and compared with the index; 0 for never
 }
 
-// Source is the process's one connection to the place that a Spec names. All users of the same objects share one index and
-// one set of watches. It is safe for concurrent use.
+// Source is the process's one connection to the place that a Spec names. All users of the same objects share one index
+// and one set of watches. It is safe for concurrent use.
 type Source struct {
 	spec Spec
 	refs int // guarded by sources.mu
 
-	clients   *clients   // nil when there are manifests, or the Spec is Offline
+	clients   *clients   // nil if there are manifests, or the Spec is Offline
 	followers followers  // none without clients
-	manifests *manifests // nil when there are clients, or the Spec is Offline
+	manifests *manifests // nil if there are clients, or the Spec is Offline
 
 	mu         sync.Mutex
 	groups     map[groupKey]*group
@@ -68,12 +68,12 @@ var sources struct {
 	all map[Spec]*Source
 }
 
-// Open returns the Source for spec, which lives until Close was called as often as Open. So a second server block, or the
-// next Corefile after a reload, finds the connection of the first with its watches running.
+// Open returns the Source for spec, which lives until Close was called as often as Open. So a second server block, or
+// the next Corefile after a reload, finds the connection of the first with its watches running.
 //
-// For an API server it makes the client and sends nothing yet; the error is a fault of the configuration. For manifests it
-// reads all files, and the error is one that can't be understood, with file and line. If the Source is already open, such a
-// file is no error: its last good state goes on.
+// For an API server it makes the client and sends nothing yet; the error is a fault of the configuration. For manifests
+// it reads all files, and the error is one that can't be parsed, with file and line. If the Source is already open,
+// such a file is not an error: its last good state goes on serving.
 func Open(spec Spec) (*Source, error) {
 	sources.mu.Lock()
 	defer sources.mu.Unlock()
@@ -105,7 +105,7 @@ func Open(spec Spec) (*Source, error) {
 	return s, nil
 }
 
-// Synced reports whether objects were read from the place that the Spec names, or can be read.
+// Synced reports whether objects were read, or can be read, from the place that the Spec names.
 func (s *Source) Synced() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,9 +117,10 @@ func (s *Source) Synced() bool {
 	return false
 }
 
-// News returns the time as of which everything in the API server is known. The last news of a watch is an event, a bookmark,
-// which the server sends about once a minute, or a list; News is that of the watch whose last news is the oldest. A watch
-// without any news yet counts from its start. News is the zero time if nothing is watched, as with manifests.
+// News returns the time up to which all changes in the API server were read. The last news of a watch is an event, a
+// bookmark, which the server sends about once a minute, or a list. News is that of the watch whose last news is the
+// oldest. A watch without any news yet counts from its start. News is the zero time if nothing is watched, as with
+// manifests.
 func (s *Source) News() time.Time { return s.followers.news() }
 
 // Close undoes one Open. With the last one, all watches stop.
@@ -155,14 +156,14 @@ func (s *Source) Close() {
 	}
 }
 
-// namespaceFile is where the kubelet puts a pod's namespace.
+// namespaceFile is where the kubelet stores a pod's namespace.
 const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
-// InClusterNamespace returns the namespace of the pod that the process runs in, or "kube-system" outside of a pod.
+// InClusterNamespace returns the namespace of the pod that the process runs in, or "kube-system" outside a pod.
 func InClusterNamespace() string { return namespaceFrom(namespaceFile) }
 
 func namespaceFrom(file string) string {
-	b, err := os.ReadFile(file) // #nosec G304 -- a constant but in tests
+	b, err := os.ReadFile(file) // #nosec G304 -- a constant except in tests
 	if ns := strings.TrimSpace(string(b)); err == nil && ns != "" {
 		return ns
 	}

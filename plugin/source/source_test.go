@@ -30,29 +30,30 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// apiServer speaks as much of the Kubernetes API as a reflector needs: plain lists in protobuf for who accepts it, all else in JSON.
+// apiServer implements as much of the Kubernetes API as a reflector needs: plain lists in protobuf for clients that
+// accept it, everything else in JSON.
 type apiServer struct {
 	*httptest.Server
 
 	mu        sync.Mutex
 	version   int
 	objects   map[string]map[string]object // by resource and namespace/name
-	streams   map[chan string]string       // the open watches, and their resource
+	streams   map[chan string]string       // the open watches, with their resource
 	seen      map[string]int               // requests by "list resource" or "watch resource"
 	queries   map[string]string            // the last query of each
 	log       []string                     // all requests, VERB RESOURCE?QUERY
 	header    http.Header                  // of the last request
-	accepts   map[string]string            // the media types that the last of each asked for
+	accepts   map[string]string            // the media types that the last request of each kind accepts
 	encodings map[string]string            // and the compression
-	status    map[string]int               // what requests for a resource are answered with, "" for all; 0 for as they should be
+	status    map[string]int               // the status of replies for a resource, "" for all; 0 for normal replies
 	noStream  bool                         // has no streamed lists
-	pages     map[string]bool              // resources in whose place a page of HTML is sent
+	pages     map[string]bool              // resources that get a page of HTML in reply
 	short     bool                         // ends each watch at once
 	gone      bool                         // answers the next watch with 410
 	deaf      bool                         // sends watches nothing
 	json      bool                         // has no protobuf
 
-	// sends a plain list of Services, in its place; nil for none
+	// replaces a plain list of Services; nil for none
 	plain func(w http.ResponseWriter, r *http.Request, list []byte)
 	past  []past // events for a watch that begins from an older resourceVersion
 }
@@ -238,7 +239,7 @@ func event(kind string, o object) string {
 	return string(b)
 }
 
-// put adds or changes an object; spec is what it has beside its metadata.
+// put adds or changes an object. spec is its content beside the metadata.
 func (a *apiServer) put(resource, namespace, name string, metadata, spec object) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -308,14 +309,14 @@ func (a *apiServer) answer(resource string, status int) {
 	a.status[resource] = status
 }
 
-// page has a page of HTML sent in a resource's place, or no longer.
+// page turns a page of HTML in reply to requests for a resource on or off.
 func (a *apiServer) page(resource string, on bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.pages[resource] = on
 }
 
-// wasAsked waits for the requests that are wanted, as asked returns them.
+// wasAsked waits for the wanted requests, in the form of asked.
 func (a *apiServer) wasAsked(t *testing.T, want string) {
 	t.Helper()
 	eventually(t, "the requests "+want, func() bool { return a.asked() == want })
@@ -328,7 +329,7 @@ func (a *apiServer) asked() string {
 	return fmt.Sprint(a.seen) // sorted by key
 }
 
-// TestMain redirects what client-go logs before any test uses it, as a process does.
+// TestMain redirects client-go's log before any test uses it, as a process does.
 func TestMain(m *testing.M) {
 	RouteKlog()
 	firstPause, longestPause = 20*time.Millisecond, 200*time.Millisecond
@@ -352,7 +353,7 @@ func listed(t *testing.T, s *Source, sel Selection) *Objects {
 	defer cancel()
 	must(t, o.Wait(ctx, nil))
 	if !o.Synced() {
-		t.Error("Wait returned, and it is not synced")
+		t.Error("Wait returned, but it is not synced")
 	}
 	return o
 }
@@ -390,7 +391,7 @@ func TestWatch(t *testing.T) {
 	a.wasAsked(t, "map[list endpointslices:1 list namespaces:1 list services:1 watch endpointslices:1 watch namespaces:1 watch services:1]")
 	a.mu.Lock()
 	if q := a.queries["list services"]; !strings.Contains(q, "resourceVersion=0") {
-		t.Errorf("listed with %s, and a server has that at hand only for resourceVersion 0", q)
+		t.Errorf("listed with %s, but a server has that in memory only for resourceVersion 0", q)
 	}
 	if ua := a.header.Get("User-Agent"); !strings.HasPrefix(ua, "kubehosts") {
 		t.Errorf("User-Agent %q", ua)
@@ -424,7 +425,7 @@ func TestWatch(t *testing.T) {
 	}
 	o.Close()
 	if n := value(objectsHeld.WithLabelValues(kindSlice)); n != 0 {
-		t.Errorf("%v EndpointSlices are counted when nobody wants them", n)
+		t.Errorf("%v EndpointSlices are counted without a user", n)
 	}
 }
 
@@ -463,14 +464,14 @@ func TestSharing(t *testing.T) {
 	a.wasAsked(t, want)
 	a.mu.Lock()
 	if q := a.queries["watch pods"]; !strings.Contains(q, "status.phase%21%3DSucceeded") {
-		t.Errorf("pods are asked for with %s", q)
+		t.Errorf("pods are requested with %s", q)
 	}
 	a.mu.Unlock()
 	a.put("pods", "default", "p", object{"deletionTimestamp": "2020-01-01T00:00:00Z"}, object{"status": object{"podIPs": []object{{"ip": "10.1.0.7"}}}})
 	a.put("pods", "default", "q", nil, object{"status": object{"podIPs": []object{{"ip": "10.1.0.1"}}}})
 	eventually(t, "a terminating pod keeps its address", func() bool { return pods(verified) == 2 })
 
-	// The first Open and Selection go, as with a Corefile reload; nothing is asked again.
+	// The first Open and Selection are closed, as in a Corefile reload; nothing is requested again.
 	o.Close()
 	o.Close()
 	s.Close()
@@ -478,7 +479,7 @@ func TestSharing(t *testing.T) {
 	eventually(t, "a change after the first Close", func() bool { return ipOf(same, "web") == "10.0.0.2" })
 	verified.Close()
 	if pods(same) != 0 {
-		t.Error("pods are kept that nobody wants")
+		t.Error("unused pods are still stored")
 	}
 	if got := a.asked(); got != want {
 		t.Errorf("after Close\ngot  %s\nwant %s", got, want)
@@ -490,7 +491,7 @@ func TestSharing(t *testing.T) {
 	}
 	again.Close()
 	if ipOf(same, "web") != "10.0.0.2" || slicesOf(same, "10.1.0.2") != 1 {
-		t.Error("after the last Close the index is not as it was, and a server that ends answers from it")
+		t.Error("the last Close changed the index, from which a stopping server still answers")
 	}
 	fresh, err := Open(Spec{Endpoint: a.URL})
 	must(t, err)
@@ -503,7 +504,7 @@ func TestSharing(t *testing.T) {
 	eventually(t, "all goroutines end", func() bool { return runtime.NumGoroutine() <= before })
 }
 
-// A holder may release its objects after the Source is closed, or not at all.
+// A user may release its objects after the Source is closed, or not at all.
 func TestCloseFirst(t *testing.T) {
 	before := runtime.NumGoroutine()
 	a := newAPIServer(t)
@@ -524,7 +525,7 @@ func TestCloseFirst(t *testing.T) {
 	eventually(t, "all goroutines end", func() bool { return runtime.NumGoroutine() <= before })
 }
 
-// What is listed again is a stream where the server has them, and a plain list where it has not.
+// Later lists are streams where the server has them, and plain lists where it has not.
 func TestListAgain(t *testing.T) {
 	for _, noStream := range []bool{false, true} {
 		t.Run(fmt.Sprintf("no streams %v", noStream), func(t *testing.T) {
@@ -586,13 +587,13 @@ func TestOutage(t *testing.T) {
 	a.answer("", http.StatusServiceUnavailable)
 	a.cut()
 	asked := a.asked()
-	eventually(t, "it is tried again", func() bool { return a.asked() != asked })
+	eventually(t, "it is retried", func() bool { return a.asked() != asked })
 	if ip := ipOf(o, "web"); ip != "10.0.0.1" || !o.Synced() {
 		t.Errorf("web has %q while the API server is down", ip)
 	}
 	a.putService("web", "10.0.0.2")
 	a.answer("", 0)
-	eventually(t, "what changed meanwhile", func() bool { return ipOf(o, "web") == "10.0.0.2" })
+	eventually(t, "the change made meanwhile", func() bool { return ipOf(o, "web") == "10.0.0.2" })
 }
 
 // However a watch ends, the next request is for no older state than what was read before.
@@ -607,7 +608,8 @@ func TestNothingOlder(t *testing.T) {
 	}
 }
 
-// nothingOlder ends the watches of a server that then answers with status, for a while; 0 for none.
+// nothingOlder ends the watches of a server that then replies with status for a while, 0 for
+// normally.
 func nothingOlder(t *testing.T, noStream bool, status int) {
 	a := newAPIServer(t)
 	a.noStream = noStream
@@ -623,7 +625,7 @@ func nothingOlder(t *testing.T, noStream bool, status int) {
 	a.mu.Unlock()
 	a.answer("services", status)
 	a.cut()
-	eventually(t, "it is tried again", func() bool { return len(a.since(first, "services")) > 0 })
+	eventually(t, "it is retried", func() bool { return len(a.since(first, "services")) > 0 })
 	a.answer("services", 0)
 	eventually(t, "the watches again", watched) // this server does not send earlier events
 	a.putService("web", "10.0.0.3")
@@ -631,9 +633,9 @@ func nothingOlder(t *testing.T, noStream bool, status int) {
 	for _, q := range a.since(first, "services") {
 		v, err := url.ParseQuery(q)
 		must(t, err)
-		version := v.Get("resourceVersion") // none is the most recent one
+		version := v.Get("resourceVersion") // "" is the most recent one
 		if n, err := strconv.Atoi(version); version != "" && (err != nil || n < read) {
-			t.Errorf("asked for version %s or later when %d was read: %s", version, read, q)
+			t.Errorf("requested version %s or later after %d was read: %s", version, read, q)
 		}
 	}
 }
@@ -687,7 +689,7 @@ func next(t *testing.T, events <-chan ConfigMapEvent, what string) ConfigMapEven
 	case e := <-events:
 		return e
 	case <-time.After(patience):
-		t.Fatalf("%s: not told", what)
+		t.Fatalf("%s: no event", what)
 		return ConfigMapEvent{}
 	}
 }
@@ -706,7 +708,7 @@ func TestConfigMap(t *testing.T) {
 	}
 	a.mu.Lock()
 	if q := a.queries["watch configmaps"]; !strings.Contains(q, "fieldSelector=metadata.name%3Dcoredns") {
-		t.Errorf("asked with %s", q)
+		t.Errorf("requested with %s", q)
 	}
 	a.mu.Unlock()
 
@@ -736,7 +738,7 @@ func TestConfigMap(t *testing.T) {
 		return len(a.streams) == 0
 	})
 	if len(late) != 0 {
-		t.Error("told after stop")
+		t.Error("called after stop")
 	}
 }
 
@@ -756,9 +758,9 @@ func TestConfigMapRefused(t *testing.T) {
 	if e := next(t, events, "refused"); e.Found || e.Err == nil {
 		t.Errorf("refused: %+v", e)
 	}
-	eventually(t, "it is tried again", func() bool { return strings.Contains(a.asked(), "list configmaps:2") })
+	eventually(t, "it is retried", func() bool { return strings.Contains(a.asked(), "list configmaps:2") })
 	if len(events) != 0 {
-		t.Errorf("told again: %+v", <-events)
+		t.Errorf("called again: %+v", <-events)
 	}
 	a.answer("configmaps", 0)
 	if e := next(t, events, "granted"); !e.Found || e.Err != nil {
@@ -766,7 +768,7 @@ func TestConfigMapRefused(t *testing.T) {
 	}
 }
 
-// The last state is told, however slow the receiver is.
+// The last state is delivered, however slow the receiver is.
 func TestConfigMapSlowReceiver(t *testing.T) {
 	a := newAPIServer(t)
 	s := a.open(t)
@@ -774,7 +776,7 @@ func TestConfigMapSlowReceiver(t *testing.T) {
 	var running sync.Mutex
 	stop := s.ConfigMap("kube-system", "coredns", func(e ConfigMapEvent) {
 		if !running.TryLock() {
-			t.Error("two calls at one time")
+			t.Error("two calls at the same time")
 			return
 		}
 		defer running.Unlock()
@@ -793,7 +795,7 @@ func TestConfigMapSlowReceiver(t *testing.T) {
 				return
 			}
 		case <-time.After(patience):
-			t.Fatal("the last state was not told")
+			t.Fatal("the last state was not delivered")
 		}
 	}
 }
@@ -872,7 +874,7 @@ func TestMaxInflight(t *testing.T) {
 		t.Errorf("a second one: %v", err)
 	}
 	if len(arrived) != 0 {
-		t.Error("two requests at one time")
+		t.Error("two requests at the same time")
 	}
 	close(release)
 	must(t, <-first, get(t.Context()))
@@ -936,7 +938,7 @@ func TestHealth(t *testing.T) {
 	}
 	h.saw(refused)
 	if h.down.IsZero() || h.outageLogged {
-		t.Error("a second outage within a minute must be taken note of, and not logged")
+		t.Error("a second outage within a minute must be recorded, but not logged")
 	}
 }
 
@@ -949,7 +951,8 @@ func TestClientLog(t *testing.T) {
 	RouteKlog()
 }
 
-// Two that share an index may want different kinds of objects: each is synced when its own are.
+// Two selections that share an index may need different kinds of objects. Each is synced with its
+// own.
 func TestSharedIndexIsSyncedByKind(t *testing.T) {
 	a := newAPIServer(t)
 	a.answer("endpointslices", http.StatusServiceUnavailable)
@@ -960,7 +963,7 @@ func TestSharedIndexIsSyncedByKind(t *testing.T) {
 	t.Cleanup(second.Close)
 	without, with := services.Options{NoEndpoints: true}, services.Options{}
 	if st := second.Index().State(); first.Index() != second.Index() || !st.Synced(&without, false) || st.Known(&with, false) {
-		t.Error("without a list of EndpointSlices, answers that depend on them are taken for known")
+		t.Error("without a list of EndpointSlices, answers that depend on them count as known")
 	}
 	a.answer("endpointslices", 0)
 	must(t, second.Wait(t.Context(), nil))
@@ -969,6 +972,6 @@ func TestSharedIndexIsSyncedByKind(t *testing.T) {
 	}
 	second.Close()
 	if st := first.Index().State(); st.Known(&with, false) || !st.Synced(&without, false) {
-		t.Error("EndpointSlices that are no longer fed are taken for known")
+		t.Error("EndpointSlices that are no longer fed count as known")
 	}
 }

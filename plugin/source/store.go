@@ -16,10 +16,10 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// table is how objects of the type O, stored as *R, go into an index.
+// table defines how objects of the type O, stored as *R, go into an index.
 type table[O any, R any] struct {
 	kind    string
-	decode  func([]byte) *O // the needed part of an object in protobuf; nil for bytes that it can't understand; nil if everything is decoded
+	decode  func([]byte) *O // decodes the needed part of an object in protobuf, nil for bytes that it can't parse; nil to decode everything
 	pack    func(*O) (*R, disposition)
 	set     func(*group, *R)
 	remove  func(*group, objectName)
@@ -35,7 +35,8 @@ func inServices[T any](change func(*services.Tx, T)) func(*group, T) {
 	return func(g *group, v T) { g.ix.Update(func(tx *services.Tx) { change(tx, v) }) }
 }
 
-// store is where a reflector writes to: it stores nothing itself, everything goes to the index.
+// store is the store that a reflector writes to. It stores nothing itself: everything goes to the
+// index.
 type store[O any, R any] struct {
 	table[O, R]
 	group  *group
@@ -43,10 +44,10 @@ type store[O any, R any] struct {
 
 	mu      sync.Mutex
 	stopped bool
-	skipped map[objectName]struct{} // objects seen and not stored, so that count is right when they go
+	skipped map[objectName]struct{} // objects seen and not stored, so that the count is right when they are deleted
 }
 
-// packed stands for an object once it is decoded: its name, and its record if there is one to store.
+// packed stands for a decoded object: its name, and its record if there is one to store.
 type packed[R any] struct {
 	record      *R
 	name        objectName
@@ -68,7 +69,7 @@ func (s *store[O, R]) packAny(obj any) (packed[R], error) {
 	}
 	record, disposition := s.packed(o, name)
 	if record != nil && s.known != nil {
-		record = s.known(s.group, record) // or everything would be in memory twice while it is listed again
+		record = s.known(s.group, record) // or everything would be in memory twice during another list
 	}
 	return packed[R]{record, name, disposition}, nil
 }
@@ -76,7 +77,7 @@ func (s *store[O, R]) packAny(obj any) (packed[R], error) {
 // packed packs o. If that panics, o is ignored, and everything else is served.
 func (s *store[O, R]) packed(o *O, name objectName) (record *R, v disposition) {
 	if err := Recovered(s.kind+" "+Printable(name.String()), func() { record, v = s.pack(o) }); err != nil {
-		reject(s.kind, name, "it can't be taken in and stays as it was, "+err.Error())
+		reject(s.kind, name, "can't be processed, so its last state stays: "+err.Error())
 		return nil, ignore
 	}
 	return record, v
@@ -87,7 +88,7 @@ func (s *store[O, R]) open(obj any) (*O, objectName, error) {
 	o, ok := obj.(*O)
 	m, isObject := obj.(meta.Object)
 	if !ok || !isObject {
-		return nil, objectName{}, fmt.Errorf("%T is no %s", obj, s.kind)
+		return nil, objectName{}, fmt.Errorf("%T is not a %s", obj, s.kind)
 	}
 	return o, objectName{m.GetNamespace(), m.GetName()}, nil
 }
@@ -196,7 +197,7 @@ func (s *store[O, R]) Replace(list []any, _ string) error {
 	return nil
 }
 
-// differing implements auditable. An ignored object may be there or not.
+// differing implements auditable. An ignored object may be present or not.
 func (s *store[O, R]) differing(list []any) (names []objectName, err error) {
 	listed := make(map[objectName]packed[R], len(list))
 	for _, obj := range list {
@@ -246,7 +247,8 @@ func (s *store[O, R]) stop() {
 	s.stopped = true
 }
 
-// The tables of an index. Those of EndpointSlices are made for each index, as the stored parts differ.
+// The tables of an index. Those of EndpointSlices are made for each index, since the stored parts
+// differ.
 var (
 	namespaceTable = table[api.Namespace, namespace]{
 		kind: kindNamespace,
@@ -347,7 +349,8 @@ func imported[T any](change func(*services.Tx, T)) func(*services.Tx, T) {
 	return func(tx *services.Tx, v T) { change(tx.Imported(), v) }
 }
 
-// importedSliceTable does not measure: a slice that has a Service of this cluster too is measured as that Service's.
+// importedSliceTable does not measure: a slice that also has a Service of this cluster is measured as that
+// Service's.
 func importedSliceTable(kept sliceParts) table[discovery.EndpointSlice, services.Slice] {
 	return table[discovery.EndpointSlice, services.Slice]{
 		kind:    kindImportedSlice,
@@ -375,8 +378,8 @@ func sliceTable(kept sliceParts) table[discovery.EndpointSlice, services.Slice] 
 	}
 }
 
-// observeProgramming measures the time until the change of es was served. Lists do not count: their objects did not change
-// just now. Nor does a slice whose Service is unknown (yet), as in stock.
+// observeProgramming measures the time until the change of es was served. Lists do not count, since their objects did
+// not change just now. Nor does a slice whose Service is unknown (yet), as in stock.
 func observeProgramming(g *group, es *discovery.EndpointSlice) {
 	stamp := es.Annotations[api.EndpointsLastChangeTriggerTime]
 	if stamp == "" {
@@ -384,7 +387,7 @@ func observeProgramming(g *group, es *discovery.EndpointSlice) {
 	}
 	changed, err := time.Parse(time.RFC3339Nano, stamp)
 	if err != nil {
-		log.Debugf("EndpointSlice %s/%s: annotation %s is no time: %v", es.Namespace, es.Name, api.EndpointsLastChangeTriggerTime, err)
+		log.Debugf("EndpointSlice %s/%s: annotation %s is not a time: %v", es.Namespace, es.Name, api.EndpointsLastChangeTriggerTime, err)
 		return
 	}
 	svc := g.ix.State().Service(es.Namespace, es.Labels[discovery.LabelServiceName])

@@ -20,8 +20,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/external"
 )
 
-// Of the Events on objects that lose a name, the first tellBurst are written at once, and then one every tellPause. At most
-// tellWaiting wait: the log has all of them, and an Event is for those who look at one object.
+// The first tellBurst Events on objects that lose a name are written at once, and then one every tellPause. At most
+// tellWaiting wait: the log has all conflicts, and an Event is for people who look at one object.
 const (
 	tellBurst   = 25
 	tellPause   = 10 * time.Second
@@ -36,7 +36,7 @@ type news struct {
 	note string
 }
 
-// teller writes Events on the objects that give names from outside.
+// teller writes Events on the objects that have external names.
 type teller struct {
 	clients *clients
 	limit   flowcontrol.RateLimiter
@@ -44,9 +44,9 @@ type teller struct {
 	denied  bool // a refusal was logged
 }
 
-// Tell writes an Event on an object that names from outside come from, which reports that it does not get a name, as soon as
-// the API server accepts it. It does not wait. It does nothing for an object from manifests, or if too many Events are
-// waiting. note is the same in all replicas for the same report, so that the object gets one Event of it.
+// Tell writes an Event on an object that has external names, reporting that it lost one, as soon as the API server
+// accepts it. It does not wait. It does nothing for an object from manifests, or if too many Events are waiting. note
+// is the same in all replicas for the same report, so that the object gets one Event for it.
 func (s *Source) Tell(of external.Ref, note string) {
 	if s.clients == nil {
 		return
@@ -84,7 +84,7 @@ func (t *teller) run(ctx context.Context) {
 	}
 }
 
-// write writes n, on the present object: without its UID, kubectl describe would not show the Event.
+// write writes n, on the current object: without its UID, kubectl describe would not show the Event.
 func (t *teller) write(ctx context.Context, n news) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -98,12 +98,12 @@ func (t *teller) write(ctx context.Context, n news) {
 		log.Debugf("No Event on %s: %v", Printable(n.of.String()), err)
 	case !t.denied:
 		t.denied = true
-		log.Infof("%s and others get no Events about names that they do not have: %s; everything else works; grant this account create on events in all namespaces to have them (rbac/external.yaml)",
+		log.Infof("%s and others get no Events about names that they lose: %s; everything else works; to enable Events, grant this account create on events in all namespaces (rbac/external.yaml)",
 			Printable(n.of.String()), Printable(err.Error()))
 	}
 }
 
-// event makes the Event of n, nil if the object is gone.
+// event makes the Event of n, nil if the object no longer exists.
 func (t *teller) event(ctx context.Context, n news) (*api.Event, error) {
 	client, resource, version := t.clients.of(n.of.Kind)
 	if client == nil {
@@ -124,10 +124,10 @@ func (t *teller) event(ctx context.Context, n news) (*api.Event, error) {
 	}
 	namespace := n.of.Namespace
 	if namespace == "" {
-		namespace = metav1.NamespaceDefault // as the kubelet's Events on Nodes
+		namespace = metav1.NamespaceDefault // like the kubelet's Events on Nodes
 	}
 	now := metav1.Now()
-	host, _ := os.Hostname() // it may have none
+	host, _ := os.Hostname() // "" if it has none
 	return &api.Event{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: eventName(n, o.GetUID())},
 		InvolvedObject: api.ObjectReference{
@@ -138,7 +138,7 @@ func (t *teller) event(ctx context.Context, n news) (*api.Event, error) {
 	}, nil
 }
 
-// eventName returns the same name in all replicas: the first creates the Event, the others find it there.
+// eventName returns the same name in all replicas: the first creates the Event, the others find it.
 func eventName(n news, uid types.UID) string {
 	h := fnv.New64a()
 	for _, part := range []string{string(uid), n.note} {

@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// maxPrintable is how many bytes of an external text are shown.
+// maxPrintable is the number of bytes of an external text that are shown.
 const maxPrintable = 512
 
 // Printable returns an external text (a file name, an object's name, an error that quotes a file) in a form for a log line,

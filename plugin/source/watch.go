@@ -22,8 +22,9 @@ import (
 // livePods leaves out the pods that will never serve again, at the server, as stock does.
 const livePods = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown"
 
-// A failed watch is retried after 0.8 s, then ever later, but at least every 5 to 10 s: with client-go's own 30 to 60 s
-// answers would stay stale for as long after the API server is back, and these clients are few. Tests shorten this.
+// A failed watch is retried after 0.8 s, then at growing intervals, but at least every 5 to 10 s. With client-go's own
+// 30 to 60 s, answers would stay stale for that long after the API server is back, and these clients are few. Tests
+// shorten this.
 var firstPause, longestPause = 800 * time.Millisecond, 5 * time.Second
 
 func backoff() *wait.Backoff {
@@ -48,13 +49,13 @@ func (w *watched) selects(o *meta.ListOptions) { o.LabelSelector, o.FieldSelecto
 // auditable is a store that an audit can compare with a list.
 type auditable interface {
 	cache.ReflectorStore
-	// differing returns the names of the objects that the store lacks, has in another form than list, or has and list does not.
-	// list holds all objects of the server.
+	// differing returns the names of the objects that the store lacks, has in another form than list, or has while list
+	// lacks them. list holds all objects of the server.
 	differing(list []any) ([]objectName, error)
 }
 
-// follower updates a store with the watched objects. It lists them and watches from there. It never holds a whole list if the
-// server has protobuf.
+// follower updates a store with the watched objects. It lists them and watches from there. It never holds a whole list
+// if the server has protobuf.
 //
 // A reflector of client-go does the work, with the follower as its store. The follower adds four things:
 //
@@ -66,11 +67,11 @@ type auditable interface {
 type follower struct {
 	watched
 	store    auditable
-	auditing time.Duration              // the period in which there is one audit; 0 for none
+	auditing time.Duration              // the period with one audit; 0 for none
 	refused  func(error)                // called each time the server refuses a list
 	stumbled func()                     // called each time the server replies without a list, for whatever reason; nil for no call
-	has      func(context.Context) bool // reports whether the server may have the resource; nil if only a list can tell
-	absent   error                      // the reply of a server that does not have the resource; nil if it may; run's own
+	has      func(context.Context) bool // reports whether the server may have the resource; nil if only a list can show that
+	absent   error                      // the reply of a server that does not have the resource; nil if it may; used by run only
 	trouble  trouble
 
 	mu       sync.Mutex
@@ -80,14 +81,14 @@ type follower struct {
 	granted  int                // streams that the server granted in the current attempt
 	version  string             // the highest resourceVersion read; "" before the first
 	last     change             // the last change that the watch brought since the list
-	heard    time.Time          // when the server last sent a resourceVersion, or was asked for one
+	heard    time.Time          // when the server last sent a resourceVersion, or one was requested
 	news     time.Time          // when the server last sent an event, a bookmark or a list; before the first, when f began
 	fresh    bool               // no watch has ended since the last list
-	unsure   bool               // the last probe got no answer
+	unsure   bool               // the last probe got no reply
 	watching bool               // a watch is open
 	opened   time.Time          // when the last watch of the current attempt began; zero for none
-	rewound  bool               // the server is in an older state, and the list to correct that is still to come
-	audit    *audit             // the current audit; nil for none
+	rewound  bool               // the server is in an older state, and the correcting list is still to come
+	audit    *audit             // the current audit; nil without one
 }
 
 // follow runs f until ctx ends.
@@ -119,7 +120,7 @@ func (f *follower) run(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 		case attempt.Err() != nil:
-			r = nil // it would go on from the resourceVersion that it read
+			r = nil // it would continue from the resourceVersion that it read
 		case isCut(err) || err == nil && !f.lasted():
 			if cut++; cut >= manyCut {
 				f.trouble.saw(errCut)
@@ -131,7 +132,7 @@ func (f *follower) run(ctx context.Context) {
 		}
 		cancel()
 		pause := delay()
-		if r == nil && time.Since(restarted) > longestPause { // the server works, and answers grow stale
+		if r == nil && time.Since(restarted) > longestPause { // the server works, and answers become stale
 			restarted, pause = time.Now(), 0
 		}
 		select {
@@ -142,7 +143,7 @@ func (f *follower) run(ctx context.Context) {
 	}
 }
 
-// awaitResource waits as long as the server does not have the resource, if that was the reason of the last failure.
+// awaitResource waits while the server does not have the resource, if that was the reason of the last failure.
 func (f *follower) awaitResource(ctx context.Context) {
 	if f.has == nil {
 		return
@@ -156,7 +157,7 @@ func (f *follower) awaitResource(ctx context.Context) {
 	f.absent = nil
 }
 
-// noteAbsent notes that, according to the server, there are no such objects now.
+// noteAbsent records that, according to the server, there are no such objects now.
 func (f *follower) noteAbsent(err error) {
 	f.mu.Lock()
 	f.news = time.Now()
@@ -166,8 +167,8 @@ func (f *follower) noteAbsent(err error) {
 	}
 }
 
-// A watch that ends within shortWatch, without an error, was cut off. A server that shuts down cuts one off; manyCut in a row
-// have another cause.
+// A watch that ends within shortWatch, without an error, was cut off. A server that shuts down cuts one off; manyCut in
+// a row have another cause.
 const (
 	shortWatch = 3 * time.Second
 	manyCut    = 3
@@ -192,7 +193,7 @@ func (f *follower) begin(restart context.CancelFunc) {
 	f.restart, f.granted, f.opened = restart, 0, time.Time{}
 }
 
-// failed notes why an attempt to list and watch ended.
+// failed records why an attempt to list and watch ended.
 func (f *follower) failed(err error) {
 	if apierrors.IsGone(err) || apierrors.IsResourceExpired(err) { // a list follows
 		return
@@ -211,13 +212,13 @@ func (f *follower) failed(err error) {
 	}
 }
 
-// followers are those of one Source.
+// followers are the followers of one Source.
 type followers struct {
 	mu  sync.Mutex
 	all map[*follower]struct{}
 }
 
-// add holds f until ctx ends.
+// add registers f until ctx ends.
 func (s *followers) add(ctx context.Context, f *follower) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -232,7 +233,7 @@ func (s *followers) add(ctx context.Context, f *follower) {
 	})
 }
 
-// news returns the oldest last news of the followers; the zero time without a follower.
+// news returns the oldest last news of the followers, the zero time without a follower.
 func (s *followers) news() (oldest time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -261,20 +262,20 @@ func (f *follower) request(o meta.ListOptions) *rest.Request {
 	return f.client.Get().Namespace(f.namespace).Resource(f.resource).VersionedParams(&o, meta.ParameterCodec)
 }
 
-// stream sends a request for a watch. An API server would compress it event by event, which doubles its work: with 8,000
-// Services and 80,000 endpoints the streamed lists take it 0.28 s of CPU time without, and 0.58 s with. A plain list, which
-// is compressed as a whole, takes it as long either way.
+// stream sends a request for a watch, uncompressed. An API server would compress it event by event, which doubles its
+// work: with 8,000 Services and 80,000 endpoints the streamed lists take 0.28 s of its CPU time uncompressed, and 0.58
+// s compressed. A plain list, which is compressed as a whole, takes the same time either way.
 func (f *follower) stream(ctx context.Context, o meta.ListOptions) (watch.Interface, error) {
 	o.Watch = true
 	return f.request(o).SetHeader("Accept-Encoding", "identity").Watch(ctx)
 }
 
-// list requests a list that is no stream.
+// list requests a list that is not a stream.
 func (f *follower) list(ctx context.Context, o meta.ListOptions) (runtime.Object, error) {
 	f.mu.Lock()
 	f.streams = false
 	if o.ResourceVersion == "0" && f.version != "" {
-		o.ResourceVersion = "" // with 0 a server may reply from an old state, which is only good for the first list
+		o.ResourceVersion = "" // with 0 a server may reply from an old state, which is acceptable only for the first list
 	}
 	f.mu.Unlock()
 	collector.list(f.store)
@@ -289,7 +290,7 @@ func (f *follower) list(ctx context.Context, o meta.ListOptions) (runtime.Object
 // errRewound ends an attempt to watch a server that is in an older state than what was read.
 var errRewound = errors.New("the API server is in an older state than what was read before")
 
-// watch requests a watch, or a streamed list that goes on as a watch.
+// watch requests a watch, or a streamed list that continues as a watch.
 func (f *follower) watch(ctx context.Context, o meta.ListOptions) (watch.Interface, error) {
 	stream := o.SendInitialEvents != nil && *o.SendInitialEvents
 	if stream {
@@ -332,8 +333,8 @@ func (f *follower) watch(ctx context.Context, o meta.ListOptions) (watch.Interfa
 	return &closing{w, f.closed}, nil
 }
 
-// mayStream waits a moment if a stream of this attempt broke off; a reflector requests another one at once. It returns false
-// once too many broke off.
+// mayStream waits a moment if a stream of this attempt broke off, since a reflector requests another one at once. It
+// returns false once too many broke off.
 func (f *follower) mayStream(ctx context.Context) bool {
 	f.mu.Lock()
 	granted := f.granted
@@ -360,14 +361,14 @@ func (c *closing) Stop() {
 	c.closed()
 }
 
-// open notes that a watch begins.
+// open records that a watch begins.
 func (f *follower) open() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.watching, f.opened = true, time.Now()
 }
 
-// closed notes that a watch ends, and with it the current audit.
+// closed records that a watch ends, and with it the current audit.
 func (f *follower) closed() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -423,12 +424,12 @@ func (f *follower) Replace(list []any, version string) error {
 	f.mu.Lock()
 	streams := f.streams
 	f.mu.Unlock()
-	if streams { // it goes on as a watch
+	if streams { // it continues as a watch
 		f.open()
 		f.trouble.over()
 	}
 	return nil
 }
 
-// Resync implements cache.ReflectorStore. There is nothing to do.
+// Resync implements cache.ReflectorStore. It does nothing.
 func (f *follower) Resync() error { return nil }

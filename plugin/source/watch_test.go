@@ -67,12 +67,13 @@ func (l *logs) once(t *testing.T, words ...string) {
 	}
 }
 
-// Each way in which a server that replies gives nothing is logged once, with the resource and what to do, and so is its end.
+// Each way in which a server that replies returns nothing is logged once, with the resource and the remedy. So is its
+// end.
 func TestTroubleIsLogged(t *testing.T) {
 	tests := []struct {
 		name   string
 		status int
-		page   bool // answers with a page of HTML
+		page   bool // replies with a page of HTML
 		want   string
 	}{
 		{"a page with status 200", 0, true, "a proxy's login page"},
@@ -93,29 +94,29 @@ func TestTroubleIsLogged(t *testing.T) {
 			o, err := a.open(t).Objects(Selection{})
 			must(t, err)
 			t.Cleanup(o.Close)
-			l.once(t, "[ERROR]", "gives no services", "nothing was read of them yet", tc.want)
+			l.once(t, "[ERROR]", "returns no services", "none were read yet", tc.want)
 			asked := a.asked()
-			eventually(t, "it is tried again", func() bool { return a.asked() != asked })
+			eventually(t, "it is retried", func() bool { return a.asked() != asked })
 			if o.Synced() {
 				t.Error("synced without the Services")
 			}
 			a.answer("services", 0)
 			a.page("services", false)
-			l.once(t, "[INFO]", "gives services again, after")
-			l.once(t, "gives no services")
-			eventually(t, "what it gives", func() bool { return ipOf(o, "web") == "10.0.0.1" })
+			l.once(t, "[INFO]", "returns services again, after")
+			l.once(t, "returns no services")
+			eventually(t, "its objects", func() bool { return ipOf(o, "web") == "10.0.0.1" })
 			if lines := l.with("can't be reached"); len(lines) > 0 {
-				t.Errorf("a server that replies: %q", lines)
+				t.Errorf("a replying server: %q", lines)
 			}
 			if lines := l.with("namespaces"); len(lines) > 0 {
-				t.Errorf("a resource that is given: %q", lines)
+				t.Errorf("a returned resource: %q", lines)
 			}
 		})
 	}
 }
 
-// Of a resource that was read before the log says that it is still served, and what another resource does is no sign of its
-// return.
+// For a resource that was read before, the log states that it is still served. Replies for another resource do not
+// count as its return.
 func TestTroubleOfOneResource(t *testing.T) {
 	l := captureLog(t)
 	a := newAPIServer(t)
@@ -124,15 +125,15 @@ func TestTroubleOfOneResource(t *testing.T) {
 	eventually(t, "the watches", func() bool { return a.watches("services") && a.watches("namespaces") })
 	a.answer("services", http.StatusServiceUnavailable)
 	a.cut()
-	l.once(t, "gives no services", "what was read before is still served")
+	l.once(t, "returns no services", "those read before are still served")
 	eventually(t, "the watch of namespaces", func() bool { return strings.Contains(a.asked(), "watch namespaces:2") })
 	asked := a.asked()
-	eventually(t, "it is tried again", func() bool { return a.asked() != asked })
+	eventually(t, "it is retried", func() bool { return a.asked() != asked })
 	if lines := l.with("again"); len(lines) > 0 {
 		t.Errorf("before it is over: %q", lines)
 	}
 	a.answer("services", 0)
-	l.once(t, "gives services again")
+	l.once(t, "returns services again")
 	a.putService("web", "10.0.0.2")
 	eventually(t, "a change", func() bool { return ipOf(o, "web") == "10.0.0.2" })
 }
@@ -150,16 +151,16 @@ func TestTroubleThatChanges(t *testing.T) {
 	tr.over()
 	tr.over()
 	got := l.with("services")
-	for i, want := range []string{"page 1", "cuts streams off", "page 3", "gives services again"} {
+	for i, want := range []string{"page 1", "cuts off streams", "page 3", "returns services again"} {
 		if i >= len(got) || !strings.Contains(got[i], want) {
-			t.Fatalf("line %d is to have %q: %q", i, want, got)
+			t.Fatalf("line %d lacks %q: %q", i, want, got)
 		}
 	}
 	if len(got) != 4 {
 		t.Errorf("%d lines: %q", len(got), got)
 	}
 	tr.saw(errCut)
-	tr.over() // as each watch that is cut off was granted
+	tr.over() // since each watch that is cut off was granted
 	if lines := l.with("again, after"); len(lines) != 1 {
 		t.Errorf("%q", lines)
 	}
@@ -172,11 +173,12 @@ func TestTroubleThatChanges(t *testing.T) {
 	tr.logged = tr.logged.Add(-quiet)
 	tr.saw(errors.New("page\n5"))
 	if lines := l.with(`"page\n5"`); len(lines) != 1 {
-		t.Errorf("another wording after a minute: %q", lines)
+		t.Errorf("another text after a minute: %q", lines)
 	}
 }
 
-// What cuts watches off at once makes client-go list everything again and again, without an error.
+// Watches that are cut off at once make client-go list everything again and again, without an
+// error.
 func TestWatchesThatEndAtOnce(t *testing.T) {
 	l := captureLog(t)
 	a := newAPIServer(t)
@@ -186,17 +188,17 @@ func TestWatchesThatEndAtOnce(t *testing.T) {
 	a.short = true
 	a.mu.Unlock()
 	a.cut()
-	l.once(t, "gives no services", "cuts streams off")
+	l.once(t, "returns no services", "cuts off streams")
 	if n := len(a.since(0, "services")); n > 30 {
 		t.Errorf("%d requests for them", n)
 	}
 }
 
-// While nothing can be listed, garbage is collected at the pace for serving.
+// While nothing can be listed, garbage is collected at the serving pace.
 func TestPaceDuringOutage(t *testing.T) {
 	for _, noStream := range []bool{false, true} {
 		t.Run(fmt.Sprintf("no streams %v", noStream), func(t *testing.T) {
-			t.Setenv("GOGC", "") // which would be obeyed
+			t.Setenv("GOGC", "") // since it would be obeyed
 			defer debug.SetGCPercent(debug.SetGCPercent(100))
 			a := newAPIServer(t)
 			a.noStream = noStream
@@ -204,7 +206,7 @@ func TestPaceDuringOutage(t *testing.T) {
 			o, err := a.open(t).Objects(Selection{})
 			must(t, err)
 			t.Cleanup(o.Close)
-			eventually(t, "it is tried again", func() bool { return len(a.since(0, "services")) > 3 })
+			eventually(t, "it is retried", func() bool { return len(a.since(0, "services")) > 3 })
 			eventually(t, "the end of the lists", func() bool {
 				collector.mu.Lock()
 				defer collector.mu.Unlock()
@@ -214,7 +216,7 @@ func TestPaceDuringOutage(t *testing.T) {
 	}
 }
 
-// Those that wait for objects get the refusal, with what to do, and the later grant.
+// A wait for objects gets the refusal, with the remedy, and the later grant.
 func TestRefused(t *testing.T) {
 	a := newAPIServer(t)
 	a.put("pods", "default", "p", nil, object{"status": object{"podIPs": []object{{"ip": "10.1.0.1"}}}})
@@ -235,7 +237,7 @@ func TestRefused(t *testing.T) {
 	if o.Refused() == nil || o.Synced() || first.Refused() != nil {
 		t.Errorf("refused: %v, synced: %v; without pods: %v", o.Refused(), o.Synced(), first.Refused())
 	}
-	eventually(t, "it is tried again", func() bool { return strings.Contains(a.asked(), "list pods:2") })
+	eventually(t, "it is retried", func() bool { return strings.Contains(a.asked(), "list pods:2") })
 	a.answer("pods", http.StatusUnauthorized)
 	if err := <-refused; !strings.Contains(err.Error(), "renew this account's token") {
 		t.Errorf("refused with %v", err)
@@ -246,17 +248,18 @@ func TestRefused(t *testing.T) {
 		t.Errorf("synced: %v, refused %d more times", o.Synced(), len(refused))
 	}
 
-	// What was listed once and is refused later goes on as it was.
+	// A kind that was listed once and is refused later stays as it was.
 	a.answer("pods", http.StatusForbidden)
 	a.cut()
 	asked := len(a.since(0, "pods"))
-	eventually(t, "it is tried again", func() bool { return len(a.since(0, "pods")) > asked+2 })
+	eventually(t, "it is retried", func() bool { return len(a.since(0, "pods")) > asked+2 })
 	if o.Refused() != nil || !o.Synced() {
 		t.Errorf("refused: %v, synced: %v", o.Refused(), o.Synced())
 	}
 }
 
-// restore makes the server one whose etcd was restored: its version falls to that number, and one Service is as it was.
+// restore changes the server into one whose etcd was restored: its version falls to that number, and one Service is as
+// it was.
 func (a *apiServer) restore(version int, name, ip string, of int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -267,42 +270,42 @@ func (a *apiServer) restore(version int, name, ip string, of int) {
 	}
 }
 
-// A server that is in an older state than what was read is found out, however it shows.
+// A server that is in an older state than what was read is detected, however that shows.
 func TestRewind(t *testing.T) {
 	tests := []struct {
 		name    string
 		prepare func(a *apiServer, o *Objects, t *testing.T)
 		break_  func(a *apiServer)
 	}{
-		{"its version is lower when the watch begins again", nil, func(a *apiServer) {
+		{"a lower version when the watch begins again", nil, func(a *apiServer) {
 			a.restore(50, "web", "10.0.0.9", 40)
 			a.cut()
 		}},
-		{"its version has grown past, but the object that changed last is old", func(a *apiServer, o *Objects, t *testing.T) {
+		{"a higher version, but the object that changed last is old", func(a *apiServer, o *Objects, t *testing.T) {
 			a.putService("web", "10.0.0.2")
 			eventually(t, "a change", func() bool { return ipOf(o, "web") == "10.0.0.2" })
 		}, func(a *apiServer) {
 			a.restore(500, "web", "10.0.0.9", 40)
 			a.cut()
 		}},
-		{"its version has grown past, but the object that was deleted last is there", func(a *apiServer, o *Objects, t *testing.T) {
+		{"a higher version, but the object that was deleted last exists", func(a *apiServer, o *Objects, t *testing.T) {
 			a.remove("services", "default", "web")
 			eventually(t, "a deletion", func() bool { return ipOf(o, "web") == "" })
 		}, func(a *apiServer) {
 			a.restore(500, "web", "10.0.0.9", 40)
 			a.cut()
 		}},
-		{"an event is old", nil, func(a *apiServer) {
+		{"an old event", nil, func(a *apiServer) {
 			a.restore(50, "web", "10.0.0.9", 40)
 			a.putService("db", "10.0.0.10")
 		}},
-		{"a bookmark is old", nil, func(a *apiServer) {
+		{"an old bookmark", nil, func(a *apiServer) {
 			a.restore(50, "web", "10.0.0.9", 40)
 			a.mu.Lock()
 			a.tell("services", event("BOOKMARK", object{"apiVersion": "v1", "kind": "Service", "metadata": object{"resourceVersion": "50"}}))
 			a.mu.Unlock()
 		}},
-		{"a list is old", nil, func(a *apiServer) {
+		{"an old list", nil, func(a *apiServer) {
 			a.restore(50, "web", "10.0.0.9", 40)
 			a.mu.Lock()
 			a.gone = true
@@ -349,7 +352,7 @@ func (a *apiServer) watches(resource string) bool {
 	return false
 }
 
-// A server that goes on from where it was is not asked for everything once more.
+// A server that continues from where it was gets no new requests for everything.
 func TestNoRewind(t *testing.T) {
 	l := captureLog(t)
 	a := newAPIServer(t)
@@ -367,7 +370,7 @@ func TestNoRewind(t *testing.T) {
 	}
 	for _, q := range a.since(0, "services")[first:] {
 		if strings.Contains(q, "sendInitialEvents") || !strings.Contains(q, "watch=true") && !strings.Contains(q, "metadata.name") && !strings.Contains(q, "limit=1&") && !strings.HasSuffix(q, "limit=1") {
-			t.Errorf("asked for everything: %s", q)
+			t.Errorf("requested everything: %s", q)
 		}
 	}
 	if lines := l.with("older state"); len(lines) > 0 {
@@ -375,7 +378,7 @@ func TestNoRewind(t *testing.T) {
 	}
 }
 
-// A watch that is silent for longer than a server leaves one is looked into.
+// A watch that is silent for longer than a server allows is checked.
 func TestSilentWatch(t *testing.T) {
 	a := newAPIServer(t)
 	a.version = 100
@@ -403,7 +406,7 @@ func TestSilentWatch(t *testing.T) {
 	asked := len(a.since(0, "services"))
 	f.look(ctx)
 	if n := len(a.since(0, "services")); n != asked {
-		t.Errorf("%d requests about a watch that was heard of just now", n-asked)
+		t.Errorf("%d requests for a watch with recent news", n-asked)
 	}
 	a.restore(50, "web", "10.0.0.9", 40)
 	f.mu.Lock()
@@ -413,7 +416,7 @@ func TestSilentWatch(t *testing.T) {
 	eventually(t, "the older state", func() bool { return ip() == "10.0.0.9" })
 }
 
-// silently changes the server without a word to the watches.
+// silently changes the server without notifying the watches.
 func (a *apiServer) silently(change func()) {
 	a.mu.Lock()
 	a.deaf = true
@@ -424,7 +427,7 @@ func (a *apiServer) silently(change func()) {
 	a.mu.Unlock()
 }
 
-// An audit finds what a watch lost, and lists it again.
+// An audit finds the changes that a watch lost, and lists everything again.
 func TestAuditHeals(t *testing.T) {
 	l := captureLog(t)
 	a := newAPIServer(t)
@@ -447,7 +450,7 @@ func TestAuditHeals(t *testing.T) {
 		before[kind] = healed(kind)
 		eventually(t, "two audits of "+kind, func() bool { return value(audits.WithLabelValues(kind)) >= 2 })
 		if healed(kind) != before[kind] {
-			t.Errorf("%s: healed where nothing was lost", kind)
+			t.Errorf("%s: healed without a loss", kind)
 		}
 	}
 
@@ -461,7 +464,7 @@ func TestAuditHeals(t *testing.T) {
 		a.put("configmaps", "kube-system", "coredns", nil, object{"data": object{"Corefile": "2"}})
 	})
 	a.bookmarks()
-	eventually(t, "what was lost", func() bool {
+	eventually(t, "the lost change", func() bool {
 		return ipOf(o, "web") == "10.0.0.11" && ipOf(o, "new") == "10.0.0.13" && ipOf(o, "db") == "" && slicesOf(o, "10.1.0.11") == 1
 	})
 	if e := next(t, events, "the ConfigMap"); e.Data["Corefile"] != "2" {
@@ -489,7 +492,7 @@ func (a *apiServer) putPod(name, ip string) {
 	a.put("pods", "default", name, nil, object{"status": object{"podIPs": []object{{"ip": ip}}}})
 }
 
-// What the watch had yet to bring when the list was made, and what it brought meanwhile, is not lost.
+// Changes that the watch had yet to bring when the list was made, or brought meanwhile, are not lost.
 func TestAuditCriesNoWolf(t *testing.T) {
 	l := captureLog(t)
 	a := newAPIServer(t)
@@ -563,7 +566,7 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
-// A panic over one object costs that object.
+// A panic over one object affects only that object.
 func TestPanicOverOneObject(t *testing.T) {
 	l := captureLog(t)
 	forgetNamed()
@@ -586,13 +589,13 @@ func TestPanicOverOneObject(t *testing.T) {
 	must(t, st.Replace([]any{service("bad\nname"), service("good")}, "1"), st.Add(service("other")), st.Update(service("bad\nname")))
 	for _, name := range []string{"good", "other"} {
 		if g.ix.State().Service("default", name).IsZero() {
-			t.Errorf("%s is not there", name)
+			t.Errorf("%s is missing", name)
 		}
 	}
 	if n := value(vars.Panic) - before; n != 2 {
 		t.Errorf("%v panics are counted, want 2", n)
 	}
-	if lines := l.with(`"Service default/bad\nname": `, "can't be taken in"); len(lines) != 1 {
+	if lines := l.with(`"Service default/bad\nname": `, "can't be processed"); len(lines) != 1 {
 		t.Errorf("%q", lines)
 	}
 	if lines := l.with("name"); slices.ContainsFunc(lines, func(s string) bool { return strings.HasPrefix(s, "name") }) {
@@ -606,7 +609,7 @@ func (panics) Decode([]byte, *schema.GroupVersionKind, runtime.Object) (runtime.
 	panic("hostile")
 }
 
-// A panic in decoding is an error of the watch. client-go would let it end the process.
+// A panic in decoding becomes an error of the watch. client-go would let it end the process.
 func TestPanicInDecoder(t *testing.T) {
 	captureLog(t)
 	if o, _, err := (keptDecoder{Decoder: panics{}}).Decode([]byte("x"), nil, nil); o != nil || err == nil {
