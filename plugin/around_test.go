@@ -56,7 +56,7 @@ func TestMetadata(t *testing.T) {
 			}
 		}
 		if name == "example.org." && metadata.ValueFunc(ctx, "kubehosts/kind") != nil {
-			t.Errorf("%s: a label about a name of no zone", name)
+			t.Errorf("%s: a label for a name outside all zones", name)
 		}
 	}
 }
@@ -79,17 +79,17 @@ func TestSharedPodAddress(t *testing.T) {
 	}
 	one := withPods(fmt.Sprintf(pod, `"one\ntwo"`, "shop"))
 	if name, app := client(one, "pod-name"), client(one, "label/app"); name != `"one\ntwo"` || app != `"a\nb"` {
-		t.Errorf("a pod's name %q and label %q would forge a line of a log", name, app)
+		t.Errorf("pod name %q and label %q would forge a log line", name, app)
 	}
 	if one.AutoPath(asked) == nil {
-		t.Error("the pod that asks has no search list")
+		t.Error("the querying pod has no search list")
 	}
 	two := withPods(fmt.Sprintf(pod+pod, "kube-proxy", "kube-system", "node-exporter", "monitoring"))
 	if ns, name, app := client(two, "namespace"), client(two, "pod-name"), client(two, "label/app"); ns+name+app != "" {
-		t.Errorf("two pods have the address, and it is said to be of %s/%s with the label %s", ns, name, app)
+		t.Errorf("two pods share the address, but the metadata has %s/%s with the label %s", ns, name, app)
 	}
 	if search := two.AutoPath(asked); search != nil {
-		t.Errorf("two pods have the address, and one's search list is %q", search)
+		t.Errorf("two pods share the address, but the search list is %q", search)
 	}
 }
 
@@ -105,18 +105,19 @@ func TestAutoPath(t *testing.T) {
 		t.Errorf("outside the zones: %q", got)
 	}
 	if got := serve(t, "dns://.:53", example).AutoPath(stateOf("www.example.org.shop.svc.cluster.local.", dns.TypeA)); got != nil {
-		t.Errorf("pods that are not verified: %q", got)
+		t.Errorf("without pods verified: %q", got)
 	}
 }
 
-// Plugins that look for kubernetes beside kubehosts are warned of, with the line of the Corefile or of the file that it imports.
+// A warning names each plugin that looks up kubernetes beside kubehosts, with the line of the Corefile or of the
+// imported file.
 func TestWarningsOf(t *testing.T) {
 	imported := filepath.Join(t.TempDir(), "imported")
 	save(t, imported, "\nautopath cluster.local @kubernetes\n")
 	for _, tt := range []struct{ text, want string }{
-		{".:53 {\nautopath @kubernetes\nkubehosts cluster.local\n}", "Corefile:2 - autopath @kubernetes completes no names"},
-		{".:53 {\nkubehosts cluster.local\nimport " + imported + "\n}", imported + ":2 - autopath @kubernetes completes no names"},
-		{".:53 {\nkubehosts cluster.local\nk8s_external example.org {\nttl 5\n}\n}", "Corefile:3 - k8s_external answers nothing"},
+		{".:53 {\nautopath @kubernetes\nkubehosts cluster.local\n}", "Corefile:2 - autopath @kubernetes has no effect"},
+		{".:53 {\nkubehosts cluster.local\nimport " + imported + "\n}", imported + ":2 - autopath @kubernetes has no effect"},
+		{".:53 {\nkubehosts cluster.local\nk8s_external example.org {\nttl 5\n}\n}", "Corefile:3 - k8s_external has no effect"},
 		{".:53 {\nautopath @kubehosts\nkubehosts cluster.local\n}", ""},
 		{".:53 {\nautopath /etc/resolv.conf\nkubehosts cluster.local\n}", ""},
 		{".:53 {\nautopath @kubernetes\nkubehosts {\nhosts\n}\nkubernetes cluster.local\n}", ""},
@@ -163,7 +164,7 @@ func TestTransfer(t *testing.T) {
 	sort.Strings(body)
 	cart := short(ask(t, k, "cart.shop.svc.cluster.local.", dns.TypeA))
 	if cart != "192.0.2.99" {
-		t.Errorf("the hosts entry over cart answers %s", cart)
+		t.Errorf("the hosts entry for cart gets %s", cart)
 	}
 	body = slices.DeleteFunc(body, func(line string) bool { return strings.Contains(line, "cart.") })
 	want := []string{
@@ -207,10 +208,10 @@ func TestTransfer(t *testing.T) {
 		}
 	}
 	if got := all("cluster.local.", k.block.View().Index.State().Modified()); len(got) != 1 {
-		t.Errorf("a serial that is up to date gets %d records, want the SOA record", len(got))
+		t.Errorf("an up-to-date serial gets %d records, want the SOA record", len(got))
 	}
 	if _, err := k.Transfer("shop.svc.cluster.local.", 0); err != transfer.ErrNotAuthoritative {
-		t.Errorf("a name that is no zone: %v", err)
+		t.Errorf("not a zone: %v", err)
 	}
 }
 

@@ -65,19 +65,19 @@ type Remark struct {
 	Text string
 }
 
-// LeftBehind finds plugins of a server block of kubehosts that look for the stock plugin kubernetes, which kubehosts
-// replaced: they find none, and do nothing without notice.
+// LeftBehind finds plugins in a server block of kubehosts that look up the stock kubernetes plugin, which kubehosts
+// replaces. They don't find it and do nothing, without an error.
 func LeftBehind(b caddyfile.ServerBlock) (all []Remark) {
 	if _, stock := b.Tokens["kubernetes"]; stock {
 		return nil
 	}
 	for _, t := range b.Tokens["autopath"] {
 		if t.Text == "@kubernetes" {
-			all = append(all, Remark{t, "autopath @kubernetes completes no names, as this server block has no plugin kubernetes: write autopath @" + pluginName})
+			all = append(all, Remark{t, "autopath @kubernetes has no effect, since this server block has no kubernetes plugin: write autopath @" + pluginName})
 		}
 	}
 	if tokens := b.Tokens["k8s_external"]; len(tokens) > 0 {
-		all = append(all, Remark{tokens[0], "k8s_external answers nothing, as this server block has no plugin kubernetes: write external and its zones into the stanza of " + pluginName})
+		all = append(all, Remark{tokens[0], "k8s_external has no effect, since this server block has no kubernetes plugin: add external and its zones to the stanza of " + pluginName})
 	}
 	return all
 }

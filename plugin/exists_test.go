@@ -27,11 +27,11 @@ spec: {clusterIP: None, ports: [{name: pg, port: 5432}]}
 		qtype                uint16
 		want                 string
 	}{
-		// The protocol above the ports of a Service, though there are no endpoints.
+		// The protocol above the ports of a Service exists without endpoints.
 		{"cluster.local", "noendpoints", "_tcp.web.shop.svc.cluster.local.", dns.TypeA, "NOERROR | SOA cluster.local."},
 		{"cluster.local", "noendpoints", "_udp.web.shop.svc.cluster.local.", dns.TypeA, "NXDOMAIN | SOA cluster.local."},
 		{"cluster.local", "noendpoints", "_tcp.db.shop.svc.cluster.local.", dns.TypeA, "NXDOMAIN | SOA cluster.local."},
-		// Names above those with topology zones.
+		// Names above those of topology zones.
 		{"cluster.local", "zonal", "_zone.db.shop.svc.cluster.local.", dns.TypeA, "NOERROR | SOA cluster.local."},
 		{"cluster.local", "zonal", "pin._zone.db.shop.svc.cluster.local.", dns.TypeSRV, "NOERROR | SOA cluster.local."},
 		{"cluster.local", "zonal", "prefer._zone.db.shop.svc.cluster.local.", dns.TypeA, "NOERROR | SOA cluster.local."},
@@ -44,7 +44,7 @@ spec: {clusterIP: None, ports: [{name: pg, port: 5432}]}
 		{"cluster.local a.b.cluster.local", "", "xb.cluster.local.", dns.TypeA, "NXDOMAIN | SOA cluster.local."},
 		{". cluster.local", "", "local.", dns.TypeTXT, "NOERROR | SOA ."},
 		{"cluster.local in-addr.arpa 96.10.in-addr.arpa", "namespaces none", "10.in-addr.arpa.", dns.TypePTR, "NOERROR | SOA in-addr.arpa."},
-		// A hosts entry that passes other types on, to a zone without the name.
+		// A hosts entry passes other types on to a zone without the name.
 		{"cluster.local", entries, "held.cluster.local.", dns.TypeA, "NOERROR A 192.0.2.7"},
 		{"cluster.local", entries, "held.cluster.local.", dns.TypeMX, "NOERROR | SOA cluster.local."},
 		{"cluster.local", entries + "fallthrough", "held.cluster.local.", dns.TypeMX, "next"},
@@ -56,7 +56,8 @@ spec: {clusterIP: None, ports: [{name: pg, port: 5432}]}
 	}
 }
 
-// Tables of hosts files are exchanged while answers are made of them: an answer has what one or the other holds.
+// Tables of hosts files are replaced while answers are made from them. Each answer holds the records of one or
+// the other.
 func TestTablesExchanged(t *testing.T) {
 	k := serve(t, "dns://.:53", "kubehosts {\n hosts {\n 192.0.2.1 many.example\n }\n hosts {\n 192.0.2.2 many.example\n }\n}")
 	tableOf := func(n int) *hosts.Table {

@@ -130,7 +130,7 @@ metadata: {name: node-1}
 status: {addresses: [{type: InternalIP, address: 192.0.2.8}]}
 `
 
-// serveOutside serves the objects of outside, and what more there is, by a stanza that ends in option lines.
+// serveOutside serves the objects of outside and of more, with a stanza that ends in the lines of options.
 func serveOutside(t testing.TB, more, options string) *Kubehosts {
 	t.Helper()
 	manifest := filepath.Join(t.TempDir(), "outside.yaml")
@@ -140,7 +140,7 @@ func serveOutside(t testing.TB, more, options string) *Kubehosts {
 
 const bothZones = "external example.org team.example.org"
 
-// What a zone of hosts answers, in all the ways that a zone can.
+// All kinds of answers in an external zone.
 func TestExternal(t *testing.T) {
 	k := serveOutside(t, "", bothZones)
 	const soa = " | SOA example.org."
@@ -182,7 +182,7 @@ func TestExternal(t *testing.T) {
 		{"ns.dns.example.org.", dns.TypeTXT, "NOERROR" + soa},
 		{"dns.example.org.", dns.TypeA, "NOERROR" + soa},
 
-		// A LoadBalancer, as k8s_external has it.
+		// A LoadBalancer, as k8s_external answers for it.
 		{"lb.shop.example.org.", dns.TypeA, "NOERROR A 192.0.2.4"},
 		{"lb.shop.example.org.", dns.TypeAAAA, "NOERROR" + soa},
 		{"lb.shop.example.org.", dns.TypeSRV, "NOERROR SRV 0 50 80 lb.shop.example.org. SRV 0 50 53 lb.shop.example.org. + lb.shop.example.org. 192.0.2.4"},
@@ -200,7 +200,7 @@ func TestExternal(t *testing.T) {
 		{"_pg._tcp.db.shop.example.org.", dns.TypeSRV, "NOERROR SRV 0 50 5432 db-0.db.shop.example.org. SRV 0 50 5432 db-1.db.shop.example.org. " +
 			"+ db-0.db.shop.example.org. 10.244.1.5 + db-1.db.shop.example.org. 10.244.1.6"},
 
-		// Aliases for Services inside.
+		// Aliases for Services in the cluster.
 		{"inner.example.org.", dns.TypeA, "NOERROR A 10.96.7.7"},
 		{"inner.example.org.", dns.TypeTXT, "NOERROR" + soa},
 		{"db.example.org.", dns.TypeA, "NOERROR A 10.244.1.5 A 10.244.1.6"},
@@ -227,8 +227,8 @@ func TestExternal(t *testing.T) {
 	}
 }
 
-// Load balancers with a hostname: an alias, and what is behind it by way of this server. At a zone's apex, and where there are
-// several, the addresses alone.
+// A load balancer with a hostname makes an alias, and this server resolves its target. At a zone's apex, and with
+// several hostnames, the name has just the addresses.
 func TestExternalHostnames(t *testing.T) {
 	k := serveOutside(t, "", bothZones)
 	_, ask := serveWorld(t, k)
@@ -266,16 +266,17 @@ func TestExternalHostnames(t *testing.T) {
 		}
 		for _, rr := range m.Answer {
 			if rr.Header().Rrtype == dns.TypeA && len(m.Answer) == 3 && (rr.Header().Name != tc.name || rr.Header().Ttl != m.Answer[0].Header().Ttl) {
-				t.Errorf("%s: %v is not of the name's own RRset", tc.name, rr)
+				t.Errorf("%s: %v is not in the name's own RRset", tc.name, rr)
 			}
 		}
 	}
 	if m := ask("two.example.org.", dns.TypeA); !m.Truncated {
-		t.Error("that addresses were left out is not told")
+		t.Error("addresses were left out, but TC is not set")
 	}
 }
 
-// One query has one budget for all its look-ups: a name with more load balancers than that leads to those that it reaches.
+// All look-ups of a query share one budget. A name with more load balancers than that gets SERVFAIL unless one of them
+// resolves.
 func TestExternalHostnamesBudget(t *testing.T) {
 	var many strings.Builder
 	for i := range 40 {
@@ -289,11 +290,12 @@ func TestExternalHostnamesBudget(t *testing.T) {
 		t.Errorf("%d look-ups for one query, want %d at most", outside.asked, maxLookups)
 	}
 	if got := described(m); got != "SERVFAIL" {
-		t.Errorf("got %s, want SERVFAIL, as not all was looked at", got)
+		t.Errorf("got %s, want SERVFAIL, since not all hostnames were looked up", got)
 	}
 }
 
-// Clients inside get the cluster IPs of the Services behind a load balancer, and the outside addresses where there is none.
+// Clients in the cluster get the cluster IPs of the Services behind a load balancer, and the outside addresses if there
+// are none.
 func TestExternalInside(t *testing.T) {
 	k := serveOutside(t, "", bothZones+" {\n\t\tinside\n\t}")
 	_, ask := serveWorld(t, k)
@@ -320,7 +322,7 @@ func TestExternalInside(t *testing.T) {
 	}
 }
 
-// What the lines of the option select.
+// The options in the block of external select objects.
 func TestExternalOptions(t *testing.T) {
 	const a, none = "NOERROR A ", "NXDOMAIN | SOA example.org."
 	for _, tc := range []struct{ options, name, want string }{
@@ -351,17 +353,18 @@ func TestExternalOptions(t *testing.T) {
 	}
 	k := serveOutside(t, "", "external example.org {\nttl 5\n}")
 	if m := ask(t, k, "web.example.org.", dns.TypeA); m.Answer[0].Header().Ttl != 5 {
-		t.Errorf("%v has not the option's TTL", m.Answer[0])
+		t.Errorf("%v does not have the option's TTL", m.Answer[0])
 	}
 	if m := ask(t, k, "no.example.org.", dns.TypeA); m.Ns[0].Header().Ttl != 5 || m.Ns[0].(*dns.SOA).Minttl != 5 {
-		t.Errorf("%v has not the option's TTL", m.Ns[0])
+		t.Errorf("%v does not have the option's TTL", m.Ns[0])
 	}
 	if m := ask(t, k, "ep.example.org.", dns.TypeTXT); m.Answer[0].Header().Ttl != 9 {
-		t.Errorf("%v has not the DNSEndpoint's TTL", m.Answer[0])
+		t.Errorf("%v does not have the DNSEndpoint's TTL", m.Answer[0])
 	}
 }
 
-// The name servers of a zone of hosts are reached by the Services outside that this server is an endpoint of.
+// The name servers of an external zone have the external addresses of the Services that this server is an
+// endpoint of.
 func TestExternalNameservers(t *testing.T) {
 	front := func(status string) string {
 		return "---\n" + strings.Replace(strings.Replace(dnsService, "spec: {clusterIP: 10.96.0.10,", "status: {loadBalancer: {ingress: ["+status+"]}}\nspec: {type: LoadBalancer, clusterIP: 10.96.0.10,", 1),
@@ -382,7 +385,7 @@ func TestExternalNameservers(t *testing.T) {
 	}
 }
 
-// A transfer holds what questions are answered with.
+// A transfer holds the same records as the answers.
 func TestExternalTransfer(t *testing.T) {
 	k := serveOutside(t, "", bothZones)
 	var got []string
@@ -436,7 +439,7 @@ func transferred(t *testing.T, k *Kubehosts, zone string) (all []dns.RR) {
 	return all
 }
 
-// Logs get the object that a name belongs to.
+// Logs get the object that has a name.
 func TestExternalMetadata(t *testing.T) {
 	k := serveOutside(t, "", bothZones)
 	for name, want := range map[string]string{
@@ -457,7 +460,7 @@ func TestExternalMetadata(t *testing.T) {
 	}
 }
 
-// What an answer of a zone of hosts costs in allocations: the message and its records.
+// What an answer in an external zone costs in allocations: the message and its records.
 func TestExternalAllocations(t *testing.T) {
 	k := serveOutside(t, "", bothZones)
 	for _, tc := range []struct {
@@ -483,7 +486,8 @@ func TestExternalAllocations(t *testing.T) {
 	}
 }
 
-// A ConfigMap changes all of an external option but the reach of its zones, and the serial of the zones rises with what they hold.
+// A ConfigMap can change everything in an external option but the reach of its zones. The serial of the zones rises
+// with each change to them.
 func TestExternalLive(t *testing.T) {
 	dir := t.TempDir()
 	objects, cm := filepath.Join(dir, "outside.yaml"), filepath.Join(dir, "cm.yaml")
@@ -527,7 +531,7 @@ func TestExternalLive(t *testing.T) {
 		}
 	}
 	put("kubehosts {\n external elsewhere.example\n}")
-	within(t, "a zone that the Corefile lacks is refused", "true", func() string { return fmt.Sprint(strings.Contains(k.block.Refused(), "elsewhere.example")) })
+	within(t, "a zone that the Corefile lacks", "true", func() string { return fmt.Sprint(strings.Contains(k.block.Refused(), "elsewhere.example")) })
 	if got := get("web.example.org.")(); got != "NOERROR A 192.0.2.1" {
 		t.Errorf("after a refused stanza: %s", got)
 	}
@@ -540,8 +544,8 @@ func TestExternalLive(t *testing.T) {
 	}
 }
 
-// An object that loses a name is counted, logged once however many server blocks serve the name, and again only after it
-// was settled.
+// An object that loses a name is counted. The loss is logged once, however many server blocks serve the name, and again
+// only if it was settled in between.
 func TestExternalConflicts(t *testing.T) {
 	var log syncBuffer
 	clog.SetOutput(&log)
@@ -570,19 +574,19 @@ status: {loadBalancer: {ingress: [{ip: 192.0.2.66}]}}
 	}
 	within(t, "one name is lost", "1", lost)
 	if n := told(); n != 1 {
-		t.Errorf("it is told %d times:\n%s", n, log.String())
+		t.Errorf("it is logged %d times:\n%s", n, log.String())
 	}
 	save(t, manifest, outside+strings.Replace(rival, "192.0.2.66", "192.0.2.1}, {ip: '2001:db8::1'", 1))
 	within(t, "the same addresses are no conflict", "0", lost)
 	save(t, manifest, outside+rival)
 	within(t, "it is lost again", "1", lost)
-	within(t, "and told again", "2", func() string { return fmt.Sprint(told()) })
+	within(t, "and logged again", "2", func() string { return fmt.Sprint(told()) })
 	if got := described(ask(t, k, "web.example.org.", dns.TypeA)); got != "NOERROR A 192.0.2.1" {
 		t.Errorf("the winner is %s", got)
 	}
 }
 
-// syncBuffer is a log that many write to.
+// syncBuffer is a log with many writers.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  strings.Builder
@@ -600,9 +604,9 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// A stanza that was moved over from k8s_gateway as the manual says, where k8s_gateway fails: an Ingress without a class ends the
-// process, the targets of a DNSEndpoint's names are mixed, TXT of a name with addresses is NXDOMAIN and nothing else ever is, every
-// name has an SOA record, and a route counts that nobody accepted.
+// A stanza moved over from k8s_gateway as the manual describes works where k8s_gateway fails. There, an Ingress without
+// a class ends the process, the targets of a DNSEndpoint's names are mixed up, TXT of a name with addresses is NXDOMAIN
+// and nothing else ever is, every name has an SOA record, and a route counts that no Gateway accepted.
 func TestMovedFromK8sGateway(t *testing.T) {
 	more := `---
 apiVersion: externaldns.k8s.io/v1alpha1
@@ -639,7 +643,7 @@ status: {parents: [{parentRef: {name: gw}, controllerName: example.com/c, condit
 		{"one.example.org.", dns.TypeTXT, "NOERROR" + soa},
 		{"one.example.org.", dns.TypeSOA, "NOERROR" + soa},
 		{"none.example.org.", dns.TypeA, "NXDOMAIN" + soa},
-		{"refused.g.example.org.", dns.TypeA, "NOERROR A 192.0.2.5"}, // by the listener's wildcard, which the other route has
+		{"refused.g.example.org.", dns.TypeA, "NOERROR A 192.0.2.5"}, // from the listener's wildcard, which the other route has
 		{"elsewhere.example.org.", dns.TypeA, "NXDOMAIN" + soa},      // which the listener does not have
 	} {
 		if got := described(ask(t, k, tc.name, tc.qtype)); got != tc.want {
@@ -649,6 +653,6 @@ status: {parents: [{parentRef: {name: gw}, controllerName: example.com/c, condit
 	v := k.block.View()
 	z := v.ZoneOf("example.org.")
 	if m := v.Outside.State().Lookup(z.Name, "refused.g.example.org.", &z.External.Selection); m.Object().Name != "any" {
-		t.Errorf("refused.g.example.org. is of %v, which its Gateway refuses", m.Object())
+		t.Errorf("refused.g.example.org. belongs to %v, which its Gateway refuses", m.Object())
 	}
 }

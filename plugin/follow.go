@@ -14,15 +14,16 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/message"
 )
 
-// What one query may spend on following aliases out of its zone, through all server blocks and plugins that lead back here.
-// Beyond it, the answer is SERVFAIL.
+// Limits on following aliases out of a zone, for one query, through all server blocks and plugins that lead back here.
+// Beyond them, the answer is SERVFAIL.
 const (
 	maxDepth   = 8               // look-ups within look-ups; file and rewrite count them too
 	maxLookups = 16              // in all
-	maxTime    = 5 * time.Second // until the last look-up begins, and what each may take if the plugins heed their context
+	maxTime    = 5 * time.Second // for starting look-ups, and for each one if the plugins heed their context
 )
 
-// budget is what remains for a query. It is in the context, so that all look-ups of a query share it.
+// budget is what remains of these limits for a query. It is in the context, so that all look-ups of a
+// query share it.
 type budget struct {
 	lookups  atomic.Int32
 	deadline time.Time
@@ -30,9 +31,9 @@ type budget struct {
 
 type budgetKey struct{}
 
-// follow completes m, the reply to r with the CNAME records that lead to target, with this server's answer for target:
-// rcode, records and authority are those of the end of the chain (RFC 6604; RFC 2308, section 2.1). If the target can't be
-// resolved the reply is SERVFAIL.
+// follow completes m, the reply to r with the CNAME records that lead to target, with this server's answer for target.
+// The rcode, records and authority are those of the end of the chain (RFC 6604; RFC 2308, section 2.1). If the target
+// can't be resolved, the reply is SERVFAIL.
 func (k *Kubehosts) follow(ctx context.Context, w dns.ResponseWriter, r, m *dns.Msg, target string) {
 	end := k.lookup(ctx, w, r, target)
 	if end == nil || end.Rcode != dns.RcodeSuccess && end.Rcode != dns.RcodeNameError {
@@ -81,7 +82,7 @@ func (k *Kubehosts) gather(ctx context.Context, w dns.ResponseWriter, r, m *dns.
 	return m
 }
 
-// sameTTL gives all records of an RRset their lowest TTL (RFC 2181, section 5.2).
+// sameTTL sets the TTL of all records of an RRset to the lowest (RFC 2181, section 5.2).
 func sameTTL(rrs []dns.RR) {
 	ttl := uint32(math.MaxUint32)
 	for _, rr := range rrs {
@@ -92,7 +93,7 @@ func sameTTL(rrs []dns.RR) {
 	}
 }
 
-// owned returns the records of a type in chain as records of owner. Their TTL is the lowest on the way to them.
+// owned returns the records of a type in chain as records of owner. Their TTL is the lowest in the chain.
 func owned(chain []dns.RR, owner string, qtype uint16, ttl uint32) (rrs []dns.RR) {
 	for _, rr := range chain {
 		ttl = min(ttl, rr.Header().Ttl)
@@ -107,8 +108,8 @@ func owned(chain []dns.RR, owner string, qtype uint16, ttl uint32) (rrs []dns.RR
 	return rrs
 }
 
-// leadsBack reports whether the CNAME records among rrs lead from a name back to it. A plugin that answers for a target in
-// between, such as template, may take the end of its own look-up for a success.
+// leadsBack reports whether the CNAME records among rrs form a loop. A plugin that answers for a target in between,
+// such as template, may take the end of its own look-up for a success.
 func leadsBack(rrs []dns.RR) bool {
 	owners := make(map[string]struct{})
 	for _, rr := range rrs {
@@ -122,7 +123,7 @@ func leadsBack(rrs []dns.RR) bool {
 	return false
 }
 
-// withBudget returns ctx with the budget of its query, which begins with the first look-up.
+// withBudget returns ctx with the budget of its query, which starts at the first look-up.
 func withBudget(ctx context.Context) context.Context {
 	if _, ok := ctx.Value(budgetKey{}).(*budget); ok {
 		return ctx
@@ -132,7 +133,8 @@ func withBudget(ctx context.Context) context.Context {
 	return context.WithValue(ctx, budgetKey{}, left)
 }
 
-// lookup asks this server for target, as r asks. It returns nil if there is no reply, or the budget is spent.
+// lookup looks up target on this server, as r asks. It returns nil if there is no reply or the budget is
+// spent.
 func (k *Kubehosts) lookup(ctx context.Context, w dns.ResponseWriter, r *dns.Msg, target string) *dns.Msg {
 	depth, _ := ctx.Value(dnsserver.LoopKey{}).(int)
 	ctx = withBudget(ctx)
@@ -145,7 +147,7 @@ func (k *Kubehosts) lookup(ctx context.Context, w dns.ResponseWriter, r *dns.Msg
 	defer cancel()
 	m, err := k.upstream.Lookup(ctx, request.Request{W: w, Req: r}, target, r.Question[0].Qtype)
 	if err != nil {
-		log.Debugf("Look-up of %s, which %s is an alias of: %v", target, r.Question[0].Name, err)
+		log.Debugf("Looking up %s, the target of alias %s: %v", target, r.Question[0].Name, err)
 		return nil
 	}
 	return m

@@ -14,7 +14,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// world is the plugin behind kubehosts, with the names of the world outside.
+// world is the plugin behind kubehosts, with names on the Internet.
 type world struct{ asked int }
 
 func (*world) Name() string { return "world" }
@@ -49,8 +49,8 @@ func (n *world) ServeDNS(_ context.Context, w dns.ResponseWriter, r *dns.Msg) (i
 	return dns.RcodeSuccess, w.WriteMsg(m)
 }
 
-// serveWorld starts a server with kubehosts in front of the world, and returns what asks it. A server block for
-// inner.cluster.local has the world alone.
+// serveWorld starts a server with kubehosts in front of the world, and returns a function that queries it. A
+// server block for inner.cluster.local has only the world.
 func serveWorld(t *testing.T, k *Kubehosts) (*world, func(name string, qtype uint16) *dns.Msg) {
 	t.Helper()
 	outside := new(world)
@@ -72,7 +72,7 @@ func serveWorld(t *testing.T, k *Kubehosts) (*world, func(name string, qtype uin
 	}
 }
 
-// aliases are ExternalNames in namespace t, by Service.
+// aliases returns ExternalName Services in namespace t, by name.
 func aliases(t *testing.T, targets map[string]string) (manifest string) {
 	t.Helper()
 	var yaml strings.Builder
@@ -85,7 +85,7 @@ func aliases(t *testing.T, targets map[string]string) (manifest string) {
 	return manifest
 }
 
-// The rcode and the authority are those of where a chain of aliases ends (RFC 6604; RFC 2308, section 2.1).
+// The rcode and the authority are those of the end of a chain of aliases (RFC 6604; RFC 2308, section 2.1).
 func TestEndOfAlias(t *testing.T) {
 	manifest := aliases(t, map[string]string{
 		"www": "www.example", "broken": "broken.example", "refused": "refused.example", "none": "none.example", "cut": "cut.example",
@@ -146,10 +146,10 @@ func TestEndOfAlias(t *testing.T) {
 			authority += rr.Header().Name
 		}
 		if authority != tc.authority && m.Rcode != dns.RcodeServerFailure {
-			t.Errorf("%s: the authority section is of %q, want %q", what, authority, tc.authority)
+			t.Errorf("%s: the authority section has %q, want %q", what, authority, tc.authority)
 		}
 	}
-	// Inside the zone that falls through, what the next plugin has is the end of the chain.
+	// In the zone that falls through, the chain ends with the next plugin's records.
 	if m := ask("beyond.t.svc.fall.local.", dns.TypeA); len(m.Answer) == 0 {
 		t.Errorf("beyond.t.svc.fall.local.: %v", m)
 	}
@@ -169,7 +169,7 @@ func TestAliasesThatLeaveTheZone(t *testing.T) {
 		}
 	}
 	if outside.asked != 0 {
-		t.Errorf("the loop asked the world %d times", outside.asked)
+		t.Errorf("the loop queried the world %d times", outside.asked)
 	}
 	if m := ask("one.t.svc.a.local.", dns.TypeA); !strings.HasSuffix(short(m), "www.example., 192.0.2.80") {
 		t.Errorf("a chain over three zones: %v", m)

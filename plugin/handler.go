@@ -13,9 +13,9 @@ import (
 // Name implements plugin.Handler.
 func (k *Kubehosts) Name() string { return pluginName }
 
-// ServeDNS implements plugin.Handler. Hosts entries come first, then Services and other objects; a name that none of them
-// has goes to the next plugin, and so does one that the zones deny if fallthrough covers it. Opcodes other than QUERY go to
-// the next plugin.
+// ServeDNS implements plugin.Handler. Hosts entries come first, then Services and other objects. A name that none of
+// them has goes to the next plugin, and so does a name that the zones deny if fallthrough covers it. Opcodes other than
+// QUERY go to the next plugin.
 func (k *Kubehosts) ServeDNS(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
 	if r.Opcode != dns.OpcodeQuery {
 		return plugin.NextOrFailure(k.Name(), k.Next, ctx, w, r)

@@ -25,7 +25,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// serve starts the plugin on a stanza, in the server block key, until the test ends.
+// serve starts the plugin with a stanza in the server block key, until the test ends.
 func serve(t testing.TB, key, text string) *Kubehosts {
 	t.Helper()
 	c := caddy.NewTestController("dns", text)
@@ -43,7 +43,7 @@ func serve(t testing.TB, key, text string) *Kubehosts {
 	return k
 }
 
-// ask returns the reply to a question, nil if the next plugin was asked.
+// ask returns the reply to a question, nil if it went to the next plugin.
 func ask(t testing.TB, k *Kubehosts, name string, qtype uint16) *dns.Msg {
 	t.Helper()
 	w := dnstest.NewRecorder(&test.ResponseWriter{})
@@ -57,7 +57,8 @@ func ask(t testing.TB, k *Kubehosts, name string, qtype uint16) *dns.Msg {
 	return w.Msg
 }
 
-// metric returns the metric of that name, less what all have in common, whose one label has that value.
+// metric returns the value of the metric of that name, without the common prefix, whose one label has
+// that value.
 func metric(t testing.TB, name, label string) float64 {
 	t.Helper()
 	families, err := prometheus.DefaultGatherer.Gather()
@@ -74,7 +75,7 @@ func metric(t testing.TB, name, label string) float64 {
 	return 0
 }
 
-// series returns how many series the metric of that name has.
+// series returns the number of series of the metric of that name.
 func series(t testing.TB, name string) int {
 	t.Helper()
 	families, err := prometheus.DefaultGatherer.Gather()
@@ -89,8 +90,8 @@ func series(t testing.TB, name string) int {
 	return 0
 }
 
-// short is the answer section's data, in one line; NODATA, NXDOMAIN and so on where there is none; "next" for the next
-// plugin.
+// short returns the data of the answer section in one line. Without an answer section it returns NODATA, NXDOMAIN and
+// so on, or "next" for the next plugin.
 func short(m *dns.Msg) string {
 	switch {
 	case m == nil:
@@ -363,7 +364,7 @@ func TestHostsOnly(t *testing.T) {
 	save(t, one, "192.0.2.1 one.example host.example\n192.0.2.9 1.2.0.192.in-addr.arpa\n")
 	k := serve(t, "dns://.:53", fmt.Sprintf("kubehosts {\n hosts %s %s {\n reload 0s\n }\n hosts %s/*.list {\n ttl 7\n no_reverse\n }\n}", one, two, dir))
 	if !k.Ready() {
-		t.Error("not ready, and nothing to wait for")
+		t.Error("not ready, with nothing to wait for")
 	}
 	get := func(name string, qtype uint16) func() string {
 		return func() string { return short(ask(t, k, name, qtype)) }
@@ -386,7 +387,7 @@ func TestHostsOnly(t *testing.T) {
 	within(t, "a file of a glob that is gone", "next", get("list.example.", dns.TypeA))
 }
 
-// An exact name hides the wildcards that cover it, in whatever file or option they are.
+// An exact name hides the wildcards that cover it, whatever file or option they are in.
 func TestExactHidesWildcard(t *testing.T) {
 	dir := t.TempDir()
 	save(t, filepath.Join(dir, "one.hosts"), "192.0.2.10 *.w.example\nfd00::1 *.w.example\n")
@@ -403,7 +404,7 @@ func TestExactHidesWildcard(t *testing.T) {
 	} {
 		m := ask(t, k, tc.Qname, tc.Qtype)
 		if m == nil {
-			t.Fatalf("%s: the next plugin was asked", tc.Qname)
+			t.Fatalf("%s: it went to the next plugin", tc.Qname)
 		}
 		if err := test.SortAndCheck(m, tc); err != nil {
 			t.Errorf("%s %s: %v", tc.Qname, dns.TypeToString[tc.Qtype], err)
@@ -411,7 +412,8 @@ func TestExactHidesWildcard(t *testing.T) {
 	}
 }
 
-// TestMoreThanAMessageHolds asks for a name with more addresses, and an address with more names, than fit.
+// TestMoreThanAMessageHolds queries a name with more addresses, and an address with more names, than fit
+// into a message.
 func TestMoreThanAMessageHolds(t *testing.T) {
 	dir := t.TempDir()
 	var lines, slices strings.Builder
@@ -492,7 +494,8 @@ func TestHostsFileTooLarge(t *testing.T) {
 	within(t, "the file shrinks", "192.0.2.2", func() string { return short(ask(t, k, "one.example.", dns.TypeA)) })
 }
 
-// A file that the Corefile names is followed wherever links lead, as by the stock plugin; a wildcard is not.
+// A file that the Corefile names is followed wherever links lead, as by the stock plugin. A file that a
+// pattern matches is not.
 func TestHostsLinks(t *testing.T) {
 	dir := t.TempDir()
 	volume := filepath.Join(dir, "volume")
@@ -616,7 +619,7 @@ func TestConfigMap(t *testing.T) {
 			return fmt.Sprint(metric(t, "stanza_rejected_total", "dns://.:53"))
 		})
 		if refused := k.block.Refused(); !strings.Contains(refused, tc.reason) {
-			t.Errorf("%q is refused with %q, which does not say %q", tc.text, refused, tc.reason)
+			t.Errorf("%q is refused with %q, which does not contain %q", tc.text, refused, tc.reason)
 		}
 		if got := get("inline.example.")(); got != "192.0.2.4" {
 			t.Errorf("after %q: %s", tc.text, got)
@@ -681,8 +684,8 @@ func TestExternalName(t *testing.T) {
 	}
 }
 
-// TestStopped asks a server that was told to end: it answers until its sockets are closed, for the time of the health
-// plugin's lameduck.
+// TestStopped queries a server that was told to end. It answers until its sockets are closed, for as long as the
+// lameduck of the health plugin.
 func TestStopped(t *testing.T) {
 	k := serve(t, "dns://.:53", example)
 	names := []string{"web.shop.svc.cluster.local.", "db.shop.svc.cluster.local.", "registry.corp.example.", "docs.shop.svc.cluster.local."}
@@ -700,7 +703,8 @@ func TestStopped(t *testing.T) {
 
 var _ plugin.Handler = (*Kubehosts)(nil)
 
-// The log has the zones for which the server block is authoritative, and who answers elsewhere.
+// The log has the zones for which the server block is authoritative, and what answers for other
+// names.
 func TestAuthority(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{"kubehosts cluster.local in-addr.arpa", "authoritative for cluster.local. in-addr.arpa. (Services); the next plugin answers for other names"},
@@ -708,10 +712,10 @@ func TestAuthority(t *testing.T) {
 		{"kubehosts cluster.local 10.0.0.0/9", "8.10.in-addr.arpa. and 119 more (Services); the next plugin"},
 		{"kubehosts", "authoritative for corp.example. (Services); the next plugin answers"},
 		{"kubehosts { hosts }", "authoritative for no zone; hosts entries answer for other names, else the next plugin does; " +
-			"the stanza has hosts options alone: to serve Services as well, write their zones behind kubehosts"},
+			"the stanza has only hosts options: to serve Services too, write their zones after kubehosts"},
 		{"kubehosts {\nhosts\nnoservices\n}", "authoritative for no zone; hosts entries answer for other names, else the next plugin does"},
-		{"kubehosts cluster.local {\nexternal example.org example.net\n}", "authoritative for cluster.local. (Services) and example.org. example.net. (names from outside); the next plugin answers for other names"},
-		{"kubehosts {\nnoservices\nexternal example.org\n}", "authoritative for example.org. (names from outside); the next plugin answers for other names"},
+		{"kubehosts cluster.local {\nexternal example.org example.net\n}", "authoritative for cluster.local. (Services) and example.org. example.net. (external names); the next plugin answers for other names"},
+		{"kubehosts {\nnoservices\nexternal example.org\n}", "authoritative for example.org. (external names); the next plugin answers for other names"},
 		{"kubehosts { noservices }", "authoritative for no zone; the next plugin answers for other names"},
 	} {
 		c := caddy.NewTestController("dns", tt.text)

@@ -15,7 +15,7 @@ func localAddrs(c *caddy.Controller) []netip.Addr {
 	if len(listen) == 0 || listen[0] == "" {
 		addrs, err := net.InterfaceAddrs()
 		if err != nil {
-			log.Warningf("Can't list this machine's addresses, so NS records go without: %v", err)
+			log.Warningf("Can't list this machine's addresses, so NS records have no addresses: %v", err)
 			return nil
 		}
 		listen = nil

@@ -13,9 +13,9 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// Metadata implements metadata.Provider: the parts of a query's name and, if pods are verified, the one pod that has the
-// client's address. Each label is published under kubehosts/ and, as in stock, under kubernetes/. A value that does not fit
-// a line of a log is quoted.
+// Metadata implements metadata.Provider: the parts of a query's name and, if pods are verified, the one pod that has
+// the client's address. Each label is published under kubehosts/ and, as in stock, under kubernetes/. A value that
+// would break a log line is quoted.
 func (k *Kubehosts) Metadata(ctx context.Context, state request.Request) context.Context {
 	v := k.block.View()
 	if pod := podAt(v, state.IP()); pod != nil {
@@ -59,7 +59,7 @@ func (k *Kubehosts) Metadata(ctx context.Context, state request.Request) context
 	return ctx
 }
 
-// hostMetadata publishes the object, if any, of a name in a zone of hosts.
+// hostMetadata publishes the object, if any, that has a name in an external zone.
 func hostMetadata(ctx context.Context, v *answer.View, z *answer.Zone, name string) {
 	m := v.Outside.State().Lookup(z.Name, name, &z.External.Selection)
 	if m.Outcome == external.NameError || m.Outcome == external.NoData {

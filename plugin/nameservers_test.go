@@ -10,7 +10,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// dnsService has this server, at 192.0.2.53, as its endpoint.
+// dnsService is a Service that has this server, at 192.0.2.53, as its endpoint.
 const dnsService = `apiVersion: v1
 kind: Service
 metadata: {name: kube-dns, namespace: kube-system}
@@ -69,13 +69,13 @@ func TestNameservers(t *testing.T) {
 		for _, rr := range m.Extra {
 			h := rr.Header()
 			if got := ask(t, k, h.Name, h.Rrtype); len(got.Answer) != 1 || got.Answer[0].String() != rr.String() {
-				t.Errorf("%s, %s: %v beside the NS records, %v in the answer", tc.zone, tc.options, rr, got.Answer)
+				t.Errorf("%s, %s: %v with the NS records, %v in the answer", tc.zone, tc.options, rr, got.Answer)
 			}
 		}
 	}
 }
 
-// A ServiceImport that has no address yet has no SRV records either: their target would be of no use.
+// A ServiceImport without an address has no SRV records either: their target would be of no use.
 func TestServiceWithoutAddress(t *testing.T) {
 	manifest := filepath.Join(t.TempDir(), "dns.yaml")
 	save(t, manifest, dnsService)
@@ -87,7 +87,7 @@ func TestServiceWithoutAddress(t *testing.T) {
 	}
 }
 
-// A zone that is served below another is parted from it in a transfer: there are its NS records and their addresses.
+// A transfer cuts off a zone that is served below another. It has the lower zone's NS records and their addresses.
 func TestTransferOfZoneInZone(t *testing.T) {
 	manifest := filepath.Join(t.TempDir(), "dns.yaml")
 	save(t, manifest, dnsService)

@@ -1,7 +1,7 @@
 package kubehosts
 
-// Ready implements ready.Readiness. It is true once everything that the Corefile's stanza serves was read, and stays true:
-// an outage of the API server later takes nothing away.
+// Ready implements ready.Readiness. It returns true once everything that the Corefile's stanza serves was read, and
+// stays true: a later outage of the API server removes nothing.
 func (k *Kubehosts) Ready() bool {
 	if k.ready.Load() {
 		return true

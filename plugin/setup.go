@@ -39,15 +39,15 @@ type Kubehosts struct {
 	patience time.Duration // how long a start waits for the first objects
 }
 
-// obeyMemoryLimit makes the collector run sooner when the memory limit of the container is nearly reached, so that the
-// kernel does not kill the process: from nine tenths of the limit on, unless the environment sets GOMEMLIMIT. It notices a
-// changed limit within a minute (KEP-1287).
+// obeyMemoryLimit sets the Go memory limit to nine tenths of the container's, unless the environment sets GOMEMLIMIT.
+// The collector then runs sooner near the limit, and the kernel does not kill the process. A changed limit takes effect
+// within a minute (KEP-1287).
 //
-// Without it, the process was killed within 20 s at a limit of 170 MiB, with a hosts file of 1,000,000 names that changed
-// every second.
+// Without it, the process was killed within 20 s at a limit of 170 MiB, with a hosts file of 1,000,000 names that
+// changed every second.
 var obeyMemoryLimit = sync.OnceFunc(func() {
 	if _, err := memlimit.Set(memlimit.WithRefreshInterval(context.Background(), time.Minute)); err != nil {
-		log.Debugf("The limit of memory can't be found out, so there is none: %v", err)
+		log.Debugf("Can't determine the memory limit, so none is set: %v", err)
 	}
 })
 
@@ -99,8 +99,8 @@ func setup(c *caddy.Controller) error {
 	return nil
 }
 
-// authority returns for which zones the Corefile's stanza makes the server block authoritative, and who answers for other
-// names.
+// authority returns the zones for which the Corefile's stanza makes the server block authoritative, and what answers
+// for other names.
 func authority(c *stanza.Config, block string) string {
 	const most = 10 // zones that are named
 	zones := strings.Join(c.Zones[:min(len(c.Zones), most)], " ")
@@ -119,7 +119,7 @@ func authority(c *stanza.Config, block string) string {
 	if more := len(outside) - most; more > 0 {
 		outside = append(outside[:most], fmt.Sprintf("and %d more", more))
 	}
-	if names := strings.Join(outside, " ") + " (names from outside)"; len(outside) > 0 && len(c.Zones) == 0 {
+	if names := strings.Join(outside, " ") + " (external names)"; len(outside) > 0 && len(c.Zones) == 0 {
 		zones = names
 	} else if len(outside) > 0 {
 		zones += " and " + names
@@ -130,7 +130,7 @@ func authority(c *stanza.Config, block string) string {
 	}
 	hint := ""
 	if c.HostsOnly {
-		hint = "; the stanza has hosts options alone: to serve Services as well, write their zones behind " + pluginName
+		hint = "; the stanza has only hosts options: to serve Services too, write their zones after " + pluginName
 	}
 	return fmt.Sprintf("%s is authoritative for %s; %s%s", block, zones, others, hint)
 }

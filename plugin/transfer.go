@@ -9,9 +9,9 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// Transfer implements transfer.Transferer: the records of a zone, as questions for them are answered, from one State. If
-// serial is the zone's own, the SOA record alone is the whole answer to an IXFR (RFC 1995, section 2). A zone whose objects
-// were not read yet is not transferred.
+// Transfer implements transfer.Transferer. It sends the records of a zone from one State, the same records that queries
+// get. If serial is the zone's own, the SOA record alone is the whole answer to an IXFR (RFC 1995, section 2). A zone
+// whose objects were not read yet is not transferred.
 func (k *Kubehosts) Transfer(name string, serial uint32) (<-chan []dns.RR, error) {
 	zone, err := k.block.View().Transfer(name)
 	if err != nil {

@@ -12,7 +12,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// described is the rcode and what each section holds: types and data, and the zone of an SOA record.
+// described returns the rcode and the content of each section: types and data, and the zone of an
+// SOA record.
 func described(m *dns.Msg) string {
 	if m == nil {
 		return "next"
@@ -60,7 +61,7 @@ func TestHostsInZone(t *testing.T) {
 		{"b.w.example.", dns.TypeTXT, "NOERROR"},
 		{"w.example.", dns.TypeA, "next"},
 
-		// The zone's own name keeps its SOA and NS records.
+		// The zone's own name has its SOA and NS records.
 		{"cluster.local.", dns.TypeA, "NOERROR A 192.0.2.1"},
 		{"cluster.local.", dns.TypeAAAA, "NOERROR" + soa},
 		{"cluster.local.", dns.TypeTXT, "NOERROR" + soa},
@@ -79,7 +80,7 @@ func TestHostsInZone(t *testing.T) {
 		{"x.y.apps.cluster.local.", dns.TypeA, "NXDOMAIN" + soa},
 		{"example.", dns.TypeA, "next"},
 
-		// The targets of SRV records have the addresses that a question for them gets.
+		// The targets of SRV records have the addresses that a query for them gets.
 		{"_http._tcp.web.shop.svc.cluster.local.", dns.TypeSRV,
 			"NOERROR SRV 0 50 80 web.shop.svc.cluster.local. + web.shop.svc.cluster.local. 192.0.2.99 + web.shop.svc.cluster.local. fd00::99"},
 		{"web.shop.svc.cluster.local.", dns.TypeA, "NOERROR A 192.0.2.99"},
@@ -87,7 +88,7 @@ func TestHostsInZone(t *testing.T) {
 		{"db.shop.svc.cluster.local.", dns.TypeSRV,
 			"NOERROR SRV 0 50 5432 db-0.db.shop.svc.cluster.local. SRV 0 50 5432 db-1.db.shop.svc.cluster.local. + db-0.db.shop.svc.cluster.local. 192.0.2.98 + db-1.db.shop.svc.cluster.local. 10.244.1.6"},
 
-		// Reverse names: of Services, of hosts entries, and what is above them.
+		// Reverse names of Services and of hosts entries, and the names above them.
 		{"10.7.96.10.in-addr.arpa.", dns.TypePTR, "NOERROR PTR web.shop.svc.cluster.local."},
 		{"7.96.10.in-addr.arpa.", dns.TypePTR, "NOERROR | SOA in-addr.arpa."},
 		{"96.10.in-addr.arpa.", dns.TypeA, "NOERROR | SOA in-addr.arpa."},
@@ -100,7 +101,7 @@ func TestHostsInZone(t *testing.T) {
 		{"9.9.10.in-addr.arpa.", dns.TypePTR, "NXDOMAIN | SOA in-addr.arpa."},
 		{"6.9.0.0.0.0.d.f.ip6.arpa.", dns.TypePTR, "NOERROR | SOA ip6.arpa."},
 		{"7.9.0.0.0.0.d.f.ip6.arpa.", dns.TypePTR, "NXDOMAIN | SOA ip6.arpa."},
-		{"0.ip6.arpa.", dns.TypePTR, "NXDOMAIN | SOA ip6.arpa."}, // no reverse name of an IPv4 address is there
+		{"0.ip6.arpa.", dns.TypePTR, "NXDOMAIN | SOA ip6.arpa."}, // there is no reverse name of an IPv4 address
 		{"d.f.ip6.arpa.", dns.TypeNS, "NOERROR | SOA ip6.arpa."},
 	} {
 		if got := described(ask(t, k, tc.name, tc.qtype)); got != tc.want {
@@ -109,15 +110,15 @@ func TestHostsInZone(t *testing.T) {
 	}
 	for _, rr := range ask(t, k, "_http._tcp.web.shop.svc.cluster.local.", dns.TypeSRV).Extra {
 		if rr.Header().Ttl != 60 {
-			t.Errorf("beside an SRV record: %v, which has another TTL than in the answer to a question for it", rr)
+			t.Errorf("with an SRV record: %v, whose TTL differs from that in the answer to a query for it", rr)
 		}
 	}
 	if ttl := ask(t, k, "a.w.example.", dns.TypeA).Answer[0].Header().Ttl; ttl != 60 {
-		t.Errorf("a.w.example. has the TTL %d, that of a file which does not have the name", ttl)
+		t.Errorf("a.w.example. has the TTL %d, which is that of a file without the name", ttl)
 	}
 }
 
-// Each record of a transfer is in the answer to a question for it, and each answer is in the transfer.
+// Each record of a transfer is in the answer to a query for it, and each answer is in the transfer.
 func TestTransferIsWhatAnswersAre(t *testing.T) {
 	dir := t.TempDir()
 	entries := filepath.Join(dir, "zone.hosts")
@@ -222,7 +223,7 @@ status: {podIP: 10.9.9.1}
 					answered = append(answered, rr.String())
 				}
 				got := transferred[dns.Question{Name: name, Qtype: qtype}]
-				if m.Rcode == dns.RcodeServerFailure { // an alias of a name that this test has no server for
+				if m.Rcode == dns.RcodeServerFailure { // an alias whose target no server in this test has
 					answered = nil
 				}
 				if strings.Join(got, "\n") != strings.Join(answered, "\n") {
@@ -233,7 +234,7 @@ status: {podIP: 10.9.9.1}
 	}
 }
 
-// Other classes and opcodes than IN and QUERY are for other plugins.
+// Classes other than IN and opcodes other than QUERY are for other plugins.
 func TestClassAndOpcode(t *testing.T) {
 	k := serve(t, "dns://.:53", example)
 	for _, tc := range []struct {
@@ -263,7 +264,7 @@ func TestClassAndOpcode(t *testing.T) {
 	}
 }
 
-// A name over 255 octets is in no record: it could not be packed, and no query could have it.
+// No record has a name over 255 octets: it could not be packed, and no query could have it.
 func TestNamesThatDoNotFit(t *testing.T) {
 	label := strings.Repeat("l", 63)
 	zone := strings.Repeat("z", 60) + ".local"

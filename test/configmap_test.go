@@ -826,7 +826,7 @@ func TestConfigMapReload(t *testing.T) {
 	proxy.Stop()
 	second := cluster.Run(t, coredns(t), corefile)
 	if ip, err := address(cluster.Dial(t, "udp", second.Addr), liveName); ip != editIP(1) {
-		t.Errorf("%s is %q out of the snapshot, want %s: %v", liveName, ip, editIP(1), err)
+		t.Errorf("%s is %q from the snapshot, want %s: %v", liveName, ip, editIP(1), err)
 	}
 }
 

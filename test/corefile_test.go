@@ -136,7 +136,7 @@ func TestVersion(t *testing.T) {
 func TestAutoPathOfKubernetes(t *testing.T) {
 	const corefile = "other:PORT {\n\tbind 127.0.0.1\n\tautopath @kubernetes\n}\n" +
 		".:PORT {\n\tbind 127.0.0.1\n\tready READY\n\tautopath @NAME\n\tkubehosts cluster.local {\n\t\tmanifests none.yaml\n\t}\n}\n"
-	const warning = " - autopath @kubernetes completes no names, as this server block has no plugin kubernetes: write autopath @kubehosts"
+	const warning = " - autopath @kubernetes has no effect, since this server block has no kubernetes plugin: write autopath @kubehosts"
 	c := cluster.Run(t, coredns(t), strings.Replace(corefile, "NAME", "kubehosts", 1))
 	if strings.Contains(c.Log(), warning) {
 		t.Error("autopath @kubehosts is warned of")

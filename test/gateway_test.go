@@ -252,7 +252,7 @@ func TestExternalSnapshot(t *testing.T) {
 	again := cluster.Run(t, coredns(t), corefile)
 	m, code, _ := edeOf(t, cluster.Dial(t, "udp", again.Addr), "web.example.org.", dns.TypeA)
 	if len(m.Answer) != 1 || code != int(dns.ExtendedErrorCodeStaleAnswer) {
-		t.Errorf("out of the snapshot: Extended DNS Error %d in %v", code, m)
+		t.Errorf("from the snapshot: Extended DNS Error %d in %v", code, m)
 	}
 	if m, code, _ = edeOf(t, cluster.Dial(t, "udp", again.Addr), "no.example.org.", dns.TypeA); m.Rcode != dns.RcodeNameError || code != int(dns.ExtendedErrorCodeStaleAnswer) {
 		t.Errorf("a name that the snapshot lacks: Extended DNS Error %d in %v", code, m)

@@ -147,7 +147,7 @@ func TestSnapshot(t *testing.T) {
 	} {
 		m, code, text := edeOf(t, udp, tt.name, tt.qtype)
 		if m.Rcode != tt.rcode || len(m.Answer) != tt.n || code != int(dns.ExtendedErrorCodeStaleAnswer) || !strings.HasPrefix(text, "snapshot of 2") {
-			t.Errorf("out of the snapshot, %d %q:\n%s", code, text, m)
+			t.Errorf("from the snapshot, %d %q:\n%s", code, text, m)
 		}
 	}
 	if ip, err := address(udp, liveName); ip != "10.9.0.1" {
@@ -234,7 +234,7 @@ func TestSnapshotStanza(t *testing.T) {
 	if ip, err := address(cluster.Dial(t, "udp", e.Addr), liveName); ip != firstIP {
 		t.Errorf("%s is %q, want the Corefile's: %v", liveName, ip, err)
 	}
-	if !strings.Contains(e.Log(), "does not go with this Corefile") {
+	if !strings.Contains(e.Log(), "does not fit this Corefile") {
 		t.Error("nothing in the log about a stanza that reaches too far")
 	}
 }
@@ -253,7 +253,7 @@ func TestSnapshotClaimed(t *testing.T) {
 	const view = "view tcp {\nexpr proto() == 'tcp'\n}"
 	taken := func(c *cluster.CoreDNS) func() (bool, string) {
 		return func() (bool, string) {
-			return strings.Contains(c.Log(), c.Fill("is that of dns://.:PORT view=tcp already")), "why the Corefile is refused"
+			return strings.Contains(c.Log(), c.Fill("is already that of dns://.:PORT view=tcp")), "why the Corefile is refused"
 		}
 	}
 	c = cluster.Launch(t, coredns(t), block("PORT", "snapshot", view)+block("PORT", "snapshot", ""))

@@ -109,7 +109,7 @@ func TestStatus(t *testing.T) {
 	if !strings.Contains(r.Blocks[0].Text, "labels dns=yes\n") {
 		t.Errorf("the stanza is shown as %q", r.Blocks[0].Text)
 	}
-	if out, _ := explain(t, "-server", page, "wbe.shop.svc.cluster.local."); !strings.Contains(out, "the Service can't be asked for: ") ||
+	if out, _ := explain(t, "-server", page, "wbe.shop.svc.cluster.local."); !strings.Contains(out, "the Service can't be requested: ") ||
 		!strings.Contains(out, "age      Kubernetes API "+proxy.URL+" does not reply since ") {
 		t.Errorf("without the API server:\n%s", out)
 	}

@@ -13,7 +13,7 @@ import (
 // Listener is the meaning of a server block's key.
 type Listener struct{ Transport, Zone, Port string }
 
-// Listeners returns the meanings of the server block's keys. It skips a key that is no zone.
+// Listeners returns the meanings of the server block's keys. It skips a key that is not a zone.
 func (b *Block) Listeners() (all []Listener) {
 	for _, key := range b.Keys {
 		trans, rest := parse.Transport(key)

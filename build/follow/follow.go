@@ -170,7 +170,7 @@ func (f *Follower) event(o object) (e source.ConfigMapEvent, heard bool) {
 func (f *Follower) textOf(r keyRef, e source.ConfigMapEvent) (*corefile.Text, error) {
 	switch body, ok := e.Data[r.key]; {
 	case e.Err != nil:
-		return nil, fmt.Errorf("%s can't be read, as this account needs list and watch on it: %s", r.object(), source.Printable(e.Err.Error()))
+		return nil, fmt.Errorf("%s can't be read: this account needs list and watch on it (%s)", r.object(), source.Printable(e.Err.Error()))
 	case !e.Found:
 		return nil, fmt.Errorf("%s does not exist", r.object())
 	case !ok:

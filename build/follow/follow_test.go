@@ -178,7 +178,7 @@ func TestTextOf(t *testing.T) {
 		want string
 	}{
 		{source.ConfigMapEvent{}, "ConfigMap kube-system/coredns does not exist"},
-		{source.ConfigMapEvent{Err: errors.New("forbidden\n")}, `ConfigMap kube-system/coredns can't be read, as this account needs list and watch on it: "forbidden\n"`},
+		{source.ConfigMapEvent{Err: errors.New("forbidden\n")}, `ConfigMap kube-system/coredns can't be read: this account needs list and watch on it ("forbidden\n")`},
 		{source.ConfigMapEvent{Found: true}, "ConfigMap kube-system/coredns has no key Corefile"},
 	} {
 		f := following(t, t.TempDir(), nil)

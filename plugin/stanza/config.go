@@ -1,13 +1,13 @@
 // Package stanza reads the kubehosts stanza: text in, Config out.
 //
-// One grammar serves the Corefile (Parse, on the tokens that CoreDNS hands to a plugin's setup) and the ConfigMap
-// (ParseText, on the text of a ConfigMap's key). Every option of the stock kubernetes plugin keeps its name, arguments,
-// default and error; where stock returned an error without file and line, it has them here.
+// One grammar serves the Corefile (Parse, on the tokens that CoreDNS passes to a plugin's setup) and the ConfigMap
+// (ParseText, on the text of a ConfigMap's key). Every option of the stock kubernetes plugin has the same name,
+// arguments, default and error here; where stock returns an error without file and line, it has them here.
 //
-// The grammar is stricter than stock's in these points, which stock ignores silently: a zone that is no domain name or
-// has a space in it (in the zone list or after fallthrough), more than one argument for ttl or startup_timeout, ignore
-// without an argument, a negative startup_timeout, an apiserver_qps that is not a finite number, and a block after an
-// option that takes none.
+// The grammar is stricter than stock's in these points, which stock ignores silently: a zone that is not a domain name
+// or has a space in it (in the zone list or after fallthrough), more than one argument for ttl or startup_timeout,
+// ignore without an argument, a negative startup_timeout, an apiserver_qps that is not a finite number, and a block
+// after an option that takes none.
 //
 // Nothing here reads a file or opens a connection: paths stay as written.
 package stanza
@@ -25,23 +25,23 @@ const Name = "kubehosts"
 const (
 	DefaultTTL            = 5                // seconds, records of Services, endpoints and pods
 	DefaultStartupTimeout = 5 * time.Second  // how long a start waits for the first list of the API server
-	DefaultAudit          = 6 * time.Hour    // how often everything is listed again and compared
+	DefaultAudit          = 6 * time.Hour    // the period in which everything is listed again and compared
 	DefaultHostsTTL       = 3600             // seconds, records from hosts lines
-	DefaultHostsReload    = 5 * time.Second  // how often a hosts file is checked
+	DefaultHostsReload    = 5 * time.Second  // the interval at which a hosts file is checked
 	DefaultHostsFile      = "/etc/hosts"     // FILE of a hosts option with neither FILE nor inline line
 	DefaultConfigMapKey   = "Corefile"       // KEY of a configmap option without one
 	DefaultStatus         = "127.0.0.1:8182" // ADDRESS of a status option without one
 )
 
-// The limits of one stanza, in the Corefile and in a ConfigMap alike: whoever writes it, they bound the cost of reading
-// it and of answering from it. A stanza beyond a limit is refused with the line and the limit.
+// The limits of one stanza, in the Corefile and in a ConfigMap alike. They bound the cost of reading it and of
+// answering from it, whoever writes it. A stanza beyond a limit is refused with the line and the limit.
 const (
 	maxOptions    = 2000     // options, each line counted
 	maxZones      = 1000     // in ZONES, multicluster, external and fallthrough together; 10.0.0.0/9 stands for 128
-	maxNamespaces = 1000     // that differ
+	maxNamespaces = 1000     // distinct ones
 	maxSelector   = 16 << 10 // bytes of an EXPRESSION; it is in the URL of a list request
 	maxPaths      = 100      // of manifests
-	maxHosts      = 100      // hosts options: a query looks into each
+	maxHosts      = 100      // hosts options: a query checks each
 	maxFiles      = 100      // FILEs of all hosts options
 	maxLines      = 100_000  // in the blocks of all hosts options
 )
@@ -58,12 +58,12 @@ const (
 type Config struct {
 	// Zones are where Services live: lower case, fully qualified, each once, reverse networks (10.0.0.0/8) as their
 	// in-addr.arpa and ip6.arpa zones. Without a written list they are the server block's zones without the root and those
-	// of External, unless the stanza is HostsOnly or has noservices. Empty: no Services are served. A bare stanza of a
-	// ConfigMap that names no zones has none either, until Over gives it those of the Corefile.
+	// of External, unless the stanza is HostsOnly or has noservices. If empty, no Services are served. A bare stanza of a
+	// ConfigMap that names no zones has none either, until Over sets those of the Corefile.
 	Zones        []string
 	ZonesWritten bool // the stanza itself named Zones
-	// HostsOnly: the stanza would serve Services in the zones of its server block, but has hosts options, names no zones,
-	// and has no option besides hosts, configmap, status and wire.
+	// HostsOnly means that the stanza would serve Services in the zones of its server block, but has hosts options, names
+	// no zones, and has no option besides hosts, configmap, status and wire.
 	HostsOnly bool
 
 	ConfigMap *ConfigMapRef // the ConfigMap to follow; nil: none
@@ -80,23 +80,23 @@ type Config struct {
 	APIBurst       int           // 0: client-go's default
 	APIMaxInflight int           // requests in flight to the API server; 0: no limit
 	StartupTimeout time.Duration // never negative
-	Audit          time.Duration // how often the objects are compared with the API server's; 0: never
+	Audit          time.Duration // the period in which the objects are compared with the API server's; 0: never
 	WireOff        bool          // CoreDNS's server answers all questions over UDP
-	Status         string        // the address that the status page listens on; "": there is none
+	Status         string        // the address of the status page; "": no page
 
-	// Namespaces are those that are served, each once, in the order written; nil: all. They and NamespaceLabels
-	// exclude each other.
+	// Namespaces are those that are served, each once, in the order written; nil: all. They exclude
+	// NamespaceLabels.
 	Namespaces []string
 	// NamespaceLabels and Labels are label selectors of namespaces and of Services, in the canonical form that the API
-	// server takes; "": all.
+	// server accepts; "": all.
 	NamespaceLabels, Labels string
 
 	Pods               PodMode
 	EndpointPodNames   bool
 	NoEndpoints        bool
 	IgnoreEmptyService bool
-	Zonal              bool     // names that ask for the endpoints of one topology zone
-	Multicluster       []string // those of Zones in which ServiceImports live
+	Zonal              bool     // names may select the endpoints of one topology zone
+	Multicluster       []string // the ones of Zones in which ServiceImports live
 	TTL                uint32   // seconds, 0 to 3600
 
 	Hosts    []Hosts    // the hosts options, in the order written
@@ -122,11 +122,11 @@ func (c *Config) Endpoint() string {
 	return c.Endpoints[0]
 }
 
-// Errorf returns an error about the stanza as a whole, at the line where it begins.
+// Errorf returns an error for the stanza as a whole, at the line where it begins.
 func (c *Config) Errorf(format string, args ...any) error { return refusef(c.at, format, args...) }
 
-// File returns the name of the file that the stanza begins in, as in errors: "ConfigMap NAMESPACE/NAME key KEY" if it is out of a
-// ConfigMap.
+// File returns the name of the file that the stanza begins in, as in errors: "ConfigMap NAMESPACE/NAME key KEY" for one
+// from a ConfigMap.
 func (c *Config) File() string { return c.at.File }
 
 // ConfigMapRef names a key of a ConfigMap.
@@ -141,14 +141,14 @@ type TLS struct {
 	Cert, Key, CA string
 }
 
-// PodMode is how names of pods (10-0-0-1.ns.pod.zone) are answered.
+// PodMode selects how names of pods (10-0-0-1.ns.pod.zone) are answered.
 type PodMode uint8
 
 // The modes of the pods option.
 const (
 	Disabled PodMode = iota // no such name exists
-	Insecure                // the address comes from the name, whether there is such a pod or not
-	Verified                // only if there is a pod with this address in this namespace
+	Insecure                // the address comes from the name, whether or not such a pod exists
+	Verified                // only if a pod in this namespace has this address
 )
 
 // String returns the mode as the argument of the pods option.
@@ -168,10 +168,10 @@ type Hosts struct {
 	Inline    []InlineLine // lines of hosts-file form
 	TTL       uint32       // seconds, 1 to 65535
 	NoReverse bool         // no PTR records for these entries
-	// FallthroughUnsupported passes on questions for types other than A, AAAA and PTR, though there is an entry for the
-	// name.
+	// FallthroughUnsupported passes on questions for types other than A, AAAA and PTR, even if there is an entry for
+	// the name.
 	FallthroughUnsupported bool
-	Reload                 time.Duration // how often Files are checked; 0: never again
+	Reload                 time.Duration // the interval at which Files are checked; 0: never again
 	Line                   int           // of the option
 
 	at caddyfile.Token

@@ -18,24 +18,24 @@ const (
 )
 
 // corefile reads the tokens of a whole Corefile with the rules of caddyfile.Parse, even for a line break between tokens
-// of which one was imported, so that a text means the same in the ConfigMap as in the Corefile after a restart. It
-// differs in that
-//   - no file is ever opened: an import that names no snippet is skipped, or refused inside the stanza,
-//   - other plugins' stanzas are only checked for their braces,
-//   - braces must balance: caddyfile lets the last one be missing, and takes one too many for a server block's key.
+// with one imported, so that a text means the same in the ConfigMap as in the Corefile after a restart. It differs in
+// these points:
+//   - No file is ever opened: an import that does not name a snippet is skipped, or refused inside the stanza.
+//   - Other plugins' stanzas are only checked for their braces.
+//   - Braces must balance. caddyfile accepts a missing last one, and takes a surplus one for a server block's key.
 type corefile struct {
 	name     string
 	text     caddyfile.Dispenser // at the token that peek returns, if ahead and there are no streams
 	ahead    bool
-	streams  [][]caddyfile.Token // of the imported snippets, not read yet; the last is read first
-	last     caddyfile.Token     // read last; imports do not count
-	end      int                 // the line that last ends on; 0: there is no last
+	streams  [][]caddyfile.Token // of the imported snippets, not read yet; the last one is read first
+	last     caddyfile.Token     // read last, not counting imports
+	end      int                 // the line on which last ends; 0 without a last
 	snippets map[string]snippet
 	env      environment
 	imports  int
 	imported snippetSize
 	blocks   []serverBlock
-	verbatim bool // the stanzas keep references to environment variables as written
+	verbatim bool // the stanzas have references to environment variables as written
 }
 
 // snippet is a named piece of a Corefile.
@@ -55,7 +55,8 @@ type serverBlock struct {
 	stanza []caddyfile.Token
 }
 
-// readCorefile finds the server blocks of a text. With verbatim, environment variables in the stanzas are not replaced.
+// readCorefile returns the server blocks of a text. With verbatim, environment variables in the stanzas are not
+// replaced.
 func readCorefile(name, text string, verbatim bool) ([]serverBlock, error) {
 	top := caddyfile.Token{File: name, Line: 1}
 	if len(text) > maxText {
@@ -164,10 +165,10 @@ func (f *corefile) add(b serverBlock) error {
 	return nil
 }
 
-// readKeys reads the keys of a server block; alone if the text ends with them. If the first word is kubehosts, with no
-// server block before it, it reads a bare stanza.
+// readKeys reads the keys of a server block. alone is true if the text ends with them. If the first word is kubehosts,
+// with no server block before it, it reads a bare stanza.
 func (f *corefile) readKeys() (b serverBlock, alone bool, err error) {
-	taken := false // a word was taken
+	taken := false // a word was read
 	more := false  // the last key ended in a comma
 	for {
 		t, ok := f.peek()
@@ -212,7 +213,7 @@ func (f *corefile) readKeys() (b serverBlock, alone bool, err error) {
 	}
 }
 
-// readSnippet stores the block that follows under the name of its key.
+// readSnippet stores the block that follows by the name in its key.
 func (f *corefile) readSnippet(b serverBlock) error {
 	name := b.keys[0][1 : len(b.keys[0])-1]
 	if _, ok := f.snippets[name]; ok {
@@ -277,8 +278,8 @@ func (f *corefile) readDirectives(b *serverBlock, braced bool) error {
 	}
 }
 
-// readDirective reads one directive, from its name t to the end of its line or of its block. It stores our stanza, and
-// the first argument of view.
+// readDirective reads one directive, from its name t to the end of its line or of its block. It stores a kubehosts
+// stanza, and the first argument of view.
 func (f *corefile) readDirective(b *serverBlock, t caddyfile.Token) error {
 	name, err := f.expand(t)
 	if err != nil {
@@ -336,8 +337,8 @@ func (f *corefile) readDirective(b *serverBlock, t caddyfile.Token) error {
 	}
 }
 
-// readImport reads an import and its argument, puts the tokens of the snippet before the next ones, and returns "". If
-// there is no such snippet it is a file or a pattern of files: it is skipped, and its name returned.
+// readImport reads an import and its argument, puts the tokens of the snippet before the next ones, and returns "".
+// Without such a snippet, the argument is a file or a pattern of files: it skips the import and returns the argument.
 func (f *corefile) readImport() (file string, err error) {
 	imp, _ := f.peek()
 	f.drop()

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// environment replaces {$VAR} and {%VAR%} as caddyfile does in a Corefile: a variable that is not set is empty, and its
-// value is scanned again. left bounds the bytes that are scanned, because a variable may contain itself, and a text of 1
-// MiB may contain a long one a hundred thousand times.
+// environment replaces {$VAR} and {%VAR%} as caddyfile does in a Corefile: an unset variable is empty, and its value is
+// scanned again. left bounds the bytes that are scanned, because a variable may contain itself, and a text of 1 MiB may
+// contain a long one a hundred thousand times.
 type environment struct {
 	left int
 }
 
-var errEnvironment = errors.New("environment variables: too many, too long, or naming themselves")
+var errEnvironment = errors.New("environment variables: too many, too long, or referring to themselves")
 
 func (e *environment) expand(s string) (string, error) {
 	s, err := e.replace(s, "{%", "%}")
@@ -29,7 +29,7 @@ func (e *environment) replace(s, open, end string) (string, error) {
 		if start < 0 {
 			return s, nil
 		}
-		// The end is searched from the start of open, not after it: {%} is left as it is.
+		// The end is searched from the start of open, not after it: {%} stays unchanged.
 		n := strings.Index(s[start:], end)
 		if n <= len(open) {
 			return s, nil

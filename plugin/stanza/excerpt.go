@@ -8,7 +8,7 @@ import (
 )
 
 // Excerpt returns the stanza that ParseText finds in a text, for people to read: without comments and with the imported
-// snippets in it, an option a line. References to environment variables stay as written, because their values may be
+// snippets in it, one option per line. References to environment variables stay as written, because their values may be
 // secrets. The stanza need not be valid, as long as it can be found.
 func Excerpt(name, text string, keys []string, view string) (string, error) {
 	blocks, err := readCorefile(name, text, true)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// An excerpt reads as the stanza does, and has no value of an environment variable in it.
+// An excerpt has the same meaning as the stanza, and contains no value of an environment variable.
 func TestExcerpt(t *testing.T) {
 	t.Setenv("KUBEHOSTS_SECRET", "hunter2")
 	t.Setenv("KUBEHOSTS_PORT", "53")

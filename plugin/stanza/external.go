@@ -13,13 +13,13 @@ import (
 // Bounds of the external options of one stanza.
 const (
 	maxExternal = 100 // options: a query compares its name with the zones of each
-	maxClasses  = 100 // that differ, in one option
+	maxClasses  = 100 // distinct ones, in one option
 )
 
 // DefaultExternalTTL is the TTL of records of an external option, in seconds, as in k8s_gateway.
 const DefaultExternalTTL = 60
 
-// Source is a kind of objects that publish names to the outside of the cluster. Sources form a set.
+// Source is a kind of objects that publish names outside the cluster. Sources form a set.
 type Source uint8
 
 // The sources of the external option.
@@ -31,7 +31,7 @@ const (
 	Node                           // Nodes
 )
 
-// DefaultSources are those of an external option without from.
+// DefaultSources are the sources of an external option without from.
 const DefaultSources = Ingress | Service | Gateway | DNSEndpoint
 
 // sourceNames are the sources as arguments of from, in the order of their bits.
@@ -55,10 +55,10 @@ func (s Source) String() string {
 type External struct {
 	Zones      []string // lower case, fully qualified, each once; none of them is in another option
 	From       Source
-	Classes    []string // IngressClasses and GatewayClasses to use, each once; nil: all
+	Classes    []string // IngressClasses and GatewayClasses that count, each once; nil: all
 	Namespaces []string // that may claim names in Zones, each once; nil: all that the stanza serves
 	TTL        uint32   // seconds, 0 to 3600
-	Inside     bool     // clients in the cluster: cluster IPs instead of load balancers
+	Inside     bool     // clients in the cluster get cluster IPs instead of load balancers
 	Line       int      // of the option
 
 	at caddyfile.Token
@@ -79,10 +79,10 @@ func (d *draft) addExternal(o statement) error {
 	}
 	for _, z := range e.Zones {
 		if dnsutil.IsReverse("."+z) > 0 {
-			return o.errf("external: '%s' is a reverse zone, and external serves the names of hosts", clip(z, 255))
+			return o.errf("external: '%s' is a reverse zone; external serves only forward names", clip(z, 255))
 		}
 		if first, ok := d.externalZones[z]; ok {
-			return o.errf("external: zone %s may stand in one external option alone, and is on line %d already", clip(z, 255), first)
+			return o.errf("external: zone %s may be in one external option only, it is already in the one on line %d", clip(z, 255), first)
 		}
 		d.externalZones[z] = e.Line
 	}
@@ -99,7 +99,7 @@ func (d *draft) addExternal(o statement) error {
 	return nil
 }
 
-// externalSeen holds the values that the lines of one option have so far.
+// externalSeen holds the values of the lines read so far in one option.
 type externalSeen struct{ classes, namespaces set }
 
 // externalLine reads one line of an external block.
@@ -127,7 +127,7 @@ func (e *External) addSources(o statement) error {
 	for _, w := range o.words[1:] {
 		i := slices.Index(sourceNames[:], w.Text)
 		if i < 0 {
-			return errAt(w, "external: from '%s' is no source, must be one of: %s", clip(w.Text, 200), strings.Join(sourceNames[:], ", "))
+			return errAt(w, "external: from '%s' is not a source, must be one of: %s", clip(w.Text, 200), strings.Join(sourceNames[:], ", "))
 		}
 		e.From |= 1 << i
 	}
@@ -140,7 +140,7 @@ func (e *External) addClasses(o statement, seen set) error {
 	}
 	for _, w := range o.words[1:] {
 		if bad := validation.IsDNS1123Subdomain(w.Text); bad != nil {
-			return errAt(w, "external: class '%s' is no name of an IngressClass or a GatewayClass: %s", clip(w.Text, 255), bad[0])
+			return errAt(w, "external: class '%s' is not a name of an IngressClass or a GatewayClass: %s", clip(w.Text, 255), bad[0])
 		}
 		if seen.add(w.Text) {
 			e.Classes = append(e.Classes, w.Text)
@@ -158,7 +158,7 @@ func (d *draft) addClaimants(e *External, o statement, seen set) error {
 	}
 	for _, w := range o.words[1:] {
 		if bad := validation.IsDNS1123Label(w.Text); bad != nil {
-			return errAt(w, "external: '%s' is no name of a namespace: %s", clip(w.Text, 255), bad[0])
+			return errAt(w, "external: '%s' is not a namespace name: %s", clip(w.Text, 255), bad[0])
 		}
 		if !seen.add(w.Text) {
 			continue
@@ -178,7 +178,7 @@ func (e *External) setTTL(o statement) error {
 	}
 	t, err := strconv.Atoi(arg)
 	if err != nil {
-		return o.errf("external: ttl '%s' is no number of seconds", clip(arg, 200))
+		return o.errf("external: ttl '%s' is not a number of seconds", clip(arg, 200))
 	}
 	if t < 0 || t > 3600 {
 		return o.errf("external: ttl must be in range [0, 3600]: %d", t)
@@ -187,12 +187,12 @@ func (e *External) setTTL(o statement) error {
 	return nil
 }
 
-// reserved are the labels above a zone of Services that the names of Services, pods and name servers end in.
+// reserved are the labels above a Service zone that end the names of Services, pods and name servers.
 var reserved = [...]string{"svc.", "pod.", "dns.", "dns-version."}
 
-// checkExternal refuses zones of external options that would replace a zone of Services, or hide the names of Services in
-// one. Another name below a zone of Services, such as apps.cluster.local, may be a zone of hosts, and a zone of Services
-// may be below one of hosts.
+// checkExternal refuses zones of external options that would replace a Service zone, or hide the names of Services in
+// one. Another name below a Service zone, such as apps.cluster.local, may be an external zone, and a Service zone may
+// be below an external one.
 func (c *Config) checkExternal() error {
 	if len(c.External) == 0 {
 		return nil
@@ -210,7 +210,7 @@ func (c *Config) checkExternal() error {
 		e := &c.External[i]
 		for _, z := range e.Zones {
 			if zones[z] {
-				return errAt(e.at, "external: zone %s is a zone of Services already; give hosts a zone of their own, such as apps.%[1]s", clip(z, 255))
+				return errAt(e.at, "external: zone %s is already a Service zone; use a zone of its own, such as apps.%[1]s", clip(z, 255))
 			}
 			if names.hasParentOf(z) {
 				return errAt(e.at, "external: zone %s would hide the names of Services, pods or name servers in the zones %s", clip(z, 255), clip(strings.Join(c.Zones, " "), 200))
@@ -220,7 +220,8 @@ func (c *Config) checkExternal() error {
 	return nil
 }
 
-// externalWithin refuses zones of external options that are neither those of base's nor below one.
+// externalWithin refuses zones of external options that are neither among base's nor below one of
+// them.
 func (c *Config) externalWithin(base *Config) error {
 	allowed := set{}
 	var all []string
@@ -239,7 +240,7 @@ func (c *Config) externalWithin(base *Config) error {
 			if len(all) > 0 {
 				have = "has " + clip(strings.Join(all, " "), 200)
 			}
-			return refusef(c.External[i].at, "external: zone %s may not be added by the ConfigMap: the Corefile's stanza %s", z, have)
+			return refusef(c.External[i].at, "external: the ConfigMap may not add zone %s: the Corefile's stanza %s", z, have)
 		}
 	}
 	return nil

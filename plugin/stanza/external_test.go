@@ -9,7 +9,7 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 )
 
-// What the option means, and its defaults.
+// The meaning of the option, and its defaults.
 func TestParseExternal(t *testing.T) {
 	c := mustParse(t, `kubehosts cluster.local in-addr.arpa {
 	external Example.org apps.cluster.local example.org {
@@ -41,7 +41,7 @@ func TestParseExternal(t *testing.T) {
 	}
 }
 
-// The zones of the server block are zones of Services, unless an external option has them.
+// The zones of the server block are Service zones, unless an external option has them.
 func TestExternalZonesOfServerBlock(t *testing.T) {
 	for _, tt := range []struct {
 		text string
@@ -60,7 +60,7 @@ func TestExternalZonesOfServerBlock(t *testing.T) {
 	}
 }
 
-// Options are on line 2, behind zones cluster.local and example.com.
+// Options are on line 2, after the zones cluster.local and example.com.
 func TestExternalErrors(t *testing.T) {
 	for _, tt := range []struct {
 		option string
@@ -69,27 +69,27 @@ func TestExternalErrors(t *testing.T) {
 	}{
 		{"external", 2, "Wrong argument count or unexpected line ending after 'external'"},
 		{"external {\n}", 2, "Wrong argument count"},
-		{"external a..b", 2, "'a..b' is no zone"},
-		{"external 10.0.0.0/8", 2, "external: '10.in-addr.arpa.' is a reverse zone, and external serves the names of hosts"},
+		{"external a..b", 2, "'a..b' is not a zone"},
+		{"external 10.0.0.0/8", 2, "external: '10.in-addr.arpa.' is a reverse zone; external serves only forward names"},
 		{"external a in-addr.arpa", 2, "external: 'in-addr.arpa.' is a reverse zone"},
 		{"external x.8.b.d.0.1.0.0.2.ip6.arpa", 2, "is a reverse zone"},
-		{"external b\n\nexternal a B", 4, "external: zone b. may stand in one external option alone, and is on line 2 already"},
-		{"ttl 5\nexternal cluster.local", 3, "external: zone cluster.local. is a zone of Services already; give hosts a zone of their own, such as apps.cluster.local."},
+		{"external b\n\nexternal a B", 4, "external: zone b. may be in one external option only, it is already in the one on line 2"},
+		{"ttl 5\nexternal cluster.local", 3, "external: zone cluster.local. is already a Service zone; use a zone of its own, such as apps.cluster.local."},
 		{"external a svc.cluster.local", 2, "external: zone svc.cluster.local. would hide the names of Services, pods or name servers in the zones cluster.local. example.com."},
 		{"external ns.svc.cluster.local", 2, "zone ns.svc.cluster.local. would hide the names"},
 		{"external pod.example.com", 2, "zone pod.example.com. would hide the names"},
 		{"external ns.dns.example.com", 2, "zone ns.dns.example.com. would hide the names"},
 		{"external dns-version.example.com", 2, "zone dns-version.example.com. would hide the names"},
 		{"external b {\nfrom\n}", 3, "Wrong argument count"},
-		{"external b {\nfrom ingress pods\n}", 3, "external: from 'pods' is no source, must be one of: ingress, service, gateway, dnsendpoint, node"},
-		{"external b {\nfrom Ingress\n}", 3, "external: from 'Ingress' is no source"},
+		{"external b {\nfrom ingress pods\n}", 3, "external: from 'pods' is not a source, must be one of: ingress, service, gateway, dnsendpoint, node"},
+		{"external b {\nfrom Ingress\n}", 3, "external: from 'Ingress' is not a source"},
 		{"external b {\nclass\n}", 3, "Wrong argument count"},
-		{"external b {\nclass a/b\n}", 3, "external: class 'a/b' is no name of an IngressClass or a GatewayClass: "},
+		{"external b {\nclass a/b\n}", 3, "external: class 'a/b' is not a name of an IngressClass or a GatewayClass: "},
 		{"external b {\nnamespaces\n}", 3, "Wrong argument count"},
-		{"external b {\nnamespaces a.b\n}", 3, "external: 'a.b' is no name of a namespace: "},
+		{"external b {\nnamespaces a.b\n}", 3, "external: 'a.b' is not a namespace name: "},
 		{"external b {\nttl\n}", 3, "Wrong argument count"},
 		{"external b {\nttl 1 2\n}", 3, "Wrong argument count"},
-		{"external b {\nttl x\n}", 3, "external: ttl 'x' is no number of seconds"},
+		{"external b {\nttl x\n}", 3, "external: ttl 'x' is not a number of seconds"},
 		{"external b {\nttl -1\n}", 3, "external: ttl must be in range [0, 3600]: -1"},
 		{"external b {\nttl 3601\n}", 3, "external: ttl must be in range [0, 3600]: 3601"},
 		{"external b {\ninside out\n}", 3, "Wrong argument count"},
@@ -108,7 +108,7 @@ func TestExternalErrors(t *testing.T) {
 	}
 }
 
-// A zone of hosts may be above or below one of Services, and above or below another one of hosts.
+// An external zone may be above or below a Service zone, and above or below another external one.
 func TestExternalZonesNested(t *testing.T) {
 	for _, text := range []string{
 		"kubehosts cluster.local {\nexternal .\n}",
@@ -142,7 +142,8 @@ func TestExternalHash(t *testing.T) {
 	}
 }
 
-// A ConfigMap may change all of an external option but its zones, which are to be within those of the Corefile.
+// A ConfigMap may change everything in an external option but its zones, which must be within those of the
+// Corefile.
 func TestOverExternal(t *testing.T) {
 	const base = "kubehosts cluster.local {\nconfigmap a\nexternal example.org example.net\nexternal team.example.com\n}"
 	for _, tt := range []struct {
@@ -153,12 +154,12 @@ func TestOverExternal(t *testing.T) {
 		{base, "kubehosts", nil, ""},
 		{base, "kubehosts {\nexternal example.org {\nfrom node\ninside\n}\n}", []string{"example.org."}, ""},
 		{base, "kubehosts {\nexternal a.example.org\nexternal example.org team.example.com {\nttl 5\n}\n}", []string{"a.example.org.", "example.org.", "team.example.com."}, ""},
-		{base, "kubehosts {\nttl 5\nexternal example.com\n}", nil, textName + ":3 - external: zone example.com. may not be added by the ConfigMap: the Corefile's stanza has example.org. example.net. team.example.com."},
-		{base, "kubehosts {\nexternal xexample.org\n}", nil, textName + ":2 - external: zone xexample.org. may not"},
-		{base, "kubehosts {\nexternal .\n}", nil, textName + ":2 - external: zone . may not"},
-		{base, "kubehosts {\nexternal apps.cluster.local\n}", nil, textName + ":2 - external: zone apps.cluster.local. may not"},
-		{"kubehosts cluster.local", "kubehosts {\nexternal example.org\n}", nil, textName + ":2 - external: zone example.org. may not be added by the ConfigMap: the Corefile's stanza has no external option"},
-		{"kubehosts b.org {\nexternal org\n}", "kubehosts {\nexternal b.org\n}", nil, textName + ":2 - Error during parsing: external: zone b.org. is a zone of Services already"},
+		{base, "kubehosts {\nttl 5\nexternal example.com\n}", nil, textName + ":3 - external: the ConfigMap may not add zone example.com.: the Corefile's stanza has example.org. example.net. team.example.com."},
+		{base, "kubehosts {\nexternal xexample.org\n}", nil, textName + ":2 - external: the ConfigMap may not add zone xexample.org."},
+		{base, "kubehosts {\nexternal .\n}", nil, textName + ":2 - external: the ConfigMap may not add zone ."},
+		{base, "kubehosts {\nexternal apps.cluster.local\n}", nil, textName + ":2 - external: the ConfigMap may not add zone apps.cluster.local."},
+		{"kubehosts cluster.local", "kubehosts {\nexternal example.org\n}", nil, textName + ":2 - external: the ConfigMap may not add zone example.org.: the Corefile's stanza has no external option"},
+		{"kubehosts b.org {\nexternal org\n}", "kubehosts {\nexternal b.org\n}", nil, textName + ":2 - Error during parsing: external: zone b.org. is already a Service zone"},
 		{"kubehosts b.org {\nexternal org\n}", "kubehosts {\nexternal svc.b.org\n}", nil, textName + ":2 - Error during parsing: external: zone svc.b.org. would hide the names"},
 		{"kubehosts b.org {\nexternal org\n}", "kubehosts {\nnoservices\nexternal b.org\n}", []string{"b.org."}, ""},
 	} {

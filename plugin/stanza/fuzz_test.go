@@ -9,10 +9,11 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 )
 
-// FuzzParseText wants no panic, no more memory than a text may cost, and of what is accepted that it
-//   - keeps to the limits,
-//   - means the same when it is read again, over itself, and written out anew,
-//   - means what caddyfile.Parse and Parse make of it, which is what CoreDNS does with it as a Corefile.
+// FuzzParseText checks that no text causes a panic or takes more memory than a text may, and that an
+// accepted text
+//   - stays within the limits,
+//   - means the same when it is read again, over itself, and written out again,
+//   - means the same to caddyfile.Parse and Parse, which CoreDNS uses for it as a Corefile.
 func FuzzParseText(f *testing.F) {
 	f.Add("kubehosts cluster.local {\nttl 5\n}")
 	f.Add(". {\n" + baseStanza + "\n}")
@@ -73,14 +74,14 @@ func checkExcerpt(t *testing.T, text string, keys []string, c *Config) {
 		return // it has the zones of its server block, which are not in it
 	}
 	if strings.Contains(text, "{$") || strings.Contains(text, "{%") || strings.ContainsAny(text, "\"\\") {
-		return // what a variable brings may be several words, and caddyfile has no way to write every word
+		return // a variable's value may be several words, and caddyfile can't write every word
 	}
 	if again, err := ParseText("T", shown, keys, ""); err != nil || again.Hash() != c.Hash() {
 		t.Fatalf("the excerpt is\n%s, %v", shown, err)
 	}
 }
 
-// asCorefile reports whether text as a Corefile holds a stanza of the hash.
+// asCorefile reports whether text, as a Corefile, has a stanza with the hash.
 func asCorefile(t *testing.T, text, hash string) bool {
 	blocks, err := caddyfile.Parse("T", strings.NewReader(text), nil)
 	if err != nil {
@@ -97,7 +98,7 @@ func asCorefile(t *testing.T, text, hash string) bool {
 	})
 }
 
-// render writes c as a bare stanza; ok is false if a word of it cannot be written plainly.
+// render writes c as a bare stanza. ok is false if a word of it can't be written plainly.
 func render(c *Config) (text string, ok bool) {
 	var b strings.Builder
 	ok = true

@@ -7,9 +7,9 @@ import (
 	"slices"
 )
 
-// Hash returns twelve hexadecimal digits that are equal for equal stanzas, in every process of one version: for the label
-// of a metric and the log. It ignores whatever does not change the answers: comments, spaces, line numbers, the order of
-// namespaces, defaults that are written out.
+// Hash returns twelve hexadecimal digits that are equal for equal stanzas, in every process of one version, for the
+// label of a metric and the log. It ignores everything that does not change the answers: comments, spaces, line
+// numbers, the order of namespaces, and explicit defaults.
 func (c *Config) Hash() string {
 	sum := sha256.New()
 	put := func(format string, args ...any) { fmt.Fprintf(sum, format+"\n", args...) }
@@ -19,7 +19,7 @@ func (c *Config) Hash() string {
 		put("configmap %q %q %q", c.ConfigMap.Namespace, c.ConfigMap.Name, c.ConfigMap.Key)
 	}
 	put("manifests %q", c.Manifests)
-	if c.Snapshot != "" { // stanzas without it keep the hash that they had before the option existed
+	if c.Snapshot != "" { // stanzas without it have the same hash as before the option existed
 		put("snapshot %q", c.Snapshot)
 	}
 	if c.WireOff { // likewise

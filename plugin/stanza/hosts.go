@@ -76,10 +76,10 @@ func (h *Hosts) option(o statement) error {
 }
 
 // checkFallthrough accepts the fallthrough of a stanza that came from the hosts plugin, which has no effect here. It
-// refuses one with zones, which would make names outside of them fail.
+// refuses one with zones, which would make names outside them fail.
 func (h *Hosts) checkFallthrough(o statement) error {
 	if len(o.words) > 1 {
-		return o.errf("hosts: fallthrough takes no zones here, as a name that the entries do not hold always goes on: write fallthrough alone, or leave it out")
+		return o.errf("hosts: fallthrough takes no zones here, since names without an entry always go on: write fallthrough without zones, or leave it out")
 	}
 	return nil
 }
@@ -90,9 +90,9 @@ func isNetwork(s string) bool {
 	return err == nil
 }
 
-// Missing returns an error if the FILE at an index, which does not exist, can be a zone left after FILE from a stanza of
-// the hosts plugin (hosts FILE ZONES...), and nil if it can be a file that is yet to come: if it is the first, or has a
-// slash in it, or the extension of a hosts file.
+// Missing returns an error if the FILE at an index, which does not exist, may be a zone left after FILE from a stanza
+// of the hosts plugin (hosts FILE ZONES...). It returns nil if it may be a file that does not exist yet: if it is the
+// first, or has a slash in it, or the extension of a hosts file.
 func (h *Hosts) Missing(index int) error {
 	f := h.Files[index]
 	if index == 0 || strings.Contains(f, "/") {
@@ -118,7 +118,7 @@ func (h *Hosts) leftZone(zone string) error {
 	if file == zone {
 		file = "FILE"
 	}
-	return errAt(h.at, "hosts: '%s' is a zone, and hosts takes no zones after FILE, as it serves names in all zones of the server block: leave the zones out, "+
+	return errAt(h.at, "hosts: '%s' is a zone, but hosts takes no zones after FILE, since it serves names in all zones of the server block: leave the zones out, "+
 		"or put '%s { hosts %s }' into a server block of these zones%s", clip(zone, 200), Name, clip(file, 200), clip(hint, 300))
 }
 
@@ -157,9 +157,9 @@ func (h *Hosts) setReload(o statement) error {
 	return nil
 }
 
-// addInline reads a line that is no option. Its words are joined and split again because an environment variable may
-// contain several words, several lines, or a comment, all of which stock's hosts plugin understands. Stock silently drops
-// a line without an address; that would hide a misspelt option.
+// addInline reads a line that is not an option. Its words are joined and split again because an environment variable
+// may contain several words, several lines, or a comment, and stock's hosts plugin accepts all of them. Stock silently
+// drops a line without an address; that would hide a misspelt option.
 func (h *Hosts) addInline(o statement) error {
 	text := strings.Join(append([]string{o.name()}, o.args()...), " ")
 	for line := range strings.SplitSeq(text, "\n") {

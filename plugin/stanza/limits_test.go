@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// maxCost is how much reading a text may allocate, in bytes. Most of it is the words of a text that has a word of one letter
-// every two bytes.
+// maxCost limits the bytes that reading a text may allocate. Most of it is the words of a text that has a word of one
+// letter every two bytes.
 const maxCost = 256 << 20
 
 func allocated() uint64 {
@@ -39,14 +39,14 @@ func checkLimits(t *testing.T, c *Config) {
 		{"namespaces of external options", claimants, maxNamespaces},
 		{"classes of an external option", classes, maxClasses},
 		{"namespaces", len(c.Namespaces), maxNamespaces},
-		{"bytes of labels", max(len(c.Labels), len(c.NamespaceLabels)), 2 * maxSelector}, // the canonical form writes more
+		{"bytes of labels", max(len(c.Labels), len(c.NamespaceLabels)), 2 * maxSelector}, // the canonical form is longer
 		{"manifests", len(c.Manifests), maxPaths},
 		{"hosts options", len(c.Hosts), maxHosts},
-		{"hosts files", files, maxFiles + maxHosts}, // with the default of those that name none
+		{"hosts files", files, maxFiles + maxHosts}, // with the default FILE of options without one
 		{"hosts lines", lines, maxLines},
 	} {
 		if l.have > l.may {
-			t.Errorf("%d %s, want %d at the most", l.have, l.what, l.may)
+			t.Errorf("%d %s, want %d at most", l.have, l.what, l.may)
 		}
 	}
 }
@@ -60,14 +60,14 @@ func numbered(n int, line string) string {
 	return b.String()
 }
 
-// What is within a limit is taken, and what is beyond is refused with the line and the limit, in the Corefile and in a
-// ConfigMap alike.
+// Everything within a limit is accepted, and everything beyond is refused with the line and the limit, in the Corefile
+// and in a ConfigMap alike.
 func TestLimits(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		body    func(n int) string // of a stanza whose first line is line 1
 		limit   int
-		line    int // of what is too many
+		line    int // the first line beyond the limit
 		message string
 	}{
 		{"options", func(n int) string { return strings.Repeat("noendpoints\n", n) }, 2000, 2002, "more than 2000 options in a stanza"},
@@ -117,7 +117,7 @@ func fill(head, middle, tail string) string {
 // No text of a ConfigMap, whatever it repeats, costs much memory to read, and none becomes a large stanza.
 func TestCostOfText(t *testing.T) {
 	const long = 400_000
-	imports := "(0) {\n" + strings.Repeat("x ", 100) + "\n}\n" // each snippet is twice the one before
+	imports := "(0) {\n" + strings.Repeat("x ", 100) + "\n}\n" // each snippet is twice as long as the one before
 	for i := range 25 {
 		imports += fmt.Sprintf("(%d) {\nimport %d\nimport %d\n}\n", i+1, i, i)
 	}
@@ -182,8 +182,8 @@ func TestCostOfText(t *testing.T) {
 	}
 }
 
-// A stanza as large as it may be, over another one, costs no more than both: no part of one is compared with each part of
-// the other.
+// A stanza of maximum size, over another one, costs no more than both: no part of one is compared with each part of the
+// other.
 func TestCostOfOver(t *testing.T) {
 	zones := "z.example"
 	for i := range maxZones - 1 {

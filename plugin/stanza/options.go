@@ -47,8 +47,8 @@ var options = map[string]func(*draft, statement) error{
 	"fallthrough":            (*draft).setFallthrough,
 }
 
-// apiOptions are about the way to the API server; sourceOptions, about where data comes from at all. A ConfigMap can't
-// change the latter, nor the sockets that questions are read from: fixedOptions.
+// apiOptions concern the connection to the API server, sourceOptions the origin of the data in general. A ConfigMap
+// can't change the latter, nor the sockets that questions are read from: fixedOptions.
 var (
 	apiOptions    = []string{"kubeconfig", "endpoint", "tls", "apiserver_qps", "apiserver_burst", "apiserver_max_inflight"}
 	sourceOptions = append([]string{"configmap", "manifests", "snapshot"}, apiOptions...)
@@ -61,12 +61,12 @@ type written struct {
 	at   caddyfile.Token
 }
 
-// source stores a data-source option as written; the last of several counts.
+// source stores a data-source option as written. The last of several counts.
 func (d *draft) source(o statement) { d.sources[o.name()] = written{o.args(), o.words[0]} }
 
 func (d *draft) setConfigMap(o statement) error {
 	if first, ok := d.sources["configmap"]; ok {
-		return o.errf("configmap may be given only once, and is on line %d already", first.at.Line)
+		return o.errf("configmap may be given only once, it is already on line %d", first.at.Line)
 	}
 	args := o.args()
 	if len(args) != 1 && len(args) != 2 {
@@ -75,18 +75,18 @@ func (d *draft) setConfigMap(o statement) error {
 	ref := ConfigMapRef{Name: args[0], Key: DefaultConfigMapKey}
 	if ns, name, ok := strings.Cut(args[0], "/"); ok {
 		if bad := validation.IsDNS1123Label(ns); bad != nil {
-			return o.errf("configmap '%s': '%s' is no name of a namespace: %s", args[0], ns, bad[0])
+			return o.errf("configmap '%s': '%s' is not a namespace name: %s", args[0], ns, bad[0])
 		}
 		ref.Namespace, ref.Name = ns, name
 	}
 	if bad := validation.IsDNS1123Subdomain(ref.Name); bad != nil {
-		return o.errf("configmap '%s': '%s' is no name of a ConfigMap: %s", args[0], ref.Name, bad[0])
+		return o.errf("configmap '%s': '%s' is not a ConfigMap name: %s", args[0], ref.Name, bad[0])
 	}
 	if len(args) == 2 {
 		ref.Key = args[1]
 	}
 	if bad := validation.IsConfigMapKey(ref.Key); bad != nil {
-		return o.errf("configmap '%s': '%s' is no key of a ConfigMap: %s", args[0], ref.Key, bad[0])
+		return o.errf("configmap '%s': '%s' is not a ConfigMap key: %s", args[0], ref.Key, bad[0])
 	}
 	d.ConfigMap = &ref
 	d.source(o)
@@ -113,7 +113,7 @@ func (d *draft) addManifests(o statement) error {
 
 func (d *draft) setSnapshot(o statement) error {
 	if first, ok := d.sources["snapshot"]; ok {
-		return o.errf("snapshot may be given only once, and is on line %d already", first.at.Line)
+		return o.errf("snapshot may be given only once, it is already on line %d", first.at.Line)
 	}
 	arg, err := o.one()
 	if err != nil {
@@ -127,7 +127,7 @@ func (d *draft) setSnapshot(o statement) error {
 	return nil
 }
 
-// checkPath refuses what is neither a path nor a glob pattern.
+// checkPath refuses anything but a path or a glob pattern.
 func checkPath(p string) error {
 	if p == "" {
 		return fmt.Errorf("it is empty")
@@ -242,7 +242,7 @@ func (d *draft) setAudit(o statement) error {
 	case err != nil:
 		return o.errf("failed to parse audit: %v, %s", arg, err)
 	case t != 0 && t < minAudit:
-		return o.errf("audit %v: less than %v, in which everything would be listed over and over; 0 is never", arg, minAudit)
+		return o.errf("audit %v: less than %v, which would list everything over and over; 0 turns audits off", arg, minAudit)
 	}
 	d.Audit = t
 	return nil
@@ -279,13 +279,13 @@ func (d *draft) setStatus(o statement) error {
 	}
 	host, port, err := net.SplitHostPort(arg)
 	if err != nil {
-		return o.errf("status '%s' is no address to listen on, such as 127.0.0.1:8182 or :8182", arg)
+		return o.errf("status '%s' is not an address to listen on, such as 127.0.0.1:8182 or :8182", arg)
 	}
 	if _, err := netip.ParseAddr(host); err != nil && host != "" && host != "localhost" {
-		return o.errf("status '%s': '%s' is no IP address", arg, host)
+		return o.errf("status '%s': '%s' is not an IP address", arg, host)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return o.errf("status '%s': '%s' is no port", arg, port)
+		return o.errf("status '%s': '%s' is not a port", arg, port)
 	}
 	d.Status = arg
 	return nil
@@ -326,7 +326,7 @@ func (d *draft) setLabels(o statement) (err error) {
 	return err
 }
 
-// selector converts a label selector to its canonical form, by the same steps as stock. what is stock's word for it.
+// selector converts a label selector to its canonical form, by the same steps as stock. what is stock's term for it.
 func selector(o statement, what string) (string, error) {
 	args := o.args()
 	if len(args) == 0 {
@@ -378,7 +378,7 @@ func (d *draft) setNoEndpoints(o statement) error {
 	return o.none()
 }
 
-// setIgnore ignores, as stock does and tests, whatever follows empty_service.
+// setIgnore ignores anything after empty_service, as stock does and tests.
 func (d *draft) setIgnore(o statement) error {
 	args := o.args()
 	if len(args) == 0 {

@@ -12,13 +12,13 @@ import (
 
 // Over returns the stanza that serves if c is the ConfigMap's and base the Corefile's. Neither is changed.
 //
-//   - Where data comes from (configmap, manifests, snapshot, kubeconfig, endpoint, tls, apiserver_*), startup_timeout, audit,
-//     status and wire are base's. c may leave the data-source options and wire out or repeat them word for word.
+//   - The data-source options (configmap, manifests, snapshot, kubeconfig, endpoint, tls, apiserver_*), startup_timeout, audit,
+//     status and wire are base's. c may omit the data-source options and wire, or repeat them word for word.
 //   - A hosts FILE of c must be one of base's. FILEs that c repeats have the ttl, no_reverse and reload of c's option;
-//     the others stay as base has them, after c's. Inline lines are c's alone.
-//   - Each zone of c must be one of base's or below one. A bare stanza that names no zones keeps base's, unless it says
-//     noservices. A HostsOnly stanza cannot take the place of one with zones: a first line of hosts in a ConfigMap must
-//     not end the serving of Services.
+//     the others stay as base has them, after c's. Inline lines are only c's.
+//   - Each zone of c must be one of base's or below one. A bare stanza that names no zones has base's, unless it has
+//     noservices. A HostsOnly stanza cannot replace one with zones: a first line of hosts in a ConfigMap must not end the
+//     serving of Services.
 //   - Each zone of an external option of c must be one of base's external options or below one.
 //   - Everything else is c's.
 //
@@ -59,7 +59,7 @@ func (c *Config) Over(base *Config) (*Config, error) {
 	return &r, nil
 }
 
-// refusef returns the error for what a ConfigMap may not change, at t.
+// refusef returns the error for a change that a ConfigMap may not make, at t.
 func refusef(t caddyfile.Token, format string, args ...any) error {
 	return fmt.Errorf("%s%s", position(t), clip(fmt.Sprintf(format, args...), maxErrorText))
 }
@@ -74,17 +74,17 @@ func (c *Config) sameSources(base *Config) error {
 		if ok && slices.Equal(ours.args, theirs.args) {
 			continue
 		}
-		says := "does not have it"
+		has := "does not have it"
 		if ok {
-			says = "says '" + clip(strings.Join(theirs.args, " "), 200) + "'"
+			has = "has '" + clip(strings.Join(theirs.args, " "), 200) + "'"
 		}
-		return refusef(ours.at, "option %s may not be changed by the ConfigMap: the Corefile %s, the ConfigMap says '%s'",
-			name, says, clip(strings.Join(ours.args, " "), 200))
+		return refusef(ours.at, "the ConfigMap may not change option %s: the Corefile %s, the ConfigMap has '%s'",
+			name, has, clip(strings.Join(ours.args, " "), 200))
 	}
 	return nil
 }
 
-// hostsOver returns c's hosts options and, of base's, the FILEs that c does not repeat.
+// hostsOver returns c's hosts options, and the FILEs of base's that c does not repeat.
 func (c *Config) hostsOver(base *Config) ([]Hosts, error) {
 	allowed := map[string]bool{}
 	for _, h := range base.Hosts {
@@ -118,13 +118,13 @@ func (h Hosts) refuse(file string) error {
 	if file == DefaultHostsFile {
 		why = " (hosts with neither FILE nor inline line means this file)"
 	}
-	return refusef(h.at, "hosts file '%s'%s may not be added by the ConfigMap: no hosts option of the Corefile's stanza names it", clip(file, 200), why)
+	return refusef(h.at, "the ConfigMap may not add hosts file '%s'%s: no hosts option of the Corefile's stanza names it", clip(file, 200), why)
 }
 
 func (c *Config) zonesWithin(base *Config) error {
 	if c.HostsOnly && len(base.Zones) > 0 {
 		zones := clip(strings.Join(base.Zones, " "), 200)
-		return refusef(c.at, "a stanza of hosts options alone serves no Services, and the Corefile's serves them in %s: write '%s %s' to serve them still, or noservices", zones, Name, zones)
+		return refusef(c.at, "a stanza with only hosts options serves no Services, but the Corefile's serves them in %s: write '%s %s' to keep serving them, or noservices to stop", zones, Name, zones)
 	}
 	allowed := setOf(base.Zones)
 	for _, z := range c.Zones {
@@ -135,7 +135,7 @@ func (c *Config) zonesWithin(base *Config) error {
 		if len(base.Zones) > 0 {
 			have = "has " + clip(strings.Join(base.Zones, " "), 200)
 		}
-		return refusef(c.at, "zone %s may not be added by the ConfigMap: the Corefile's stanza %s", z, have)
+		return refusef(c.at, "the ConfigMap may not add zone %s: the Corefile's stanza %s", z, have)
 	}
 	return nil
 }
@@ -150,8 +150,8 @@ func (s set) hasParentOf(zone string) bool {
 	return s["."]
 }
 
-// FixedIn returns the first option in which c differs from base, of those that are fixed for the life of a server block:
-// where data comes from, startup_timeout, audit, status and wire. It is "" if there is none.
+// FixedIn returns the first option in which c differs from base, of those that are fixed for the life of a server
+// block: the data-source options, startup_timeout, audit, status and wire. It returns "" without a difference.
 func (c *Config) FixedIn(base *Config) string {
 	for _, name := range fixedOptions {
 		ours, theirs := c.sources[name], base.sources[name]

@@ -61,7 +61,7 @@ func TestOverKeepsTheSources(t *testing.T) {
 			t.Error("pods of the ConfigMap are lost")
 		}
 		if r.ConfigMap == nil || r.Endpoint() != "https://a" || r.TLS.CA != "ca" || r.APIQPS != 5 || r.StartupTimeout != 9*time.Second || r.Audit != 9*time.Hour || r.Status != ":9" {
-			t.Errorf("%+v is not what the Corefile says", r)
+			t.Errorf("%+v is not the Corefile's", r)
 		}
 		if !slices.Equal(r.Zones, []string{"cluster.local.", "10.in-addr.arpa."}) || !r.ZonesWritten {
 			t.Errorf("Zones %q, written %v", r.Zones, r.ZonesWritten)
@@ -71,22 +71,22 @@ func TestOverKeepsTheSources(t *testing.T) {
 
 func TestOverRefuses(t *testing.T) {
 	for _, tt := range []struct{ option, want string }{
-		{"configmap coredns", "option configmap may not be changed by the ConfigMap: the Corefile says 'kube-system/coredns', the ConfigMap says 'coredns'"},
-		{"configmap kube-system/coredns Corefile", "option configmap may not be changed"},
-		{"snapshot /x", "option snapshot may not be changed by the ConfigMap: the Corefile does not have it, the ConfigMap says '/x'"},
-		{"wire off", "option wire may not be changed by the ConfigMap: the Corefile does not have it, the ConfigMap says 'off'"},
-		{"manifests /x", "option manifests may not be changed by the ConfigMap: the Corefile does not have it, the ConfigMap says '/x'"},
-		{"kubeconfig /x", "option kubeconfig may not"},
-		{"endpoint https://b", "option endpoint may not be changed by the ConfigMap: the Corefile says 'https://a', the ConfigMap says 'https://b'"},
-		{"endpoint https://a https://b", "option endpoint may not"},
-		{"tls c k other", "option tls may not"},
-		{"apiserver_qps 6", "option apiserver_qps may not"},
-		{"apiserver_burst 6", "option apiserver_burst may not"},
-		{"apiserver_max_inflight 6", "option apiserver_max_inflight may not"},
-		{"hosts /etc/passwd", "hosts file '/etc/passwd' may not be added"},
-		{"hosts /a /*", "hosts file '/*' may not be added"},
-		{"hosts /a corp.example", "hosts: 'corp.example' is a zone, and hosts takes no zones after FILE"},
-		{"hosts", "hosts file '/etc/hosts' (hosts with neither FILE nor inline line means this file) may not be added"},
+		{"configmap coredns", "the ConfigMap may not change option configmap: the Corefile has 'kube-system/coredns', the ConfigMap has 'coredns'"},
+		{"configmap kube-system/coredns Corefile", "the ConfigMap may not change option configmap"},
+		{"snapshot /x", "the ConfigMap may not change option snapshot: the Corefile does not have it, the ConfigMap has '/x'"},
+		{"wire off", "the ConfigMap may not change option wire: the Corefile does not have it, the ConfigMap has 'off'"},
+		{"manifests /x", "the ConfigMap may not change option manifests: the Corefile does not have it, the ConfigMap has '/x'"},
+		{"kubeconfig /x", "the ConfigMap may not change option kubeconfig"},
+		{"endpoint https://b", "the ConfigMap may not change option endpoint: the Corefile has 'https://a', the ConfigMap has 'https://b'"},
+		{"endpoint https://a https://b", "the ConfigMap may not change option endpoint"},
+		{"tls c k other", "the ConfigMap may not change option tls"},
+		{"apiserver_qps 6", "the ConfigMap may not change option apiserver_qps"},
+		{"apiserver_burst 6", "the ConfigMap may not change option apiserver_burst"},
+		{"apiserver_max_inflight 6", "the ConfigMap may not change option apiserver_max_inflight"},
+		{"hosts /etc/passwd", "the ConfigMap may not add hosts file '/etc/passwd'"},
+		{"hosts /a /*", "the ConfigMap may not add hosts file '/*'"},
+		{"hosts /a corp.example", "hosts: 'corp.example' is a zone, but hosts takes no zones after FILE"},
+		{"hosts", "the ConfigMap may not add hosts file '/etc/hosts' (hosts with neither FILE nor inline line means this file)"},
 	} {
 		t.Run(tt.option, func(t *testing.T) {
 			_, err := overText(t, "kubehosts {\n\n"+tt.option+"\n}")
@@ -104,9 +104,9 @@ func TestOverZones(t *testing.T) {
 		{"kubehosts a.example b", "kubehosts", []string{"a.example.", "b."}, ""},
 		{"kubehosts a.example b", "kubehosts b", []string{"b."}, ""},
 		{"kubehosts a.example b", "kubehosts x.A.example", []string{"x.a.example."}, ""},
-		{"kubehosts a.example b", "kubehosts a.example c", nil, "zone c. may not be added by the ConfigMap: the Corefile's stanza has a.example. b."},
-		{"kubehosts a.example b", "kubehosts example", nil, "zone example. may not"},
-		{"kubehosts a.example b", "kubehosts xa.example", nil, "zone xa.example. may not"},
+		{"kubehosts a.example b", "kubehosts a.example c", nil, "the ConfigMap may not add zone c.: the Corefile's stanza has a.example. b."},
+		{"kubehosts a.example b", "kubehosts example", nil, "the ConfigMap may not add zone example."},
+		{"kubehosts a.example b", "kubehosts xa.example", nil, "the ConfigMap may not add zone xa.example."},
 		{"kubehosts a.example b", ". {\nkubehosts\n}", nil, ""},
 		{"kubehosts a.example b", ". {\nkubehosts b\n}", []string{"b."}, ""},
 		{"kubehosts { hosts /x }", "kubehosts", nil, ""},
@@ -129,8 +129,8 @@ func TestOverZones(t *testing.T) {
 	}
 }
 
-// In the server block of a zone, a stanza of hosts options alone serves no Services. A ConfigMap must say so for good before
-// that ends the serving of Services.
+// In the server block of a zone, a stanza with only hosts options serves no Services. A ConfigMap must request that
+// explicitly to end the serving of Services.
 func TestOverHostsOnly(t *testing.T) {
 	const services = "kubehosts {\nconfigmap a/b\n}"
 	const entries = "kubehosts {\nconfigmap a/b\nhosts {\n10.0.0.1 a\n}\n}"
@@ -140,7 +140,7 @@ func TestOverHostsOnly(t *testing.T) {
 		err        string
 	}{
 		{services, "corp.example {\n" + entries + "\n}", nil,
-			"a stanza of hosts options alone serves no Services, and the Corefile's serves them in corp.example.: write 'kubehosts corp.example.' to serve them still, or noservices"},
+			"a stanza with only hosts options serves no Services, but the Corefile's serves them in corp.example.: write 'kubehosts corp.example.' to keep serving them, or noservices to stop"},
 		{services, "corp.example {\nkubehosts {\nnoservices\nhosts {\n10.0.0.1 a\n}\n}\n}", nil, ""},
 		{services, "corp.example {\nkubehosts corp.example {\nhosts {\n10.0.0.1 a\n}\n}\n}", []string{"corp.example."}, ""},
 		{services, entries, []string{"corp.example."}, ""}, // bare
@@ -148,7 +148,7 @@ func TestOverHostsOnly(t *testing.T) {
 		{entries, entries, nil, ""},
 		{entries, "corp.example {\n" + entries + "\n}", nil, ""},
 		{entries, "kubehosts {\npods insecure\n}", nil, ""},
-		{entries, "corp.example {\n" + services + "\n}", nil, "zone corp.example. may not be added by the ConfigMap: the Corefile's stanza has no zones"},
+		{entries, "corp.example {\n" + services + "\n}", nil, "the ConfigMap may not add zone corp.example.: the Corefile's stanza has no zones"},
 	} {
 		keys := []string{"dns://corp.example.:53"}
 		c, err := ParseText(textName, tt.text, keys, "")
@@ -191,7 +191,7 @@ func TestOverOfTheSameStanza(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r.Hash() != base.Hash() {
-		t.Error("the ConfigMap that is the Corefile changes the stanza")
+		t.Error("the ConfigMap with the Corefile itself changes the stanza")
 	}
 }
 
@@ -207,7 +207,7 @@ func TestOverChangesNeither(t *testing.T) {
 		t.Fatal(err)
 	}
 	if after := base.Hash() + c.Hash(); after != before {
-		t.Error("Over changed what it was given")
+		t.Error("Over changed its arguments")
 	}
 }
 
@@ -224,7 +224,7 @@ func TestHash(t *testing.T) {
 		{"hosts {\n10.0.0.1  x\n}", "\nhosts {\n10.0.0.1 x\nttl 3600\n}"},
 		{"endpoint x y", "endpoint x"},
 		{"", "wire on"},
-		{"", "status :80"}, // which serves nothing of what the hash is about
+		{"", "status :80"}, // which does not affect anything in the hash
 	} {
 		if hash(same[0]) != hash(same[1]) {
 			t.Errorf("%q and %q differ", same[0], same[1])
@@ -240,7 +240,7 @@ func TestHash(t *testing.T) {
 	} {
 		h := hash(body)
 		if other, ok := seen[h]; ok {
-			t.Errorf("%q and %q have one hash", body, other)
+			t.Errorf("%q and %q have the same hash", body, other)
 		}
 		seen[h] = body
 	}

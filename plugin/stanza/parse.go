@@ -9,8 +9,8 @@ import (
 	"github.com/coredns/coredns/plugin/pkg/dnsutil"
 )
 
-// Parse reads the stanza of a server block from d, which is before the directive, as in a plugin's setup (&c.Dispenser of
-// the caddy.Controller), and reads d to its end. keys are the server block's keys. A second stanza is an error
+// Parse reads the stanza of a server block from d, which is before the directive, as in a plugin's setup (&c.Dispenser
+// of the caddy.Controller), and reads d to its end. keys are the server block's keys. A second stanza is an error
 // (plugin.ErrOnce), and every error names file and line.
 func Parse(d *caddyfile.Dispenser, keys []string) (*Config, error) {
 	var tokens []caddyfile.Token
@@ -30,7 +30,7 @@ type draft struct {
 
 	// The first options of a kind, nil if there is none.
 	noServicesAt *caddyfile.Token // noservices
-	ofServices   *caddyfile.Token // an option about Services alone
+	ofServices   *caddyfile.Token // an option for Services only
 	ofObjects    *caddyfile.Token // the same for external zones
 	other        *caddyfile.Token // any but hosts, configmap, status and wire
 
@@ -83,7 +83,7 @@ func parseTokens(tokens []caddyfile.Token, keys []string, bare bool) (*Config, e
 	return d.Config, d.checkMulticluster()
 }
 
-// within adds more to n, the number of a kind read so far, and refuses a number beyond most. t is the place.
+// within adds more to n, the number of a kind read so far, and refuses a number above most. t is the place.
 func (d *draft) within(n *int, more, most int, kind string, t caddyfile.Token) error {
 	if *n += more; *n > most {
 		return errAt(t, "more than %d %s in a stanza", most, kind)
@@ -112,7 +112,7 @@ func (d *draft) option(o statement) error {
 	return set(d, o)
 }
 
-// note stores which options there are, as far as that decides whether Services are served.
+// note stores which options are present, as far as that decides whether Services are served.
 func (d *draft) note(o statement) {
 	first := func(t **caddyfile.Token) {
 		if *t == nil {
@@ -145,7 +145,7 @@ func (d *draft) setZones(words []caddyfile.Token) (err error) {
 }
 
 // defaultZones sets the zones of the server block for a stanza that names none, without those of external options. A
-// stanza of hosts options alone replaces one of the hosts plugin, which has no zones of its own either.
+// stanza with only hosts options replaces one of the hosts plugin, which has no zones of its own either.
 func (d *draft) defaultZones(keys []string) {
 	if d.ZonesWritten || d.bare || d.noServices {
 		return

@@ -27,21 +27,21 @@ func mustParse(t *testing.T, text string, keys ...string) *Config {
 	return c
 }
 
-// wantError checks that err says what, and begins with where.
+// wantError checks that err contains what, and begins with where.
 func wantError(t *testing.T, err error, where, what string) {
 	t.Helper()
 	if err == nil {
 		t.Fatalf("no error, want %q", what)
 	}
 	if !strings.HasPrefix(err.Error(), where) || !strings.Contains(err.Error(), what) {
-		t.Errorf("error %q, want one that begins with %q and says %q", err, where, what)
+		t.Errorf("error %q, want one that begins with %q and contains %q", err, where, what)
 	}
 }
 
 func TestParseDefaults(t *testing.T) {
 	c := mustParse(t, "kubehosts", "dns://example.org.:53", "dns://.:53", "tls://example.org.:853")
 	if !slices.Equal(c.Zones, []string{"example.org."}) || c.ZonesWritten {
-		t.Errorf("Zones %q, written %v, want those of the server block less the root, each once", c.Zones, c.ZonesWritten)
+		t.Errorf("Zones %q, written %v, want those of the server block without the root, each once", c.Zones, c.ZonesWritten)
 	}
 	if c.TTL != 5 || c.StartupTimeout != 5*time.Second || c.Audit != 6*time.Hour || c.Pods != Disabled {
 		t.Errorf("ttl %d, startup_timeout %v, audit %v, pods %v", c.TTL, c.StartupTimeout, c.Audit, c.Pods)
@@ -142,7 +142,7 @@ func TestParseZones(t *testing.T) {
 	}
 }
 
-// Whether Services are served in the zones of the server block, where the stanza names none.
+// Whether Services are served in the zones of the server block if the stanza names none.
 func TestParseZonesOfServerBlock(t *testing.T) {
 	corp := []string{"corp.example."}
 	for _, tt := range []struct {
@@ -179,21 +179,22 @@ func TestParseZonesOfServerBlock(t *testing.T) {
 		t.Errorf("a reverse zone: Zones %q, HostsOnly %v", c.Zones, c.HostsOnly)
 	}
 	if c := mustParse(t, "kubehosts { hosts corp.hosts }", "dns://.:53"); c.Zones != nil || c.HostsOnly {
-		t.Errorf("the root has no zones to give: Zones %q, HostsOnly %v", c.Zones, c.HostsOnly)
+		t.Errorf("the root has no zones: Zones %q, HostsOnly %v", c.Zones, c.HostsOnly)
 	}
 }
 
-// A zone behind FILE, as in stock's hosts plugin, is refused, and a file that is not there yet is not.
+// A zone after FILE, as in stock's hosts plugin, is refused, and a file that does not exist yet is
+// not.
 func TestZonesAfterFile(t *testing.T) {
 	for _, tt := range []struct{ files, zone string }{
-		{"/etc/hosts corp.example 10.0.0.0/8", "10.0.0.0/8"}, // which no file is called
+		{"/etc/hosts corp.example 10.0.0.0/8", "10.0.0.0/8"}, // not the name of a file
 		{"/etc/hosts fd00::/8", "fd00::/8"},
 		{"10.0.0.0/8", "10.0.0.0/8"},
 		{"example.hosts example.org.", "example.org."},
 		{"example.hosts .", "."},
 	} {
 		_, err := corefileOf("kubehosts {\nhosts "+tt.files+"\n}", ".")
-		wantError(t, err, "Corefile:2 - Error during parsing: ", "hosts: '"+tt.zone+"' is a zone, and hosts takes no zones after FILE")
+		wantError(t, err, "Corefile:2 - Error during parsing: ", "hosts: '"+tt.zone+"' is a zone, but hosts takes no zones after FILE")
 	}
 	for files, wants := range map[string][]bool{ // whether one that does not exist is a zone
 		"example.hosts example.org example.net":   {false, true, true},
@@ -201,7 +202,7 @@ func TestZonesAfterFile(t *testing.T) {
 		"a.hosts b.hosts c.txt d.conf e.list":     {false, false, false, false, false},
 		"/etc/hosts ./corp.example /corp.example": {false, false, false},
 		"/etc/hosts lan 10.in-addr.arpa":          {false, true, true},
-		"/etc/hosts a..b":                         {false, false}, // no domain name
+		"/etc/hosts a..b":                         {false, false}, // not a domain name
 	} {
 		c := mustParse(t, "kubehosts {\nhosts "+files+"\n}", ".")
 		for i, want := range wants {
@@ -213,7 +214,7 @@ func TestZonesAfterFile(t *testing.T) {
 }
 
 func TestParseInlineFromEnvironment(t *testing.T) {
-	// What caddyfile leaves of {$HOSTS}: one token with spaces and line breaks.
+	// The form in which caddyfile leaves {$HOSTS}: one token with spaces and line breaks.
 	d := caddyfile.NewDispenserTokens("Corefile", []caddyfile.Token{
 		{Line: 1, Text: Name}, {Line: 1, Text: "{"}, {Line: 2, Text: "hosts"}, {Line: 2, Text: "{"},
 		{Line: 3, Text: "10.0.0.1 a b # first\n\n10.0.0.2 c"}, {Line: 9, Text: "}"}, {Line: 10, Text: "}"},
@@ -227,7 +228,7 @@ func TestParseInlineFromEnvironment(t *testing.T) {
 	}
 }
 
-// TestParseErrors holds what stock does not have, or passes over. Options are on line 2.
+// TestParseErrors has options that stock does not have, or ignores. Options are on line 2.
 func TestParseErrors(t *testing.T) {
 	for _, tt := range []struct{ option, want string }{
 		{"nonsense 1", "unknown property 'nonsense'"},
@@ -240,14 +241,14 @@ func TestParseErrors(t *testing.T) {
 		{"import /etc/x", "unknown property 'import'"},
 		{"configmap", "Wrong argument count"},
 		{"configmap a b c", "Wrong argument count"},
-		{"configmap kube-system/", "'' is no name of a ConfigMap"},
-		{`configmap ""`, "'' is no name of a ConfigMap"},
-		{"configmap /coredns", "'' is no name of a namespace"},
-		{"configmap a.b/coredns", "'a.b' is no name of a namespace"},
-		{"configmap a/b/c", "'b/c' is no name of a ConfigMap"},
-		{"configmap CoreDNS", "'CoreDNS' is no name of a ConfigMap"},
-		{"configmap a k/y", "'k/y' is no key of a ConfigMap"},
-		{"configmap a ..", "'..' is no key of a ConfigMap"},
+		{"configmap kube-system/", "'' is not a ConfigMap name"},
+		{`configmap ""`, "'' is not a ConfigMap name"},
+		{"configmap /coredns", "'' is not a namespace name"},
+		{"configmap a.b/coredns", "'a.b' is not a namespace name"},
+		{"configmap a/b/c", "'b/c' is not a ConfigMap name"},
+		{"configmap CoreDNS", "'CoreDNS' is not a ConfigMap name"},
+		{"configmap a k/y", "'k/y' is not a ConfigMap key"},
+		{"configmap a ..", "'..' is not a ConfigMap key"},
 		{"manifests", "Wrong argument count"},
 		{`manifests ""`, "neither a file nor a glob pattern"},
 		{"manifests a[", "neither a file nor a glob pattern"},
@@ -264,15 +265,15 @@ func TestParseErrors(t *testing.T) {
 		{"wire", "Wrong argument count"},
 		{"wire maybe", "wire 'maybe' is neither on nor off"},
 		{"status :1 :2", "Wrong argument count"},
-		{"status 8182", "status '8182' is no address to listen on"},
-		{"status coredns.example:8182", "'coredns.example' is no IP address"},
-		{"status :0", "'0' is no port"},
-		{"status :http", "'http' is no port"},
-		{"status :65536", "'65536' is no port"},
+		{"status 8182", "status '8182' is not an address to listen on"},
+		{"status coredns.example:8182", "'coredns.example' is not an IP address"},
+		{"status :0", "'0' is not a port"},
+		{"status :http", "'http' is not a port"},
+		{"status :65536", "'65536' is not a port"},
 		{"ignore", "Wrong argument count"},
 		{"apiserver_qps nan", "not a finite number"},
 		{"apiserver_qps +inf", "not a finite number"},
-		{"fallthrough a..b", "'a..b' is no zone"},
+		{"fallthrough a..b", "'a..b' is not a zone"},
 		{"hosts a[", "neither a file nor a glob pattern"},
 		{"hosts { ttl }", "ttl needs a time in second"},
 		{"hosts { ttl x }", "ttl needs a number of second"},
@@ -298,10 +299,10 @@ func TestParseErrors(t *testing.T) {
 func TestParseErrorsOfStanza(t *testing.T) {
 	for _, tt := range []struct{ text, where, want string }{
 		{"", "Corefile:0 - ", "no kubehosts stanza"},
-		{"kubehosts a..b", "Corefile:1 - ", "'a..b' is no zone"},
-		{"kubehosts a.example: {\n}", "Corefile:1 - ", "'a.example:' is no zone"},
-		{`kubehosts ""`, "Corefile:1 - ", "'' is no zone"},
-		{"kubehosts " + strings.Repeat("a", 64), "Corefile:1 - ", "is no zone"},
+		{"kubehosts a..b", "Corefile:1 - ", "'a..b' is not a zone"},
+		{"kubehosts a.example: {\n}", "Corefile:1 - ", "'a.example:' is not a zone"},
+		{`kubehosts ""`, "Corefile:1 - ", "'' is not a zone"},
+		{"kubehosts " + strings.Repeat("a", 64), "Corefile:1 - ", "is not a zone"},
 		{"kubehosts " + strings.Repeat("10.0.0.0/9 ", 40), "Corefile:1 - ", "more than 1000 zones in a stanza"},
 		{"kubehosts 10.0.0.0/8 1.ip6.arpa", "Corefile:1 - ", "non-reverse zone name must be used"},
 		{"kubehosts a\n{\nttl 5\n}", "Corefile:2 - ", "unexpected '{': the block of 'kubehosts' must open on its own line, 1"},
@@ -311,11 +312,11 @@ func TestParseErrorsOfStanza(t *testing.T) {
 		{"kubehosts a {\n}\n}", "Corefile:3 - ", "once per Server Block"},
 		{"}", "Corefile:1 - ", "unexpected '}'"},
 		{"kubehosts a\nkubehosts b", "Corefile:2 - ", "this plugin can only be used once per Server Block"},
-		{"kubehosts a {\nconfigmap a\nconfigmap b\n}", "Corefile:3 - ", "configmap may be given only once, and is on line 2 already"},
+		{"kubehosts a {\nconfigmap a\nconfigmap b\n}", "Corefile:3 - ", "configmap may be given only once, it is already on line 2"},
 		{"kubehosts a {\nmanifests x\nendpoint y\n}", "Corefile:3 - ", "endpoint and manifests (line 2) cannot both be set"},
 		{"kubehosts a {\nkubeconfig x\nmanifests y\n}", "Corefile:2 - ", "kubeconfig and manifests (line 3) cannot both be set"},
 		{"kubehosts a {\nmanifests x\nsnapshot y\n}", "Corefile:3 - ", "snapshot and manifests (line 2) cannot both be set"},
-		{"kubehosts a {\nsnapshot x\nsnapshot x\n}", "Corefile:3 - ", "snapshot may be given only once, and is on line 2 already"},
+		{"kubehosts a {\nsnapshot x\nsnapshot x\n}", "Corefile:3 - ", "snapshot may be given only once, it is already on line 2"},
 		{"kubehosts a {\nmanifests y\ntls a b c\n}", "Corefile:3 - ", "tls and manifests"},
 		{"kubehosts a {\nmanifests y\napiserver_qps 0\n}", "Corefile:3 - ", "apiserver_qps and manifests"},
 		{"kubehosts a {\nnoservices\n}", "Corefile:2 - ", "noservices and zones cannot both be set"},

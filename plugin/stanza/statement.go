@@ -11,10 +11,10 @@ import (
 )
 
 // statement is a name, its arguments on the same line, and the block that may follow: the stanza itself, an option of
-// it, or a line of the block of hosts or external.
+// it, or a line in the block of hosts or external.
 type statement struct {
 	words  []caddyfile.Token // the name and its arguments
-	braced bool              // a block follows, be it empty
+	braced bool              // a block follows, even an empty one
 	block  []statement
 }
 
@@ -62,7 +62,7 @@ func errAt(t caddyfile.Token, format string, args ...any) error {
 
 func position(t caddyfile.Token) string { return fmt.Sprintf("%s:%d - ", t.File, t.Line) }
 
-// clip cuts s to about n bytes for an error, and escapes whatever is no text, so that a ConfigMap can't write lines of
+// clip cuts s to about n bytes for an error, and escapes anything but text, so that a ConfigMap can't write lines of
 // its own into the log.
 func clip(s string, n int) string {
 	var b strings.Builder
@@ -85,7 +85,7 @@ func sameLine(a, b caddyfile.Token) bool {
 	return a.File == b.File && a.Line+strings.Count(a.Text, "\n") == b.Line
 }
 
-// scanner makes statements out of tokens.
+// scanner makes statements from tokens.
 type scanner struct {
 	tokens []caddyfile.Token
 	i      int // the next token
@@ -96,7 +96,8 @@ func (s *scanner) at(text string) bool { return s.i < len(s.tokens) && s.tokens[
 // stanzaDepth is the depth of blocks in a stanza: options, and lines of hosts.
 const stanzaDepth = 2
 
-// blockLimits are the statements that one block may hold, by how deep blocks may be nested in it.
+// blockLimits are the statements that one block may hold, by the depth of blocks that may be nested
+// in it.
 var blockLimits = [stanzaDepth + 1]struct {
 	most int
 	what string
@@ -104,8 +105,8 @@ var blockLimits = [stanzaDepth + 1]struct {
 
 // statement reads one statement, with blocks nested no deeper than depth. There must be a token left.
 //
-// Dispenser.NextBlock is of no use for it: that takes a block after any option for more options of the surrounding block,
-// and a closing brace on the line of an option for an argument.
+// Dispenser.NextBlock can't do this: it takes a block after any option for more options of the surrounding block, and a
+// closing brace on the line of an option for an argument.
 func (s *scanner) statement(depth int) (statement, error) {
 	start := s.i
 	if t := s.tokens[start]; t.Text == "{" || t.Text == "}" {

@@ -19,8 +19,8 @@ func stock(text string, keys []string) (*kubernetes.Kubernetes, error) {
 	return kubernetes.ParseStanza(c)
 }
 
-// TestAsStock runs the stock parser beside this one: what one accepts the other accepts, with the same meaning, and
-// the words of the errors are the same.
+// TestAsStock runs the stock parser beside this one. Both accept the same stanzas, with the same meaning, and
+// return errors with the same text.
 func TestAsStock(t *testing.T) {
 	inBlock := []string{
 		"endpoint_pod_names", "endpoint_pod_names x",
@@ -73,7 +73,7 @@ func TestAsStock(t *testing.T) {
 	}
 }
 
-// compareErrors wants stock's error word for word; where stock has no file and line, it wants them in front. An error
+// compareErrors requires stock's error word for word. If stock's has no file and line, they must come first. An error
 // for two options is on the line of the second here, and on that of the closing brace in stock.
 func compareErrors(t *testing.T, text, got, stock string) {
 	t.Helper()

@@ -12,16 +12,16 @@ import (
 
 // ParseText reads the stanza in the text of a ConfigMap's key. The text is either a whole Corefile, in which ParseText
 // finds the stanza of the server block with the same keys and the same view, or a bare stanza: its first word, snippets
-// aside, is kubehosts. keys are those of the running server block, and view is the name that its view plugin gives it, ""
-// without that plugin. name is the name of the text in errors, as in "NAME:LINE - ...".
+// aside, is kubehosts. keys are those of the running server block, and view is the name that its view plugin gives it,
+// "" without that plugin. name is the name of the text in errors, as in "NAME:LINE - ...".
 //
-// Keys are compared as the server sees them, in any order. A key without a port has the default port, which is 53
-// unless CoreDNS was started with -dns.port; as that is not known here, such a key also fits the port of the running
-// server block, if nothing fits as written or with 53.
+// Keys are compared in the server's form, in any order. A key without a port has the default port, which is 53 unless
+// CoreDNS was started with -dns.port. That is not known here, so such a key also matches the port of the running server
+// block, if nothing matches as written or with 53.
 //
 // Snippets and environment variables work as in a Corefile. No file is opened, whatever the text contains: an import of
-// files is skipped outside the stanza and an error inside it. Errors in other server blocks and other plugins' stanzas do
-// not matter, as long as braces balance and imports have an argument. A text may be 1 MiB long, like a ConfigMap.
+// files is skipped outside the stanza and an error inside it. Errors in other server blocks and other plugins' stanzas
+// do not matter, as long as braces balance and imports have an argument. A text may be 1 MiB long, like a ConfigMap.
 func ParseText(name, text string, keys []string, view string) (*Config, error) {
 	blocks, err := readCorefile(name, text, false)
 	if err != nil {
@@ -34,8 +34,8 @@ func ParseText(name, text string, keys []string, view string) (*Config, error) {
 	return parseTokens(b.stanza, keys, b.bare)
 }
 
-// pick returns the server block that has the keys, the view and a stanza. A server block of another view is for other
-// clients, so its stanza is never taken, even if it is the only one that has the keys.
+// pick returns the server block that has the keys, the view and a stanza. A server block with another view is for
+// other clients, so its stanza is never used, even if no other server block has the keys.
 func pick(blocks []serverBlock, name string, keys []string, view string) (serverBlock, error) {
 	if len(blocks) == 1 && blocks[0].bare {
 		return blocks[0], nil
@@ -63,7 +63,7 @@ func pick(blocks []serverBlock, name string, keys []string, view string) (server
 	case 1:
 		return found[0], nil
 	}
-	return serverBlock{}, errAt(found[1].stanza[0], "a second server block %s with a %s stanza: the first is on line %d, and nothing tells which one is running; give each a view name of its own",
+	return serverBlock{}, errAt(found[1].stanza[0], "a second server block %s with a %s stanza: the first is on line %d, and they can't be told apart; give each a view name of its own",
 		running, Name, found[0].stanza[0].Line)
 }
 
@@ -115,7 +115,7 @@ func matching(blocks []serverBlock, keys []string) ([]serverBlock, error) {
 	return nil, nil
 }
 
-// defaultPorts are the ports that a key without one may have, the likeliest first. "" comes before all others, so that a
+// defaultPorts are the ports that a key without one may have, most likely first. "" comes before all others, so that a
 // block with written ports wins.
 func defaultPorts(running map[address]bool) []string {
 	var more []string
@@ -128,8 +128,8 @@ func defaultPorts(running map[address]bool) []string {
 	return append([]string{"", transport.Port}, slices.Compact(more)...)
 }
 
-// addressSet returns the addresses of keys, nil if one of them is no zone, and subtracts the number of zones from left.
-// It gives up when that falls below 0.
+// addressSet returns the addresses of keys, nil if one of them is not a zone, and subtracts the number of zones from
+// left. It gives up when left falls below 0.
 func addressSet(keys []string, left *int) map[address]bool {
 	all := map[address]bool{}
 	for _, k := range keys {
@@ -144,7 +144,8 @@ func addressSet(keys []string, left *int) map[address]bool {
 	return all
 }
 
-// withPort returns written with the port that the server gives a key without one: port, for plain DNS.
+// withPort returns written with the port that the server uses for a key without one: port, for plain
+// DNS.
 func withPort(written map[address]bool, port string) map[address]bool {
 	all := make(map[address]bool, len(written))
 	for a := range written {

@@ -108,7 +108,7 @@ func TestParseTextErrors(t *testing.T) {
 		{"comma", "a, {\n}", ":1", "check for extra comma"},
 		{"comma at the end", "a,", ":1", "Unexpected EOF"},
 		{"open quote", ". {\nkubehosts \"a {\n}\n}\n", ":1", "without its '}'"},
-		{"variable in itself", ". {\nkubehosts {\nttl {$STANZA_LOOP}\n}\n}", ":3", "naming themselves"},
+		{"variable in itself", ". {\nkubehosts {\nttl {$STANZA_LOOP}\n}\n}", ":3", "referring to themselves"},
 		{"long error", ". {\nkubehosts {\n" + strings.Repeat("é", 1<<18) + "\n}\n}", ":3", "unknown property"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -121,7 +121,7 @@ func TestParseTextErrors(t *testing.T) {
 	}
 }
 
-// TestParseTextViews reads the stanzas of server blocks that have the same keys and differ by their view.
+// TestParseTextViews reads the stanzas of server blocks that have the same keys and differ in their view.
 func TestParseTextViews(t *testing.T) {
 	t.Setenv("STANZA_VIEW", "env")
 	const (
@@ -146,11 +146,11 @@ func TestParseTextViews(t *testing.T) {
 		{views, "", 5, "", ""},
 		{views, "bare", 0, ":36", "the server block 'dns://.:53' with view 'bare' has no kubehosts stanza"},
 		{views, "other", 0, ":6", "no server block 'dns://.:53' with view 'other'; there are: '.' with view 'internal' (line 6), '.' with view 'with space' (line 14)"},
-		{twice, "x", 0, ":9", "a second server block 'dns://.:53' with view 'x' with a kubehosts stanza: the first is on line 4, and nothing tells which one is running"},
+		{twice, "x", 0, ":9", "a second server block 'dns://.:53' with view 'x' with a kubehosts stanza: the first is on line 4, and they can't be told apart"},
 		{twice, "", 0, ":1", "no server block 'dns://.:53'; there are"},
 		{". {\nkubehosts\n}", "x", 0, ":1", "no server block 'dns://.:53' with view 'x'; there are: '.' (line 1)"},
 		{". {\nview\nkubehosts {\nttl 6\n}\n}", "", 6, "", ""},
-		{"kubehosts {\nttl 7\n}", "x", 7, "", ""}, // a bare stanza is for whoever follows it
+		{"kubehosts {\nttl 7\n}", "x", 7, "", ""}, // a bare stanza is for every server block that follows it
 	} {
 		c, err := ParseText(textName, tt.text, []string{"dns://.:53"}, tt.view)
 		if tt.err != "" {
@@ -184,7 +184,8 @@ func TestParseTextOpensNoFile(t *testing.T) {
 	}
 }
 
-// TestSourceOpensNoFile looks for calls that could: of package os nothing but Getenv, no caddyfile.Parse, no globbing.
+// TestSourceOpensNoFile looks for calls that could: from package os nothing but Getenv, no caddyfile.Parse, no
+// globbing.
 func TestSourceOpensNoFile(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	if err != nil || len(files) == 0 {

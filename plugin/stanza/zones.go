@@ -12,7 +12,7 @@ import (
 	"github.com/coredns/coredns/plugin/pkg/transport"
 )
 
-// address is one zone of a server block's key. port is "" where the key has none.
+// address is one zone of a server block's key. port is "" if the key has none.
 type address struct {
 	transport, zone, port string
 }
@@ -47,7 +47,7 @@ func ServerKeys(written []string) (keys, zones []string, err error) {
 	for _, k := range written {
 		as, err := addressesOf(k)
 		if err != nil {
-			return nil, nil, fmt.Errorf("'%s' is no zone: %w", clip(k, 255), err)
+			return nil, nil, fmt.Errorf("'%s' is not a zone: %w", clip(k, 255), err)
 		}
 		for _, a := range as {
 			if a.port == "" {
@@ -59,22 +59,22 @@ func ServerKeys(written []string) (keys, zones []string, err error) {
 	return keys, zones, nil
 }
 
-// zonesOf reads a list of zones. Unlike plugin.OriginsFromArgsOrServerBlock it does not drop words that are no domain
-// name.
+// zonesOf reads a list of zones. Unlike plugin.OriginsFromArgsOrServerBlock it does not drop words that are not
+// domain names.
 func (d *draft) zonesOf(words []caddyfile.Token) ([]string, error) {
 	var zones []string
 	have := set{}
 	for _, w := range words {
 		as, err := addressesOf(w.Text)
 		if err != nil {
-			return nil, errAt(w, "'%s' is no zone: %v", clip(w.Text, 255), err)
+			return nil, errAt(w, "'%s' is not a zone: %v", clip(w.Text, 255), err)
 		}
 		if err := d.within(&d.zones, len(as), maxZones, "zones", w); err != nil {
 			return nil, err
 		}
 		for _, a := range as {
 			if strings.ContainsFunc(a.zone, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
-				return nil, errAt(w, "'%s' is no zone: there is a space or a control character in it", clip(w.Text, 255))
+				return nil, errAt(w, "'%s' is not a zone: it has a space or a control character", clip(w.Text, 255))
 			}
 			if have.add(a.zone) {
 				zones = append(zones, a.zone)
@@ -84,8 +84,8 @@ func (d *draft) zonesOf(words []caddyfile.Token) ([]string, error) {
 	return zones, nil
 }
 
-// zonesOfKeys returns the zones of a server block without the root. The server has checked its keys; one that is no zone
-// is left out.
+// zonesOfKeys returns the zones of a server block without the root. The server has checked its keys; one that is not a
+// zone is left out.
 func zonesOfKeys(keys []string) []string {
 	var zones []string
 	have := set{".": true}

@@ -21,14 +21,14 @@ import (
 const (
 	exitAnswered = 0 // there are records
 	exitNone     = 1 // there are none
-	exitUsage    = 2 // the command is wrong, or no server to ask
+	exitUsage    = 2 // the command is wrong, or no server could be reached
 )
 
 const usage = `Usage: coredns explain [FLAGS] NAME [TYPE]
 
-Explain says why the answer to a question for NAME and TYPE, A by default, is what it is, and which object or line made it. An
-address in the place of NAME stands for its reverse name. It exits with 0 if there is an answer, 1 if there is none, and 2 if
-nobody could be asked.
+Explain shows why a query for NAME and TYPE (A by default) gets its answer, and which object or line provides it. An
+address in place of NAME stands for its reverse name. It exits with 0 if there is an answer, 1 if there is none, and 2 if no
+server could be reached.
 
 `
 
@@ -36,9 +36,9 @@ nobody could be asked.
 func Command(args []string, out, errs io.Writer) int {
 	flags := flag.NewFlagSet("explain", flag.ContinueOnError)
 	flags.SetOutput(errs)
-	conf := flags.String("conf", "", "Corefile to answer from, offline: out of the manifests, hosts files and snapshots that it names")
+	conf := flags.String("conf", "", "Corefile to answer from, offline, with the manifests, hosts files and snapshots that it names")
 	server := flags.String("server", "http://"+stanza.DefaultStatus, "`URL` of the status page of a running process")
-	client := flags.String("client", "", "address of the pod that asks")
+	client := flags.String("client", "", "address of the querying pod")
 	asJSON := flags.Bool("json", false, "print JSON")
 	flags.Usage = func() {
 		fmt.Fprint(errs, usage)
@@ -92,7 +92,7 @@ func (r *Result) write(out io.Writer, asJSON bool) error {
 	return e.Encode(r)
 }
 
-// explainFile explains what a server with the Corefile would answer.
+// explainFile explains the answer that a server with the Corefile would send.
 func explainFile(path string, q Query, errs io.Writer) (*Result, error) {
 	text, err := os.ReadFile(path) // #nosec G304 -- the user names it
 	if err != nil {
@@ -124,18 +124,18 @@ const (
 	maxReply = 8 << 20 // bytes
 )
 
-// explainServer asks a running process to explain its answer.
+// explainServer requests the explanation from a running process.
 func explainServer(server, name, qtype, client string) (*Result, error) {
 	base, err := url.Parse(strings.TrimSuffix(server, "/"))
 	if err != nil || base.Host == "" {
-		return nil, fmt.Errorf("server %q is no URL, such as http://%s", server, stanza.DefaultStatus)
+		return nil, fmt.Errorf("server %q is not a URL such as http://%s", server, stanza.DefaultStatus)
 	}
 	u := base.JoinPath("explain.json")
 	u.RawQuery = url.Values{"name": {name}, "type": {qtype}, "client": {client}}.Encode()
 	hc := http.Client{Timeout: askTime}
 	resp, err := hc.Get(u.String())
 	if err != nil {
-		return nil, fmt.Errorf("no status page at %s: %w; does the stanza have the option status? Without one, explain -conf answers from a Corefile", server, reasonOf(err))
+		return nil, fmt.Errorf("no status page at %s: %w; does the stanza have the status option? Without it, explain -conf answers from a Corefile", server, reasonOf(err))
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
@@ -147,7 +147,7 @@ func explainServer(server, name, qtype, client string) (*Result, error) {
 	}
 	r := new(Result)
 	if err := json.Unmarshal(body, r); err != nil {
-		return nil, fmt.Errorf("%s is no status page of kubehosts: %w", server, err)
+		return nil, fmt.Errorf("%s is not a kubehosts status page: %w", server, err)
 	}
 	return r, nil
 }

@@ -11,12 +11,12 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// sayMissing adds why nothing has the name, and what is nearest to it.
+// sayMissing adds why nothing has the name, and the nearest names.
 func (e *explanation) sayMissing() {
 	a := &e.answer
 	name := answer.ToLower(a.Owner())
 	if a.Zone.Reverse || strings.HasSuffix(name, ".arpa.") {
-		e.say("why", "no object has an address that this is the reverse name of")
+		e.say("why", "no object has the address of this reverse name")
 		return
 	}
 	if a.Outside() != nil {
@@ -32,29 +32,29 @@ func (e *explanation) sayMissing() {
 	case services.NoNamespace:
 		e.noNamespace(&n)
 	case services.NamespaceHidden:
-		e.say("why", "the option namespaces leaves namespace %s out", n.Namespace)
+		e.say("why", "the namespaces option excludes namespace %s", n.Namespace)
 	case services.NoService:
 		e.noService(&n)
 	case services.NoReady, services.EmptyHidden:
 		e.noReady(&n)
 	case services.EndpointsHidden:
-		e.say("why", "the option noendpoints hides the endpoints")
+		e.say("why", "the noendpoints option hides the endpoints")
 	case services.NoEndpoint:
 		e.noEndpoint(&n)
 	case services.NoPort:
 		e.noPort(&n)
 	case services.NotHeadless:
-		e.say("why", "Service %s/%s is not headless, and topology zones can be asked for of headless Services alone", n.Namespace, n.Service)
+		e.say("why", "Service %s/%s is not headless, and only headless Services have names with topology zones", n.Namespace, n.Service)
 	case services.BelowAlias:
 		e.say("why", "Service %s/%s is an ExternalName, which has no names below it", n.Namespace, n.Service)
 	case services.BadAlias:
-		e.say("why", "the externalName of Service %s/%s is an address, or no domain name", n.Namespace, n.Service)
+		e.say("why", "the externalName of Service %s/%s is an address or not a domain name", n.Namespace, n.Service)
 	case services.PodsHidden:
-		e.say("why", "the option pods is disabled, as it is by default, so no pod has a name")
+		e.say("why", "the pods option is disabled, which is the default, so pods have no names")
 	case services.NoPodAddress:
-		e.say("why", "%q spells no address, as 10-244-1-9 does", n.Service)
+		e.say("why", "%q is not an address in the form 10-244-1-9", n.Service)
 	case services.NoPod:
-		e.say("why", "no pod in namespace %s has the address that %s spells", n.Namespace, n.Service)
+		e.say("why", "no pod in namespace %s has the address in %s", n.Namespace, n.Service)
 	}
 }
 
@@ -69,14 +69,14 @@ func (e *explanation) exposed() (all []string) {
 	return all
 }
 
-// sayNear names likely intended names.
+// sayNear adds names that were likely meant.
 func (e *explanation) sayNear(what string, near []string) {
 	if len(near) > 0 {
 		e.say("near", "%s%s", what, listed(near, maxNear))
 	}
 }
 
-// sayWithoutSvc names the Service that a name lacks the label svc of.
+// sayWithoutSvc adds the Service whose name this would be with the label svc.
 func (e *explanation) sayWithoutSvc(name string) {
 	z := e.answer.Zone
 	n := services.ParseName(z.Below(name)+".svc", z.Grammar)
@@ -88,7 +88,7 @@ func (e *explanation) sayWithoutSvc(name string) {
 	}
 }
 
-// noNamespace adds that there is no such namespace, and names similar ones, and those that have a Service of the name.
+// noNamespace adds that the namespace does not exist, with similar ones, and those that have a Service of the name.
 func (e *explanation) noNamespace(n *services.Name) {
 	if n.Service != "" && n.Kind == services.Svc && e.leftOut(n) {
 		return
@@ -104,7 +104,7 @@ func (e *explanation) noNamespace(n *services.Name) {
 	e.otherNamespaces(n)
 }
 
-// otherNamespaces names the Services of that name in other namespaces.
+// otherNamespaces adds the Services of that name in other namespaces.
 func (e *explanation) otherNamespaces(n *services.Name) {
 	var all []string
 	for _, svc := range names(e.answer.State(), e.answer.Zone.Imported, "") {
@@ -116,23 +116,23 @@ func (e *explanation) otherNamespaces(n *services.Name) {
 	e.sayNear("Service ", all)
 }
 
-// leftOut reports whether the Service of n exists and an option leaves it or its namespace out, and if so adds that.
+// leftOut reports whether the Service of n exists and an option excludes it or its namespace, and if so adds that.
 func (e *explanation) leftOut(n *services.Name) bool {
 	f := e.factsOf(n.Namespace, n.Service, false)
 	if f.LeftOut != "" {
-		e.say("why", "Service %s/%s is there (%s), and %s leaves it out", n.Namespace, n.Service, f.Origin, f.LeftOut)
+		e.say("why", "Service %s/%s exists (%s), but %s excludes it", n.Namespace, n.Service, f.Origin, f.LeftOut)
 	}
 	return f.LeftOut != ""
 }
 
-// noService adds that there is no such Service, and what is nearest.
+// noService adds that the Service does not exist, and the nearest ones.
 func (e *explanation) noService(n *services.Name) {
 	if e.leftOut(n) {
 		return
 	}
 	f := e.factsOf(n.Namespace, n.Service, false)
 	if f.Found {
-		e.say("why", "Service %s/%s is there (%s), and this server is yet to hear of it", n.Namespace, n.Service, f.Origin)
+		e.say("why", "Service %s/%s exists (%s), but this server has not received it yet", n.Namespace, n.Service, f.Origin)
 		return
 	}
 	e.say("why", "there is no Service %s in namespace %s", n.Service, n.Namespace)
@@ -153,17 +153,17 @@ func (e *explanation) noService(n *services.Name) {
 func (e *explanation) noReady(n *services.Name) {
 	why := fmt.Sprintf("Service %s/%s has no ready endpoint", n.Namespace, n.Service)
 	if e.answer.Match().Why == services.EmptyHidden {
-		why += ", and the option ignore empty_service hides it"
+		why += ", and the ignore empty_service option hides it"
 	}
 	e.say("why", "%s", why)
 	f := e.factsOf(n.Namespace, n.Service, true)
 	switch {
 	case f.Missing != "":
-		e.say("", "which ones are not ready is not known: %s", f.Missing)
+		e.say("", "which endpoints are not ready is unknown: %s", f.Missing)
 	case f.Unready.Total > 0:
 		e.say("", "not ready: %s", unready(f.Unready))
 	case f.Unready.Known && f.Selector != "":
-		e.say("", "its selector %s finds no pod with an address", f.Selector)
+		e.say("", "its selector %s matches no pod with an address", f.Selector)
 	case f.Unready.Known:
 		e.say("", "it has no selector, and no EndpointSlice with an endpoint")
 	}
@@ -189,9 +189,9 @@ func unready(u source.Unready) string {
 	return text
 }
 
-// noEndpoint adds that no ready endpoint has the name, and which do.
+// noEndpoint adds that no ready endpoint has the name, and the names of those that are ready.
 func (e *explanation) noEndpoint(n *services.Name) {
-	e.say("why", "no ready endpoint of Service %s/%s is called %s", n.Namespace, n.Service, n.Endpoint)
+	e.say("why", "no ready endpoint of Service %s/%s is named %s", n.Namespace, n.Service, n.Endpoint)
 	f := e.factsOf(n.Namespace, n.Service, true)
 	for _, u := range f.Unready.First {
 		if u.Hostname == n.Endpoint || u.Pod == n.Endpoint {
@@ -213,7 +213,7 @@ func (e *explanation) noEndpoint(n *services.Name) {
 	e.sayNear("its endpoints are ", labels)
 }
 
-// noPort adds that there is no such port, and which there are.
+// noPort adds that the port does not exist, and the existing ones.
 func (e *explanation) noPort(n *services.Name) {
 	asked := fmt.Sprintf("port _%s._%s", n.Port, n.Protocol)
 	e.say("why", "Service %s/%s has no %s", n.Namespace, n.Service, asked)

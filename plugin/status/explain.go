@@ -20,21 +20,21 @@ import (
 
 // Query is a question to explain. Make one with NewQuery.
 type Query struct {
-	name     string // as asked; with the final dot if it is not to be searched
+	name     string // as in the query; with the final dot if it is not to be searched
 	qtype    uint16
 	client   netip.Addr // the zero Addr for none
-	reversed string     // the address of the reverse name, if that was asked for
+	reversed string     // the address of the reverse name, if the query is for one
 }
 
 // maxNameText limits the bytes of a name, with each octet escaped.
 const maxNameText = 1024
 
-// NewQuery reads a name, a type, "" for A, and the address of a client, "" for none. An address in the place of the name
-// stands for its reverse name and PTR.
+// NewQuery makes a Query from a name, a type, "" for A, and the address of a client, "" for none. An address in place
+// of the name stands for its reverse name and PTR.
 func NewQuery(name, qtype, client string) (q Query, err error) {
 	if client != "" {
 		if q.client, err = netip.ParseAddr(client); err != nil {
-			return q, fmt.Errorf("client %.100q is no IP address", client)
+			return q, fmt.Errorf("client %.100q is not an IP address", client)
 		}
 		q.client = q.client.Unmap()
 	}
@@ -57,7 +57,7 @@ func NewQuery(name, qtype, client string) (q Query, err error) {
 	case name == "":
 		return q, errors.New("the name is empty; write . for the root")
 	case !ok:
-		return q, fmt.Errorf("%.100q is no domain name", name)
+		return q, fmt.Errorf("%.100q is not a domain name", name)
 	}
 	if q.name = full; !absolute {
 		q.name = strings.TrimSuffix(full, ".")
@@ -74,7 +74,7 @@ func parseType(text string) (uint16, error) {
 	if _, err := fmt.Sscanf(text, "TYPE%d", &n); err == nil && text == fmt.Sprintf("TYPE%d", n) {
 		return n, nil
 	}
-	return 0, fmt.Errorf("%.100q is no type of records, such as A, AAAA, SRV or PTR", text)
+	return 0, fmt.Errorf("%.100q is not a record type such as A, AAAA, SRV or PTR", text)
 }
 
 // presentation returns a name in the form of questions, fully qualified.
@@ -95,7 +95,7 @@ type Result struct {
 	Client   string  `json:"client,omitempty"`
 	Answered bool    `json:"answered"` // there are records, as far as kubehosts decides
 	Search   []Tried `json:"search,omitempty"`
-	// Explanations are those of one name, by each server block that may get it.
+	// Explanations are for one name, one for each server block that may get it.
 	Explanations []Explanation `json:"explanations"`
 }
 
@@ -103,10 +103,10 @@ type Result struct {
 type Tried struct {
 	Name    string `json:"name"`
 	Outcome string `json:"outcome"`
-	First   bool   `json:"first,omitempty"` // it is the first that exists
+	First   bool   `json:"first,omitempty"` // it is the first name that exists
 }
 
-// Explanation is why one name has its answer.
+// Explanation is the reason for the answer to one name.
 type Explanation struct {
 	Name     string   `json:"name"`
 	Type     string   `json:"type"`
@@ -158,11 +158,11 @@ func (s *Servers) Explain(ctx context.Context, q Query) *Result {
 // try is a name that a resolver queries.
 type try struct {
 	name string // fully qualified
-	note string // its origin; "" if it is the name in the question
+	note string // its origin; "" for the name in the question
 }
 
-// manyDots is the number of dots from which a pod's resolver queries a name as it is before it searches: ndots in the
-// resolv.conf that the kubelet writes.
+// manyDots is the number of dots from which a pod's resolver queries a name unchanged before it searches: ndots in
+// the resolv.conf that the kubelet writes.
 const manyDots = 5
 
 // searched returns the names that a pod's resolver queries for the name of q, in that order.
@@ -203,8 +203,8 @@ func ordinal(n int) string {
 	return fmt.Sprintf("%dth", n)
 }
 
-// namespaceOf returns the namespace of the pod that has the address, and a name for the pod. It is known if pods are
-// verified, or if the pod is a ready endpoint of a Service; else the namespace is default.
+// namespaceOf returns the namespace of the pod that has the address, and a description of the pod. It is known if
+// pods are verified, or if the pod is a ready endpoint of a Service. Otherwise the namespace is default.
 func (s *Servers) namespaceOf(client netip.Addr) (namespace, pod string) {
 	for i := range s.All {
 		now, ok := s.All[i].now()
@@ -220,12 +220,13 @@ func (s *Servers) namespaceOf(client netip.Addr) (namespace, pod string) {
 		}
 	}
 	if client.IsValid() {
-		return "default", fmt.Sprintf("a pod in default, as no pod is known to have %s", client)
+		return "default", fmt.Sprintf("a pod in default, since no known pod has %s", client)
 	}
 	return "default", "a pod in default"
 }
 
-// likeliest returns which of the names to explain if none exists: the one with the most existing labels.
+// likeliest returns the index of the name to explain if none exists: the one with the most existing
+// labels.
 func (s *Servers) likeliest(tries []try) (best int) {
 	most := 0
 	for i, t := range tries {
@@ -238,7 +239,7 @@ func (s *Servers) likeliest(tries []try) (best int) {
 	return best
 }
 
-// likeliness is the higher the more of the name exists.
+// likeliness rises with the number of labels of the name that exist.
 func (a *asked) likeliness() int {
 	if n, ok := nameOf(&a.answer, a.answer.Lower); !ok || n.Kind != services.Svc {
 		return 0
@@ -261,13 +262,13 @@ func (a *asked) likeliness() int {
 
 // asked is an answer with its server block.
 type asked struct {
-	server *Server // nil if there is none
+	server *Server // nil without one
 	now    live.Now
 	ours   bool // the server block has a stanza
 	answer answer.Answer
 }
 
-// ask asks all server blocks that may get the name.
+// ask queries all server blocks that may get the name.
 func (s *Servers) ask(name string, qtype uint16) (all []asked) {
 	question := answer.NewQuestion(name, qtype, dns.ClassINET)
 	for _, server := range s.of(question.Lower) {
@@ -310,11 +311,11 @@ func outcomeOf(all []asked) string {
 func (a *asked) outcome() string {
 	switch {
 	case a.server == nil:
-		return "REFUSED, as no server block has it"
+		return "REFUSED: no server block has it"
 	case a.answer.Outcome == answer.Refused:
 		return "REFUSED"
 	case a.answer.Outcome == answer.NotOurs && a.next() == "":
-		return "SERVFAIL, as no plugin answers"
+		return "SERVFAIL: no plugin answers"
 	case a.answer.Outcome == answer.NotOurs:
 		return "passed on to " + a.next()
 	case a.answer.Outcome == answer.Follow:
@@ -353,7 +354,7 @@ func (a *asked) next() string {
 var answering = []string{
 	"hosts", "route53", "azure", "clouddns", "k8s_external", "kubernetes", "file", "auto", "secondary", "etcd", "forward", "grpc",
 	"erratic", "whoami", "nomad",
-	"template", "rewrite", "local", "any", "chaos", // of server blocks without a stanza
+	"template", "rewrite", "local", "any", "chaos", // in server blocks without a stanza
 }
 
 // explanation builds an Explanation.
@@ -375,7 +376,7 @@ func (s *Servers) explain(ctx context.Context, a asked, note string) Explanation
 	e.say("asked", "%s", text)
 	if a.server == nil {
 		e.Rcode = "REFUSED"
-		e.say("server", "none: no server block of the Corefile has a zone that the name is in")
+		e.say("server", "none: no server block of the Corefile has a zone with the name")
 		e.say("answer", "REFUSED")
 		return e.Explanation
 	}
@@ -414,7 +415,7 @@ func (e *explanation) server() string {
 	case "configmap":
 		text += "ConfigMap " + name
 	case "snapshot":
-		text += "ConfigMap " + name + " out of the snapshot"
+		text += "ConfigMap " + name + " from the snapshot"
 	default:
 		text += corefileOf(e.now.Config.File())
 	}
@@ -424,7 +425,8 @@ func (e *explanation) server() string {
 	return text
 }
 
-// corefileOf names the Corefile whose stanza is in file: by its ConfigMap if the whole of it is one (-configmap).
+// corefileOf returns a description of the Corefile whose stanza is in file: its ConfigMap if that holds the whole
+// Corefile (-configmap).
 func corefileOf(file string) string {
 	if object, _, ok := strings.Cut(file, " key "); ok && strings.HasPrefix(object, "ConfigMap ") {
 		return object
@@ -466,7 +468,7 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// sayRefused adds why the stanza is not the newest of the ConfigMap.
+// sayRefused adds why the stanza is not the newest one of the ConfigMap.
 func (e *explanation) sayRefused() {
 	if why := e.asked.server.Block.Refused(); why != "" {
 		e.say("stanza", "the ConfigMap's newest one is refused, so this is the last good one: %s", why)
@@ -483,7 +485,7 @@ var effects = map[string]string{
 	"rewrite":  "may change the question",
 	"acl":      "may refuse the client",
 	"autopath": "may answer for a later name of the search list",
-	"minimal":  "leaves sections out that are not needed",
+	"minimal":  "omits sections that are not needed",
 	"template": "may answer first",
 }
 
@@ -503,7 +505,7 @@ func (e *explanation) sayAhead() {
 // sayAge adds whether the answer may be out of date.
 func (e *explanation) sayAge() {
 	if e.answer.Stale != 0 {
-		e.say("age", "objects are those of a snapshot, written %s", ago(time.Since(time.Unix(int64(e.answer.Stale), 0))))
+		e.say("age", "the objects come from a snapshot, written %s", ago(time.Since(time.Unix(int64(e.answer.Stale), 0))))
 	}
 	if e.servers.Offline {
 		return
@@ -515,7 +517,7 @@ func (e *explanation) sayAge() {
 	}
 	if from := e.asked.server.Block.Source(); from != nil {
 		if c, ok := from.Contact(); ok && !c.Down.IsZero() {
-			e.say("age", "Kubernetes API %s does not reply since %s: objects are as they were then", c.Server, clock(c.Down))
+			e.say("age", "Kubernetes API %s has not replied since %s: the objects are in their state of that time", c.Server, clock(c.Down))
 		}
 	}
 }
@@ -525,7 +527,7 @@ func (e *explanation) sayZone() {
 	if z := e.answer.Zone; z != nil {
 		of := ""
 		if z.External != nil {
-			of = ", of the option external"
+			of = ", of the external option"
 		}
 		e.say("zone", "%s%s", z.Name, of)
 		return
@@ -542,7 +544,7 @@ func (e *explanation) sayZone() {
 	}
 }
 
-// listed returns a list in words, most of it by name.
+// listed returns a list in words, the first ones by name.
 func listed(all []string, most int) string {
 	if more := len(all) - most; more > 0 {
 		return fmt.Sprintf("%s and %d more", strings.Join(all[:most], ", "), more)
@@ -550,16 +552,16 @@ func listed(all []string, most int) string {
 	return strings.Join(all, ", ")
 }
 
-// maxShown is how many records are shown.
+// maxShown is the number of records that are shown.
 const maxShown = 20
 
-// sayAnswer adds what the answer is.
+// sayAnswer adds the answer.
 func (e *explanation) sayAnswer() {
 	switch e.answer.Outcome {
 	case answer.NotOurs:
 		if e.Next = e.next(); e.Next == "" {
 			e.Rcode = "SERVFAIL"
-			e.say("answer", "SERVFAIL, as no plugin answers what kubehosts passes on")
+			e.say("answer", "SERVFAIL: no plugin answers what kubehosts passes on")
 			return
 		}
 		e.say("answer", "by another plugin: %s", e.Next)

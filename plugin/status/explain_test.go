@@ -13,18 +13,18 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 )
 
-// As in the binary, kubehosts stands just ahead of hosts.
+// As in the binary, kubehosts comes just ahead of hosts.
 func init() {
 	at := slices.Index(dnsserver.Directives, "hosts")
 	dnsserver.Directives = slices.Insert(dnsserver.Directives, at, "kubehosts")
 }
 
-// serial is that of an SOA record, which is the time.
+// serial is the serial of an SOA record, which is the time.
 var serial = regexp.MustCompile(`\b[0-9]{10}\b`)
 
 var update = flag.Bool("update", false, "write testdata/explain.txt anew")
 
-// The words of explain, for every kind of answer and of denial: testdata/explain.txt has the commands and what they print.
+// The output of explain for every kind of answer and of denial. testdata/explain.txt has the commands and their output.
 func TestExplain(t *testing.T) {
 	const golden = "testdata/explain.txt"
 	b, err := os.ReadFile(golden)
@@ -55,7 +55,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// A stanza of a Corefile that is a ConfigMap as a whole is said to be the ConfigMap's.
+// A stanza of a Corefile that is a whole ConfigMap is attributed to the ConfigMap.
 func TestCorefileOf(t *testing.T) {
 	for file, want := range map[string]string{
 		"ConfigMap kube-system/coredns key Corefile": "ConfigMap kube-system/coredns",

@@ -35,15 +35,15 @@ func (e *explanation) sayHosts() {
 		}
 	}
 	if tables == 0 {
-		e.say("hosts", "not held: %s", e.held())
+		e.say("hosts", "no entry: %s", e.held())
 		return
 	}
-	what := "held"
+	what := "found"
 	if e.answer.OfWildcard() {
-		what = "held by " + entry
+		what = "found as " + entry
 	}
 	if e.answer.Why() == answer.HostsLackType {
-		what += ", and passed on, as they hold no " + e.Type
+		what += ", but passed on: they have no " + e.Type
 	}
 	e.say("hosts", "%s: %s", what, listed(slices.Compact(places), 5))
 	if e.answer.Why() == answer.FromHosts {
@@ -69,7 +69,7 @@ func wildcardOf(name string) string {
 	return "*." + name[next:]
 }
 
-// held returns how many files and lines there are, in words.
+// held returns the number of files and lines, in words.
 func (e *explanation) held() string {
 	var all []string
 	if n := len(e.now.Files()); n > 0 {
@@ -96,5 +96,5 @@ func (e *explanation) sayShadowed() {
 		e.say("", "they hide Service %s", objectName(svc))
 		return
 	}
-	e.say("", "they hide what the cluster has under this name")
+	e.say("", "they hide the cluster's records of this name")
 }

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// maxNear is how many near misses are named.
+// maxNear is the number of near misses that are named.
 const maxNear = 3
 
-// nearest returns the names in all that are close to a name, the nearest first: at most two steps away, and one for names of
-// three letters or fewer. A step inserts, deletes or replaces a letter, or swaps two adjacent ones.
+// nearest returns the names in all that are close to a name, the nearest first: at most two steps away, and one for
+// names of three letters or fewer. A step inserts, deletes or replaces a letter, or swaps two adjacent ones.
 func nearest(name string, all []string) []string {
 	type miss struct {
 		name  string
@@ -36,8 +36,8 @@ func nearest(name string, all []string) []string {
 	return found
 }
 
-// distance returns how many steps lead from a to b, or any number above most if there are more. It is the optimal string
-// alignment distance.
+// distance returns the number of steps from a to b, or any number above most if there are more. It is the optimal
+// string alignment distance.
 func distance(a, b string, most int) int {
 	if max(len(a)-len(b), len(b)-len(a)) > most {
 		return most + 1

@@ -15,7 +15,7 @@ import (
 // objectName is the name of a Service in kubectl's form, NAMESPACE/NAME.
 func objectName(svc services.Service) string { return svc.Namespace() + "/" + svc.ObjectName() }
 
-// nameOf parses a lower-case name in the zone of a. ok is false if there is no Service's name in it.
+// nameOf parses a lower-case name in the zone of a. ok is false if it contains no Service's name.
 func nameOf(a *answer.Answer, name string) (n services.Name, ok bool) {
 	z := a.Zone
 	if z == nil || z.Reverse || z.External != nil || !answer.InZone(name, z.Name) {
@@ -35,7 +35,7 @@ func serviceOf(a *answer.Answer, name string) (services.Service, bool) {
 	return svc, !svc.IsZero()
 }
 
-// sayObjects adds the objects involved in the answer: the Service of the name, and those of the aliases that follow.
+// sayObjects adds the objects involved in the answer: the Service of the name, and those of the aliases after it.
 func (e *explanation) sayObjects() {
 	a := &e.answer
 	if a.Zone == nil || a.Why() == answer.FromHosts && len(a.Aliases) == 0 {
@@ -66,7 +66,7 @@ func kindOf(a *answer.Answer) string {
 	return "service"
 }
 
-// factsOf looks up the details of a Service that are not in memory, once.
+// factsOf returns the details of a Service that are not in memory, which it requests once.
 func (e *explanation) factsOf(namespace, name string, unready bool) source.Facts {
 	objects := e.now.Objects()
 	if objects == nil || e.answer.Zone != nil && e.answer.Zone.Imported {
@@ -105,7 +105,7 @@ func (e *explanation) service(svc services.Service) string {
 	if svc.External() {
 		target := svc.ExternalName()
 		if target == "" {
-			target = "a target that fits no CNAME record"
+			target = "a target that does not fit into a CNAME record"
 		}
 		parts = append(parts, "alias of "+target)
 	} else if ports := portsOf(svc.Ports()); len(ports) > 0 {
@@ -134,7 +134,7 @@ func portsOf(p services.Ports) (all []string) {
 	return all
 }
 
-// sayEndpoints adds how many endpoints are ready.
+// sayEndpoints adds the number of ready endpoints.
 func (e *explanation) sayEndpoints() {
 	n4, n6 := e.answer.Match().Count()
 	all := e.slices()
@@ -160,7 +160,7 @@ func (e *explanation) slices() []services.Slice {
 // sayPod adds the pod with the address in the name.
 func (e *explanation) sayPod() {
 	if e.now.View.Options.Pods == services.PodsInsecure {
-		e.say("pod", "the address is taken out of the name, whether there is such a pod or not (pods insecure)")
+		e.say("pod", "the address comes from the name, whether or not such a pod exists (pods insecure)")
 		return
 	}
 	for m := range e.answer.Match().Members {
@@ -168,7 +168,7 @@ func (e *explanation) sayPod() {
 			e.say("pod", "%s/%s has %s", p.Namespace(), p.ObjectName(), m.Addr)
 			return
 		}
-		e.say("pod", "several pods have %s, one of the namespace among them", m.Addr)
+		e.say("pod", "several pods have %s, among them one in the namespace", m.Addr)
 	}
 }
 
@@ -176,7 +176,7 @@ func (e *explanation) sayPod() {
 func (e *explanation) sayAddress() {
 	ip, ok := services.ParseReverse(e.answer.Lower)
 	if !ok {
-		e.say("address", "the name is above those of addresses that have names")
+		e.say("address", "the name is above the reverse names of addresses")
 		return
 	}
 	state := e.answer.State()
@@ -202,38 +202,38 @@ func (e *explanation) sayAddress() {
 	e.say("address", "%s of %s", ip, listed(of, 5))
 }
 
-// sayWhy adds why there is no such record, and what is nearest.
+// sayWhy adds why there is no such record, and the nearest names.
 func (e *explanation) sayWhy() {
 	a := &e.answer
 	denied := a.Outcome == answer.Ours && (a.Rcode != dns.RcodeSuccess || a.Kind == answer.None && len(a.Aliases) == 0)
 	switch a.Why() {
 	case answer.IsTransfer:
-		e.say("why", "zone transfers are sent by the plugin transfer alone")
+		e.say("why", "only the transfer plugin sends zone transfers")
 	case answer.AliasLoop:
-		e.say("why", "the aliases lead back, or there are more than %d of them", answer.MaxAliases)
+		e.say("why", "the aliases form a loop, or there are more than %d", answer.MaxAliases)
 	case answer.NothingRead:
 		e.say("why", "%s", e.unread())
 	case answer.FromHosts:
 		if denied {
-			e.say("why", "hosts entries hold the name, and no %s for it", e.Type)
+			e.say("why", "hosts entries have the name, but no %s for it", e.Type)
 		}
 	case answer.IsApex, answer.OfZone:
 		if denied {
-			e.say("why", "every zone has the name, and no %s records of it", e.Type)
+			e.say("why", "every zone has the name, but no %s record for it", e.Type)
 		}
 	case answer.IsReverse:
 		if denied {
-			e.say("why", "a reverse name has PTR records alone, and names above it have none")
+			e.say("why", "a reverse name has only PTR records, and the names above it have none")
 		}
 	case answer.AboveZone:
-		e.say("why", "nothing has the name, which exists because a zone below it is served")
+		e.say("why", "no object has the name; it exists because a zone below it is served")
 	case answer.AboveHosts:
-		e.say("why", "nothing has the name, which exists because a hosts entry is below it")
+		e.say("why", "no object has the name; it exists because a hosts entry is below it")
 	case answer.HostsLackType:
-		e.say("why", "hosts entries hold the name, no %s for it, and nothing else has the name", e.Type)
+		e.say("why", "hosts entries have the name, but no %s for it, and nothing else has the name", e.Type)
 	case answer.FellThrough:
 		e.sayMissing()
-		e.say("next", "fallthrough %s passes names that do not exist on", strings.Join(e.now.Config.Fallthrough, " "))
+		e.say("next", "fallthrough %s passes on names that do not exist", strings.Join(e.now.Config.Fallthrough, " "))
 	case answer.NoName:
 		e.sayMissing()
 	case answer.OfObject:
@@ -250,28 +250,28 @@ func (e *explanation) sayWhy() {
 	}
 }
 
-// unread returns why nothing is known of the objects.
+// unread returns why no objects are known.
 func (e *explanation) unread() string {
 	if e.servers.Offline {
-		return "nothing is known of the objects: offline, they are those of manifests or of a snapshot"
+		return "no objects are known: offline, they come from manifests or a snapshot"
 	}
-	return "nothing was read from the Kubernetes API yet"
+	return "no objects were read from the Kubernetes API yet"
 }
 
-// sayFollowed adds what the alias leads to.
+// sayFollowed adds the records that the alias leads to.
 func (e *explanation) sayFollowed() {
 	target := e.answer.Target()
-	e.say("alias", "%s is asked of this server: %s", target, outcomeOf(e.servers.ask(target, e.answer.Type)))
+	e.say("alias", "this server answers for %s: %s", target, outcomeOf(e.servers.ask(target, e.answer.Type)))
 }
 
 // types are the types of the records that a name may have.
 var types = []uint16{dns.TypeCNAME, dns.TypeSOA, dns.TypeNS, dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeTXT, dns.TypeMX}
 
-// sayLacking adds which records the name has, in place of those that were asked for.
+// sayLacking adds the records that the name has, in place of the missing ones.
 func (e *explanation) sayLacking() {
 	switch e.answer.Match().Why {
 	case services.StandsAbove:
-		e.say("why", "the name exists because there are names below it, and has no records of its own")
+		e.say("why", "the name exists because names below it do, but it has no records of its own")
 		return
 	case services.NoZone:
 		e.say("why", "no ready endpoint is in that topology zone")
@@ -280,7 +280,7 @@ func (e *explanation) sayLacking() {
 	e.sayTypes()
 }
 
-// sayTypes adds which records the name has, and that the one that was asked for is not among them.
+// sayTypes adds the records that the name has, and that the one in question is missing.
 func (e *explanation) sayTypes() {
 	var has []string
 	for _, t := range types {
@@ -290,7 +290,7 @@ func (e *explanation) sayTypes() {
 		}
 	}
 	if len(has) == 0 {
-		e.say("why", "%s exists, and has no record of any type", e.answer.Owner())
+		e.say("why", "%s exists, but has no records", e.answer.Owner())
 		return
 	}
 	e.say("why", "%s has no %s record: it has %s", e.answer.Owner(), e.Type, listed(has, len(has)))

@@ -18,9 +18,9 @@ import (
 // offlinePatience is how long an offline start waits for manifests to be read.
 const offlinePatience = 30 * time.Second
 
-// Offline reads a Corefile and the manifests, hosts files and snapshots that its kubehosts stanzas name, and returns its
-// server blocks as they would answer. It opens no socket, contacts no API server, and writes nothing; it knows other plugins
-// only by name. Call close when done.
+// Offline reads a Corefile and the manifests, hosts files and snapshots that its kubehosts stanzas name, and returns
+// its server blocks ready to answer. It opens no socket, contacts no API server, and writes nothing; of other plugins
+// it uses only the names. The caller calls close at the end.
 func Offline(path string, text []byte) (s *Servers, close func(), err error) {
 	blocks, err := caddyfile.Parse(path, bytes.NewReader(text), nil)
 	if err != nil {
@@ -34,7 +34,7 @@ func Offline(path string, text []byte) (s *Servers, close func(), err error) {
 			}
 		}
 	}
-	corefile := new(byte) // identifies it: each has another pointer
+	corefile := new(byte) // identifies the Corefile: each has another pointer
 	for _, b := range blocks {
 		server, err := offline(path, b, corefile)
 		if err != nil {

@@ -35,8 +35,8 @@ func snapshotFile(t *testing.T) string {
 	return path
 }
 
-// Offline, a Corefile that takes its objects from an API server has those of its snapshot, and the stanza in it, and writes
-// nothing.
+// Offline, a Corefile that takes its objects from an API server uses those of its snapshot, and the stanza in it, and
+// writes nothing.
 func TestExplainSnapshot(t *testing.T) {
 	path := snapshotFile(t)
 	before, err := os.ReadFile(path)
@@ -54,11 +54,11 @@ func TestExplainSnapshot(t *testing.T) {
 		want []string
 	}{
 		{"web.shop", exitAnswered, []string{
-			"of ConfigMap kube-system/coredns out of the snapshot\n", "age      objects are those of a snapshot, written ", " days ago\n",
+			"of ConfigMap kube-system/coredns from the snapshot\n", "age      the objects come from a snapshot, written ", " days ago\n",
 			"service  shop/web, ClusterIP: 10.96.7.10, port http 80/TCP\n",
 			"NOERROR 17 s, snapshot of 2026-01-02T03:04:05Z  web.shop.svc.cluster.local. A 10.96.7.10\n",
 		}},
-		{"db.shop", exitNone, []string{"why      Service shop/db has no ready endpoint\n         which ones are not ready is not known: no API server is asked\n"}},
+		{"db.shop", exitNone, []string{"why      Service shop/db has no ready endpoint\n         which endpoints are not ready is unknown: there is no API server\n"}},
 		{"wbe.shop", exitNone, []string{"why      there is no Service wbe in namespace shop\nnear     Service shop/web\n"}},
 	} {
 		var out, errs bytes.Buffer
@@ -75,7 +75,7 @@ func TestExplainSnapshot(t *testing.T) {
 	}
 }
 
-// Offline, without manifests and snapshots, nothing is known of Services, and hosts entries are.
+// Offline, without manifests and snapshots, no Services are known, but hosts entries are.
 func TestExplainWithoutObjects(t *testing.T) {
 	s, closeAll, err := Offline("Corefile", []byte(".:53 {\n kubehosts cluster.local {\n hosts {\n 192.0.2.1 a.example\n }\n external apps.example\n }\n}\n"))
 	if err != nil {
@@ -83,9 +83,9 @@ func TestExplainWithoutObjects(t *testing.T) {
 	}
 	defer closeAll()
 	for name, want := range map[string]string{
-		"web.shop.svc.cluster.local.": "why nothing is known of the objects: offline, they are those of manifests or of a snapshot; answer SERVFAIL, nothing was read from the Kubernetes API yet",
-		"shop.apps.example.":          "why nothing is known of the objects: offline, they are those of manifests or of a snapshot; answer SERVFAIL, nothing was read from the Kubernetes API yet",
-		"a.example.":                  "hosts held: Corefile:4; zone none of cluster.local., apps.example.; answer NOERROR 3600 s  a.example. A 192.0.2.1",
+		"web.shop.svc.cluster.local.": "why no objects are known: offline, they come from manifests or a snapshot; answer SERVFAIL, no objects were read from the Kubernetes API yet",
+		"shop.apps.example.":          "why no objects are known: offline, they come from manifests or a snapshot; answer SERVFAIL, no objects were read from the Kubernetes API yet",
+		"a.example.":                  "hosts found: Corefile:4; zone none of cluster.local., apps.example.; answer NOERROR 3600 s  a.example. A 192.0.2.1",
 	} {
 		q, err := NewQuery(name, "", "")
 		if err != nil {
@@ -100,7 +100,7 @@ func TestExplainWithoutObjects(t *testing.T) {
 		}
 	}
 	if got := source.InClusterNamespace(); got != "kube-system" {
-		t.Fatalf("this test runs in a pod, in %s", got)
+		t.Fatalf("this test runs in a pod in %s", got)
 	}
 }
 
@@ -140,7 +140,7 @@ func FuzzQuery(f *testing.F) {
 		}
 		r := s.Explain(t.Context(), q)
 		if len(r.Explanations) == 0 {
-			t.Fatal("nothing is said")
+			t.Fatal("there is no output")
 		}
 		var out bytes.Buffer
 		if err := r.WriteText(&out); err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/external"
 )
 
-// sayHost adds which object has a name in a zone of hosts, since when, and which others claim it.
+// sayHost adds which object has a name in an external zone, since when, and which others claim it.
 func (e *explanation) sayHost() {
 	m := e.answer.Host()
 	switch m.Outcome {
@@ -41,7 +41,7 @@ func (e *explanation) sayHost() {
 	e.say("object", "%s", text)
 	for _, c := range e.now.Conflicts() {
 		if c.Name == e.answer.Lower || m.Wildcard() != "" && c.Name == "*."+m.Wildcard()+"." {
-			e.say("conflict", "%s claims %s too, and the older one has it", e.object(c.Loser), c.Name)
+			e.say("conflict", "%s also claims %s, but the older one has it", e.object(c.Loser), c.Name)
 		}
 	}
 }
@@ -55,7 +55,7 @@ func (e *explanation) object(ref external.Ref) string {
 	return text
 }
 
-// noHost adds why no object has a name in a zone of hosts, and which names are nearest.
+// noHost adds why no object has a name in an external zone, and the nearest names.
 func (e *explanation) noHost(name string) {
 	zone := e.answer.Zone
 	sel := &zone.External.Selection
@@ -72,7 +72,7 @@ func (e *explanation) noHost(name string) {
 		open.change(&wider)
 		m := e.answer.Outside().Lookup(zone.Name, name, &wider)
 		if m.Outcome != external.NameError && m.Outcome != external.NoData {
-			e.say("why", "%s claims the name, and %s leaves it out", e.object(m.Object()), open.option)
+			e.say("why", "%s claims the name, but %s excludes it", e.object(m.Object()), open.option)
 			return
 		}
 	}
@@ -84,10 +84,10 @@ func (e *explanation) noHost(name string) {
 	e.sayNear("", nearest(name, all))
 }
 
-// sayHostLacking adds why a name in a zone of hosts has no such record.
+// sayHostLacking adds why a name in an external zone has no such record.
 func (e *explanation) sayHostLacking() {
 	if e.answer.Host().Outcome == external.NoData {
-		e.say("why", "the name exists because there are names below it, and has no records of its own")
+		e.say("why", "the name exists because names below it do, but it has no records of its own")
 		return
 	}
 	e.sayTypes()

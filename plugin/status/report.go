@@ -36,7 +36,7 @@ type Report struct {
 type API struct {
 	Server    string     `json:"server"`
 	Connected bool       `json:"connected"`
-	News      *time.Time `json:"lastEvent,omitempty"` // since when it may have changed unseen
+	News      *time.Time `json:"lastEvent,omitempty"` // since when it may have changed unnoticed
 	Down      *time.Time `json:"downSince,omitempty"`
 }
 
@@ -58,7 +58,7 @@ type Block struct {
 	Hosts     []HostsFile     `json:"hosts,omitempty"`
 	Lines     int             `json:"inlineLines"`
 	Snapshot  *SnapshotReport `json:"snapshot,omitempty"`
-	Conflicts []string        `json:"conflicts,omitempty"` // the first names that an object claims and another one has
+	Conflicts []string        `json:"conflicts,omitempty"` // the first names that an object claims but another one has
 	MoreLost  int             `json:"moreConflicts,omitempty"`
 }
 
@@ -76,9 +76,9 @@ type HostsFile struct {
 	Path     string     `json:"path"`
 	Entries  int        `json:"entries"`
 	Modified *time.Time `json:"modified,omitempty"`
-	Problem  string     `json:"problem,omitempty"` // why the file is not used as it is now
-	Left     []string   `json:"left,omitempty"`    // lines that are useless, or may not be what was meant
-	More     int        `json:"more,omitempty"`    // how many more there are
+	Problem  string     `json:"problem,omitempty"` // why the file can't be used in its current state
+	Left     []string   `json:"left,omitempty"`    // lines that can't be used, or may be mistakes
+	More     int        `json:"more,omitempty"`    // the number of further ones
 }
 
 // SnapshotReport is the state of the snapshot of a server block.
@@ -90,7 +90,7 @@ type SnapshotReport struct {
 	Stale   *time.Time `json:"answersSince,omitempty"` // since when answers come from it
 }
 
-// Wire is the counts of questions answered past CoreDNS's own server.
+// Wire has the counts of questions answered outside CoreDNS's own server.
 type Wire struct {
 	Addresses []string `json:"addresses,omitempty"`
 	Answered  uint64   `json:"answered"`
@@ -104,13 +104,14 @@ type Memory struct {
 	Limit    int64  `json:"limit,omitempty"`    // limit for the collector, 0 for none
 }
 
-// silent is how long an API server may be silent before that is a problem. It sends a bookmark a minute.
+// silent is how long an API server may be silent before that is a problem. It sends a bookmark every
+// minute.
 const silent = 5 * time.Minute
 
 // Report returns the state of the server blocks.
 func (s *Servers) Report() *Report {
 	r := &Report{Time: time.Now(), Version: version(), Memory: memory()}
-	r.Host, _ = os.Hostname() // it may have none
+	r.Host, _ = os.Hostname() // "" if it has none
 	totals := wire.Now()
 	r.Wire = Wire{totals.Addresses, totals.Answered, totals.PassedOn}
 	seen := make(map[*source.Source]bool)
@@ -143,7 +144,7 @@ func memory() Memory {
 	}
 	if b, err := os.ReadFile("/proc/self/statm"); err == nil {
 		if fields := strings.Fields(string(b)); len(fields) > 1 {
-			pages, _ := strconv.ParseUint(fields[1], 10, 64)      // 0 for what is no number
+			pages, _ := strconv.ParseUint(fields[1], 10, 64)      // 0 for anything but a number
 			m.Resident = pages * uint64(max(0, os.Getpagesize())) // #nosec G115 -- it is not negative
 		}
 	}
@@ -166,7 +167,7 @@ func (r *Report) addAPI(s *source.Source) {
 	a := API{Server: c.Server, Connected: c.Connected, News: timeOf(c.News), Down: timeOf(c.Down)}
 	switch quiet := r.Time.Sub(c.News); {
 	case a.Down != nil:
-		r.problem("Kubernetes API %s does not reply since %s: answers may be out of date", a.Server, clock(c.Down))
+		r.problem("Kubernetes API %s has not replied since %s: answers may be out of date", a.Server, clock(c.Down))
 	case a.News != nil && quiet > silent:
 		r.problem("Kubernetes API %s has sent nothing for %s: answers may be out of date", a.Server, span(quiet))
 	}
@@ -181,7 +182,7 @@ func timeOf(t time.Time) *time.Time {
 	return &t
 }
 
-// clock formats a time for problems, which are of the last hours.
+// clock formats a time for problems, which are a few hours old at most.
 func clock(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }
 
 func (r *Report) addBlock(s *Servers, live *live.Block, now *live.Now) {
@@ -219,7 +220,7 @@ func (s *Servers) text(b *live.Block, now *live.Now) (text, why string) {
 	}
 	text, err := stanza.Excerpt(name, from, b.Keys, b.ViewName())
 	if err != nil {
-		return "", "It can't be shown, as it is in a file that the Corefile imports: " + source.Printable(err.Error())
+		return "", "It can't be shown, since it is in a file that the Corefile imports: " + source.Printable(err.Error())
 	}
 	return text, ""
 }
@@ -233,7 +234,7 @@ func (r *Report) addObjects(b *Block, now *live.Now) {
 		if objects.Synced() {
 			continue
 		}
-		b.Synced, b.Waits = false, "objects are yet to be listed"
+		b.Synced, b.Waits = false, "objects are not listed yet"
 		if err := objects.Refused(); err != nil {
 			b.Waits = source.Printable(err.Error())
 		}
@@ -253,9 +254,9 @@ func (r *Report) addHosts(b *Block, now *live.Now) {
 		}
 		switch n := len(h.Left) + h.More; {
 		case h.Problem != "":
-			r.problem("Hosts file %s can't be used as it is now: %s", path, f.Problem)
+			r.problem("Hosts file %s can't be used in its current state: %s", path, f.Problem)
 		case n > 0:
-			r.problem("Hosts file %s: %s of no use, or not what was meant", path, count(n, "line"))
+			r.problem("Hosts file %s: %s unusable or possibly wrong", path, count(n, "line"))
 		}
 		b.Hosts = append(b.Hosts, h)
 	}
@@ -273,7 +274,7 @@ func (r *Report) addSnapshot(b *Block, of *live.Block) {
 		r.problem("%s: the snapshot can't be written: %s", b.Name, s.Failed)
 	}
 	if b.Snapshot.Stale != nil {
-		r.problem("%s: answers come out of snapshot %s since %s", b.Name, short(s.Path), clock(of.Stale()))
+		r.problem("%s: answers have come from snapshot %s since %s", b.Name, short(s.Path), clock(of.Stale()))
 	}
 }
 

@@ -8,19 +8,19 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// running are the Corefiles that serve, or soon will: during a reload there are two.
+// running are the Corefiles that serve, or soon will. During a reload there are two.
 var running registry
 
 type registry struct {
 	mu  sync.Mutex
-	all []*corefile // the newest last
+	all []*corefile // newest last
 }
 
 // corefile is a Corefile that was read.
 type corefile struct {
 	of      any // as in live.ServerBlock
 	servers Servers
-	open    int // Blocks that are not stopped
+	open    int // the number of Blocks that are not stopped
 }
 
 // Add adds the Block of the server block with that index, until it is stopped. of identifies the Corefile, as in
@@ -43,7 +43,7 @@ func Add(block *live.Block, index int, layout func() Servers) {
 	go block.AtStop(func() { r.drop(c) }) // it takes the Block's lock, whose holder may be waiting for this one
 }
 
-// drop notes that a Block of c was stopped.
+// drop records that a Block of c was stopped.
 func (r *registry) drop(c *corefile) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -68,7 +68,7 @@ func Listen(addr string) (close func(), err error) {
 func listen(addr string) (*listener, error) {
 	socket, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("the status page can't listen on %s: %w; give the option status another ADDRESS, or end what listens there", addr, err)
+		return nil, fmt.Errorf("the status page can't listen on %s: %w; set another ADDRESS in the status option, or stop the other listener", addr, err)
 	}
 	server := &http.Server{
 		Handler:           handler(Running),
@@ -77,7 +77,7 @@ func listen(addr string) (*listener, error) {
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          golog.New(io.Discard, "", 0), // for clients that break off
+		ErrorLog:          golog.New(io.Discard, "", 0), // for clients that disconnect
 	}
 	go server.Serve(netutil.LimitListener(socket, maxConnections)) // until release closes it
 	log.Infof("Status page on http://%s", addr)
@@ -121,14 +121,14 @@ type view struct {
 // form is the content of the fields for a question.
 type form struct{ Name, Type, Client string }
 
-// pages serves the page of what servers returns.
+// pages serves the page for the result of servers.
 type pages struct {
 	servers func() *Servers
 	slots   chan struct{}
 }
 
-// handler returns the handler of the page: / and /explain, each as HTML, or as JSON if the path ends in .json or the client
-// prefers it.
+// handler returns the handler of the page: / and /explain, each as HTML, or as JSON if the path ends in .json or the
+// client prefers it.
 func handler(servers func() *Servers) http.Handler {
 	p := &pages{servers: servers, slots: make(chan struct{}, maxExplaining)}
 	mux := http.NewServeMux()
@@ -140,14 +140,14 @@ func handler(servers func() *Servers) http.Handler {
 	return guarded(mux)
 }
 
-// guarded refuses pages of other sites. A browser that was led here by a name of such a site sends that name as the host (DNS
-// rebinding); the page runs no scripts and can't be framed.
+// guarded refuses requests from pages of other sites. A browser that was led here by a name of such a site sends that
+// name as the host (DNS rebinding). The page runs no scripts and can't be framed.
 func guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if v := recover(); v != nil {
 				_ = source.Recovered("the status page", func() { panic(v) }) // logs and counts it
-				http.Error(w, "an error of this program, which is in its log", http.StatusInternalServerError)
+				http.Error(w, "an internal error, see the log", http.StatusInternalServerError)
 			}
 		}()
 		h := w.Header()
@@ -158,12 +158,12 @@ func guarded(next http.Handler) http.Handler {
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 		if !byAddress(r.Host) {
-			http.Error(w, "This page is reached by an IP address or as localhost, and not by another name.", http.StatusMisdirectedRequest)
+			http.Error(w, "Use an IP address or localhost to reach this page, not another name.", http.StatusMisdirectedRequest)
 			return
 		}
 		if r.Method != http.MethodGet {
 			h.Set("Allow", http.MethodGet)
-			http.Error(w, "This page answers to GET alone.", http.StatusMethodNotAllowed)
+			http.Error(w, "This page answers only GET requests.", http.StatusMethodNotAllowed)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -224,7 +224,7 @@ func (p *pages) result(r *http.Request, f form) (*Result, int, error) {
 	case p.slots <- struct{}{}:
 		defer func() { <-p.slots }()
 	default:
-		return nil, http.StatusServiceUnavailable, fmt.Errorf("%d names are being explained, which is as many as at a time: try again", maxExplaining)
+		return nil, http.StatusServiceUnavailable, fmt.Errorf("%d names are being explained, which is the limit: try again", maxExplaining)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), explainTime)
 	defer cancel()
@@ -242,7 +242,7 @@ func writeJSON(w http.ResponseWriter, v any) {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	if err := e.Encode(v); err != nil {
-		log.Debugf("Status page: %v", err) // the client is gone
+		log.Debugf("Status page: %v", err) // the client has disconnected
 	}
 }
 

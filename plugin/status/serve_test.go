@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// offlineServers are those of testdata/Corefile.
+// offlineServers are the servers of testdata/Corefile.
 func offlineServers(t *testing.T) *Servers {
 	t.Helper()
 	text, err := os.ReadFile("testdata/Corefile")
@@ -42,7 +42,7 @@ func get(t *testing.T, h http.Handler, method, target string, header ...string) 
 	return w.Result(), w.Body.String()
 }
 
-// The page is HTML, and JSON where the path or the client says so.
+// The page is HTML, or JSON if the path or the client selects it.
 func TestPages(t *testing.T) {
 	s := offlineServers(t)
 	h := handler(func() *Servers { return s })
@@ -61,8 +61,8 @@ func TestPages(t *testing.T) {
 		{"/explain?name=web.shop", "application/json", 200, "application/json", []string{`"answered": true`}},
 		{"/explain?name=+web.shop.svc.cluster.local.+&type=srv&client=+10.244.1.5+", "", 200, "text/html", []string{"SRV 0 50 80"}},
 		{"/explain?name=", "", 400, "text/html", []string{"the name is empty"}},
-		{"/explain?name=web..shop", "", 400, "text/html", []string{"is no domain name"}},
-		{"/explain.json?name=web&type=NO", "", 400, "text/plain", []string{"is no type"}},
+		{"/explain?name=web..shop", "", 400, "text/html", []string{"is not a domain name"}},
+		{"/explain.json?name=web&type=NO", "", 400, "text/plain", []string{"is not a record type"}},
 		{"/explain?name=%3Cscript%3Ealert(1)%3C/script%3E.", "", 200, "text/html", []string{"&lt;script&gt;"}},
 		{"/style.css", "", 200, "text/css", []string{"prefers-color-scheme"}},
 		{"/other", "", 404, "text/plain", nil},
@@ -81,12 +81,12 @@ func TestPages(t *testing.T) {
 			t.Errorf("%s has a script", tt.target)
 		}
 		if tt.kind == "application/json" && !json.Valid([]byte(body)) {
-			t.Errorf("%s is no JSON: %s", tt.target, body)
+			t.Errorf("%s is not JSON: %s", tt.target, body)
 		}
 	}
 }
 
-// The page has the words of the command.
+// The page has the same text as the command.
 func TestPageHasTheWords(t *testing.T) {
 	s := offlineServers(t)
 	h := handler(func() *Servers { return s })
@@ -104,8 +104,8 @@ func TestPageHasTheWords(t *testing.T) {
 	}
 }
 
-// Requests other than GET, and for names that a DNS server may have led a browser to, are refused; what is shown may load
-// nothing and be framed by nobody.
+// Requests other than GET, and for names that a DNS server may have led a browser to, are refused. The page may load
+// nothing and can't be framed.
 func TestPageIsGuarded(t *testing.T) {
 	h := handler(func() *Servers { return new(Servers) })
 	for host, code := range map[string]int{
@@ -129,7 +129,7 @@ func TestPageIsGuarded(t *testing.T) {
 	}
 }
 
-// A panic is one reply, and not the end.
+// A panic affects one reply and does not end the process.
 func TestPageThatPanics(t *testing.T) {
 	h := handler(func() *Servers { panic("a fault of a test") })
 	if resp, body := get(t, h, "GET", "/"); resp.StatusCode != 500 || strings.Contains(body, "fault") {
@@ -137,7 +137,7 @@ func TestPageThatPanics(t *testing.T) {
 	}
 }
 
-// There are bounds to what is explained at a time.
+// The number of explanations at a time is limited.
 func TestExplainingIsBounded(t *testing.T) {
 	p := &pages{servers: func() *Servers { return new(Servers) }, slots: make(chan struct{}, 1)}
 	r := httptest.NewRequest("GET", "http://127.0.0.1/explain?name=a", nil)
@@ -151,7 +151,7 @@ func TestExplainingIsBounded(t *testing.T) {
 	}
 }
 
-// No value of an environment variable is shown.
+// The page shows no value of an environment variable.
 func TestPageKeepsSecrets(t *testing.T) {
 	t.Setenv("KUBEHOSTS_SECRET", "hunter2")
 	s, closeAll, err := Offline("Corefile", []byte(".:53 {\n kubehosts cluster.local {\n hosts {\n 192.0.2.1 a.example # {$KUBEHOSTS_SECRET}\n 192.0.2.2 {$KUBEHOSTS_SECRET}.example\n }\n }\n}\n"))
@@ -199,10 +199,10 @@ func TestListen(t *testing.T) {
 	one()
 	one()
 	if !reached() {
-		t.Error("closed, though another uses it")
+		t.Error("closed, although it has another user")
 	}
 	two()
 	if reached() {
-		t.Error("open, though nobody uses it")
+		t.Error("open, although it has no user")
 	}
 }

@@ -1,5 +1,5 @@
-// Package status explains why an answer is what it is, and how a server is doing. The command explain, the status page and
-// its JSON share their words, which are made here from the results of package answer.
+// Package status explains why an answer is what it is, and shows the state of a server. The command explain, the status
+// page and its JSON share their text, which is made here from the results of package answer.
 package status
 
 import (
@@ -58,8 +58,8 @@ func (s *Server) behind() []string {
 	return s.Plugins[slices.Index(s.Plugins, stanza.Name)+1:]
 }
 
-// of returns the server blocks that may get a lower-case name: those with the longest zone that it is in. There are several
-// if ports or views differ.
+// of returns the server blocks that may get a lower-case name: those with the longest zone that contains it. There are
+// several if ports or views differ.
 func (s *Servers) of(name string) (all []*Server) {
 	longest := -1
 	for i := range s.All {
@@ -78,7 +78,7 @@ func (s *Servers) of(name string) (all []*Server) {
 	return all
 }
 
-// cluster returns the zone of Services in the search lists of pods, "" if there is none: the first that is served.
+// cluster returns the Service zone in the search lists of pods, the first that is served, "" without one.
 func (s *Servers) cluster() string {
 	for i := range s.All {
 		now, ok := s.All[i].now()

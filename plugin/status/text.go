@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// WriteText writes r for people at a terminal.
+// WriteText writes r for a terminal.
 func (r *Result) WriteText(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	for _, t := range r.Search {

@@ -350,7 +350,7 @@ func (p *pair) upToDate(t *testing.T, zone string) {
 	}
 }
 
-// belowZone asks for a transfer of a name that is no zone. Stock makes up a zone of that name; kubehosts refuses.
+// belowZone asks for a transfer of a name that is not a zone. Stock makes up a zone of that name; kubehosts refuses.
 func (p *pair) belowZone(t *testing.T, zone string) {
 	t.Helper()
 	for _, name := range []string{below("svc", zone), below("web.shop.svc", zone), below("1", zone)} {

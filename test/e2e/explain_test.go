@@ -20,7 +20,7 @@ func (n *node) testExplain(t *testing.T) {
 		want []string
 	}{
 		{"web.shop", 0, []string{"of ConfigMap kube-system/coredns, applied ", "service  shop/web, ClusterIP, resourceVersion ", "answer   NOERROR 30 s  web.shop.svc.cluster.local. A "}},
-		{"db.corp.example", 0, []string{"hosts    held: ConfigMap kube-system/coredns key Corefile:"}},
+		{"db.corp.example", 0, []string{"hosts    found: ConfigMap kube-system/coredns key Corefile:"}},
 		{"wbe.shop", 1, []string{"why      there is no Service wbe in namespace shop\nnear     Service shop/web\n"}},
 		{"outside.example.", 1, []string{"answer   by another plugin: forward\n"}},
 	} {

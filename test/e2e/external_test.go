@@ -353,8 +353,8 @@ func (o *outsider) testRemoved(t *testing.T) {
 func (n *node) testLogs(t *testing.T) {
 	for _, p := range n.list(t, "kube-system", replicas) {
 		log := n.must(t, "logs", "-n", "kube-system", p.Name)
-		if !strings.Contains(log, " (names from outside)") {
-			t.Errorf("%s does not serve names from outside:\n%s", p.Name, log)
+		if !strings.Contains(log, " (external names)") {
+			t.Errorf("%s does not serve external names:\n%s", p.Name, log)
 		}
 		for line := range strings.Lines(log) {
 			if strings.HasPrefix(line, "[WARNING]") || strings.HasPrefix(line, "[ERROR]") {

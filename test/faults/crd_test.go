@@ -88,7 +88,7 @@ func TestDefinitionComesAndGoes(t *testing.T) {
 		longest = max(longest, cluster.Eventually(t, bound, imported("NXDOMAIN")))
 		installed(false)
 		cluster.Eventually(t, bound, func() (bool, string) {
-			n := strings.Count(c.Log(), "gives no serviceimports")
+			n := strings.Count(c.Log(), "returns no serviceimports")
 			return stock || n == i+1, fmt.Sprintf("%d lines in the log about a resource that is not there, want %d", n, i+1)
 		})
 		return longest
@@ -112,7 +112,7 @@ func TestDefinitionComesAndGoes(t *testing.T) {
 	if stock {
 		return
 	}
-	for words, want := range map[string]int{"install their CustomResourceDefinition": times + 2, "gives serviceimports again": times + 1} {
+	for words, want := range map[string]int{"install their CustomResourceDefinition": times + 2, "returns serviceimports again": times + 1} {
 		if n := strings.Count(c.Log(), words); n != want {
 			t.Errorf("%q is %d times in the log, want %d", words, n, want)
 		}

@@ -113,7 +113,7 @@ func TestGatewayAPIComesAndGoes(t *testing.T) {
 			t.Errorf("%v objects of kind %s are counted when there are none", n, kind)
 		}
 	}
-	if log := c.Log(); strings.Contains(log, "gives no httproutes") || !strings.Contains(log, "has no httproutes") {
+	if log := c.Log(); strings.Contains(log, "returns no httproutes") || !strings.Contains(log, "has no httproutes") {
 		t.Error("that there are none is an error in the log, or is not in it")
 	}
 }

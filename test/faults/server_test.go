@@ -125,7 +125,7 @@ func startServer(t *testing.T) {
 	}
 }
 
-// A start without the API server is one out of the snapshot.
+// A start without the API server is one from the snapshot.
 func TestStart(t *testing.T) {
 	t.Parallel()
 	tr := changes(t)
