@@ -15,6 +15,9 @@ import (
 	"k8s.io/kubernetes/cmd/kubeadm/app/phases/addons/dns"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
 // kustomize is what `kubectl kustomize` prints for a folder of build/kubernetes.
@@ -34,6 +37,12 @@ func kustomize(t *testing.T, folder string) string {
 // kubeadm is what `kubeadm init` sets up for DNS, of kubeadm itself. The repository is dns.imageRepository, "" for none.
 func kubeadm(t *testing.T, repository string) string {
 	t.Helper()
+	return kubeadmPatched(t, repository, "")
+}
+
+// kubeadmPatched is kubeadm with the folder of --patches. Above the manifests it says which patches it found.
+func kubeadmPatched(t *testing.T, repository, patches string) string {
+	t.Helper()
 	var out bytes.Buffer
 	cfg := &kubeadmapi.ClusterConfiguration{
 		KubernetesVersion: "v1.37.2",
@@ -41,7 +50,7 @@ func kubeadm(t *testing.T, repository string) string {
 		DNS:               kubeadmapi.DNS{ImageMeta: kubeadmapi.ImageMeta{ImageRepository: repository}},
 		Networking:        kubeadmapi.Networking{DNSDomain: "cluster.local", ServiceSubnet: "10.96.0.0/16"},
 	}
-	if err := dns.EnsureDNSAddon(cfg, nil, "", &out, true); err != nil {
+	if err := dns.EnsureDNSAddon(cfg, nil, patches, &out, true); err != nil {
 		t.Fatal(err)
 	}
 	return strings.ReplaceAll(out.String(), "  resourceVersion: \"0\"\n", "") // of Service, for an update only
@@ -71,6 +80,38 @@ func TestManifestsImageRepository(t *testing.T) {
 	stock, ours := "image: registry.k8s.io/coredns/coredns:v", "image: registry.example/coredns:v"
 	if got, want := kubeadm(t, "registry.example"), strings.Replace(kubeadm(t, ""), stock, ours, 1); got != want || !strings.Contains(got, ours) {
 		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
+// ours is the image that the overlay for kubeadm names.
+const ours = "registry.example/coredns:v1.14.6"
+
+// The folder of the overlay for kubeadm, as --patches of kubeadm, makes the Deployment that the overlay makes, with the memory limit of
+// its second file.
+func TestManifestsPatches(t *testing.T) {
+	deployment := func(text string) (d apps.Deployment) {
+		t.Helper()
+		if err := yaml.UnmarshalStrict([]byte(text), &d); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	first := func(text string) string { return strings.Split(text, "---")[1] } // behind it are the ConfigMap and the rest
+	const folder = "../build/kubernetes/kubeadm"
+	patched := kubeadmPatched(t, "", folder)
+	if said := `Found the following patch files: [corednsdeployment-memory.yaml corednsdeployment.yaml]`; !strings.Contains(patched, said) {
+		t.Errorf("not %q:\n%s", said, patched)
+	}
+	got, want := deployment(first(patched)), deployment(first(kubeadm(t, "")))
+	container := &want.Spec.Template.Spec.Containers[0]
+	container.Image, container.Args = ours, deployment(cluster.ReadFile(t, folder+"/corednsdeployment.yaml")).Spec.Template.Spec.Containers[0].Args
+	limit := deployment(cluster.ReadFile(t, folder+"/corednsdeployment-memory.yaml")).Spec.Template.Spec.Containers[0].Resources.Limits.Memory()
+	if limit.IsZero() || container.Resources.Limits.Memory().Equal(*limit) || !slices.Contains(container.Args, "-configmap") {
+		t.Fatalf("the files change nothing: limit %v, flags %q", limit, container.Args)
+	}
+	container.Resources.Limits[core.ResourceMemory] = *limit
+	if text(t, got) != text(t, want) {
+		t.Errorf("Deployment\n%s\nwant\n%s", text(t, got), text(t, want))
 	}
 }
 
@@ -121,10 +162,10 @@ func TestManifestsKubeadm(t *testing.T) {
 		t.Errorf("before\n%s\nafter\n%s", rest, restAfter)
 	}
 	container := &deployment.Spec.Template.Spec.Containers[0]
-	if container.Image == "kubehosts/coredns:dev" {
+	if container.Image == ours {
 		t.Fatal("the image was there before")
 	}
-	container.Image = "kubehosts/coredns:dev"
+	container.Image = ours
 	args := container.Args
 	container.Args = append(slices.Clone(args), "-configmap", "kube-system/coredns", "-last-good", "kube-system/coredns-last-good")
 	if got, want := text(t, deploymentAfter.Spec), text(t, deployment.Spec); got != want {

@@ -36,6 +36,7 @@ func (n *node) testKubeadm(t *testing.T) {
 	t.Run("image", m.testImage)
 	t.Run("stanza", m.testStanza)
 	t.Run("upgrade", m.testUpgrade)
+	t.Run("patches", m.testPatches)
 	t.Run("back", m.testBack)
 }
 
@@ -118,8 +119,6 @@ func (m *move) testStanza(t *testing.T) {
 	if got := cluster.ReadFile(t, shipped+"/Corefile"); got != want {
 		t.Errorf("the Corefile made of kubeadm's:\n%s\nthe one of the overlay:\n%s", got, want)
 	}
-	deployment := cluster.ReadFile(t, shipped+"/deployment.yaml")
-	cluster.WriteFile(t, shipped+"/deployment.yaml", strings.Replace(deployment, "kubehosts/coredns:dev", m.ours, 1))
 	m.typed(t, "kubectl diff -k ")
 	m.under(t, "the other Corefile", func() {
 		m.typed(t, "kubectl apply -k build/kubernetes/kubeadm")
@@ -165,6 +164,63 @@ func (m *move) testUpgrade(t *testing.T) {
 	}
 	m.must(t, "apply", "-k", filepath.Join(m.folder, "build/kubernetes/kubeadm")) // kubeadm has set its own flags
 	m.serves(t, m.ours)
+}
+
+// testPatches upgrades with the patch files of the overlay as they are: what they say runs, and an upgrade that changes nothing
+// restarts no pod.
+func (m *move) testPatches(t *testing.T) {
+	shipped := filepath.Join(m.folder, "build/kubernetes/kubeadm")
+	if text := cluster.ReadFile(t, shipped+"/corednsdeployment.yaml"); !strings.Contains(text, " image: "+m.ours+" ") {
+		t.Fatalf("kubeadm asks for %s of the registry, and the patch file has another image:\n%s", m.ours, text)
+	}
+	_, limit, _ := strings.Cut(cluster.ReadFile(t, shipped+"/corednsdeployment-memory.yaml"), "memory: ")
+	limit, _, _ = strings.Cut(limit, "}")
+	if limit == "" || m.container(t, "resources.limits.memory") == limit {
+		t.Fatalf("the patch file changes nothing: its limit is %q", limit)
+	}
+	flags := m.container(t, "args")
+
+	if out, err := m.kubeadm(t, "", "init", "phase", "upload-config", "all"); err != nil {
+		t.Fatalf("kubeadm: %v\n%s", err, out)
+	}
+	m.must(t, "apply", "-f", "testdata/apiserver.yaml")
+	defer m.must(t, "delete", "-f", "testdata/apiserver.yaml")
+	m.under(t, "kubeadm upgrade with patches", func() {
+		m.patched(t)
+		m.serves(t, m.ours)
+	})
+	if got := m.container(t, "resources.limits.memory"); got != limit {
+		t.Errorf("memory limit %s, want %s", got, limit)
+	}
+	if got := m.container(t, "args"); got != flags {
+		t.Errorf("flags %s, want %s", got, flags)
+	}
+	before := m.list(t, "kube-system", replicas)
+	m.patched(t)
+	m.serves(t, m.ours)
+	if same := left(before, m.list(t, "kube-system", replicas)); len(same) != len(before) {
+		t.Errorf("of %d pods %v are left after an upgrade that changes nothing", len(before), same)
+	}
+}
+
+// container is a field of the container in the Deployment.
+func (m *move) container(t *testing.T, field string) string {
+	t.Helper()
+	return m.must(t, "get", "deployment", "coredns", "-n", "kube-system", "-o", "jsonpath={.spec.template.spec.containers[0]."+field+"}")
+}
+
+// patched is the upgrade with patches of README, but for the phases that are not of CoreDNS.
+func (m *move) patched(t *testing.T) {
+	t.Helper()
+	line, _ := shown(t, "kubeadm upgrade apply ")
+	line = strings.Replace(line, "upgrade apply ", "upgrade apply phase addon coredns ", 1) + " --kubeconfig " + m.kubeconfig
+	cmd := m.user("sh", "-c", line)
+	cmd.Dir = m.folder
+	out, err := cmd.CombinedOutput()
+	t.Logf("$ %s\n%s", line, out)
+	if applied := strings.Count(string(out), `to target "corednsdeployment"`); err != nil || applied != 2 {
+		t.Fatalf("%v, %d patches applied", err, applied)
+	}
 }
 
 // plan is `kubeadm upgrade plan` for a Deployment with another tag, which kubeadm refuses for the reasons given.

@@ -73,7 +73,8 @@ func outside() (int, error) {
 	runtime.LockOSThread() // Pdeathsig comes when the thread that forked ends
 	cmd := again("init")
 	cmd.Env = append(cmd.Env, folder+"="+dir(id), "TMPDIR="+dir(id))
-	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC
+	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET |
+		syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
 	cmd.SysProcAttr.Setpgid = true // Ctrl-C is for this process alone
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("new namespaces: %w", err)
@@ -206,6 +207,9 @@ var sysctls = map[string]string{
 func inside() (int, error) {
 	if err := mounts(); err != nil {
 		return 0, err
+	}
+	if err := syscall.Sethostname([]byte("node")); err != nil { // kubeadm looks for the node of this name
+		return 0, fmt.Errorf("host name: %w", err)
 	}
 	runtime.LockOSThread()
 	cmd := again("tests")
