@@ -3,7 +3,6 @@ package test
 import (
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -80,6 +79,22 @@ func TestBadCorefiles(t *testing.T) {
 	}
 }
 
+// stockPlugins are the plugins of CoreDNS with their packages, as its plugin.cfg names them.
+func stockPlugins(t *testing.T) map[string]string {
+	t.Helper()
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/coredns/coredns").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for line := range strings.Lines(cluster.ReadFile(t, filepath.Join(strings.TrimSpace(string(dir)), "plugin.cfg"))) {
+		if name, pkg, ok := strings.Cut(strings.TrimSpace(line), ":"); ok && !strings.HasPrefix(line, "#") {
+			all[name] = pkg
+		}
+	}
+	return all
+}
+
 // The binary holds every plugin of the stock one, and kubehosts.
 func TestPlugins(t *testing.T) {
 	out, err := runOnce(t, "-plugins")
@@ -92,19 +107,9 @@ func TestPlugins(t *testing.T) {
 			got = append(got, name)
 		}
 	}
-	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/coredns/coredns").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "plugin.cfg"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	want := []string{"kubehosts"}
-	for line := range strings.Lines(string(cfg)) {
-		if name, _, ok := strings.Cut(line, ":"); ok && !strings.HasPrefix(line, "#") {
-			want = append(want, name)
-		}
+	for name := range stockPlugins(t) {
+		want = append(want, name)
 	}
 	slices.Sort(got)
 	slices.Sort(want)
