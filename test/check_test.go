@@ -68,7 +68,7 @@ func TestCheckDistributions(t *testing.T) {
 
 // Our own Corefiles are good, too, and hide nothing that is live.
 func TestCheckOwnCorefiles(t *testing.T) {
-	for _, file := range []string{"corefile.example", "build/kubernetes/base/Corefile", "build/kubernetes/kubeadm/Corefile"} {
+	for _, file := range []string{"corefile.example", "build/kubernetes/base/Corefile", "build/kubernetes/kubeadm/Corefile", "build/kubernetes/second/Corefile"} {
 		if out, code := check(t, "", "-strict", "-conf", file); code != 0 || out != "" {
 			t.Errorf("%s: exit code %d:\n%s", file, code, out)
 		}

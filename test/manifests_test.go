@@ -62,11 +62,13 @@ func TestManifests(t *testing.T) {
 	before := kubeadm(t, "")
 	a.Delete(t, before) // what tests before this one left
 	a.Create(t, before) // the overlay of that name is for what is there
+	a.Apply(t, cluster.ReadFile(t, "../build/kubernetes/second/namespace.yaml"))
 	t.Cleanup(func() { a.Delete(t, before) })
 	for folder, kinds := range map[string]string{
 		"base":      "ServiceAccount ClusterRole ClusterRoleBinding Role RoleBinding ConfigMap Deployment Service PodDisruptionBudget ConfigMap",
 		"nodelocal": "ServiceAccount ClusterRole ClusterRoleBinding Role RoleBinding ConfigMap DaemonSet Service ConfigMap",
 		"kubeadm":   "Role RoleBinding ConfigMap Deployment ConfigMap",
+		"second":    "Namespace ServiceAccount Role RoleBinding ConfigMap Deployment Service PodDisruptionBudget ConfigMap ClusterRole ClusterRoleBinding",
 	} {
 		got := a.DryRun(t, kustomize(t, folder))
 		if strings.Join(got, " ") != kinds {

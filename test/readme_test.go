@@ -10,15 +10,20 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// The line of README that makes the new Corefile out of the old one works however that one is written.
-func TestMovingOver(t *testing.T) {
+// movingOver is the line of README that makes the new Corefile, here Corefile.after, out of Corefile.before.
+func movingOver(t *testing.T) string {
+	t.Helper()
 	_, rest, found := strings.Cut(cluster.ReadFile(t, "../README.md"), "\n    $ awk '")
 	line, _, ended := strings.Cut(rest, "\n")
 	if !found || !ended {
 		t.Fatal("README shows no such line")
 	}
-	line = strings.ReplaceAll("awk '"+line, "build/kubernetes/kubeadm/Corefile", "Corefile.after")
+	return strings.ReplaceAll("awk '"+line, "build/kubernetes/kubeadm/Corefile", "Corefile.after")
+}
 
+// That line works however the Corefile is written.
+func TestMovingOver(t *testing.T) {
+	line := movingOver(t)
 	for _, tt := range []struct{ name, before, after string }{
 		{"kubeadm",
 			".:53 {\n    kubernetes cluster.local in-addr.arpa ip6.arpa {\n       pods insecure\n    }\n    cache 30\n}\n",

@@ -74,7 +74,7 @@ func TestRolesGrantWhatIsUsed(t *testing.T) {
 	setConfigMap(t, "kubehosts")
 	applyServiceImports(t)
 	granted := map[string]bool{}
-	for _, file := range []string{"rbac.yaml", "pods.yaml", "multicluster.yaml", "external.yaml"} {
+	for _, file := range []string{"rbac.yaml", "pods.yaml", "multicluster.yaml", "external.yaml", "nodes.yaml"} {
 		text := cluster.ReadFile(t, "../build/kubernetes/rbac/"+file)
 		api(t).Apply(t, text)
 		for doc := range strings.SplitSeq(text, "\n---\n") {
@@ -97,7 +97,7 @@ func TestRolesGrantWhatIsUsed(t *testing.T) {
 		proxy.NoStreams = noStreams
 		proxy.Start(t)
 		c := cluster.Run(t, coredns(t), fmt.Sprintf(".:PORT {\nbind 127.0.0.1\nready READY\nkubehosts cluster.local clusterset.local {\n"+
-			"kubeconfig %s\nconfigmap kube-system/coredns\npods verified\nmulticluster clusterset.local\nzonal\nexternal example.org\n}\n}\n",
+			"kubeconfig %s\nconfigmap kube-system/coredns\npods verified\nmulticluster clusterset.local\nzonal\nexternal example.org {\nfrom ingress service gateway dnsendpoint node\n}\n}\n}\n",
 			cluster.Kubeconfig(t, proxy.URL, who.Token)))
 		ip := editIP(i + 1)
 		setConfigMap(t, stanza(live(ip))) // which is told of in an Event
