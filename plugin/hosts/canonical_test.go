@@ -132,7 +132,7 @@ var escape = regexp.MustCompile(`(?s)\\(\d\d\d|.)`)
 // asciiForm returns the name with its labels beyond ASCII as A-labels, "" if it has none, or they have no A-label.
 func asciiForm(field string) string {
 	name := dns.Fqdn(escapeOctets(field))
-	if over255(name) || strings.Contains(escape.ReplaceAllString(name, "x"), "..") {
+	if over255(name) || !dns.IsFqdn(name) || strings.Contains(escape.ReplaceAllString(name, "x"), "..") {
 		return ""
 	}
 	var labels []string
