@@ -1,6 +1,7 @@
 package external
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,16 +16,17 @@ var (
 	ttlKeys      = []string{"external-dns.kubernetes.io/ttl", "external-dns.alpha.kubernetes.io/ttl"}
 )
 
+// Annotations returns the keys of the annotations that this package reads.
+func Annotations() []string { return slices.Concat(hostnameKeys, internalKeys, targetKeys, ttlKeys) }
+
 // Annotation reports whether this package reads the annotation key.
 func Annotation(key string) bool {
 	if !strings.HasPrefix(key, "external-dns.") && !strings.HasPrefix(key, "coredns.io/") {
 		return false
 	}
 	for _, keys := range [][]string{hostnameKeys, internalKeys, targetKeys, ttlKeys} {
-		for _, k := range keys {
-			if k == key {
-				return true
-			}
+		if slices.Contains(keys, key) {
+			return true
 		}
 	}
 	return false

@@ -78,6 +78,12 @@ func externalTable[O any](kind string, pack func(*O) (*external.Object, disposit
 	}
 }
 
+func ingressTable() table[networking.Ingress, external.Object] {
+	t := externalTable(kindIngress, toIngress)
+	t.decode = decodeIngress
+	return t
+}
+
 // outside turns a change to the index of external names into one to that of a group.
 func outside[T any](change func(*external.Tx, T)) func(*group, T) {
 	return func(g *group, v T) { g.outside.Update(func(tx *external.Tx) { change(tx, v) }) }
@@ -107,8 +113,12 @@ func published(kind string, name objectName, o *external.Object) (*external.Obje
 	return nil, drop
 }
 
-func toIngress(i *networking.Ingress) (*external.Object, disposition) {
-	spec := external.IngressSpec{Meta: externalMeta(i), Class: i.Annotations["kubernetes.io/ingress.class"]}
+// classAnnotation is where an Ingress has its class if it is older than spec.ingressClassName.
+const classAnnotation = "kubernetes.io/ingress.class"
+
+// ingressSpec returns the fields of i that are stored.
+func ingressSpec(i *networking.Ingress) external.IngressSpec {
+	spec := external.IngressSpec{Meta: externalMeta(i), Class: i.Annotations[classAnnotation]}
 	if i.Spec.IngressClassName != nil {
 		spec.Class = *i.Spec.IngressClassName
 	}
@@ -120,7 +130,11 @@ func toIngress(i *networking.Ingress) (*external.Object, disposition) {
 	for _, a := range i.Status.LoadBalancer.Ingress {
 		spec.Addresses = appendSet(spec.Addresses, a.IP, a.Hostname)
 	}
-	return published(kindIngress, nameOf(i), external.NewIngress(spec))
+	return spec
+}
+
+func toIngress(i *networking.Ingress) (*external.Object, disposition) {
+	return published(kindIngress, nameOf(i), external.NewIngress(ingressSpec(i)))
 }
 
 // appendSet appends those that are not empty.

@@ -70,13 +70,14 @@ type trouble struct {
 	silent   bool   // other code logs refusals
 	unasked  bool   // the resource was not requested explicitly, so its absence is no trouble
 
-	mu     sync.Mutex
-	listed bool      // all objects were read at least once
-	errors int       // since the last trouble ended
-	since  time.Time // start of the trouble; zero without any
-	class  string    // class of the trouble last logged
-	reason string    // its text
-	logged time.Time // its time
+	mu       sync.Mutex
+	listed   bool      // all objects were read at least once
+	returned bool      // the server granted them at least once
+	errors   int       // since the last trouble ended
+	since    time.Time // start of the trouble; zero without any
+	class    string    // class of the trouble last logged
+	reason   string    // its text
+	logged   time.Time // its time
 }
 
 // errCut is the error for watches that the server grants and that end at once.
@@ -136,8 +137,13 @@ func (t *trouble) lasted() {
 // end records that the trouble is over. t.mu is held.
 func (t *trouble) end() {
 	if t.class != "" {
-		log.Infof("Kubernetes API returns %s again, after %s", t.resource, time.Since(t.since).Round(time.Second/10))
+		times := "for the first time"
+		if t.returned {
+			times = "again"
+		}
+		log.Infof("Kubernetes API returns %s %s, after %s", t.resource, times, time.Since(t.since).Round(time.Second/10))
 	}
+	t.returned = true
 	t.errors, t.since, t.class, t.reason = 0, time.Time{}, "", ""
 }
 

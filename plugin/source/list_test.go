@@ -35,7 +35,7 @@ func listsOf(n int, seed int64) (*api.ServiceList, *discovery.EndpointSliceList,
 	of := meta.ListMeta{ResourceVersion: "17", Continue: "more"}
 	svcs, ess, nss, pods := &api.ServiceList{ListMeta: of}, &discovery.EndpointSliceList{ListMeta: of}, &api.NamespaceList{ListMeta: of}, &api.PodList{ListMeta: of}
 	for i := range n {
-		es, svc := randomObjects(seed + int64(i))
+		es, svc, _ := randomObjects(seed + int64(i))
 		svcs.Items, ess.Items = append(svcs.Items, *svc), append(ess.Items, *es)
 		nss.Items = append(nss.Items, api.Namespace{ObjectMeta: svc.ObjectMeta})
 		pods.Items = append(pods.Items, api.Pod{ObjectMeta: svc.ObjectMeta, Status: api.PodStatus{PodIPs: []api.PodIP{{IP: "10.0.0." + strconv.Itoa(i)}}}})

@@ -406,7 +406,7 @@ func (g *group) startExternal(kind string, f *feed, w watched) {
 	switch kind {
 	case kindIngress:
 		w.client, w.resource, w.example = c.ingresses, "ingresses", &networking.Ingress{}
-		run(g, f, w, externalTable(kind, toIngress))
+		run(g, f, w, ingressTable())
 	case kindNode:
 		w.client, w.resource, w.example = c.whole, "nodes", &api.Node{}
 		run(g, f, w, externalTable(kind, toNode))
