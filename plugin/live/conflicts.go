@@ -21,12 +21,12 @@ var conflicts = newConflictLog()
 
 type conflictLog struct {
 	mu     sync.Mutex
-	logged map[external.Conflict]struct{}
+	logged map[external.Conflict]int // and in the zones of how many options they are
 	limit  flowcontrol.RateLimiter
 }
 
 func newConflictLog() *conflictLog {
-	return &conflictLog{logged: make(map[external.Conflict]struct{}), limit: flowcontrol.NewTokenBucketRateLimiter(1, maxConflicts)}
+	return &conflictLog{logged: make(map[external.Conflict]int), limit: flowcontrol.NewTokenBucketRateLimiter(1, maxConflicts)}
 }
 
 // add logs new conflicts, and writes an Event on the object that loses.
@@ -34,22 +34,30 @@ func (l *conflictLog) add(s *source.Source, lost []external.Conflict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, c := range lost {
-		if _, known := l.logged[c]; known || len(l.logged) == maxConflicts || !l.limit.TryAccept() {
+		if l.logged[c] > 0 {
+			l.logged[c]++
 			continue
 		}
-		l.logged[c] = struct{}{}
+		if len(l.logged) == maxConflicts || !l.limit.TryAccept() {
+			continue
+		}
+		l.logged[c] = 1
 		log.Warningf("%s does not have the name %s, which the older %s has; the two differ in their addresses", source.Printable(c.Loser.String()),
 			source.Printable(c.Name), source.Printable(c.Winner.String()))
 		s.Tell(c.Loser, fmt.Sprintf("The name %s leads to the older %s, which has other addresses", c.Name, c.Winner))
 	}
 }
 
-// remove drops conflicts that are over.
+// remove drops conflicts that are over in the zones of one option. Those in the zones of another option stay.
 func (l *conflictLog) remove(settled []external.Conflict) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, c := range settled {
-		delete(l.logged, c)
+		if l.logged[c] > 1 {
+			l.logged[c]--
+		} else {
+			delete(l.logged, c)
+		}
 	}
 }
 
@@ -71,6 +79,14 @@ func (b *Block) watchConflicts(s *serving) {
 		}
 		seen[&z.External.Selection] = true
 		s.conflicts = append(s.conflicts, s.view.Outside.Watch(&z.External.Selection, changed))
+	}
+}
+
+// unwatchConflicts stops that and drops the conflicts that no other stanza has.
+func (s *serving) unwatchConflicts() {
+	for _, c := range s.conflicts {
+		c.Stop()
+		conflicts.remove(c.All())
 	}
 }
 

@@ -138,9 +138,7 @@ func (s *serving) close(keep *serving) {
 	if s.objects != nil && (keep == nil || keep.objects != s.objects) {
 		s.objects.Close()
 	}
-	for _, c := range s.conflicts {
-		c.Stop()
-	}
+	s.unwatchConflicts()
 	if s.outside != nil && (keep == nil || keep.outside != s.outside) {
 		s.outside.Close()
 	}

@@ -67,14 +67,10 @@ func externalZones(e *stanza.External, c *stanza.Config) []answer.Zone {
 
 // namesOf returns the set of names, nil for nil: an empty set selects none, and nil selects all.
 func namesOf(names []string) external.Names {
-	if names == nil {
-		return nil
+	if names != nil && len(names) == 0 {
+		return external.Names{}
 	}
-	set := make(external.Names, len(names))
-	for _, name := range names {
-		set[name] = struct{}{}
-	}
-	return set
+	return external.NamesOf(names...)
 }
 
 func zoneOf(c *stanza.Config, name string) answer.Zone {
