@@ -29,7 +29,10 @@
 // claims below the name.
 package external
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Source is a kind of objects that claim names, as in the option from. Sources form a set.
 type Source uint8
@@ -125,28 +128,31 @@ func (s Source) Kinds() (set Kinds) {
 	return set
 }
 
-// Names is a set of names of objects.
-type Names map[string]struct{}
+// Names is a set of names of objects, sorted.
+type Names []string
 
 // NamesOf returns the set of all, nil for none.
-func NamesOf(all ...string) Names {
-	if len(all) == 0 {
-		return nil
-	}
-	names := make(Names, len(all))
-	for _, name := range all {
-		names[name] = struct{}{}
-	}
-	return names
-}
+func NamesOf(all ...string) Names { return slices.Compact(slices.Sorted(slices.Values(all))) }
 
 // has reports whether name is in the set. A nil set contains every name.
 func (n Names) has(name string) bool {
 	if n == nil {
 		return true
 	}
-	_, ok := n[name]
+	_, ok := slices.BinarySearch(n, name)
 	return ok
+}
+
+// after returns the first name of the set that comes after name.
+func (n Names) after(name string) (next string, ok bool) {
+	at, found := slices.BinarySearch(n, name)
+	if found {
+		at++
+	}
+	if at == len(n) {
+		return "", false
+	}
+	return n[at], true
 }
 
 // Ref names an object.
@@ -161,16 +167,6 @@ func (r Ref) String() string {
 		return r.Kind.String() + " " + r.Name
 	}
 	return r.Kind.String() + " " + r.Namespace + "/" + r.Name
-}
-
-// after returns the first name of the set that comes after name.
-func (n Names) after(name string) (next string, ok bool) {
-	for other := range n {
-		if other > name && (!ok || other < next) {
-			next, ok = other, true
-		}
-	}
-	return next, ok
 }
 
 // trimDot removes the final dot of a name.

@@ -413,7 +413,8 @@ func TestBounds(t *testing.T) {
 	ix := NewIndex()
 	ix.Update(func(tx *Tx) {
 		for i := range max(maxClaims, maxGroups) + 1 {
-			m := Meta{Namespace: fmt.Sprintf("other-%04d", i), Name: "web", Created: 1}
+			tx.Set(NewNamespace(NamespaceSpec{Name: fmt.Sprintf("other-%04d", i)})) // between all the others
+			m := Meta{Namespace: fmt.Sprintf("other-%04d-x", i), Name: "web", Created: 1}
 			tx.Set(NewIngress(IngressSpec{Meta: m, Hosts: []string{"www.example.org"}, Addresses: []string{"192.0.2.1"}}))
 		}
 		for i := range maxBelow + 1 {
@@ -432,8 +433,8 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	ix.Update(func(tx *Tx) {
-		tx.Delete(KindIngress, "other-0000", "web")
-		tx.Delete(KindIngress, "other-0001", "web")
+		tx.Delete(KindIngress, "other-0000-x", "web")
+		tx.Delete(KindIngress, "other-0001-x", "web")
 		tx.Delete(KindIngress, "other", "b0001")
 	})
 	for name, want := range map[string]string{"www.example.org.": "192.0.2.2", "below.example.org.": "NXDOMAIN"} {
@@ -505,6 +506,14 @@ func TestClaimsThatAreNotAdmitted(t *testing.T) {
 		},
 		"in a namespace without the labels": {
 			Selection{Listed: true}, func(i int) *Object { return ingress(older(i), "nginx", "192.0.2.1") }, ingress(own, "nginx", "192.0.2.2"),
+		},
+		"in as many namespaces without the labels": {
+			Selection{Listed: true},
+			func(i int) *Object {
+				m := older(i)
+				m.Namespace = fmt.Sprintf("other-%04d", i)
+				return ingress(m, "nginx", "192.0.2.1")
+			}, ingress(own, "nginx", "192.0.2.2"),
 		},
 		"of another class": {
 			Selection{Classes: NamesOf("nginx", "apache")}, func(i int) *Object { return ingress(older(i), "mine", "192.0.2.1") }, ingress(own, "nginx", "192.0.2.2"),

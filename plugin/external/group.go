@@ -122,7 +122,7 @@ func (m *Match) oldest(name string, wild bool, sources Source) (best claim, foun
 		}
 		switch {
 		case !served:
-			ok = g.passNamespace(namespaceOf(packed), m.sel)
+			ok = g.passNamespace(s, namespaceOf(packed), m.sel)
 		case !admitted:
 			g.passKind(packed)
 		default:
@@ -136,14 +136,23 @@ func (m *Match) oldest(name string, wild bool, sources Source) (best claim, foun
 }
 
 // passNamespace moves to the next namespace that sel may admit. It returns false if there is none.
-func (g *groupWalk) passNamespace(namespace string, sel *Selection) (ok bool) {
-	*g = groupWalk{name: g.name, wild: g.wild, namespace: namespace, kind: kinds}
-	if sel.Namespaces == nil {
-		return true
+func (g *groupWalk) passNamespace(s *State, namespace string, sel *Selection) (ok bool) {
+	*g = groupWalk{name: g.name, wild: g.wild}
+	if sel.Namespaces != nil {
+		g.namespace, ok = sel.Namespaces.after(namespace)
+	} else { // it is one of those that the State has not
+		g.namespace, ok = s.namespaceAfter(namespace)
 	}
-	g.kind = 0
-	g.namespace, ok = sel.Namespaces.after(namespace)
 	return ok
+}
+
+// namespaceAfter returns the first namespace in the State that comes after one that is not.
+func (s *State) namespaceAfter(namespace string) (next string, ok bool) {
+	id, ok := s.keys.From(s.byKey(Ref{Kind: KindNamespace, Name: namespace}))
+	if !ok { // no kind comes after Namespaces
+		return "", false
+	}
+	return nameOf(s.at(id)), true
 }
 
 // passKind moves after the claims of one kind in one namespace.

@@ -367,11 +367,11 @@ func (c *modelClaim) admitted(sel *Selection) (addresses []string, ok bool) {
 	if !ok {
 		source = FromGateway
 	}
-	if sel.Sources&source == 0 || sel.Namespaces != nil && c.ref.Kind != KindNode && !has(sel.Namespaces, c.ref.Namespace) {
+	if sel.Sources&source == 0 || sel.Namespaces != nil && c.ref.Kind != KindNode && !slices.Contains(sel.Namespaces, c.ref.Namespace) {
 		return nil, false
 	}
 	for _, to := range c.leads {
-		if source&(FromIngress|FromGateway) == 0 || sel.Classes == nil || has(sel.Classes, to.class) {
+		if source&(FromIngress|FromGateway) == 0 || sel.Classes == nil || slices.Contains(sel.Classes, to.class) {
 			addresses = append(addresses, to.addresses...)
 		}
 	}
@@ -379,8 +379,6 @@ func (c *modelClaim) admitted(sel *Selection) (addresses []string, ok bool) {
 	addresses = slices.Compact(addresses)
 	return addresses, c.internal || len(addresses)+len(c.records) > 0
 }
-
-func has(names Names, name string) bool { _, ok := names[name]; return ok }
 
 // answer returns in words which object has a name, and its records.
 func (c *modelClaim) answer(sel *Selection) string {
