@@ -144,11 +144,7 @@ const bothZones = "external example.org team.example.org"
 func TestExternal(t *testing.T) {
 	k := serveOutside(t, "", bothZones)
 	const soa = " | SOA example.org."
-	for _, tc := range []struct {
-		name  string
-		qtype uint16
-		want  string
-	}{
+	checkAnswers(t, asking(t, k), []expected{
 		{"web.example.org.", dns.TypeA, "NOERROR A 192.0.2.1"},
 		{"WEB.Example.ORG.", dns.TypeAAAA, "NOERROR AAAA 2001:db8::1"},
 		{"web.example.org.", dns.TypeTXT, "NOERROR" + soa},
@@ -220,11 +216,7 @@ func TestExternal(t *testing.T) {
 		{"node-1.example.org.", dns.TypeA, "NXDOMAIN" + soa}, // not by default
 		{"web.shop.svc.cluster.local.", dns.TypeA, "NXDOMAIN | SOA cluster.local."},
 		{"lb.shop.svc.cluster.local.", dns.TypeA, "NOERROR A 10.96.7.4"},
-	} {
-		if got := described(ask(t, k, tc.name, tc.qtype)); got != tc.want {
-			t.Errorf("%s %s: got\n%s\nwant\n%s", tc.name, dns.TypeToString[tc.qtype], got, tc.want)
-		}
-	}
+	})
 }
 
 // A load balancer with a hostname makes an alias, and this server resolves its target. At a zone's apex, and with
@@ -300,11 +292,7 @@ func TestExternalInside(t *testing.T) {
 	k := serveOutside(t, "", bothZones+" {\n\t\tinside\n\t}")
 	_, ask := serveWorld(t, k)
 	const soa = " | SOA example.org."
-	for _, tc := range []struct {
-		name  string
-		qtype uint16
-		want  string
-	}{
+	checkAnswers(t, ask, []expected{
 		{"balanced.example.org.", dns.TypeA, "NOERROR A 10.96.7.4"},
 		{"balanced.example.org.", dns.TypeAAAA, "NOERROR" + soa},
 		{"named.example.org.", dns.TypeA, "NOERROR A 10.96.7.5"},
@@ -315,11 +303,7 @@ func TestExternalInside(t *testing.T) {
 		{"cloud.example.org.", dns.TypeA, "NOERROR CNAME www.example. A 192.0.2.80"},
 		{"a.b.g.example.org.", dns.TypeA, "NOERROR A 192.0.2.5"},
 		{"ep.example.org.", dns.TypeTXT, `NOERROR TXT "a\\b \"c\"" TXT "v=spf1 -all"`},
-	} {
-		if got := described(ask(tc.name, tc.qtype)); got != tc.want {
-			t.Errorf("%s %s: got\n%s\nwant\n%s", tc.name, dns.TypeToString[tc.qtype], got, tc.want)
-		}
-	}
+	})
 }
 
 // The options in the block of external select objects.
@@ -463,27 +447,12 @@ func TestExternalMetadata(t *testing.T) {
 // What an answer in an external zone costs in allocations: the message and its records.
 func TestExternalAllocations(t *testing.T) {
 	k := serveOutside(t, "", bothZones)
-	for _, tc := range []struct {
-		name  string
-		qtype uint16
-		most  float64
-	}{
+	checkAllocations(t, k, []cost{
 		{"web.example.org.", dns.TypeA, 5},
 		{"a.b.g.example.org.", dns.TypeA, 5},
 		{"no.example.org.", dns.TypeA, 3},
 		{"web.example.org.", dns.TypeTXT, 3},
-	} {
-		r := new(dns.Msg).SetQuestion(tc.name, tc.qtype)
-		w := &test.ResponseWriter{}
-		got := testing.AllocsPerRun(200, func() {
-			if _, err := k.ServeDNS(context.Background(), w, r); err != nil {
-				t.Error(err)
-			}
-		})
-		if got > tc.most {
-			t.Errorf("%s %s: %v allocations, want at most %v", tc.name, dns.TypeToString[tc.qtype], got, tc.most)
-		}
-	}
+	})
 }
 
 // A ConfigMap can change everything in an external option but the reach of its zones. The serial of the zones rises
@@ -631,11 +600,7 @@ status: {parents: [{parentRef: {name: gw}, controllerName: example.com/c, condit
 		t.Error("it is not ready")
 	}
 	const soa = " | SOA example.org."
-	for _, tc := range []struct {
-		name  string
-		qtype uint16
-		want  string
-	}{
+	checkAnswers(t, asking(t, k), []expected{
 		{"web.example.org.", dns.TypeA, "NOERROR A 192.0.2.1"},
 		{"balanced.example.org.", dns.TypeA, "NXDOMAIN" + soa}, // without a class
 		{"one.example.org.", dns.TypeA, "NOERROR A 192.0.2.31"},
@@ -645,11 +610,7 @@ status: {parents: [{parentRef: {name: gw}, controllerName: example.com/c, condit
 		{"none.example.org.", dns.TypeA, "NXDOMAIN" + soa},
 		{"refused.g.example.org.", dns.TypeA, "NOERROR A 192.0.2.5"}, // from the listener's wildcard, which the other route has
 		{"elsewhere.example.org.", dns.TypeA, "NXDOMAIN" + soa},      // which the listener does not have
-	} {
-		if got := described(ask(t, k, tc.name, tc.qtype)); got != tc.want {
-			t.Errorf("%s %s: got\n%s\nwant\n%s", tc.name, dns.TypeToString[tc.qtype], got, tc.want)
-		}
-	}
+	})
 	v := k.block.View()
 	z := v.ZoneOf("example.org.")
 	if m := v.Outside.State().Lookup(z.Name, "refused.g.example.org.", &z.External.Selection); m.Object().Name != "any" {

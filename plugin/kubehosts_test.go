@@ -330,11 +330,7 @@ func TestRepliesShareNothing(t *testing.T) {
 // TestAllocations counts what an answer costs in allocations: the message and its slab of records.
 func TestAllocations(t *testing.T) {
 	k := serve(t, "dns://.:53", example)
-	for _, tc := range []struct {
-		name  string
-		qtype uint16
-		most  float64
-	}{
+	checkAllocations(t, k, []cost{
 		{"web.shop.svc.cluster.local.", dns.TypeA, 4},
 		{"web.shop.svc.cluster.local.", dns.TypeTXT, 4},
 		{"no.shop.svc.cluster.local.", dns.TypeA, 4},
@@ -343,16 +339,29 @@ func TestAllocations(t *testing.T) {
 		{"db.shop.svc.cluster.local.", dns.TypeA, 6},
 		{"db.shop.svc.cluster.local.", dns.TypeSRV, 6},
 		{"registry.corp.example.", dns.TypeA, 4},
-	} {
-		r := new(dns.Msg).SetQuestion(tc.name, tc.qtype)
+	})
+}
+
+// cost is a question and how many allocations its answer may take.
+type cost struct {
+	name  string
+	qtype uint16
+	most  float64
+}
+
+// checkAllocations counts the allocations of ServeDNS.
+func checkAllocations(t *testing.T, k *Kubehosts, all []cost) {
+	t.Helper()
+	for _, c := range all {
+		r := new(dns.Msg).SetQuestion(c.name, c.qtype)
 		w := &test.ResponseWriter{}
 		got := testing.AllocsPerRun(200, func() {
 			if _, err := k.ServeDNS(context.Background(), w, r); err != nil {
 				t.Error(err)
 			}
 		})
-		if got > tc.most {
-			t.Errorf("%s %s: %v allocations, want at most %v", tc.name, dns.TypeToString[tc.qtype], got, tc.most)
+		if got > c.most {
+			t.Errorf("%s %s: %v allocations, want at most %v", c.name, dns.TypeToString[c.qtype], got, c.most)
 		}
 	}
 }

@@ -34,6 +34,28 @@ func described(m *dns.Msg) string {
 	return got
 }
 
+// expected is a question and what it is answered with, as described.
+type expected struct {
+	name  string
+	qtype uint16
+	want  string
+}
+
+// checkAnswers asks all of the questions.
+func checkAnswers(t *testing.T, ask func(name string, qtype uint16) *dns.Msg, all []expected) {
+	t.Helper()
+	for _, a := range all {
+		if got := described(ask(a.name, a.qtype)); got != a.want {
+			t.Errorf("%s %s: got\n%s\nwant\n%s", a.name, dns.TypeToString[a.qtype], got, a.want)
+		}
+	}
+}
+
+// asking returns ask for k alone.
+func asking(t *testing.T, k *Kubehosts) func(name string, qtype uint16) *dns.Msg {
+	return func(name string, qtype uint16) *dns.Msg { return ask(t, k, name, qtype) }
+}
+
 // A hosts entry inside a zone is part of it, and a name exists if one below it does.
 func TestHostsInZone(t *testing.T) {
 	dir := t.TempDir()
@@ -48,11 +70,7 @@ func TestHostsInZone(t *testing.T) {
 		}
 	}`, first, second))
 	const soa = " | SOA cluster.local."
-	for _, tc := range []struct {
-		name  string
-		qtype uint16
-		want  string
-	}{
+	checkAnswers(t, asking(t, k), []expected{
 		// An exact name hides the wildcard that covers it, in all files and families (RFC 4592).
 		{"a.w.example.", dns.TypeA, "NOERROR A 192.0.2.11"},
 		{"a.w.example.", dns.TypeAAAA, "NOERROR"},
@@ -103,11 +121,7 @@ func TestHostsInZone(t *testing.T) {
 		{"7.9.0.0.0.0.d.f.ip6.arpa.", dns.TypePTR, "NXDOMAIN | SOA ip6.arpa."},
 		{"0.ip6.arpa.", dns.TypePTR, "NXDOMAIN | SOA ip6.arpa."}, // there is no reverse name of an IPv4 address
 		{"d.f.ip6.arpa.", dns.TypeNS, "NOERROR | SOA ip6.arpa."},
-	} {
-		if got := described(ask(t, k, tc.name, tc.qtype)); got != tc.want {
-			t.Errorf("%s %s:\n got %s\nwant %s", tc.name, dns.TypeToString[tc.qtype], got, tc.want)
-		}
-	}
+	})
 	for _, rr := range ask(t, k, "_http._tcp.web.shop.svc.cluster.local.", dns.TypeSRV).Extra {
 		if rr.Header().Ttl != 60 {
 			t.Errorf("with an SRV record: %v, whose TTL differs from that in the answer to a query for it", rr)
