@@ -3,54 +3,24 @@ package test
 import (
 	"context"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
-	_ "sigs.k8s.io/gateway-api/pkg/consts" // so that the module with the CustomResourceDefinitions is at hand
 
 	"github.com/kubehosts/kubehosts/test/cluster"
 	"github.com/miekg/dns"
 )
 
-// dnsEndpoints is the CustomResourceDefinition of external-dns' DNSEndpoints, as far as the API server needs it.
-const dnsEndpoints = `
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata:
-  name: dnsendpoints.externaldns.k8s.io
-  annotations: {api-approved.kubernetes.io: "https://github.com/kubernetes-sigs/external-dns/pull/2007"}
-spec:
-  group: externaldns.k8s.io
-  scope: Namespaced
-  names: {kind: DNSEndpoint, plural: dnsendpoints, singular: dnsendpoint, listKind: DNSEndpointList}
-  versions:
-  - name: v1alpha1
-    served: true
-    storage: true
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-`
+// dnsEndpoints is the CustomResourceDefinition of external-dns' DNSEndpoints.
+var dnsEndpoints = cluster.Definition("externaldns.k8s.io", "v1alpha1", "DNSEndpoint")
 
-// applyGatewayAPI writes the CustomResourceDefinitions of the Gateway API, out of its own module, and that of DNSEndpoints.
+// applyGatewayAPI writes the CustomResourceDefinitions of the Gateway API and that of DNSEndpoints.
 func applyGatewayAPI(t *testing.T) {
 	t.Helper()
-	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, kind := range []string{"gateways", "listenersets", "httproutes", "grpcroutes", "tlsroutes", "tcproutes", "udproutes"} {
-		path := filepath.Join(strings.TrimSpace(string(dir)), "config/crd/standard/gateway.networking.k8s.io_"+kind+".yaml")
-		api(t).Apply(t, cluster.ReadFile(t, path))
-	}
+	api(t).ApplyGatewayAPI(t)
 	api(t).Apply(t, dnsEndpoints)
-	for _, path := range []string{"gateway.networking.k8s.io/v1/udproutes", "gateway.networking.k8s.io/v1/gateways", "externaldns.k8s.io/v1alpha1/dnsendpoints"} {
-		cluster.Eventually(t, bound, func() (bool, string) {
-			_, err := api(t).Client.RESTClient().Get().AbsPath("/apis/" + path).DoRaw(context.Background())
-			return err == nil, path + " to be served"
-		})
-	}
+	api(t).WaitServed(t, "externaldns.k8s.io/v1alpha1/dnsendpoints", true)
 }
 
 // published are objects that have names in example.org, without their status.

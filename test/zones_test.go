@@ -1,7 +1,6 @@
 package test
 
 import (
-	"context"
 	"net"
 	"slices"
 	"strings"
@@ -109,24 +108,6 @@ endpoints:
 	}
 }
 
-// serviceImports is the part of the Multi-Cluster Services API (KEP-1645) that is served.
-const serviceImports = `
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata:
-  name: serviceimports.multicluster.x-k8s.io
-  annotations: {api-approved.kubernetes.io: "https://github.com/kubernetes/enhancements/tree/master/keps/sig-multicluster/1645-multi-cluster-services-api"}
-spec:
-  group: multicluster.x-k8s.io
-  scope: Namespaced
-  names: {kind: ServiceImport, plural: serviceimports, singular: serviceimport, listKind: ServiceImportList}
-  versions:
-  - name: v1alpha1
-    served: true
-    storage: true
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-`
-
 const imports = `
 apiVersion: multicluster.x-k8s.io/v1alpha1
 kind: ServiceImport
@@ -162,11 +143,8 @@ endpoints: [{addresses: ["10.246.1.1"], hostname: db-0}]
 // applyServiceImports waits until the API server serves ServiceImports.
 func applyServiceImports(t *testing.T) {
 	t.Helper()
-	api(t).Apply(t, serviceImports)
-	cluster.Eventually(t, bound, func() (bool, string) {
-		_, err := api(t).Client.RESTClient().Get().AbsPath("/apis/multicluster.x-k8s.io/v1alpha1/serviceimports").DoRaw(context.Background())
-		return err == nil, "the resource to be served"
-	})
+	api(t).Apply(t, cluster.Definition("multicluster.x-k8s.io", "v1alpha1", "ServiceImport"))
+	api(t).WaitServed(t, "multicluster.x-k8s.io/v1alpha1/serviceimports", true)
 }
 
 // Services that are imported from other clusters, in a zone of their own.

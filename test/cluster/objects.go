@@ -3,10 +3,13 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	authentication "k8s.io/api/authentication/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -121,6 +124,46 @@ func (a *API) Delete(t testing.TB, text string) {
 		if res.StatusCode(&code); code != 404 && res.Error() != nil {
 			t.Fatalf("%s: %v", o.path(), res.Error())
 		}
+	})
+}
+
+// Definition is the CustomResourceDefinition of a kind whose objects may have any fields, with a plural as object.path has it.
+func Definition(group, version, kind string) string {
+	return strings.NewReplacer("GROUP", group, "VERSION", version, "KIND", kind, "NAME", strings.ToLower(kind)).Replace(`
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: NAMEs.GROUP, annotations: {api-approved.kubernetes.io: "unapproved, of a test"}}
+spec:
+  group: GROUP
+  scope: Namespaced
+  names: {kind: KIND, plural: NAMEs, singular: NAME, listKind: KINDList}
+  versions: [{name: VERSION, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]
+`)
+}
+
+// ApplyGatewayAPI writes the CustomResourceDefinitions of the Gateway API, out of its own module as the test's requires it, and
+// waits until they are served.
+func (a *API) ApplyGatewayAPI(t testing.TB) {
+	t.Helper()
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []string{"gateways", "listenersets", "httproutes", "grpcroutes", "tlsroutes", "tcproutes", "udproutes"}
+	for _, resource := range all {
+		a.Apply(t, ReadFile(t, filepath.Join(strings.TrimSpace(string(dir)), "config/crd/standard/gateway.networking.k8s.io_"+resource+".yaml")))
+	}
+	for _, resource := range all {
+		a.WaitServed(t, "gateway.networking.k8s.io/v1/"+resource, true)
+	}
+}
+
+// WaitServed waits until the API server serves a resource, GROUP/VERSION/PLURAL, or serves it no more.
+func (a *API) WaitServed(t testing.TB, resource string, want bool) {
+	t.Helper()
+	Eventually(t, time.Minute, func() (bool, string) {
+		err := a.Client.RESTClient().Get().AbsPath("/apis/" + resource).Do(context.Background()).Error()
+		return (err == nil) == want, fmt.Sprintf("%s is served: %v, want %v", resource, err == nil, want)
 	})
 }
 

@@ -132,10 +132,7 @@ func (w *world) exports(from, owner string) bool {
 // createImports writes the ServiceImports, once the API server knows the kind.
 func (w *world) createImports(t testing.TB, api *cluster.API) error {
 	api.Apply(t, string(crd.ServiceImportCRD))
-	cluster.Eventually(t, serverBound, func() (bool, string) {
-		_, err := api.Client.RESTClient().Get().AbsPath("/apis/" + mcs.GroupVersion.String() + "/serviceimports").DoRaw(t.Context())
-		return err == nil, fmt.Sprint("ServiceImports: ", err)
-	})
+	api.WaitServed(t, mcs.GroupVersion.String()+"/serviceimports", true)
 	return each(w.imports, func(s *mcs.ServiceImport) error {
 		text, err := yaml.Marshal(s)
 		if err == nil {

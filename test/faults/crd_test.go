@@ -10,53 +10,103 @@ import (
 	"github.com/miekg/dns"
 )
 
-// definition is the CustomResourceDefinition of ServiceImports, as far as the API server needs it.
-const definition = `
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata:
-  name: serviceimports.multicluster.x-k8s.io
-  annotations: {api-approved.kubernetes.io: "https://github.com/kubernetes/enhancements/tree/master/keps/sig-multicluster/1645-multi-cluster-services-api"}
-spec:
-  group: multicluster.x-k8s.io
-  scope: Namespaced
-  names: {kind: ServiceImport, plural: serviceimports, singular: serviceimport, listKind: ServiceImportList}
-  versions:
-  - name: v1alpha1
-    served: true
-    storage: true
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-`
+// custom is what a server answers from the objects of CustomResourceDefinitions.
+type custom struct {
+	what      string
+	kinds     []string // GROUP/VERSION/KIND of the definitions
+	rbac      string   // file of the Roles
+	corefile  func(kubeconfig string) string
+	objects   string // one of which gives name the address %q
+	name      string
+	addresses string // %d of them
 
-const serviceImport = `
+	missing string // what the log has each time that the definitions are not there
+	never   string // what it does not have; "" for nothing
+	returns string // how it reports that the server has the kind of the last definition
+}
+
+// ServiceImports are of a CustomResourceDefinition.
+var importing = custom{
+	what:  "the definition of ServiceImports",
+	kinds: []string{"multicluster.x-k8s.io/v1alpha1/ServiceImport"},
+	rbac:  "multicluster.yaml",
+	corefile: func(kubeconfig string) string {
+		text := strings.Replace(corefileOf(kubeconfig, "multicluster clusterset.local"), "cluster.local in-addr", "cluster.local clusterset.local in-addr", 1)
+		if stock {
+			text = strings.Replace(text, "kubeconfig ", "multicluster clusterset.local\n\t\tkubeconfig ", 1)
+		}
+		return text
+	},
+	objects: `
 apiVersion: multicluster.x-k8s.io/v1alpha1
 kind: ServiceImport
 metadata: {name: web, namespace: shop}
 spec: {type: ClusterSetIP, ips: [%q], ports: [{name: http, port: 80, protocol: TCP}]}
-`
+`,
+	name:      "web.shop.svc.clusterset.local.",
+	addresses: "10.97.0.%d",
+	missing:   "install their CustomResourceDefinition",
+	returns:   "returns serviceimports",
+}
 
-// ServiceImports are of a CustomResourceDefinition that appears, vanishes and comes back while all else is served.
-func TestDefinitionComesAndGoes(t *testing.T) {
+// A Gateway with an address, and an HTTPRoute that it accepts, are of several CustomResourceDefinitions of one group.
+var routing = custom{
+	what:     "the definitions of the Gateway API",
+	kinds:    []string{"gateway.networking.k8s.io/v1/Gateway", "gateway.networking.k8s.io/v1/HTTPRoute"},
+	rbac:     "external.yaml",
+	corefile: func(kubeconfig string) string { return corefileOf(kubeconfig, "external example.org") },
+	objects: `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gw, namespace: shop}
+spec: {gatewayClassName: test, listeners: [{name: http, port: 80, protocol: HTTP}]}
+status: {addresses: [{type: IPAddress, value: %q}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: route, namespace: shop}
+spec: {hostnames: [route.example.org], parentRefs: [{name: gw}]}
+status: {parents: [{parentRef: {name: gw}, controllerName: example.com/test, conditions: [{type: Accepted, status: "True", observedGeneration: 1}]}]}
+`,
+	name:      "route.example.org.",
+	addresses: "192.0.2.%d",
+	missing:   "has no httproutes",
+	never:     "returns no httproutes", // that there are none is no error
+	returns:   "returns httproutes",
+}
+
+func TestDefinitionComesAndGoes(t *testing.T) { importing.comesAndGoes(t) }
+
+func TestGatewayAPIComesAndGoes(t *testing.T) {
+	if stock {
+		return // which knows of none
+	}
+	routing.comesAndGoes(t)
+}
+
+// comesAndGoes has the definitions appear, vanish and come back while all else is served.
+func (k *custom) comesAndGoes(t *testing.T) {
 	t.Parallel()
 	tr := changes(t)
 	who := account(t)
-	api(t).Apply(t, cluster.ReadFile(t, "../../build/kubernetes/rbac/multicluster.yaml"))
+	api(t).Apply(t, cluster.ReadFile(t, "../../build/kubernetes/rbac/"+k.rbac))
+	var definitions []string
+	for _, kind := range k.kinds {
+		of := strings.Split(kind, "/")
+		definitions = append(definitions, cluster.Definition(of[0], of[1], of[2]))
+	}
+	remove := func() { api(t).Delete(t, strings.Join(definitions, "---\n")) }
 	installed := func(want bool) {
 		t.Helper()
-		cluster.Eventually(t, bound, func() (bool, string) {
-			err := api(t).Client.RESTClient().Get().AbsPath("/apis/multicluster.x-k8s.io/v1alpha1/serviceimports").Do(t.Context()).Error()
-			return (err == nil) == want, fmt.Sprintf("the resource is served: %v, want %v", err == nil, want)
-		})
+		for _, kind := range k.kinds {
+			api(t).WaitServed(t, strings.ToLower(kind)+"s", want)
+		}
 	}
-	api(t).Delete(t, definition)
-	t.Cleanup(func() { api(t).Delete(t, definition) })
+	remove()
+	t.Cleanup(remove)
 	installed(false)
 
-	text := strings.Replace(corefileOf(cluster.Kubeconfig(t, api(t).URL, who.Token), "multicluster clusterset.local"), "cluster.local in-addr", "cluster.local clusterset.local in-addr", 1)
-	if stock {
-		text = strings.Replace(text, "kubeconfig ", "multicluster clusterset.local\n\t\tkubeconfig ", 1)
-	}
-	c := cluster.Launch(t, coredns(t), text)
+	c := cluster.Launch(t, coredns(t), k.corefile(cluster.Kubeconfig(t, api(t).URL, who.Token)))
 	c.WaitServing(t)
 	a := ask(t, c.Addr, tr)
 	if !stock { // which serves nothing, and is not ready, without the resource
@@ -64,9 +114,9 @@ func TestDefinitionComesAndGoes(t *testing.T) {
 		a.heal(t)
 	}
 	client := cluster.Dial(t, "udp", c.Addr)
-	imported := func(want string) func() (bool, string) {
+	leads := func(want string) func() (bool, string) {
 		return func() (bool, string) {
-			m, err := client.Ask("web.shop.svc.clusterset.local.", dns.TypeA)
+			m, err := client.Ask(k.name, dns.TypeA)
 			got := "no reply"
 			switch {
 			case err != nil:
@@ -75,26 +125,30 @@ func TestDefinitionComesAndGoes(t *testing.T) {
 			default:
 				got = dns.RcodeToString[m.Rcode]
 			}
-			return got == want, fmt.Sprintf("the imported web is %s, want %s", got, want)
+			return got == want, fmt.Sprintf("%s is %s, want %s", k.name, got, want)
 		}
 	}
-	comeAndGo := func(i int) (longest time.Duration) {
-		ip := fmt.Sprintf("10.97.0.%d", i)
-		api(t).Apply(t, definition)
-		installed(true)
-		api(t).Apply(t, fmt.Sprintf(serviceImport, ip))
-		longest = cluster.Eventually(t, bound, imported(ip))
-		api(t).Delete(t, definition)
-		longest = max(longest, cluster.Eventually(t, bound, imported("NXDOMAIN")))
-		installed(false)
+	logged := func(words string, want int) {
+		t.Helper()
 		cluster.Eventually(t, bound, func() (bool, string) {
-			n := strings.Count(c.Log(), "returns no serviceimports")
-			return stock || n == i+1, fmt.Sprintf("%d lines in the log about a resource that is not there, want %d", n, i+1)
+			n := strings.Count(c.Log(), words)
+			return stock || n == want, fmt.Sprintf("%q is %d times in the log, want %d", words, n, want)
 		})
+	}
+	comeAndGo := func(i int) (longest time.Duration) {
+		ip := fmt.Sprintf(k.addresses, i)
+		api(t).Apply(t, strings.Join(definitions, "---\n"))
+		installed(true)
+		api(t).Apply(t, fmt.Sprintf(k.objects, ip))
+		longest = cluster.Eventually(t, bound, leads(ip))
+		remove()
+		longest = max(longest, cluster.Eventually(t, bound, leads("NXDOMAIN")))
+		installed(false)
+		logged(k.missing, i+1)
 		return longest
 	}
 
-	a.counted(t, "a CustomResourceDefinition is not there yet", func() time.Duration {
+	a.counted(t, k.what+" is not there yet", func() time.Duration {
 		<-time.After(lasts)
 		took, _ := a.healed()
 		return took
@@ -102,7 +156,7 @@ func TestDefinitionComesAndGoes(t *testing.T) {
 	comeAndGo(1) // what is only made once is there before it is measured
 	before := holds(t, c)
 	const times = 2
-	a.counted(t, fmt.Sprintf("the definition comes and goes, %d times", times), func() (longest time.Duration) {
+	a.counted(t, fmt.Sprintf("%s comes and goes, %d times", k.what, times), func() (longest time.Duration) {
 		for i := range times {
 			longest = max(longest, comeAndGo(2+i))
 		}
@@ -112,12 +166,15 @@ func TestDefinitionComesAndGoes(t *testing.T) {
 	if stock {
 		return
 	}
-	for words, want := range map[string]int{"install their CustomResourceDefinition": times + 2, "returns serviceimports again": times + 1} {
-		if n := strings.Count(c.Log(), words); n != want {
-			t.Errorf("%q is %d times in the log, want %d", words, n, want)
-		}
+	logged(k.returns+" for the first time", 1)
+	logged(k.returns+" again", times)
+	if k.never != "" {
+		logged(k.never, 0)
 	}
-	if n := c.Metric(t, "coredns_kubehosts_objects", "kind", "ServiceImport"); n != 0 {
-		t.Errorf("%v ServiceImports are counted when they are gone", n)
+	for _, kind := range k.kinds {
+		kind = kind[strings.LastIndexByte(kind, '/')+1:]
+		if n := c.Metric(t, "coredns_kubehosts_objects", "kind", kind); n != 0 {
+			t.Errorf("%v objects of kind %s are counted when there are none", n, kind)
+		}
 	}
 }
