@@ -1,4 +1,4 @@
-# Two commands: `make run` and `make test`. The rest is what they are made of.
+# Two commands matter: `make run` and `make test`. The other targets are their parts.
 GO ?= go
 # A go command older than this fetches it as a module. Releases before 1.27.3 have known vulnerabilities that ./coredns calls.
 export GOTOOLCHAIN := go1.27.3
@@ -10,14 +10,14 @@ FUZZED = build/check build/corefile build/follow plugin/hosts plugin/services pl
 
 .PHONY: run build test check unit mutate fuzz kube stock real vulns differential faults draw soak monitoring browser image e2e-docker lab lab-down sizes e2e e2e-external tools node outside bench clean
 
-# run serves corefile.example and shows what it answers.
+# run serves corefile.example and shows its answers.
 run: build
 	@$(GO) build -o build/example/ask ./build/example
 	@./coredns -conf corefile.example & pid=$$!; \
 	trap 'kill $$pid 2>/dev/null' INT TERM EXIT; \
 	./build/example/ask $$pid && wait $$pid
 
-# build makes ./coredns: CoreDNS with every stock plugin, and kubehosts. A folder that is no git checkout has no version.
+# build makes ./coredns: CoreDNS with every stock plugin, and kubehosts. Outside a git checkout it has no version.
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null)
 STAMP = -X github.com/kubehosts/kubehosts/build/version.version=$(VERSION) -X github.com/kubehosts/kubehosts/build/version.commit=$(REVISION)
@@ -25,15 +25,15 @@ build:
 	@echo "building ./coredns (the first time compiles all of CoreDNS: two minutes or three)"
 	@CGO_ENABLED=0 $(GO) build -ldflags='$(STAMP)' -o coredns ./build
 
-# test runs two things at a time if neither needs what the other compiles: 11:29 instead of 12:48, cold on two cores. The
-# tests with the API server run alone, for the sake of the times that they print.
+# test runs two things at a time if neither needs what the other compiles: 11:29 instead of 12:48, cold on two cores.
+# The tests with the API server run alone, because they print times.
 test:
 	@$(MAKE) --no-print-directory -j2 build unit
 	@$(MAKE) --no-print-directory -j2 kube check
 	@$(MAKE) --no-print-directory mutate real
 
-# check needs the packages compiled; without cgo, build has done that. It leaves out the two mains that import the plugins: a
-# list of imports, for which it would go through all of CoreDNS, in minutes.
+# check needs the packages compiled; without cgo, build has done that. It leaves out the two mains that import the
+# plugins: for their lists of imports it would go through all of CoreDNS, which takes minutes.
 check: export CGO_ENABLED = 0
 check:
 	@echo "formatting, go vet, staticcheck"
@@ -46,9 +46,9 @@ unit:
 	@echo "unit tests, with the race detector"
 	@$(GO) test -race ./docs/draw ./plugin/... ./build/check ./build/corefile ./build/follow ./build/image ./build/version
 
-# mutate runs each fuzz target for a few seconds on the binaries that unit has compiled, which saves compiling all
-# dependencies again with coverage. It counts inputs, because a Go fuzzer with a time limit sometimes reports the end of it as
-# a failure ("context deadline exceeded"). fuzz is the real thing, a minute each.
+# mutate runs each fuzz target for a few seconds on the binaries that unit has compiled, which avoids compiling all
+# dependencies again with coverage. It counts inputs, because a Go fuzzer with a time limit sometimes reports its end as
+# a failure ("context deadline exceeded"). fuzz runs each target for a minute.
 mutate:
 	@echo "fuzz targets, $(INPUTS) inputs each"
 	@mkdir -p test/bin
@@ -69,7 +69,8 @@ fuzz:
 	done
 
 # kube builds the etcd and kube-apiserver of the tests from their Go modules. Packages that ./coredns does not use are
-# compiled without optimisation, which takes a fifth less time and costs the tests some seconds; the rest is already compiled.
+# compiled without optimisation, which takes a fifth less time and costs the tests some seconds. The others are already
+# compiled.
 PLAIN = $(foreach path,k8s.io/kubernetes k8s.io/apiserver k8s.io/apiextensions-apiserver k8s.io/kube-aggregator \
 	k8s.io/client-go/informers k8s.io/client-go/listers go.etcd.io/etcd/server,-gcflags='$(path)/...=-N -l -dwarf=false')
 kube: build
@@ -94,18 +95,18 @@ vulns: build
 stock: build
 	@CGO_ENABLED=0 $(GO) build -o test/bin/stock github.com/coredns/coredns
 
-# differential asks stock and ./coredns the same questions. In full: half a million questions, and a minute of changes under
-# them.
+# differential sends the same queries to stock and ./coredns. In full: half a million queries, and a minute of changes
+# meanwhile.
 differential: kube stock
-	@echo "the same questions to stock and ./coredns"
+	@echo "the same queries to stock and ./coredns"
 	@cd test && $(if $(FULL),DIFFERENTIAL_QUESTIONS=520000 DIFFERENTIAL_CHANGE=60s) CGO_ENABLED=0 \
 		$(GO) test -count=1 -v -timeout 60m ./differential
 
-# faults breaks what ./coredns depends on, as root, as a limit of memory needs a cgroup. In full: each for half a minute, a
-# Corefile that is read ten thousand times, and a hundred thousand stanzas, hosts files, manifests, snapshots and objects with a
-# fault in them. DRAW=1 runs the one with a limit of memory, and draws docs/memory.svg.
+# faults breaks the things that ./coredns depends on. It runs as root, because a memory limit needs a cgroup. In full:
+# each for half a minute, ten thousand reloads of a Corefile, and a hundred thousand faulty stanzas, hosts files,
+# manifests, snapshots and objects. DRAW=1 runs the test with a memory limit, and draws docs/memory.svg.
 faults: kube stock
-	@echo "faults of all that ./coredns depends on"
+	@echo "faults of everything that ./coredns depends on"
 	@$(if $(FULL),HOSTILE_INPUTS=20000 CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 60m -run Hostile ./plugin ./plugin/source)
 	@cd test && $(if $(FULL),FAULTS_LASTS=30s FAULTS_HOSTILE=10s FAULTS_RELOADS=10000) \
 		$(if $(DRAW),FAULTS_LASTS=5s FAULTS_PICTURE=$(CURDIR)/docs/memory.csv) CGO_ENABLED=0 \
@@ -116,7 +117,7 @@ faults: kube stock
 draw:
 	@$(GO) run ./docs/draw
 
-# soak breaks all of it in random order. In full: for 20 minutes.
+# soak breaks all of these in random order. In full: for 20 minutes.
 soak: kube
 	@cd test && FAULTS_SOAK=$(if $(FULL),20m,60s) CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 60m -run TestSoak ./faults
 
@@ -124,11 +125,11 @@ soak: kube
 monitoring: kube
 	@for tool in prometheus promtool; do command -v $$tool >/dev/null || \
 		{ echo "make monitoring needs $$tool: apt-get install --no-install-recommends prometheus"; exit 1; }; done
-	@echo "alerts and dashboard, in a Prometheus that scrapes what breaks"
+	@echo "alerts and dashboard, in a Prometheus that scrapes broken servers"
 	@cd test && $(if $(DRAW),MONITORING_PICTURE=$(CURDIR)/build/kubernetes/monitoring/dashboard.svg) CGO_ENABLED=0 \
 		$(GO) test -count=1 -v -timeout 10m ./monitoring
 
-# browser opens the status page of a server in trouble with Chromium, and leaves screenshots in test/bin/screenshots.
+# browser opens the status page of a server in trouble with Chromium, and saves screenshots in test/bin/screenshots.
 browser: kube
 	@command -v chromium >/dev/null || { echo "make browser needs chromium: apt-get install --no-install-recommends chromium"; exit 1; }
 	@echo "the status page in a browser"
@@ -175,10 +176,10 @@ e2e: tools image kube stock node
 # client outside.
 e2e-external: TOOLS += dig:dnsutils curl:curl
 e2e-external: tools image kube stock node outside
-	@echo "names from outside, on a whole cluster"
+	@echo "external names, on a whole cluster"
 	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 20m -run '^TestExternal$$' ./e2e
 
-# tools reports what is missing before minutes of building.
+# tools reports missing tools before minutes of building.
 TOOLS = containerd:containerd runc:runc nft:nftables ip:iproute2
 tools:
 	@[ $$(id -u) = 0 ] || { echo "make e2e needs root: it makes namespaces, mounts, cgroups and containers"; exit 1; }
@@ -187,7 +188,7 @@ tools:
 		{ echo "make e2e needs $${tool%:*}: apt-get install --no-install-recommends $${tool#*:}"; exit 1; }; \
 	done
 
-# node builds the programs of a cluster that kube does not build, the CNI plugins, and the program of the pods.
+# node builds the programs of a cluster that kube does not build, the CNI plugins, and the program in the pods.
 NODE = $(foreach path,k8s.io/kubectl github.com/google/cadvisor,-gcflags='$(path)/...=-N -l -dwarf=false')
 VERSIONED = -X k8s.io/component-base/version.gitVersion=$$($(GO) list -m -f '{{.Version}}' k8s.io/kubernetes)
 CNI = main/bridge main/loopback ipam/host-local
@@ -212,8 +213,8 @@ outside:
 	@cd test/metallb && CGO_ENABLED=0 $(GO) build $(call SLOW,k8s.io sigs.k8s.io github.com/google/cel-go go.universe.tf) \
 		-ldflags='-s -w' -o ../bin/metallb go.universe.tf/metallb/controller
 
-# bench prints a table of figures beside the stock plugins, dnsmasq and unbound, and draws test/bench/scale.svg. It takes a
-# quarter of an hour and a machine with nothing else to do. ONLY=UDP, or another part of TestBench, prints its rows.
+# bench prints a table of figures beside the stock plugins, dnsmasq and unbound, and draws test/bench/scale.svg. It
+# takes a quarter of an hour on an otherwise idle machine. ONLY=UDP, or another part of TestBench, prints its rows.
 ONLY = .
 bench: kube stock
 	@cd test && CGO_ENABLED=0 $(GO) build -o bin/ ./bench/floor ./bench/echo && CGO_ENABLED=0 $(GO) test -c -o bin/bench.test ./bench

@@ -1,4 +1,4 @@
-// Package main builds the CoreDNS that kubehosts users run: every stock plugin, and kubehosts.
+// Package main builds the CoreDNS of kubehosts: every stock plugin, and kubehosts.
 package main
 
 import (

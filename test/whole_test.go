@@ -351,7 +351,7 @@ func TestWholeStart(t *testing.T) {
 		corefile func(f *wholeFollower) string // "" for no ConfigMap
 		says     string
 	}{
-		{"broken", func(f *wholeFollower) string { return f.corefile("10.9.0.1", "new") + "}\n" }, "key Corefile:16 - '}' stands where"},
+		{"broken", func(f *wholeFollower) string { return f.corefile("10.9.0.1", "new") + "}\n" }, "key Corefile:16 - '}' is where"},
 		{"a setup that fails", func(f *wholeFollower) string {
 			return strings.Replace(f.corefile("10.9.0.1", "new"), "\terrors", "\tcache 0", 1)
 		}, "key Corefile:3 - plugin/cache: "},

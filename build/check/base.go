@@ -7,10 +7,10 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// Edit returns the effects on a process that was started with the Corefile base when the Corefile edited, which is valid,
-// replaces it in the ConfigMap.
+// Edit returns the effects on a process that was started with the Corefile base when edited, a valid Corefile, replaces
+// it in the ConfigMap.
 //
-// A stanza with the option configmap must keep to the bounds of that option. The rest is as with -configmap.
+// A stanza with the configmap option must stay within the bounds of that option. The rest is as with -configmap.
 func Edit(base, edited *corefile.Text) []Finding {
 	before, err := base.Blocks(dnsserver.Directives)
 	if err != nil {
@@ -25,20 +25,21 @@ func Edit(base, edited *corefile.Text) []Finding {
 	switch e := corefile.Compare(before, after); {
 	case IsWrong(all):
 	case e.Empty():
-		all = append(all, at(top, Note, "nothing to apply: it says what the Corefile of -base says"))
+		all = append(all, at(top, Note, "nothing to apply: it means the same as the Corefile of -base"))
 	case e.Restart != "":
-		all = append(all, at(top, Note, "applied with a restart of the server blocks, for %s; the plugins' caches are lost", e.Restart))
+		all = append(all, at(top, Note, "applied with a restart of the server blocks, because of %s; the plugins' caches are lost", e.Restart))
 	default:
 		for i := range after {
 			if e.Stanzas[i] != nil {
-				all = append(all, at(after[i].Directives[stanza.Name][0].At, Note, "applied in place: this stanza alone changed"))
+				all = append(all, at(after[i].Directives[stanza.Name][0].At, Note, "applied in place, without a restart"))
 			}
 		}
 	}
 	return sorted(all)
 }
 
-// withinBounds returns which stanzas of edited the option configmap of the stanza in base would refuse, and why.
+// withinBounds returns the stanzas of edited that the configmap option of the stanza in base would refuse, each
+// with the reason.
 func withinBounds(base []corefile.Block, edited *corefile.Text) (all []Finding) {
 	for i := range base {
 		c := configOf(&base[i])
@@ -51,7 +52,7 @@ func withinBounds(base []corefile.Block, edited *corefile.Text) (all []Finding) 
 		}
 		if err != nil {
 			e := edited.Locate(err, setupName, edited.Position(1))
-			all = append(all, at(e.At, Wrong, "refused by the server block of %s, whose last good stanza goes on: %s", base[i].At, e.Text))
+			all = append(all, at(e.At, Wrong, "refused by the server block of %s, whose last good stanza goes on serving: %s", base[i].At, e.Text))
 		}
 	}
 	return all

@@ -1,5 +1,5 @@
-// Package check judges a Corefile without starting it: whether CoreDNS would accept it, and what in it is likely to cause
-// trouble. Its command is `coredns check`.
+// Package check checks a Corefile without starting it: whether CoreDNS would accept it, and what in it is likely to
+// cause trouble. Its command is `coredns check`.
 package check
 
 import (
@@ -16,8 +16,8 @@ import (
 // The levels of a Finding.
 const (
 	Wrong   = "error"   // CoreDNS does not start with it, or it does not do its job
-	Warning = "warning" // it works, and is likely to cause trouble
-	Note    = "note"    // what a live edit would do
+	Warning = "warning" // it works, but is likely to cause trouble
+	Note    = "note"    // the effect of a live edit
 )
 
 // Finding is a remark on a line of a Corefile.
@@ -36,7 +36,7 @@ func at(p corefile.Position, level, format string, args ...any) Finding {
 	return Finding{p.File, p.Line, level, fmt.Sprintf(format, args...)}
 }
 
-// found returns an error about a Corefile as a Finding. An error without a position concerns no line of the file.
+// found returns an error for a Corefile as a Finding. An error without a position concerns no line of the file.
 func found(err error, file string) Finding {
 	var e *corefile.Error
 	if errors.As(err, &e) {
@@ -50,11 +50,11 @@ func IsWrong(all []Finding) bool {
 	return slices.ContainsFunc(all, func(f Finding) bool { return f.Level == Wrong })
 }
 
-// Corefile judges a Corefile. Files named in a stanza may be missing on this machine if their last element is in there: the
-// keys of a ConfigMap that will be mounted at the Corefile.
+// Corefile checks a Corefile. Files named in a stanza may be missing on this machine if their base name is in there,
+// the keys of a ConfigMap that will be mounted at the Corefile.
 //
-// Every plugin's own setup reads its stanza, in this process, and whatever a setup leaves running stays: the calling process
-// should end soon. Setups that contact another machine are not called, and are named in a warning.
+// Every plugin's own setup reads its stanza in this process, and whatever a setup leaves running continues: the calling
+// process should end soon. Setups that contact another machine are not called, and are named in a warning.
 func Corefile(text *corefile.Text, there map[string]corefile.Source) []Finding {
 	unbalanced := braces(text)
 	blocks, err := text.Blocks(dnsserver.Directives)
@@ -83,20 +83,20 @@ func sorted(all []Finding) []Finding {
 	return slices.Compact(all)
 }
 
-// braces finds keys that run into the brace after them, or else braces that close nothing.
+// braces finds keys that run into the brace after them or, without any, braces that close nothing.
 func braces(text *corefile.Text) (all []Finding) {
 	for _, w := range text.Glued() {
-		all = append(all, at(w.At, Wrong, "'%s' is read as one word, brace included, and what follows is in no braces: put a space before the '{'", clip(w.Text)))
+		all = append(all, at(w.At, Wrong, "'%s' is read as one word, brace included, so the lines after it are not in braces: put a space before the '{'", clip(w.Text)))
 	}
 	if len(all) > 0 {
 		return all
 	}
 	stray, missing := text.Unbalanced()
 	for _, p := range stray {
-		all = append(all, at(p, Wrong, "'}' stands where a server block may begin, and is read as its key: there is one too many, here or above"))
+		all = append(all, at(p, Wrong, "'}' is where a server block may begin, and is read as its key: there is one '}' too many, here or above"))
 	}
 	if missing != (corefile.Position{}) {
-		all = append(all, at(missing, Warning, "the text ends before the last '}': is it all there?"))
+		all = append(all, at(missing, Warning, "the text ends before the last '}': is it complete?"))
 	}
 	return all
 }

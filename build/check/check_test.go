@@ -28,7 +28,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// The setups of these stand for those that panic, and for those that name no line.
+// The setups of these plugins panic, or return errors without a line.
 func init() {
 	dnsserver.Directives = append(slices.Insert(slices.Clone(dnsserver.Directives), slices.Index(dnsserver.Directives, "hosts"), stanza.Name), "panics", "vague")
 	plug := func(name string, setup caddy.SetupFunc) {
@@ -48,7 +48,7 @@ func init() {
 	}
 }
 
-// judged returns the findings of a Corefile, a line each.
+// judged returns the findings for a Corefile, one per line.
 func judged(t testing.TB, body string) string {
 	t.Helper()
 	text, err := corefile.Read(corefile.Source{Name: "Corefile", Text: body}, corefile.Files)
@@ -90,24 +90,24 @@ func TestCorefile(t *testing.T) {
 		{"kubehosts", ".:53 {\n kubehosts cluster.local {\n  pods maybe\n }\n}\n", []string{"Corefile:3: error: plugin/kubehosts: wrong value for pods"}},
 		{"kubehosts is not started", ".:53 {\n kubehosts cluster.local {\n  endpoint https://192.0.2.1\n  configmap kube-system/coredns\n }\n}\n", nil},
 		{"a cloud", ".:53 {\n route53 a:b\n clouddns a:b:c\n azure a:b\n}\n", []string{
-			"Corefile:2: warning: route53 is not checked: its setup asks the cloud", "Corefile:3: warning: clouddns is not checked", "Corefile:4: warning: azure is not checked"}},
+			"Corefile:2: warning: route53 is not checked: its setup contacts the cloud", "Corefile:3: warning: clouddns is not checked", "Corefile:4: warning: azure is not checked"}},
 		{"etcd", ".:53 {\n etcd {\n  credentials a b\n }\n}\n", []string{"Corefile:2: warning: etcd is not checked: its setup logs in"}},
 		{"glued", ".:53{\n errors\n}\n", []string{"Corefile:1: error: '.:53{' is read as one word"}},
 		{"glued, below", ".:53 {\n errors\n}\nexample.org{\n whoami\n}\n", []string{"Corefile:4: error: 'example.org{' is read as one word"}},
 		{"a brace too few", ".:53 {\n errors {\n }\n", []string{"Corefile:3: warning: the text ends before the last '}'"}},
-		{"a brace too many", ".:53 {\n errors\n}\n}\n", []string{"Corefile:4: error: '}' stands where a server block may begin"}},
-		{"a brace too many inside", ".:53 {\n errors\n }\n whoami\n}\n", []string{"Corefile:5: error: '}' stands where"}},
+		{"a brace too many", ".:53 {\n errors\n}\n}\n", []string{"Corefile:4: error: '}' is where a server block may begin"}},
+		{"a brace too many inside", ".:53 {\n errors\n }\n whoami\n}\n", []string{"Corefile:5: error: '}' is where"}},
 		{"cache", ".:53 {\n kubehosts cluster.local in-addr.arpa {\n  endpoint http://a\n }\n cache 30\n}\n", []string{
-			"Corefile:5: warning: cache stands before zones that are live: what it holds hides an edit, and a Service that changes; write 'disable success cluster.local.'"}},
-		{"cache, half", ".:53 {\n kubehosts cluster.local {\n  endpoint http://a\n }\n cache 30 {\n  disable success cluster.local\n }\n}\n", []string{"Corefile:5: warning: cache stands"}},
+			"Corefile:5: warning: cache is ahead of live zones: its entries hide edits and changed Services; add 'disable success cluster.local.'"}},
+		{"cache, half", ".:53 {\n kubehosts cluster.local {\n  endpoint http://a\n }\n cache 30 {\n  disable success cluster.local\n }\n}\n", []string{"Corefile:5: warning: cache is ahead"}},
 		{"cache, spared", ".:53 {\n kubehosts cluster.local {\n  endpoint http://a\n }\n cache 30 {\n  disable success cluster.local\n  disable denial\n }\n}\n", nil},
 		{"cache of another zone", ".:53 {\n kubehosts cluster.local {\n  endpoint http://a\n }\n cache 30 example.org\n}\n", nil},
-		{"cache before hosts", ".:53 {\n kubehosts {\n  hosts " + here + "\n }\n cache\n}\n", []string{"Corefile:5: warning: cache stands before hosts entries"}},
+		{"cache before hosts", ".:53 {\n kubehosts {\n  hosts " + here + "\n }\n cache\n}\n", []string{"Corefile:5: warning: cache is ahead of live hosts entries"}},
 		{"no loop", ".:53 {\n forward . 1.1.1.1\n}\n", []string{"Corefile:2: warning: forward without loop"}},
 		{"no loop in a stub domain", "corp.example {\n forward . 10.0.0.1\n}\n", nil},
 		{"no loop, one name", ".:53 {\n forward corp.example 10.0.0.1\n}\n", nil},
-		{"hosts file", ".:53 {\n hosts /nonexistent/hosts\n}\n", []string{"Corefile:2: warning: hosts file '/nonexistent/hosts' is not there"}},
-		{"hosts file of kubehosts", ".:53 {\n kubehosts {\n  hosts /nonexistent/*.hosts " + here + "\n }\n}\n", []string{"Corefile:3: warning: hosts file '/nonexistent/*.hosts' is not there"}},
+		{"hosts file", ".:53 {\n hosts /nonexistent/hosts\n}\n", []string{"Corefile:2: warning: hosts file '/nonexistent/hosts' does not exist"}},
+		{"hosts file of kubehosts", ".:53 {\n kubehosts {\n  hosts /nonexistent/*.hosts " + here + "\n }\n}\n", []string{"Corefile:3: warning: hosts file '/nonexistent/*.hosts' does not exist"}},
 		{"hosts file below root", ".:53 {\n root " + filepath.Dir(here) + "\n hosts hosts\n}\n", nil},
 		{"hosts file that is mounted", ".:53 {\n hosts /etc/coredns/mounted\n}\n", nil},
 		{"inline hosts", ".:53 {\n hosts {\n  10.0.0.1 a\n }\n}\n", nil},
@@ -131,7 +131,7 @@ func TestCorefile(t *testing.T) {
 	}
 }
 
-// The stock kubernetes plugin's setup fails outside of a cluster unless it is given an API server.
+// The stock kubernetes plugin's setup fails outside a cluster unless it gets an API server.
 func TestOutsideCluster(t *testing.T) {
 	for body, want := range map[string]string{
 		"a {\n kubernetes cluster.local\n}\n":                      "kubernetes cluster.local { | endpoint http://127.0.0.1:1 | }",
@@ -207,10 +207,10 @@ func TestMain(t *testing.T) {
 		{"-conf -", "kind: ConfigMap\ndata: [\n", 1, []string{"stdin:2: error: not a manifest"}},
 		{"-conf -", "import nonexistent\n", 1, []string{"stdin:1: error: import nonexistent:"}},
 		{"-conf " + good + " -base " + good, "", 0, []string{"good:1: note: nothing to apply"}},
-		{"-conf " + restart + " -base " + good, "", 0, []string{"restart:1: note: applied with a restart of the server blocks, for forward in the server block of " + restart + ":1"}},
-		{"-conf " + fixed + " -base " + good, "", 0, []string{"fixed:1: note: applied with a restart of the server blocks, for endpoint in the kubehosts stanza of " + fixed + ":2"}},
+		{"-conf " + restart + " -base " + good, "", 0, []string{"restart:1: note: applied with a restart of the server blocks, because of forward in the server block of " + restart + ":1"}},
+		{"-conf " + fixed + " -base " + good, "", 0, []string{"fixed:1: note: applied with a restart of the server blocks, because of endpoint in the kubehosts stanza of " + fixed + ":2"}},
 		{"-conf " + inPlace + " -base " + good, "", 0, []string{"inplace:2: note: applied in place"}},
-		{"-conf " + beyond + " -base " + bounded, "", 1, []string{"beyond:2: error: refused by the server block of " + bounded + ":1, whose last good stanza goes on: the ConfigMap may not add zone example.org."}},
+		{"-conf " + beyond + " -base " + bounded, "", 1, []string{"beyond:2: error: refused by the server block of " + bounded + ":1, whose last good stanza goes on serving: the ConfigMap may not add zone example.org."}},
 		{"-conf " + within + " -base " + bounded, "", 0, []string{"within:2: note: applied in place"}},
 		{"-conf - -base " + good, ".:53 {\n bogus\n}\n", 1, []string{"stdin:2: error: Unknown directive"}},
 		{"-conf /nonexistent/Corefile", "", 2, nil},
@@ -249,7 +249,7 @@ func TestMain(t *testing.T) {
 	}
 }
 
-// FuzzCorefile judges what may be nonsense.
+// FuzzCorefile checks Corefiles that may be nonsense.
 func FuzzCorefile(f *testing.F) {
 	f.Add(".:53 {\n errors\n kubehosts cluster.local {\n  endpoint http://a\n  hosts x {\n   10.0.0.1 a\n  }\n }\n cache 30 {\n  disable success\n }\n forward . 1.1.1.1\n}\n")
 	f.Add(".:53{\n}\na b:1,\nc {\n bind ::1\n hosts\n template ANY ANY {\n  answer \"{{\"\n }\n}\n")

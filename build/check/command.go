@@ -24,14 +24,14 @@ const (
 	exitUsage = 2
 )
 
-// Alone is the environment variable that is set when a running server calls this command to judge a Corefile: the input is no
-// manifest then, and memory is bounded, so as not to use up the container's.
+// Alone is the environment variable that a running server sets when it calls this command to check a Corefile: the
+// input is never a manifest then, and memory is bounded, to leave enough of the container's.
 const Alone = "KUBEHOSTS_CHECK_ALONE"
 
 const usage = `usage: coredns check [-conf FILE|-] [-base FILE] [-json] [-strict]
 
-Judges a Corefile without starting it. FILE is a Corefile or a ConfigMap as 'kubectl get -o yaml' prints it; - is the standard
-input. It prints a line for each finding, and exits with 0 if the Corefile is good, 1 if it is wrong, 2 if it was called wrong.
+Checks a Corefile without starting it. FILE is a Corefile or a ConfigMap as 'kubectl get -o yaml' prints it; - is the standard
+input. It prints a line for each finding, and exits with 0 if the Corefile is good, 1 if it has errors, and 2 for wrong usage.
 
 `
 
@@ -40,13 +40,13 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if os.Getenv(Alone) != "" {
 		boundMemory()
 	}
-	log.SetOutput(io.Discard) // the log of setups is meant for those who start a server
+	log.SetOutput(io.Discard) // the log of setups is for people who start a server
 	clog.SetOutput(io.Discard)
 
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	conf := flags.String("conf", "Corefile", "the Corefile or ConfigMap to judge; - for the standard input")
-	base := flags.String("base", "", "a Corefile or ConfigMap that a process was started with: tell what a live edit would do to it")
+	conf := flags.String("conf", "Corefile", "the Corefile or ConfigMap to check; - for the standard input")
+	base := flags.String("base", "", "a Corefile or ConfigMap that a process was started with, to show the effect of a live edit")
 	asJSON := flags.Bool("json", false, "print each finding as a JSON object with file, line, level and text")
 	strict := flags.Bool("strict", false, "exit with 1 on warnings, too")
 	flags.Usage = func() {
@@ -83,7 +83,7 @@ func write(w io.Writer, f Finding, asJSON bool) {
 	fmt.Fprintln(w, line)
 }
 
-// files judges the file conf and, unless base is "", as an edit of base. The error is that a file can't be read.
+// files checks the file conf and, unless base is "", as an edit of base. The error is that a file can't be read.
 func files(conf, base string, stdin io.Reader) ([]Finding, error) {
 	edited, err := read(conf, stdin)
 	if err != nil {
@@ -105,7 +105,7 @@ func files(conf, base string, stdin io.Reader) ([]Finding, error) {
 	switch all = append(all, wrong...); {
 	case IsWrong(wrong):
 	case len(units) != 1 || len(bases) != 1:
-		all = append(all, at(corefile.Position{File: first.Name, Line: 1}, Wrong, "-base needs one Corefile on either side"))
+		all = append(all, at(corefile.Position{File: first.Name, Line: 1}, Wrong, "-base needs one Corefile on each side"))
 	default:
 		all = append(all, Edit(bases[0].text, units[0].text)...)
 	}
@@ -125,14 +125,14 @@ func read(file string, stdin io.Reader) (corefile.Source, error) {
 	return corefile.Source{Name: "stdin", Text: string(body), Dir: dir}, err
 }
 
-// unit is a Corefile to judge.
+// unit is a Corefile to check.
 type unit struct {
 	text  *corefile.Text
-	there map[string]corefile.Source // keys of the ConfigMap that it comes from
+	there map[string]corefile.Source // keys of the ConfigMap that the Corefile comes from
 }
 
-// unitsOf returns the Corefiles to judge in a file: the file itself if it is a Corefile, else those in its ConfigMaps. In a
-// ConfigMap for imports, each key is one.
+// unitsOf returns the Corefiles to check in a file: the file itself if it is a Corefile, else those in its ConfigMaps.
+// In a ConfigMap for imports, each key is one.
 func unitsOf(s corefile.Source) (units []unit, wrong []Finding) {
 	if os.Getenv(Alone) != "" || !corefile.IsManifest(s.Text) {
 		text, err := corefile.Read(s, corefile.Files)
@@ -155,7 +155,7 @@ func unitsOf(s corefile.Source) (units []unit, wrong []Finding) {
 	return units, wrong
 }
 
-// unitsIn returns the Corefiles to judge in m, one of all the ConfigMaps of a file.
+// unitsIn returns the Corefiles to check in m, one of all the ConfigMaps of a file.
 func unitsIn(m *corefile.ConfigMap, all []corefile.ConfigMap, of corefile.Source) (units []unit, wrong []Finding) {
 	imports := mapImporter(m, all)
 	add := func(s corefile.Source) {
@@ -174,7 +174,7 @@ func unitsIn(m *corefile.ConfigMap, all []corefile.ConfigMap, of corefile.Source
 	for _, key := range slices.Sorted(maps.Keys(m.Keys)) {
 		s := m.Keys[key]
 		switch {
-		case len(all) > 1: // its importer is judged
+		case len(all) > 1: // its importer is checked
 		case strings.HasSuffix(key, ".server"):
 			add(s)
 		case strings.HasSuffix(key, ".override"):
@@ -185,7 +185,7 @@ func unitsIn(m *corefile.ConfigMap, all []corefile.ConfigMap, of corefile.Source
 	return units, wrong
 }
 
-// only returns the importer for one source, and files.
+// only returns an importer for one source, and for files.
 func only(s corefile.Source) corefile.Importer {
 	return func(pattern string, from *corefile.Source) ([]corefile.Source, error) {
 		if pattern == "override" {
@@ -195,9 +195,9 @@ func only(s corefile.Source) corefile.Importer {
 	}
 }
 
-// mapImporter resolves the imports of a ConfigMap: keys of its own, which are mounted beside the Corefile; the keys of another
-// ConfigMap of the same file with the name of the folder, or one that ends with it, as coredns-custom for custom; else files
-// here.
+// mapImporter resolves the imports of a ConfigMap. They are its own keys, which are mounted beside the Corefile; the
+// keys of another ConfigMap of the same file whose name is that of the folder, or ends with it, as coredns-custom for
+// custom; else files here.
 func mapImporter(m *corefile.ConfigMap, all []corefile.ConfigMap) corefile.Importer {
 	return func(pattern string, from *corefile.Source) ([]corefile.Source, error) {
 		dir := path.Dir(pattern)

@@ -18,13 +18,13 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// habits finds what is likely to cause trouble in one server block, though CoreDNS accepts it.
+// habits finds parts of a server block that CoreDNS accepts but that are likely to cause trouble.
 func habits(b *corefile.Block, there map[string]corefile.Source) []Finding {
 	all := slices.Concat(cached(b), loops(b), forwards(b), leftBehind(b))
 	return append(all, hostsFiles(b, there)...)
 }
 
-// configOf returns the kubehosts stanza of a server block, nil if it has none that is valid: its setup reports that.
+// configOf returns the kubehosts stanza of a server block, nil without a valid one: its setup reports that.
 func configOf(b *corefile.Block) *stanza.Config {
 	if b.Directives[stanza.Name] == nil {
 		return nil
@@ -36,8 +36,8 @@ func configOf(b *corefile.Block) *stanza.Config {
 	return c
 }
 
-// cached finds a cache that stores answers of zones that kubehosts serves live. It ignores reverse zones: they have names of
-// others as well, and stock Corefiles cache them.
+// cached finds a cache that stores answers of zones that kubehosts serves live. It ignores reverse zones: they also
+// have names of other origins, and stock Corefiles cache them.
 func cached(b *corefile.Block) (all []Finding) {
 	c := configOf(b)
 	if c == nil {
@@ -52,17 +52,17 @@ func cached(b *corefile.Block) (all []Finding) {
 		if len(kept) > 0 {
 			zones := clip(strings.Join(kept, " "))
 			all = append(all, at(words[0].At, Warning,
-				"cache stands before zones that are live: what it holds hides an edit, and a Service that changes; write 'disable success %s' and 'disable denial %s' in it", zones, zones))
+				"cache is ahead of live zones: its entries hide edits and changed Services; add 'disable success %s' and 'disable denial %s' to it", zones, zones))
 		}
 		if len(c.Hosts) > 0 && len(c.Zones) == 0 && slices.ContainsFunc(of.zones, func(z string) bool { return !of.spares(z) }) {
 			all = append(all, at(words[0].At, Warning,
-				"cache stands before hosts entries that are live: what it holds hides an edit of them; write 'disable success ZONE' and 'disable denial ZONE' in it for their zones, or give them a low ttl"))
+				"cache is ahead of live hosts entries: its entries hide edits of them; add 'disable success ZONE' and 'disable denial ZONE' to it for their zones, or set a low ttl"))
 		}
 	}
 	return all
 }
 
-// cache is the zones that a stanza of cache covers.
+// cache holds the zones that a stanza of cache covers.
 type cache struct{ zones, noSuccess, noDenial []string }
 
 func cacheOf(words []corefile.Word) (c cache) {
@@ -125,13 +125,13 @@ func loops(b *corefile.Block) []Finding {
 	}
 	for _, words := range b.Stanzas("forward") {
 		if len(words) > 1 && slices.Contains(normalized([]string{words[1].Text}), ".") {
-			return []Finding{at(words[0].At, Warning, "forward without loop: if an upstream leads back here, questions go round until memory is used up; add a line 'loop'")}
+			return []Finding{at(words[0].At, Warning, "forward without loop: if an upstream leads back here, queries circulate until memory runs out; add a line 'loop'")}
 		}
 	}
 	return nil
 }
 
-// forwards finds a second forward of one zone, which no question reaches.
+// forwards finds a second forward of one zone, which never gets a query.
 func forwards(b *corefile.Block) (all []Finding) {
 	first := map[string][]corefile.Word{}
 	for _, words := range b.Stanzas("forward") {
@@ -157,7 +157,7 @@ func passesOn(words []corefile.Word) bool {
 	})
 }
 
-// leftBehind finds plugins that look for the stock plugin kubernetes beside kubehosts.
+// leftBehind finds plugins that look up the stock kubernetes plugin beside kubehosts.
 func leftBehind(b *corefile.Block) (all []Finding) {
 	if b.Directives[stanza.Name] == nil {
 		return nil
@@ -186,12 +186,12 @@ func hostsFiles(b *corefile.Block, there map[string]corefile.Source) (all []Find
 			return
 		}
 		if matches, err := filepath.Glob(path); err == nil && len(matches) == 0 {
-			all = append(all, at(w.At, Warning, "hosts file '%s' is not there; it is served when it appears", clip(path)))
+			all = append(all, at(w.At, Warning, "hosts file '%s' does not exist; it will be served when it appears", clip(path)))
 		}
 	}
 	for _, words := range b.Stanzas("hosts") {
 		if line := corefile.Lines(words)[0]; len(line) > 1 && line[1].Text != "{" {
-			if _, err := os.Stat(line[1].Text); err != nil { // it is no pattern
+			if _, err := os.Stat(line[1].Text); err != nil { // it isn't a pattern
 				look(escaped(line[1].Text), line[1])
 			}
 		}
@@ -214,15 +214,15 @@ func escaped(path string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
 
-// looksLikeZone reports whether the argument of a hosts option is a zone, which the stanza's own parser refuses if there is no such
-// file.
+// looksLikeZone reports whether the argument of a hosts option is a zone, which the stanza's own parser refuses if
+// there is no such file.
 func looksLikeZone(arg string) bool {
 	_, _, err := net.ParseCIDR(arg)
 	return err == nil
 }
 
-// binds finds ports that one server block has on some addresses, and another on all: the more specific socket gets the packets,
-// and its questions reach only its own server blocks.
+// binds finds ports that one server block has on some addresses, and another on all: the more specific socket gets the
+// packets, and its queries reach only its own server blocks.
 func binds(blocks []corefile.Block) (all []Finding) {
 	bound, open := map[string]*corefile.Block{}, map[string]*corefile.Block{}
 	var ports []string
@@ -245,14 +245,14 @@ func binds(blocks []corefile.Block) (all []Finding) {
 	for _, port := range ports {
 		if b, o := bound[port], open[port]; b != nil && o != nil {
 			words := b.Directives["bind"]
-			all = append(all, at(words[0].At, Warning, "bind %s on port %s, which the server block of %s has on all addresses: a question to that address does not find the zones of %s",
+			all = append(all, at(words[0].At, Warning, "bind %s on port %s, which the server block of %s has on all addresses: queries to that address don't find the zones of %s",
 				clip(strings.Join(textsOf(corefile.Lines(words)[0][1:]), " ")), port[strings.LastIndexByte(port, ':')+1:], o.At, clip(strings.Join(o.Keys, " "))))
 		}
 	}
 	return all
 }
 
-// clip makes a text from a Corefile fit for a line of output.
+// clip makes a text from a Corefile suitable for a line of output.
 func clip(s string) string {
 	const most = 1 << 10
 	if len(s) > most {

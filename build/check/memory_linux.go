@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How much memory the process may use that judges a Corefile for a running server, beyond what it has when it starts: two fifths of
-// what the container may have, which a Corefile of 1 MiB fits in. The kernel would end the server as well if both used more than
-// the container has (memory.oom.group).
+// The memory that a process may use to check a Corefile for a running server, beyond what it has when it starts: two
+// fifths of the container's limit, which is enough for a Corefile of 1 MiB. The kernel would kill the server as well if
+// both together exceeded the limit (memory.oom.group).
 const (
 	leastMemory = 32 << 20
 	mostMemory  = 176 << 20
 )
 
-// memoryRoom returns that for a limit of the container; 0 is none.
+// memoryRoom returns that memory for a limit of the container, 0 without a limit.
 func memoryRoom(limit uint64) uint64 {
 	if limit == 0 {
 		return mostMemory
@@ -26,7 +26,7 @@ func memoryRoom(limit uint64) uint64 {
 	return min(max(limit/5*2, leastMemory), mostMemory)
 }
 
-// boundMemory bounds the memory of this process. With more the Go runtime ends it.
+// boundMemory bounds the memory of this process. Beyond the bound, the Go runtime ends it.
 func boundMemory() {
 	limit, err := memlimit.FromCgroup()
 	if err != nil {
@@ -35,7 +35,7 @@ func boundMemory() {
 	boundTo(memoryRoom(limit))
 }
 
-// boundTo sets the bound. Where the system refuses it there is none.
+// boundTo sets the bound, unless the system refuses it.
 func boundTo(room uint64) {
 	soft := room / 4 * 3
 	debug.SetMemoryLimit(int64(soft))                         // #nosec G115 -- it fits
@@ -45,7 +45,7 @@ func boundTo(room uint64) {
 	}
 }
 
-// dataSize returns what counts against RLIMIT_DATA.
+// dataSize returns the size that counts against RLIMIT_DATA.
 func dataSize() (bytes uint64, ok bool) {
 	const field = 5 // data and stack, in pages (proc_pid_statm(5))
 	b, err := os.ReadFile("/proc/self/statm")

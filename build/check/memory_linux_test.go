@@ -16,14 +16,14 @@ import (
 func TestMemoryRoom(t *testing.T) {
 	for limit, want := range map[uint64]uint64{0: mostMemory, 64 << 20: leastMemory, 180 << 20: 72 << 20, 4 << 30: mostMemory} {
 		if got := memoryRoom(limit); got != want {
-			t.Errorf("of %d MiB: %d MiB, want %d MiB", limit>>20, got>>20, want>>20)
+			t.Errorf("limit %d MiB: %d MiB, want %d MiB", limit>>20, got>>20, want>>20)
 		}
 	}
 }
 
 const roomVariable = "KUBEHOSTS_TEST_MEMORY_ROOM"
 
-// A Corefile whose setups take more memory than there is room for ends the process that judges it, and no other one.
+// A Corefile whose setups take too much memory ends the process that checks it, and no other one.
 func TestBoundMemory(t *testing.T) {
 	if room, err := strconv.ParseUint(os.Getenv(roomVariable), 10, 64); err == nil {
 		boundTo(room)

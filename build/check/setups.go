@@ -16,31 +16,31 @@ import (
 const (
 	// maxFindings limits the invalid stanzas that are searched for.
 	maxFindings = 20
-	// maxTrials limits how often the setups run to find the stanza that an error without a line is about.
+	// maxTrials limits the runs of the setups to find the stanza of an error without a line.
 	maxTrials = 50
 )
 
-// reachesOut returns why the setup of a plugin is not called, "" if it is: it contacts another machine, or needs something that
-// the serving process holds.
+// reachesOut returns why the setup of a plugin is not called, "" if it is called. Such a setup contacts another
+// machine, or needs something that the serving process holds.
 func reachesOut(name string, words []corefile.Word) string {
 	has := func(option string) bool {
 		return slices.ContainsFunc(words, func(w corefile.Word) bool { return w.NewLine && w.Text == option })
 	}
 	switch {
 	case name == "route53" || name == "clouddns" || name == "azure":
-		return "its setup asks the cloud"
+		return "its setup contacts the cloud"
 	case name == "etcd" && has("credentials"):
-		return "its setup logs in at etcd"
+		return "its setup logs in to etcd"
 	case name == "dnssec" && slices.ContainsFunc(words, func(w corefile.Word) bool { return w.Text == "aws_secretsmanager" }):
-		return "its setup asks AWS Secrets Manager for the key"
+		return "its setup gets the key from AWS Secrets Manager"
 	case name == "dynupdate" && has("database"):
-		return "its setup opens the database, which a running server holds"
+		return "its setup opens the database, which a running server has open"
 	}
 	return ""
 }
 
-// judge runs every plugin's setup on its stanza, and has CoreDNS make the servers. It finds further invalid stanzas by leaving
-// out those that it has found.
+// judge runs every plugin's setup on its stanza, and has CoreDNS make the servers. It finds further invalid stanzas by
+// leaving out those already found.
 func judge(blocks []corefile.Block) (all []Finding) {
 	blocks, all = checkable(blocks)
 	for range maxFindings {
@@ -94,8 +94,8 @@ func checkable(blocks []corefile.Block) (some []corefile.Block, all []Finding) {
 	return some, all
 }
 
-// outsideCluster gives a stanza of the stock kubernetes plugin that names no API server one that is never contacted: without
-// one, its setup fails outside of a cluster.
+// outsideCluster adds an API server to a stanza of the stock kubernetes plugin without one. It is never contacted, but
+// without it the setup fails outside a cluster.
 func outsideCluster(words []corefile.Word) []corefile.Word {
 	for _, line := range corefile.Lines(words) {
 		if line[0].Text == "endpoint" || line[0].Text == "kubeconfig" {
@@ -134,9 +134,9 @@ func notLookedUp(words []corefile.Word) (static []corefile.Word, all []Finding) 
 			}
 			static[i].Text = trans + "://192.0.2.1"
 			if strings.ContainsAny(host, "/") {
-				all = append(all, at(w.At, Wrong, "plugin/forward: there is no file '%s' here, and it is no address", clip(host)))
+				all = append(all, at(w.At, Wrong, "plugin/forward: there is no file '%s' here, and it is not an address", clip(host)))
 			} else {
-				all = append(all, at(w.At, Warning, "upstream %s of forward is not checked: its setup looks the name up", clip(host)))
+				all = append(all, at(w.At, Warning, "upstream %s of forward is not checked: its setup looks up the name", clip(host)))
 			}
 		}
 	}
@@ -151,7 +151,8 @@ func without(blocks []corefile.Block, block int, name string) []corefile.Block {
 	return with(blocks, block, name, nil)
 }
 
-// with returns blocks where a directive of a server block has other words; if there are none, it is removed.
+// with returns blocks with other words for a directive of a server block. Without words, the directive is
+// removed.
 func with(blocks []corefile.Block, block int, name string, words []corefile.Word) []corefile.Block {
 	blocks = slices.Clone(blocks)
 	b := &blocks[block]
@@ -166,7 +167,7 @@ func with(blocks []corefile.Block, block int, name string, words []corefile.Word
 	return blocks
 }
 
-// setupError is the error of a plugin's setup, or of CoreDNS, about a Corefile.
+// setupError is the error of a plugin's setup, or of CoreDNS, for a Corefile.
 type setupError struct {
 	at   corefile.Position // zero if it names no line
 	word corefile.Word     // first word of its line
@@ -206,7 +207,7 @@ func validate(body string) (err error) {
 	return caddy.ValidateAndExecuteDirectives(caddy.CaddyfileInput{Filepath: setupName, Contents: []byte(body), ServerTypeName: "dns"}, nil, true)
 }
 
-// culprit returns the server block and the directive that an error is about, -1 if they can't be found.
+// culprit returns the server block and the directive of an error, -1 if they can't be found.
 func culprit(blocks []corefile.Block, err *setupError) (block int, name string) {
 	if err.at.File != "" {
 		for i := range blocks {
@@ -248,7 +249,7 @@ func culprit(blocks []corefile.Block, err *setupError) (block int, name string) 
 	return -1, ""
 }
 
-// named returns the directives that an error without a line may be about: the one whose plugin it names, else all.
+// named returns the directives that an error without a line may concern: the one whose plugin it names, else all.
 func named(text string) []string {
 	if rest, ok := strings.CutPrefix(text, "plugin/"); ok {
 		name, _, _ := strings.Cut(rest, ":")
@@ -268,8 +269,8 @@ func named(text string) []string {
 
 const setupPanics = "a setup panics"
 
-// lastly is a directive after all others. Its setup makes the servers of the Corefile, as a start does next: that is where
-// CoreDNS notices two server blocks with one key.
+// lastly is a directive after all others. Its setup makes the servers of the Corefile, the next step of a start: that
+// is where CoreDNS detects two server blocks with one key.
 var lastly = makeServers{name: "servers-to-check"}
 
 type makeServers struct {

@@ -1,4 +1,4 @@
-// Package command finds the commands of the binary other than the server.
+// Package command runs the commands of the binary other than the server.
 package command
 
 import (

@@ -22,12 +22,12 @@ type Block struct {
 type Word struct {
 	Text    string
 	At      Position
-	NewLine bool // it is the first of its line
+	NewLine bool // it is the first on its line
 }
 
 // Blocks returns the server blocks of a Corefile. Only the given directives are known, all if there are none.
 //
-// The error is an *Error. A panic in CoreDNS's parser is one, too.
+// The error is an *Error. A panic in CoreDNS's parser becomes one, too.
 func (t *Text) Blocks(directives []string) (blocks []Block, err error) {
 	var parsed []caddyfile.ServerBlock
 	panicked := source.Recovered("reading a Corefile", func() {
@@ -168,8 +168,8 @@ func (t *Text) keyLines() (lines []int) {
 	return lines
 }
 
-// Unbalanced returns the closing braces outside of server blocks, which CoreDNS takes for keys, and the end of the text if the
-// last brace is missing, which CoreDNS accepts; else the zero Position.
+// Unbalanced returns the closing braces outside server blocks, which CoreDNS takes for keys, and the end of the text if
+// the last brace is missing, which CoreDNS accepts; else the zero Position.
 func (t *Text) Unbalanced() (stray []Position, missing Position) {
 	tokens, _ := lex(t.Body)
 	depth := 0
@@ -189,8 +189,8 @@ func (t *Text) Unbalanced() (stray []Position, missing Position) {
 	return stray, missing
 }
 
-// Glued returns the words outside of server blocks that begin a line and end with a brace: CoreDNS takes the brace for a part
-// of a key.
+// Glued returns the words outside server blocks that begin a line and end with a brace: CoreDNS takes the brace for a
+// part of a key.
 func (t *Text) Glued() (all []Word) {
 	tokens, _ := lex(t.Body)
 	depth := 0
@@ -209,8 +209,8 @@ func (t *Text) Glued() (all []Word) {
 	return all
 }
 
-// Locate returns err as an *Error: at the line of t that it names, in the form of caddyfile and plugins for the file name, else
-// at otherwise.
+// Locate returns err as an *Error: at the line of t that it names, in the form of caddyfile and plugins for the file
+// name, else at otherwise.
 func (t *Text) Locate(err error, name string, otherwise Position) *Error {
 	at, text := Line(err, name)
 	if at == 0 {
@@ -235,8 +235,8 @@ func Line(err error, name string) (line int, text string) {
 	return line, text[:m[0]] + text[m[1]:]
 }
 
-// Write returns a Corefile that CoreDNS reads as these server blocks, and the first word of each of its lines. A line outside
-// of stanzas has no word.
+// Write returns a Corefile that CoreDNS reads as these server blocks, and the first word of each of its lines. A line
+// outside stanzas has no word.
 func Write(blocks []Block) (body string, lines []Word) {
 	var b strings.Builder
 	end := func(w Word) {

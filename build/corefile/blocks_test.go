@@ -74,7 +74,7 @@ func TestGlued(t *testing.T) {
 	}
 }
 
-// What Write writes is read as what it was made of.
+// The output of Write is read as the blocks that it was made from.
 func rewritten(t *testing.T, blocks []Block) {
 	t.Helper()
 	body, lines := Write(blocks)
@@ -83,7 +83,7 @@ func rewritten(t *testing.T, blocks []Block) {
 		t.Fatalf("%v in\n%s", err, body)
 	}
 	if len(again) != len(blocks) {
-		t.Fatalf("%d server blocks out of %d:\n%s", len(again), len(blocks), body)
+		t.Fatalf("%d server blocks from %d:\n%s", len(again), len(blocks), body)
 	}
 	for i := range blocks {
 		for name, words := range blocks[i].Directives {

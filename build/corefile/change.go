@@ -11,7 +11,7 @@ import (
 // Edit is the difference between one Corefile and the next.
 type Edit struct {
 	Restart string         // why the server must restart, for people; "" if it need not
-	Stanzas map[int]Config // the kubehosts stanzas that changed, by their server block, if the server need not restart
+	Stanzas map[int]Config // the kubehosts stanzas that changed, by their server block, if no restart is needed
 }
 
 // Config is the kubehosts stanza of a server block.
@@ -46,8 +46,8 @@ func Compare(before, after []Block) Edit {
 	return e
 }
 
-// other returns a directive besides kubehosts in which two server blocks differ, "" if there is none. It is also a difference
-// if only one of them has kubehosts.
+// other returns a directive besides kubehosts in which two server blocks differ, "" without one. It is also a
+// difference if only one of them has kubehosts.
 func other(before, after *Block) string {
 	for _, b := range []*Block{before, after} {
 		for _, name := range b.Names() {
@@ -60,15 +60,15 @@ func other(before, after *Block) string {
 	return ""
 }
 
-// replaced returns the stanza of after if it can replace that of before without a restart, else what prevents it.
+// replaced returns the stanza of after if it can replace that of before without a restart, else the obstacle.
 func replaced(before, after *Block) (Config, string) {
 	was, err := before.Stanza()
 	if err != nil {
-		return nil, "a stanza that is wrong"
+		return nil, "an invalid stanza"
 	}
 	is, err := after.Stanza()
 	if err != nil {
-		return nil, "a stanza that is wrong"
+		return nil, "an invalid stanza"
 	}
 	if option := is.FixedIn(was); option != "" {
 		return nil, option

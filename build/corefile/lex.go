@@ -1,5 +1,5 @@
-// Package corefile reads a whole Corefile from a file or a ConfigMap, with its imports in it, and remembers where each line
-// came from.
+// Package corefile reads a whole Corefile from a file or a ConfigMap, including its imports, and stores the origin of
+// each line.
 package corefile
 
 import (
@@ -19,8 +19,8 @@ type token struct {
 // byteOrderMark at the beginning of a text is not part of the first word.
 const byteOrderMark = "\uFEFF"
 
-// lex returns the words of a text, the first maxWords and one more if there are more. open is the offset of an unmatched
-// quotation mark, -1 if there is none.
+// lex returns the words of a text: all, or the first maxWords and one more. open is the offset of an unmatched
+// quotation mark, -1 without one.
 //
 // caddyfile's own lexer does not return the place of a word. FuzzLex compares the two.
 func lex(text string) (all []token, open int) {
@@ -70,8 +70,8 @@ func skip(text string, i, line int) (int, int) {
 	return i, line
 }
 
-// bare reads a word without quotation marks. caddyfile drops carriage returns, and takes a # in it for a comment: the word goes
-// on after the comment unless that ends with a space.
+// bare reads a word without quotation marks. caddyfile drops carriage returns, and takes a # in it for a comment: the
+// word continues after the comment unless that ends with a space.
 func bare(text string, i int) (word string, end int) {
 	var b strings.Builder
 	comment := false

@@ -14,7 +14,7 @@ func sameAsCaddyfile(t *testing.T, text string) {
 	d := caddyfile.NewDispenser("Corefile", strings.NewReader(text))
 	for i := 0; d.Next(); i++ {
 		if i >= len(got) {
-			t.Fatalf("%q: caddyfile has %q on line %d, and lex ends before", text, d.Val(), d.Line())
+			t.Fatalf("%q: caddyfile has %q on line %d, but lex ends before", text, d.Val(), d.Line())
 		}
 		if got[i].text != d.Val() || got[i].line != d.Line() {
 			t.Fatalf("%q: word %d is %q on line %d, caddyfile has %q on line %d", text, i, got[i].text, got[i].line, d.Val(), d.Line())
@@ -30,7 +30,7 @@ func sameAsCaddyfile(t *testing.T, text string) {
 	end := 0
 	for _, tok := range got {
 		if tok.start < end || tok.end <= tok.start || tok.end > len(text) {
-			t.Fatalf("%q: word %q stands at %d to %d, behind %d", text, tok.text, tok.start, tok.end, end)
+			t.Fatalf("%q: word %q is at %d to %d, after %d", text, tok.text, tok.start, tok.end, end)
 		}
 		end = tok.end
 	}

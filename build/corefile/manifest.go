@@ -24,7 +24,8 @@ type ConfigMap struct {
 // manifestKind finds the line that distinguishes a manifest from a Corefile.
 var manifestKind = regexp.MustCompile(`(?m)^[\s{]*"?kind"?:\s*["']?(ConfigMap|ConfigMapList|List)["']?\s*,?\s*(#.*)?$`)
 
-// IsManifest reports whether a text is meant as the manifest of a ConfigMap, or of a list of them.
+// IsManifest reports whether a text is intended as the manifest of a ConfigMap, or of a list of
+// them.
 func IsManifest(text string) bool { return manifestKind.MatchString(text) }
 
 // Manifest reads the ConfigMaps in the manifests of a file, with those in a List, in their order. A text in YAML's literal
@@ -46,14 +47,14 @@ func Manifest(file, text string) ([]ConfigMap, error) {
 		all = appendConfigMaps(all, file, &doc)
 	}
 	if len(all) == 0 {
-		return nil, &Error{Position{file, 1}, "there is no ConfigMap in it"}
+		return nil, &Error{Position{file, 1}, "it contains no ConfigMap"}
 	}
 	return all, nil
 }
 
 var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
 
-// yamlError puts the line of an error of package yaml in its usual place.
+// yamlError moves the line of an error of package yaml to its usual place.
 func yamlError(file string, err error) error {
 	text, line := err.Error(), 1
 	if m := yamlLine.FindStringSubmatch(text); m != nil {

@@ -33,7 +33,7 @@ func TestManifest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if !IsManifest(text) {
-				t.Fatal("it is not seen to be a manifest")
+				t.Fatal("it is not recognized as a manifest")
 			}
 			all, err := Manifest("file", text)
 			if err != nil {
@@ -48,7 +48,7 @@ func TestManifest(t *testing.T) {
 			}
 			at := s.position(2)
 			if line := strings.Split(text, "\n")[at.Line-1]; !strings.Contains(line, "errors") {
-				t.Errorf("line 2 is %s, which is %q", at, line)
+				t.Errorf("line 2 is %s, with %q", at, line)
 			}
 		})
 	}
@@ -71,7 +71,7 @@ func TestManifestErrors(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{"kind: ConfigMap\ndata: [\n", "not a manifest in YAML or JSON"},
 		{"kind: ConfigMap\ndata:\n  a: b\n c: d\n", "file:3 - not a manifest"},
-		{"kind: List\nitems: 7\n", "file:1 - there is no ConfigMap in it"},
+		{"kind: List\nitems: 7\n", "file:1 - it contains no ConfigMap"},
 		{"a: &a [*a]\nkind: ConfigMap\n", ""},
 		{"kind: ConfigMap\ndata: 7\n", ""},
 	} {

@@ -24,7 +24,8 @@ type Source struct {
 	Name string // the file, or the ConfigMap and its key, as in errors
 	Text string
 	Dir  string // where relative imports are searched
-	// First is the number of the first line of Text in Name; 0 stands for 1. All lines have it if OneLine.
+	// // the number of the first line of Text in Name; 0 stands for 1. All lines have that number if
+	// OneLine.
 	First   int
 	OneLine bool
 }
@@ -54,7 +55,7 @@ type Error struct {
 
 func (e *Error) Error() string { return e.At.String() + " - " + e.Text }
 
-// Text is a Corefile with all its imports in it. It never changes.
+// Text is a Corefile including all its imports. It never changes.
 type Text struct {
 	Body  string // for CoreDNS to read; it imports only snippets
 	lines []Position
@@ -65,12 +66,12 @@ func (t *Text) Position(n int) Position {
 	return t.lines[min(max(n, 1), len(t.lines))-1]
 }
 
-// Importer returns the sources of an import of the pattern, in the order of their names; from is the source with the import. It
-// returns nothing, without an error, for a pattern that matches nothing.
+// Importer returns the sources of an import of the pattern, in the order of their names. from is the source with the
+// import. It returns nothing, without an error, for a pattern that matches nothing.
 type Importer func(pattern string, from *Source) ([]Source, error)
 
-// Read returns the Corefile s with all its imports in it. Snippets stay snippets. A malformed import is left unchanged, for
-// CoreDNS to refuse.
+// Read returns the Corefile s including all its imports. Snippets stay snippets. A malformed import stays unchanged,
+// for CoreDNS to refuse.
 //
 // The error is an *Error: an import can't be read, or the whole is too large.
 func Read(s Source, imports Importer) (*Text, error) {
@@ -111,10 +112,10 @@ func (r *reader) read(s *Source, depth int) error {
 		}
 	}
 	if r.body.Len()+len(s.Text) > MaxText {
-		return &Error{s.position(1), fmt.Sprintf("the Corefile is larger than %d MiB with what it imports", MaxText>>20)}
+		return &Error{s.position(1), fmt.Sprintf("the Corefile is larger than %d MiB with its imports", MaxText>>20)}
 	}
 	if r.words += len(tokens); r.words > maxWords {
-		return &Error{s.position(1), fmt.Sprintf("the Corefile has more than %d words with what it imports", maxWords)}
+		return &Error{s.position(1), fmt.Sprintf("the Corefile has more than %d words with its imports", maxWords)}
 	}
 	from, line := 0, 1
 	if depth > 0 && strings.HasPrefix(s.Text, byteOrderMark) {
@@ -287,7 +288,7 @@ func Files(pattern string, from *Source) ([]Source, error) {
 	var all []Source
 	for _, p := range paths {
 		if info, err := os.Stat(p); err == nil && !info.Mode().IsRegular() {
-			return nil, fmt.Errorf("%s is no regular file, and to read it may take forever", source.Printable(p))
+			return nil, fmt.Errorf("%s is not a regular file, so reading it might never end", source.Printable(p))
 		}
 		s, err := File(p)
 		if err != nil {

@@ -51,7 +51,7 @@ func sortedKeys(m map[string][]caddyfile.Token) []string {
 	return keys
 }
 
-// folder writes files, and returns where.
+// folder writes files, and returns their folder.
 func folder(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -67,7 +67,7 @@ func folder(t testing.TB, files map[string]string) string {
 	return dir
 }
 
-// A Corefile that is read whole means what CoreDNS makes of it and of the files that it imports.
+// A whole Corefile means the same to CoreDNS as the original with its imported files.
 func TestReadMeansTheSame(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"nothing":        {"Corefile": ".:53 {\n errors\n}\n"},
@@ -98,7 +98,7 @@ func TestReadMeansTheSame(t *testing.T) {
 			}
 			got, gotErr := words(t, path, text.Body)
 			if (wantErr != nil) != (gotErr != nil) || !reflect.DeepEqual(want, got) {
-				t.Errorf("CoreDNS reads\n%q %v\nand out of\n%s\n%q %v", want, wantErr, text.Body, got, gotErr)
+				t.Errorf("CoreDNS reads\n%q %v\nand from\n%s\n%q %v", want, wantErr, text.Body, got, gotErr)
 			}
 			if !strings.Contains(files["Corefile"], "import") && text.Body != files["Corefile"] {
 				t.Errorf("a text without imports changed: %q", text.Body)
@@ -117,7 +117,7 @@ func checkLines(t *testing.T, text *Text) {
 	}
 }
 
-// Each line has the file and the number that it has there.
+// Each line has the file and the number of its origin.
 func TestPositions(t *testing.T) {
 	dir := folder(t, map[string]string{"custom/a.override": "one\ntwo\n", "custom/b.override": "three"})
 	s := Source{Name: "ConfigMap kube-system/coredns key Corefile", Text: ". {\n errors\n import custom/*.override\n log\n}\n", Dir: dir}
@@ -140,7 +140,7 @@ func TestPositions(t *testing.T) {
 		}
 	}
 	if at := text.Position(1 << 30); at.Line != 5 {
-		t.Errorf("the line behind the last is %s", at)
+		t.Errorf("the line after the last is %s", at)
 	}
 }
 
@@ -157,14 +157,14 @@ func TestReadErrors(t *testing.T) {
 		{"import big\nimport big\n", "big:1 - the Corefile is larger than 4 MiB"},
 		{"(a) {\n log\n}\n(b) {\n import a\n import b\n}\n. {\n import b\n}\n", "Corefile:9 - import of snippet b: more than 1000 imports"},
 		{doubling(40) + ". {\n import s40\n}\n", "import of snippet s40: more than 1000 imports"},
-		{"(a) {\n" + strings.Repeat("log\n", 1<<11) + "}\n. {\n" + strings.Repeat("import a\n", 100) + "}\n", "words out of snippets"},
+		{"(a) {\n" + strings.Repeat("log\n", 1<<11) + "}\n. {\n" + strings.Repeat("import a\n", 100) + "}\n", "words from snippets"},
 		{". {\n" + strings.Repeat("a ", maxWords) + "\n}\n", "Corefile:1 - the Corefile has more than 262144 words"},
 		{". {\n" + strings.Repeat(`""`, maxWords) + "\n}\n", "Corefile:1 - the Corefile has more than 262144 words"},
 		{"(a) {\n log\n}\n. {\n" + strings.Repeat("import a\n", 900) + strings.Repeat("a ", 50_000) + "\n}\n", "imports are too many for a Corefile of 51807 words"},
 		{"log " + strings.Repeat("{$A}", maxVariables+1), "more than 1024 environment variables"},
 		{"import \"gone\nforged\"\n", `Corefile:1 - import "gone\nforged": "open `},
 		{"\"(a\n)\" {\n import \"a\n\"\n}\n. {\n import \"a\n\"\n}\n", `import of snippet "a\n": more`},
-		{"import fifo\n", "fifo is no regular file"},
+		{"import fifo\n", "fifo is not a regular file"},
 		{many, "Corefile:1001 - more than 1000 files are imported"},
 	} {
 		imports := Files
@@ -178,7 +178,8 @@ func TestReadErrors(t *testing.T) {
 	}
 }
 
-// doubling are snippets that each import the one before twice. CoreDNS would take days for the last.
+// doubling returns snippets that each import the one before twice. CoreDNS would take days for the
+// last.
 func doubling(n int) string {
 	text := "(s0) {\n log\n}\n"
 	for i := range n {
@@ -187,13 +188,14 @@ func doubling(n int) string {
 	return text
 }
 
-// lineless returns words without the line breaks. CoreDNS takes two words for words of one line if they stand in lines of the
-// same number of the same file, although the file is imported twice.
+// lineless returns words without the line breaks. CoreDNS takes two words for words of one line if they are on lines
+// with the same number in the same file, even if the file is imported twice.
 func lineless(words []string) []string {
 	return slices.DeleteFunc(slices.Clone(words), func(w string) bool { return w == "newline" })
 }
 
-// FuzzRead imports files in files. What CoreDNS reads of the whole is what it reads of the files, unless it refuses them.
+// FuzzRead imports files in files. CoreDNS reads the same words from the whole as from the files, unless it refuses
+// them.
 func FuzzRead(f *testing.F) {
 	f.Add(".:53 {\n import a\n}\nimport b\n", "errors\nimport b", "log \"x")
 	f.Add("(s) {\n import a\n}\n. {\n import s\n}", "import a", "")

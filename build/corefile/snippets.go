@@ -6,15 +6,16 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// CoreDNS inserts the words of a snippet at each import, copies the whole for each, and takes minutes for snippets that import
-// each other many times. These limit the imports of snippets in a Corefile, their words, and the words that CoreDNS may copy.
+// CoreDNS inserts the words of a snippet at each import, copies everything for each, and takes minutes for snippets
+// that import each other many times. These constants limit the imports of snippets in a Corefile, their words, and the
+// words that CoreDNS may copy.
 const (
 	maxSnippetImports = 1000
 	maxSnippetWords   = 1 << 17
 	maxSnippetCopied  = 1 << 24
 )
 
-// snippetCost is what imports of snippets add to a text.
+// snippetCost is the size that imports of snippets add to a text.
 type snippetCost struct{ imports, words int }
 
 func (c snippetCost) plus(d snippetCost) snippetCost {
@@ -25,7 +26,7 @@ func (c snippetCost) tooMuch() bool {
 	return c.imports > maxSnippetImports || c.words > maxSnippetWords
 }
 
-// snippetBody is the words between the braces of a snippet.
+// snippetBody holds the words between the braces of a snippet.
 type snippetBody struct {
 	words   int
 	imports []string
@@ -65,18 +66,18 @@ func (t *Text) checkSnippets() error {
 			continue
 		}
 		if total = total.plus(costOf(snippets, name, 1)); total.tooMuch() {
-			return &Error{t.Position(tok.line), fmt.Sprintf("import of snippet %s: more than %d imports, or %d words out of snippets; does one import itself?",
+			return &Error{t.Position(tok.line), fmt.Sprintf("import of snippet %s: more than %d imports, or %d words from snippets; does one import itself?",
 				source.Printable(name), maxSnippetImports, maxSnippetWords)}
 		}
 		if total.imports*(len(tokens)+total.words) > maxSnippetCopied {
-			return &Error{t.Position(tok.line), fmt.Sprintf("import of snippet %s: %d imports are too many for a Corefile of %d words, as CoreDNS copies all of them each time",
+			return &Error{t.Position(tok.line), fmt.Sprintf("import of snippet %s: %d imports are too many for a Corefile of %d words, since CoreDNS copies all of them each time",
 				source.Printable(name), total.imports, len(tokens))}
 		}
 	}
 	return nil
 }
 
-// costOf returns the cost of an import of a snippet at that depth. A name that is no snippet costs nothing.
+// costOf returns the cost of an import of a snippet at that depth. A name without a snippet costs nothing.
 func costOf(snippets map[string]*snippetBody, name string, depth int) snippetCost {
 	s := snippets[name]
 	switch {

@@ -14,7 +14,7 @@ import (
 
 const server, port = "127.0.0.1", "1053"
 
-// asked are the questions, each with what its answer shows.
+// asked are the questions, each with the point of its answer.
 var asked = []struct{ name, qtype, about string }{
 	{"web.shop.svc.cluster.local", "A", "a Service"},
 	{"web.shop.svc.cluster.local", "AAAA", "and its IPv6 address"},
@@ -23,12 +23,12 @@ var asked = []struct{ name, qtype, about string }{
 	{"db.shop.svc.cluster.local", "A", "a headless Service: the endpoints that are ready"},
 	{"db-0.db.shop.svc.cluster.local", "A", "one of them"},
 	{"docs.shop.svc.cluster.local", "CNAME", "an ExternalName"},
-	{"cart.shop.svc.cluster.local", "A", "a Service that was written without a clusterIP"},
-	{"www.shop.example", "A", "a host of an Ingress, as clients outside of the cluster see it"},
+	{"cart.shop.svc.cluster.local", "A", "a Service without a clusterIP in its manifest"},
+	{"www.shop.example", "A", "a host of an Ingress, as seen from outside the cluster"},
 	{"any.apps.shop.example", "A", "a wildcard of an HTTPRoute, which leads to its Gateway"},
 	{"registry.corp.example", "A", "a line of the hosts file"},
 	{"any.apps.corp.example", "A", "a wildcard of it"},
-	{"live.corp.example", "A", "a line out of the ConfigMap"},
+	{"live.corp.example", "A", "a line from the ConfigMap"},
 }
 
 func main() {
@@ -48,7 +48,7 @@ func main() {
 			fmt.Println(strings.TrimPrefix(rr.String(), rr.Header().String()))
 		}
 	}
-	fmt.Print("\nServing until Ctrl-C. Now edit build/example/coredns.yaml, corp.hosts, shop.yaml or outside.yaml, and ask again.\n")
+	fmt.Print("\nServing until Ctrl-C. Now edit build/example/coredns.yaml, corp.hosts, shop.yaml or outside.yaml, and query again.\n")
 }
 
 // wait waits until the server with that process id answers.

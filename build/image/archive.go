@@ -82,7 +82,7 @@ const (
 	typeLayer    = "application/vnd.oci.image.layer.v1.tar+gzip"
 )
 
-// source is what an image was made from.
+// source is the source that an image is made from.
 type source struct {
 	version  string    // as git describes it
 	revision string    // the git commit
@@ -109,7 +109,7 @@ func (s source) config() config {
 	}
 }
 
-// archive is a tar that is an OCI image layout and a docker-archive at once, so that `docker load`, `ctr images import`,
+// archive is a tar that is both an OCI image layout and a docker-archive, so that `docker load`, `ctr images import`,
 // skopeo and crane can read it.
 type archive struct {
 	*tar.Writer
@@ -189,13 +189,13 @@ func (a archive) json(mediaType string, v any) (descriptor, error) {
 	return a.blob(mediaType, data)
 }
 
-// blob adds data under its digest.
+// blob adds data, named by its digest.
 func (a archive) blob(mediaType string, data []byte) (descriptor, error) {
 	d := descriptor{MediaType: mediaType, Digest: hash(data), Size: len(data)}
 	return d, a.add(blobPath(d.Digest), data)
 }
 
-// file adds v under a name of its own.
+// file adds v as a file of that name.
 func (a archive) file(name string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {

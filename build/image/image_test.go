@@ -88,7 +88,7 @@ func TestRootFileSystem(t *testing.T) {
 	if want := "\x01\x00\x00\x02\x00\x04\x00\x00" + strings.Repeat("\x00", 12); capability != want || capability[5] != 1<<(10-8) {
 		t.Errorf("capability %x, want %x", capability, want)
 	}
-	// More than a hundred authorities, each of which a client can read.
+	// There are more than a hundred authorities, and a client can read each.
 	pool := 0
 	for rest := contents["etc/ssl/certs/ca-certificates.crt"]; len(rest) > 0; pool++ {
 		var block *pem.Block
@@ -171,13 +171,13 @@ func TestArchive(t *testing.T) {
 		}
 	}
 
-	// The same again is the same, byte by byte.
+	// The same input gives the same file, byte by byte.
 	again := filepath.Join(t.TempDir(), "again.tar")
 	if second, err := write(again, "kubehosts/coredns:test", from, platforms); err != nil || second != digest {
-		t.Errorf("digest %s, at first %s: %v", second, digest, err)
+		t.Errorf("digest %s, the first time %s: %v", second, digest, err)
 	}
 	if second, err := os.ReadFile(again); err != nil || !bytes.Equal(second, data) {
-		t.Errorf("the second file is another: %v", err)
+		t.Errorf("the second file differs: %v", err)
 	}
 }
 

@@ -1,5 +1,6 @@
-// Package main packs container images without a container engine: a static coredns binary and the certificates of public
-// authorities, from scratch, and nothing else. build/Dockerfile makes the same image of the same root file system.
+// Package main packs container images without a container engine: a static coredns binary and the certificates of
+// public authorities, from scratch, and nothing else. build/Dockerfile makes the same image from the same root file
+// system.
 package main
 
 import (

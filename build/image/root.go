@@ -19,8 +19,8 @@ type platform struct {
 }
 
 // bindBelow1024 is the extended attribute that lets a user other than root open port 53: the file capability
-// cap_net_bind_service=ep in the kernel's form (struct vfs_cap_data, revision 2: little-endian words of flags, permitted and
-// inheritable). A tar can carry it, while setcap and most ways of copying a file need root.
+// cap_net_bind_service=ep in the kernel's form (struct vfs_cap_data, revision 2: little-endian words of flags,
+// permitted and inheritable). A tar can hold it, while setcap and most ways of copying a file need root.
 const bindBelow1024 = "\x01\x00\x00\x02" + "\x00\x04\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00"
 
 // pack makes the root file system for a binary: /coredns and /etc/ssl/certs/ca-certificates.crt, at the paths of the stock
@@ -85,8 +85,8 @@ func rootfs(binary []byte, modified time.Time) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// authorities returns the certificates that Mozilla trusts, from a Go module, so that go.mod determines them and not the
-// machine that packs. It leaves out those trusted for older certificates only, because a PEM file has no way to mark them.
+// authorities returns the certificates that Mozilla trusts, from a Go module, so that go.mod determines them and not
+// the machine that packs. It leaves out those trusted only for older certificates, because a PEM file can't mark them.
 func authorities() []byte {
 	var out bytes.Buffer
 	for root := range bundle.Roots() {

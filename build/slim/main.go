@@ -15,7 +15,7 @@ import (
 	"github.com/kubehosts/kubehosts/build/version"
 	_ "github.com/kubehosts/kubehosts/plugin"
 
-	// Plugins that distributions write into the Corefile (test/testdata/check), or leave for `import` to bring.
+	// Plugins that distributions put into the Corefile (test/testdata/check), or expect `import` to add.
 	_ "github.com/coredns/coredns/plugin/acl"
 	_ "github.com/coredns/coredns/plugin/any"
 	_ "github.com/coredns/coredns/plugin/autopath"

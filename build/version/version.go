@@ -16,8 +16,8 @@ var (
 	commit  string // git rev-parse HEAD
 )
 
-// Announce adds a line with the version and the commit of kubehosts to what CoreDNS prints with -version and at its start,
-// and makes the version the label revision of coredns_build_info. It is called before coremain.Run.
+// Announce adds a line with the version and the commit of kubehosts to the output of CoreDNS's -version and to its log
+// at the start, and sets the version as the label revision of coredns_build_info. It is called before coremain.Run.
 func Announce() {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -1,8 +1,8 @@
-// Package main runs govulncheck on a binary, without the network: it fails if the binary calls a function with a known
+// Package main runs govulncheck on a binary, without the network. It fails if the binary calls a function with a known
 // vulnerability.
 //
 // The database is the module golang.org/x/vulndb at the version of go.mod. `go get golang.org/x/vulndb@latest` in this
-// folder brings a newer one.
+// folder fetches a newer one.
 package main
 
 import (
@@ -53,8 +53,8 @@ func run(reports, binary string) error {
 	return nil
 }
 
-// The form of a database, https://go.dev/security/vuln/database#api. The versions that fix a vulnerability may be left out of
-// the index: govulncheck then reads them in the report.
+// The form of a database, https://go.dev/security/vuln/database#api. The versions that fix a vulnerability may be
+// missing in the index: govulncheck then reads them from the report.
 type (
 	report struct {
 		ID       string    `json:"id"`
@@ -80,8 +80,8 @@ type (
 	}
 )
 
-// layOut converts a folder of OSV reports, ID.json each, to a database in dir in govulncheck's form. It returns how many
-// reports there are; none is an error, as a database without reports finds nothing.
+// layOut converts a folder of OSV reports, ID.json each, to a database in dir in govulncheck's form. It returns the
+// number of reports. None is an error, since a database without reports finds nothing.
 func layOut(reports, dir string) (int, error) {
 	paths, err := filepath.Glob(filepath.Join(reports, "*.json"))
 	if err != nil {

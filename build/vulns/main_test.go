@@ -18,7 +18,7 @@ func save(t *testing.T, dir, name, text string) {
 	}
 }
 
-// A binary that calls the function of a report fails; one that has a fixed version of it, or does not call it, passes.
+// A binary that calls the function of a report fails. One that has a fixed version of it, or does not call it, passes.
 func TestRun(t *testing.T) {
 	src := t.TempDir()
 	save(t, src, "main.go", "package main\n\nimport \"os\"\n\nfunc main() {\n\tb, _ := os.ReadFile(os.Args[0])\n\tprintln(len(b))\n}\n")

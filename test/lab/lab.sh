@@ -1,29 +1,31 @@
 #!/usr/bin/env bash
-# The smallest labs: a DNS server in one network namespace and a client in another, joined by a veth pair, and once more
-# joined by a bridge, which is in a third so that the machine's own network is left alone.
+# The smallest labs: a DNS server in one network namespace and a client in another, connected by a veth pair in the
+# first lab and by a bridge in the second. The bridge is in a third namespace so that the machine's own network stays
+# untouched.
 #
-#   lab.sh up      makes them, leaves them, and says what to try
-#   lab.sh down    takes them away
+#   lab.sh up      sets them up, and prints what to try
+#   lab.sh down    removes them
 set -euo pipefail
-LAB=${LAB:-lab} # what all names begin with
+LAB=${LAB:-lab} # the prefix of all names
 DIR=${TMPDIR:-/tmp}/kubehosts-$LAB
 COREDNS=$(realpath "$(dirname "$0")/../../coredns")
 
 up() {
-	if [ -e "$DIR" ]; then echo "$DIR is there: make lab-down first" >&2; exit 1; fi
+	if [ -e "$DIR" ]; then echo "$DIR exists: run make lab-down first" >&2; exit 1; fi
 	trap down ERR
 	mkdir "$DIR"
 	echo '192.0.2.10 db.corp.example' > "$DIR/hosts"
 	printf '. {\n    errors\n    kubehosts {\n        hosts %s/hosts\n    }\n}\n' "$DIR" > "$DIR/Corefile"
 
-	# A veth pair is a cable: what goes in at one end comes out at the other.
+	# A veth pair is a cable: packets that enter one end leave at the other.
 	ip netns add "$LAB-veth-server"
 	ip netns add "$LAB-veth-client"
 	ip link add eth0 netns "$LAB-veth-server" type veth peer name eth0 netns "$LAB-veth-client"
 	address "$LAB-veth-server" 10.99.0.1/24
 	address "$LAB-veth-client" 10.99.0.2/24
 
-	# A bridge is a switch: a cable leads from each namespace to a port of it. A CNI plugin wires pods like this.
+	# A bridge is a switch: a cable leads from each namespace to one of its ports. A CNI plugin connects pods
+	# like this.
 	ip netns add "$LAB-bridge"
 	ip -n "$LAB-bridge" link add br0 type bridge
 	ip -n "$LAB-bridge" link set br0 up
@@ -43,29 +45,29 @@ up() {
 	done
 	trap - ERR
 	cat <<-END
-		Two servers serve $DIR/hosts. Ask them from the other namespace:
+		Two servers serve $DIR/hosts. Query them from the other namespace:
 		  ip netns exec $LAB-veth-client dig @10.99.0.1 +short db.corp.example
 		  ip netns exec $LAB-bridge-client dig @10.99.1.1 +short db.corp.example
 		  ip netns exec $LAB-bridge-client dig @10.99.1.1 +short +tcp -x 192.0.2.10
-		Write a line more, and ask again:
+		Add a line, and query again:
 		  echo 192.0.2.11 git.corp.example >> $DIR/hosts
 		Look around:
 		  ip netns list
 		  ip -n $LAB-veth-client address show eth0
 		  ip -n $LAB-bridge link show master br0
-		Take it away:
+		Remove the labs:
 		  make lab-down
 	END
 }
 
-# address gives eth0 of a namespace an address, and brings it up.
+# address sets the address of eth0 in a namespace, and brings it up.
 address() {
 	ip -n "$1" address add "$2" dev eth0
 	ip -n "$1" link set eth0 up
 	ip -n "$1" link set lo up
 }
 
-# down ends the servers; the cables and the bridge go with their namespaces.
+# down stops the servers. The cables and the bridge disappear with their namespaces.
 down() {
 	for name in veth-server veth-client bridge-server bridge-client bridge; do
 		[ -e "/run/netns/$LAB-$name" ] || continue
