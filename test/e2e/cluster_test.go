@@ -50,6 +50,7 @@ func TestCluster(t *testing.T) {
 	t.Run("manifests", n.testManifests)
 	t.Run("resolve", n.testResolve)
 	t.Run("namespace", n.testNamespace)
+	t.Run("second", n.testSecond)
 	t.Run("edit", n.testEdit)
 	t.Run("brokenEdit", n.testBrokenEdit)
 	t.Run("whole", n.testWhole)
