@@ -8,7 +8,7 @@ INPUTS = 5000
 CHECKED = ./docs/draw ./plugin/... ./build/check ./build/command ./build/corefile ./build/example ./build/follow ./build/image ./build/version
 FUZZED = build/check build/corefile build/follow plugin/hosts plugin/services plugin/source plugin/stanza plugin/status plugin/wire
 
-.PHONY: run build test check unit mutate fuzz kube stock real vulns differential faults draw soak monitoring browser image e2e-docker lab lab-down sizes e2e e2e-external tools node outside bench clean
+.PHONY: run build test check unit mutate fuzz kube stock real helm vulns differential faults draw soak monitoring browser image e2e-docker lab lab-down sizes e2e e2e-external tools node outside bench clean
 
 # run serves corefile.example and shows its answers.
 run: build
@@ -81,6 +81,14 @@ kube: build
 real: kube
 	@echo "tests with the real API server"
 	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v . ./cluster
+
+# helm installs the chart coredns with our values on the real API server. CHART is its folder or archive, as
+# `helm pull coredns --repo https://coredns.github.io/helm` brings it: no Go module has it.
+helm: kube
+	@[ -e "$(CHART)" ] || { echo "make helm needs CHART=, the folder or archive of the chart coredns"; exit 1; }
+	@echo "building helm from Go modules (the first time: about two minutes)"
+	@cd test/helm && CGO_ENABLED=0 $(GO) build -ldflags='-s -w' -o ../bin/helm helm.sh/helm/v4/cmd/helm
+	@cd test && HELM_CHART=$(abspath $(CHART)) CGO_ENABLED=0 $(GO) test -count=1 -v -run '^TestHelm' .
 
 # vulns fails if ./coredns calls a function with a known vulnerability. The database is a Go module, at the version of
 # build/vulns/go.mod, so this needs no network once it is downloaded.
