@@ -12,7 +12,7 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// What a run without a word about it in the environment does, in less than a minute. `make faults` does more.
+// What a run without a word about it in the environment does, in three minutes on a busy machine. `make faults` does more.
 var (
 	lasts   = durationOf("FAULTS_LASTS", 2*time.Second)   // how long each fault lasts
 	floods  = durationOf("FAULTS_HOSTILE", 3*time.Second) // how long hostile questions are asked, and files saved

@@ -40,7 +40,7 @@ func TestMemoryLimit(t *testing.T) {
 	t.Logf("stock was killed %d times at the start", len(theirs.killed))
 
 	both.sample()
-	both.tend(t, lasts, func() bool { return false })
+	both.watch(t)
 	before := theirs.asker.tally()
 	var down, up time.Time
 	own.asker.counted(t, "it restarts, 120,000 endpoints at 170 MiB", func() time.Duration {
@@ -59,7 +59,7 @@ func TestMemoryLimit(t *testing.T) {
 		up = time.Now()
 		both.heal(t)
 		tr.release()
-		both.tend(t, lasts, func() bool { return false })
+		both.watch(t)
 		return own.healed
 	})
 	both.end()
@@ -128,8 +128,9 @@ type replica struct {
 	group        *cluster.Cgroup
 	asker        *asker
 
-	change int             // the newest that was stored when the replica began to heal
-	healed time.Duration   // bound if it did not
+	broken time.Time       // since when it heals
+	change int             // the newest that was stored when it began to
+	healed time.Duration   // how long it took; bound if it did not
 	killed []time.Duration // after start
 	gone   time.Time       // since when it is not ready, after it was killed
 	away   time.Duration   // how long it was not
@@ -169,24 +170,33 @@ type replicas []*replica
 // heal waits until all have answered a change that was stored after now, for no longer than bound.
 func (all replicas) heal(t *testing.T) {
 	t.Helper()
+	now := time.Now()
 	for _, r := range all {
+		r.broken = now
 		r.begin()
 	}
-	start := time.Now()
-	all.tend(t, bound, func() bool {
-		healed := true
-		for _, r := range all {
-			if r.healed == bound && int(r.asker.seen.Load()) > r.change {
-				r.healed = time.Since(start)
-			}
-			healed = healed && r.healed < bound && r.gone.IsZero()
-		}
-		return healed
-	})
+	all.tend(t, bound, all.healthy)
 }
 
 // begin begins to heal.
 func (r *replica) begin() { r.change, r.healed = r.asker.truth.newest(), bound }
+
+// healthy reports whether all have healed, and are ready.
+func (all replicas) healthy() bool {
+	for _, r := range all {
+		if r.healed == bound || !r.gone.IsZero() {
+			return false
+		}
+	}
+	return true
+}
+
+// watch waits for what may come later, and then until all have healed.
+func (all replicas) watch(t *testing.T) {
+	t.Helper()
+	all.tend(t, max(lasts, 5*time.Second), func() bool { return false })
+	all.tend(t, bound, all.healthy)
+}
 
 // tend starts those that have ended again, at once, as a kubelet does the first time, until done, for no longer than most.
 func (all replicas) tend(t *testing.T, most time.Duration, done func() bool) {
@@ -195,22 +205,32 @@ func (all replicas) tend(t *testing.T, most time.Duration, done func() bool) {
 	defer tick.Stop()
 	for start := time.Now(); time.Since(start) < most && !done(); <-tick.C {
 		for _, r := range all {
-			if r.Ended() {
-				r.gone = time.Now()
-				r.killed = append(r.killed, r.gone.Sub(r.start))
-				r.begin()
-				r.Start(t, r.script)
-				r.pid.Store(int64(r.PID()))
-			}
-			if r.gone.IsZero() {
-				continue
-			}
-			if ready, _ := r.Ready(); ready {
-				r.away += time.Since(r.gone)
-				r.gone = time.Time{}
-			}
+			r.tend(t)
 		}
 	}
+}
+
+func (r *replica) tend(t *testing.T) {
+	t.Helper()
+	if r.Ended() {
+		r.gone = time.Now()
+		r.killed = append(r.killed, r.gone.Sub(r.start))
+		r.begin()
+		r.Start(t, r.script)
+		r.pid.Store(int64(r.PID()))
+	}
+	if !r.gone.IsZero() && r.isReady() {
+		r.away += time.Since(r.gone)
+		r.gone = time.Time{}
+	}
+	if r.healed == bound && int(r.asker.seen.Load()) > r.change {
+		r.healed = time.Since(r.broken)
+	}
+}
+
+func (r *replica) isReady() bool {
+	ready, _ := r.Ready()
+	return ready
 }
 
 // sampling is how long a sample is.
