@@ -59,7 +59,7 @@ func TestBadCorefiles(t *testing.T) {
 		{"kubehosts cluster.local {\nhosts {\n10.0.0.3 a.example", "Unexpected EOF"},
 		{"kubehosts cluster.local {\nkubeconfig /nonexistent/kubeconfig\n}", "/nonexistent/kubeconfig"},
 		{"kubehosts cluster.local", "KUBERNETES_SERVICE_HOST"},
-		{"kubehosts cluster.local", "to serve hosts entries alone, write noservices"},
+		{"kubehosts cluster.local", "to serve only hosts entries, write noservices"},
 		{"kubehosts {\nhosts /etc/hosts corp.example 10.0.0.0/8 {\nfallthrough\n}\n}", "Corefile:4 - Error during parsing: hosts: '10.0.0.0/8' is a zone"},
 		{"kubehosts {\nhosts /etc/hosts corp.example\n}", "Corefile:4 - Error during parsing: hosts: 'corp.example' is a zone"},
 	} {

@@ -247,7 +247,7 @@ func TestSnapshotClaimed(t *testing.T) {
 	}
 	c := cluster.Launch(t, coredns(t), block("PORT", "snapshot", "")+block("OTHER", "snapshot", ""))
 	cluster.Eventually(t, bound, func() (bool, string) {
-		return strings.Contains(c.Log(), "is that of dns://.:"), "why coredns does not start"
+		return strings.Contains(c.Log(), "is already that of dns://.:"), "why coredns does not start"
 	})
 
 	const view = "view tcp {\nexpr proto() == 'tcp'\n}"

@@ -63,7 +63,7 @@ func TestStatus(t *testing.T) {
 	}{
 		{"web.shop", 0, []string{"(second name of the search list of a pod in default)", "of the Corefile, applied ", "ahead    cache may repeat",
 			"service  shop/web, ClusterIP, resourceVersion ", ": 10.96.7.10, fd00:96::7:10, port http 80/TCP, dns 53/UDP\n", "answer   NOERROR 5 s  web.shop.svc.cluster.local. A 10.96.7.10\n"}},
-		{"db-2.db.shop.svc.cluster.local.", 1, []string{"why      no ready endpoint of Service shop/db is called db-2\n         not ready: 1 endpoint: 10.244.1.7\n", "answer   NXDOMAIN\n"}},
+		{"db-2.db.shop.svc.cluster.local.", 1, []string{"why      no ready endpoint of Service shop/db is named db-2\n         not ready: 1 endpoint: 10.244.1.7\n", "answer   NXDOMAIN\n"}},
 		{"wbe.shop", 1, []string{"near     Service shop/web"}},
 		{"10.96.7.10", 0, []string{"address  10.96.7.10 of Service shop/web\n"}},
 		{"www.example.com.", 1, []string{"answer   by another plugin: forward\n"}},
@@ -79,8 +79,8 @@ func TestStatus(t *testing.T) {
 	setConfigMap(t, stanza("ttl 11", "labels dns=yes"))
 	cluster.Eventually(t, bound, func() (bool, string) {
 		out, _ := explain(t, "-server", page, "web.shop.svc.cluster.local.")
-		return strings.Contains(out, "of ConfigMap kube-system/coredns, applied ") && strings.Contains(out, "why      Service shop/web is there (resourceVersion ") &&
-			strings.Contains(out, ", and labels dns=yes leaves it out\n"), out
+		return strings.Contains(out, "of ConfigMap kube-system/coredns, applied ") && strings.Contains(out, "why      Service shop/web exists (resourceVersion ") &&
+			strings.Contains(out, ", but labels dns=yes excludes it\n"), out
 	})
 	setConfigMap(t, stanza("nonsense"))
 	cluster.Eventually(t, bound, func() (bool, string) {
@@ -100,7 +100,7 @@ func TestStatus(t *testing.T) {
 	cluster.Eventually(t, bound, func() (bool, string) {
 		r := getJSON[report](t, page+"/index.json")
 		all := strings.Join(r.Problems, "\n")
-		return !r.Well && strings.Contains(all, "does not reply since") && strings.Contains(all, "is refused, and the last good one serves"), all
+		return !r.Well && strings.Contains(all, "has not replied since") && strings.Contains(all, "is refused, and the last good one serves"), all
 	})
 	r := getJSON[report](t, page+"/index.json")
 	if e := r.Blocks[0].Edits; len(e) < 2 || !strings.HasPrefix(e[0].Verdict, "refused: ") || e[1].Verdict != "applied" {
@@ -110,7 +110,7 @@ func TestStatus(t *testing.T) {
 		t.Errorf("the stanza is shown as %q", r.Blocks[0].Text)
 	}
 	if out, _ := explain(t, "-server", page, "wbe.shop.svc.cluster.local."); !strings.Contains(out, "the Service can't be requested: ") ||
-		!strings.Contains(out, "age      Kubernetes API "+proxy.URL+" does not reply since ") {
+		!strings.Contains(out, "age      Kubernetes API "+proxy.URL+" has not replied since ") {
 		t.Errorf("without the API server:\n%s", out)
 	}
 }

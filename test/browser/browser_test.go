@@ -236,7 +236,7 @@ func TestPage(t *testing.T) {
 	w.proxy.Stop()
 	w.problems(t, 3)
 	b.do(t, chromedp.Navigate(w.page))
-	b.has(t, "3 things to look at", "does not reply since", "is refused, and the last good one serves",
+	b.has(t, "3 things to look at", "has not replied since", "is refused, and the last good one serves",
 		`line 3: "192.0.2.300" is not an IP address; line left out`, `line 5: "files.corp.example" is not an IP address; line left out`,
 		"strconv.Atoi", "192.0.2.99 shop.corp.example", "Service", "EndpointSlice", "applied")
 	b.named(t)
@@ -268,7 +268,7 @@ func TestPage(t *testing.T) {
 	b.shoot(t, "answered")
 
 	b.do(t, chromedp.Navigate(w.page+"/explain?name=web..shop"), chromedp.WaitVisible(chromedp.CSS("[role=alert]")))
-	b.has(t, "That can't be explained", "is no domain name")
+	b.has(t, "That can't be explained", "is not a domain name")
 
 	b.mu.Lock()
 	defer b.mu.Unlock()

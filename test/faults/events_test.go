@@ -79,7 +79,7 @@ func TestLostEvents(t *testing.T) {
 	if n := c.Metric(t, "coredns_kubehosts_audit_healed_total"); n != 1 {
 		t.Errorf("%v objects were healed, want 1", n)
 	}
-	if !strings.Contains(c.Log(), "Audit: the watch of endpointslices lost changes of 1 objects: shop/lost-1;") {
+	if !strings.Contains(c.Log(), "Audit: the watch of endpointslices lost changes to 1 objects: shop/lost-1;") {
 		t.Error("nothing in the log about it")
 	}
 

@@ -105,7 +105,7 @@ func TestRestoredEtcd(t *testing.T) {
 				}
 				cluster.Eventually(t, bound, isServed(name, want))
 			}
-			if n := strings.Count(c.Log(), "in an older state of"); !stock && tt.says && n == 0 {
+			if n := strings.Count(c.Log(), "has an older state of"); !stock && tt.says && n == 0 {
 				t.Error("nothing in the log about an older state")
 			}
 		})
