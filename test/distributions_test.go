@@ -219,6 +219,44 @@ func TestDistributionTalos(t *testing.T) {
 	}
 }
 
+// On RKE2 the chart makes the Corefile out of the values in a HelmChartConfig. With the Role beside the chart, its stanza follows a
+// ConfigMap that Helm does not know.
+func TestDistributionRKE2(t *testing.T) {
+	var config struct {
+		Kind     string
+		Metadata meta.ObjectMeta
+		Spec     struct{ ValuesContent string }
+	}
+	if err := yaml.Unmarshal([]byte(shownFor(t, "RKE2", "kind: HelmChartConfig")), &config); err != nil || config.Metadata.Name != "rke2-coredns" {
+		t.Fatalf("%+v, %v", config, err)
+	}
+	var values helmValues
+	if err := yaml.Unmarshal([]byte(config.Spec.ValuesContent), &values); err != nil {
+		t.Fatal(err)
+	}
+	good(t, values.corefile())
+	edited := shownFor(t, "RKE2", "kind: ConfigMap")
+	good(t, edited)
+	if role := helmFolder + "role.yaml"; !strings.Contains(shownFor(t, "RKE2", "$ kubectl apply"), strings.TrimPrefix(role, "../")) {
+		t.Errorf("the page does not apply %s", role)
+	}
+
+	// What RKE2's chart creates for the account, which it names coredns, is what the chart does that it is made of.
+	removeConfigMap(t)
+	api(t).Delete(t, cluster.ReadFile(t, "../build/kubernetes/rbac/rbac.yaml"))
+	objects(t, shop)
+	objects(t, documented(t, cluster.ReadFile(t, helmFolder+"values.yaml")))
+	removeConfigMap(t) // the one of the release has another name there
+	objects(t, cluster.ReadFile(t, helmFolder+"role.yaml"))
+	kubeconfig := cluster.Kubeconfig(t, api(t).URL, api(t).Account(t, "kube-system", "coredns").Token)
+	c := cluster.Run(t, coredns(t), here(values.corefile(), kubeconfig))
+	client := cluster.Dial(t, "udp", c.Addr)
+	has(t, client, "web.shop.svc.cluster.local.", serviceIP)
+	objects(t, c.Fill(strings.Replace(edited, ".:53 {", ".:PORT {", 1)))
+	has(t, client, "db.corp.example.", "192.0.2.10")
+	has(t, client, "web.shop.svc.cluster.local.", serviceIP)
+}
+
 // On EKS the Corefile is that of the add-on, moved over.
 func TestDistributionEKS(t *testing.T) {
 	corefile := shownFor(t, "EKS", ".:53 {")
