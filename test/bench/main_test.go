@@ -25,6 +25,8 @@ func TestBench(t *testing.T) {
 	t.Run("StartReal", startReal)
 	t.Run("Change", change)
 	t.Run("UnderChange", underChange)
+	t.Run("External", external)
+	t.Run("ExternalChange", externalChange)
 }
 
 // row is one line of the table.

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -58,6 +59,21 @@ func run(t testing.TB, plugin, stanza string) (*cluster.CoreDNS, time.Duration) 
 	took := time.Since(start)
 	waitFor(t, 5*time.Minute, func() bool { return strings.Contains(c.Log(), "\nCoreDNS-") }) // every socket is open
 	return c, took
+}
+
+// realServer starts an etcd and a kube-apiserver, which end with the test.
+func realServer(ctx context.Context, t *testing.T) *cluster.API {
+	t.Helper()
+	kube, err := cluster.Kube()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := cluster.Start(ctx, kube, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.Stop)
+	return a
 }
 
 // waitFor asks ok every five milliseconds until it says true.

@@ -26,17 +26,9 @@ import (
 // startReal is how long a server takes from its start to its readiness with the real API server, beside clients that read the
 // same lists and keep nothing: streamed ones as stock does, and plain ones as kubehosts does.
 func startReal(t *testing.T) {
-	kube, err := cluster.Kube()
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
-	a, err := cluster.Start(ctx, kube, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Stop()
+	a := realServer(ctx, t)
 	progress("filling the real API server")
 	fill(ctx, t, a)
 
@@ -66,9 +58,9 @@ func startReal(t *testing.T) {
 	}
 	streams, plain := reading{true, true}, reading{false, true}
 	progress("memory with the real API server")
-	c, stockMost, stockSteady := begin(t, "kubernetes", kubeconfig)
+	c, stockMost, stockSteady := begin(t, "kubernetes", kubeStanza("kubernetes", kubeconfig))
 	c.Stop()
-	c, most, steady := begin(t, "kubehosts", kubeconfig)
+	c, most, steady := begin(t, "kubehosts", kubeStanza("kubehosts", kubeconfig))
 	c.Stop()
 	peakRow("RssAnon of the whole process, its peak during that start", stockMost, stockSteady, most, steady)
 	table.add(without(streams), text(streams.String()), "", "", "", false)
