@@ -8,7 +8,7 @@ INPUTS = 5000
 CHECKED = ./docs/draw ./plugin/... ./build/check ./build/command ./build/corefile ./build/example ./build/follow ./build/image ./build/version
 FUZZED = build/check build/corefile build/follow plugin/hosts plugin/services plugin/source plugin/stanza plugin/status plugin/wire
 
-.PHONY: run build test check unit mutate fuzz kube stock real helm vulns differential faults draw soak monitoring browser image e2e-docker lab lab-down sizes e2e e2e-external tools node outside bench clean
+.PHONY: run build test check unit mutate fuzz kube stock real helm vulns differential faults draw soak monitoring browser image e2e-docker lab lab-down sizes e2e tools node outside bench clean
 
 # run serves corefile.example and shows its answers.
 run: build
@@ -175,20 +175,14 @@ lab: build
 lab-down:
 	@test/lab/lab.sh down
 
-# e2e runs the images and the manifests on a whole cluster of one node, in namespaces of its own, as root.
-e2e: tools image kube stock node
-	@echo "tests on a whole cluster"
-	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 20m -skip '^TestExternal$$' ./e2e
-
-# e2e-external starts such a cluster with a load balancer, an Ingress controller and a Gateway in it, and queries from a
-# client outside.
-e2e-external: TOOLS += dig:dnsutils curl:curl
-e2e-external: tools image kube stock node outside
-	@echo "external names, on a whole cluster"
-	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 20m -run '^TestExternal$$' ./e2e
+# e2e runs the images and the manifests on whole clusters of one node, in namespaces of their own, as root. ONLY=External, or
+# another test, runs that one.
+e2e: tools image kube stock node outside
+	@echo "tests on whole clusters"
+	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 30m -run '$(ONLY)' ./e2e
 
 # tools reports missing tools before minutes of building.
-TOOLS = containerd:containerd runc:runc nft:nftables ip:iproute2
+TOOLS = containerd:containerd runc:runc nft:nftables ip:iproute2 dig:dnsutils curl:curl
 tools:
 	@[ $$(id -u) = 0 ] || { echo "make e2e needs root: it makes namespaces, mounts, cgroups and containers"; exit 1; }
 	@for tool in $(TOOLS); do \

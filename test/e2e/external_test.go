@@ -2,8 +2,15 @@ package e2e
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,29 +18,38 @@ import (
 	"testing"
 	"time"
 
+	core "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
+// Addresses of load balancers: testdata/external/pool.yaml.
 const (
-	pool    = "198.51.100.0/24" // addresses of load balancers: testdata/external/pool.yaml
-	moved   = "198.51.100.99"   // one of them
+	pool   = "198.51.100.0/24"
+	moved  = "198.51.100.99" // one of them
+	pool6  = "2001:db8:51::/112"
+	moved6 = "2001:db8:51::99"
+)
+
+const (
 	ingress = "shop.example.org"
 	route   = "a.till.example.org" // matches the HTTPRoute's *.till.example.org
 	desk    = "a.desk.example.org" // will match it
+	secure  = "a.secure.example.org"
 )
 
 // outsider is a client in a network namespace that no part of the cluster is in.
 type outsider struct {
 	*node
 	dns string // address of the load balancer in front of kubehosts
+	etc string // a folder with a resolv.conf that leads there
 }
 
 // TestExternal is one story on one cluster, with MetalLB, which gives load balancers their addresses, and Traefik, which serves an
 // Ingress and a Gateway. A client outside and a pod ask for their hosts and use the answers.
 func TestExternal(t *testing.T) {
-	n := up(t)
+	n := upIn(t, dualStack)
 	upstream(t)
 	start := time.Now()
 	n.load(t, images+"kubehosts.tar")
@@ -60,6 +76,8 @@ func TestExternal(t *testing.T) {
 	t.Run("hostname", o.testHostname)
 	t.Run("address", o.testAddress)
 	t.Run("agree", o.testAgree)
+	t.Run("TLS", o.testTLS)
+	t.Run("IPv6", o.testIPv6)
 	t.Run("removed", o.testRemoved)
 	t.Run("logs", n.testLogs)
 }
@@ -99,10 +117,15 @@ func (n *node) outsider(t *testing.T) *outsider {
 		"ip -n outside address add 203.0.113.10/24 dev eth0",
 		"ip -n outside link set eth0 up",
 		"ip -n outside route add " + pool + " via 203.0.113.1",
+		"ip address add 2001:db8:113::1/64 dev outside0 nodad",
+		"ip -n outside address add 2001:db8:113::10/64 dev eth0 nodad",
+		"ip -n outside route add " + pool6 + " via 2001:db8:113::1",
 	} {
 		command(t, strings.Fields(line)...)
 	}
-	return &outsider{n, n.loadBalancer(t, "kube-system", "dns")}
+	o := &outsider{node: n, dns: n.loadBalancer(t, "kube-system", "dns")}
+	o.etc = filepath.Dir(n.write(t, "outside/resolv.conf", "nameserver "+o.dns+"\n"))
+	return o
 }
 
 // loadBalancer waits until MetalLB has given a Service its address.
@@ -119,14 +142,14 @@ func (n *node) loadBalancer(t testing.TB, namespace, name string) (ip string) {
 	return ip
 }
 
-// clusterIP of Traefik's Service.
-func (n *node) clusterIP(t testing.TB) string {
+// clusterIPs of Traefik's Service.
+func (n *node) clusterIPs(t testing.TB) string {
 	t.Helper()
 	s, err := n.Client.CoreV1().Services("traefik").Get(context.Background(), "traefik", meta.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.Spec.ClusterIP
+	return strings.Join(s.Spec.ClusterIPs, " ")
 }
 
 // run is a program in the client's namespace. What it printed comes with its error, if it failed.
@@ -138,12 +161,19 @@ func (o *outsider) run(args ...string) string {
 	return strings.TrimSuffix(string(out), "\n")
 }
 
-// dig returns the addresses of a name, or the status of the reply if it has none.
-func (o *outsider) dig(network, name string) string {
-	text := o.run("dig", "@"+o.dns, "+"+network, "+time=2", "+tries=1", "+noall", "+comments", "+answer", name, "A")
+// resolving is run for a program that resolves names by way of the load balancer in front of kubehosts, as by a resolver.
+func (o *outsider) resolving(args ...string) string {
+	return o.run(append([]string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /etc && exec "$@"`, o.etc}, args...)...)
+}
+
+// dig returns the IPv4 addresses of a name, or the status of the reply if it has none.
+func (o *outsider) dig(network, name string) string { return o.digFor("A", network, name) }
+
+func (o *outsider) digFor(qtype, network, name string) string {
+	text := o.run("dig", "@"+o.dns, "+"+network, "+time=2", "+tries=1", "+noall", "+comments", "+answer", name, qtype)
 	var found []string
 	for line := range strings.Lines(text) {
-		if f := strings.Fields(line); len(f) == 5 && f[3] == "A" {
+		if f := strings.Fields(line); len(f) == 5 && f[3] == qtype {
 			found = append(found, f[4])
 		}
 	}
@@ -248,7 +278,7 @@ func (o *outsider) show(t testing.TB, ip string) {
 // inside asks for names and their backends as a pod does, by its resolv.conf. They lead to the cluster IP of the Service whose load
 // balancer it is.
 func (o *outsider) inside(t *testing.T, backends map[string]string) {
-	ip := o.clusterIP(t)
+	ip := o.clusterIPs(t)
 	for name, backend := range backends {
 		for _, network := range []string{"udp", "tcp"} {
 			becomes(t, name+" in a pod over "+network, name+" "+ip+"\n", func() string { return o.in(t, "client", "lookup", network, name) })
@@ -338,6 +368,62 @@ func (o *outsider) testAgree(t *testing.T) {
 func (o *outsider) status(name string) string {
 	return o.run("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--max-time", "5",
 		"--resolve", name+":80:"+moved, "http://"+name+"/")
+}
+
+// testTLS adds a Gateway that ends TLS. A client that resolves its host by this server finds the certificate that it trusts there.
+func (o *outsider) testTLS(t *testing.T) {
+	certificate, key := certify(t, "*.secure.example.org")
+	_, err := o.Client.CoreV1().Secrets("traefik").Create(context.Background(), &core.Secret{
+		ObjectMeta: meta.ObjectMeta{Name: "secure"}, Type: core.SecretTypeTLS,
+		Data: map[string][]byte{core.TLSCertKey: certificate, core.TLSPrivateKeyKey: key},
+	}, meta.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.must(t, "apply", "-f", "testdata/external/secure.yaml")
+	becomes(t, secure, moved, func() string { return o.dig("notcp", secure) })
+	trusted := o.write(t, "secure.crt", string(certificate))
+	answers(t, "till", secure, func() string {
+		return o.resolving("curl", "--silent", "--show-error", "--max-time", "5", "--cacert", trusted, "https://"+secure+"/")
+	})
+}
+
+// certify makes a certificate for a name, signed by itself, and its key.
+func certify(t testing.TB, name string) (certificate, key []byte) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "kubehosts e2e"}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	}
+	certificate, err = x509.CreateCertificate(rand.Reader, of, of, private.Public(), private)
+	if err == nil {
+		key, err = x509.MarshalPKCS8PrivateKey(private)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
+}
+
+// testIPv6 makes Traefik's Service one of both families. MetalLB gives its load balancer an IPv6 address beside the other one, and the
+// names follow: they lead to backends over IPv6 alone, and inside to both cluster IPs.
+func (o *outsider) testIPv6(t *testing.T) {
+	becomes(t, "the IPv6 address of "+ingress, "NOERROR", func() string { return o.digFor("AAAA", "notcp", ingress) })
+	o.patch(t, "traefik", "service/traefik", fields{
+		"metadata": fields{"annotations": fields{"metallb.io/loadBalancerIPs": moved + "," + moved6}}, "spec": fields{"ipFamilyPolicy": "PreferDualStack"},
+	})
+	for name, backend := range map[string]string{ingress: "till", desk: "web"} {
+		becomes(t, "the IPv6 address of "+name, moved6, func() string { return o.digFor("AAAA", "notcp", name) })
+		becomes(t, "the IPv4 address of "+name, moved, func() string { return o.dig("tcp", name) })
+		answers(t, backend, name, func() string {
+			return o.resolving("curl", "-6", "--silent", "--show-error", "--max-time", "5", "http://"+name+"/")
+		})
+	}
+	o.inside(t, map[string]string{ingress: "till", desk: "web"})
 }
 
 // testRemoved deletes the Ingress and the HTTPRoute: their names are gone.

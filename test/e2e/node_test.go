@@ -24,6 +24,14 @@ const (
 	stock   = "stock/coredns:dev"     // image of CoreDNS as it is
 )
 
+// network are the addresses of a cluster, of one family or two: of its node, of its pods, and of whatever is outside.
+type network struct{ node, pods, outside []string }
+
+var (
+	onlyIPv4  = network{[]string{address}, []string{pods}, []string{"0.0.0.0/0"}}
+	dualStack = network{[]string{address, "fd00:30::2"}, []string{pods, "fd00:244::/64"}, []string{"0.0.0.0/0", "::/0"}}
+)
+
 // node is the cluster: the control plane and its one node.
 type node struct {
 	*cluster.API
@@ -33,19 +41,23 @@ type node struct {
 	containerd string // path of its socket
 	programs   []*cluster.Process
 	names      []string // that under asks for
+	network    network
 }
 
 // up starts the cluster and returns when the node is Ready and the images are loaded. It is never stopped: the sandbox
-// ends with the tests.
-func up(t *testing.T) *node {
+// ends with the test.
+func up(t *testing.T) *node { return upIn(t, onlyIPv4) }
+
+// upIn is up with other addresses.
+func upIn(t *testing.T, in network) *node {
 	start := time.Now()
 	bin, err := filepath.Abs("../bin")
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{dir: os.Getenv(folder), bin: bin}
+	n := &node{dir: os.Getenv(folder), bin: bin, network: in}
 	n.link(t)
-	n.network(t)
+	n.connect(t)
 	n.startContainerd(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -64,7 +76,7 @@ func up(t *testing.T) *node {
 	n.run(t, "kube-scheduler", "--kubeconfig", n.kubeconfig, "--leader-elect=false", "--bind-address", "127.0.0.1")
 	n.run(t, "kubelet", "--kubeconfig", n.kubeconfig, "--config", n.write(t, "kubelet.yaml", n.kubeletConfig(t)),
 		"--root-dir", filepath.Join(n.dir, "kubelet"), "--cert-dir", filepath.Join(n.dir, "kubelet-certs"),
-		"--hostname-override", "node", "--node-ip", address)
+		"--hostname-override", "node", "--node-ip", strings.Join(in.node, ","))
 	n.run(t, "kube-proxy", "--config", n.write(t, "proxy.yaml", n.proxyConfig()), "--hostname-override", "node")
 
 	cluster.Eventually(t, time.Minute, func() (bool, string) {
@@ -94,19 +106,25 @@ func (n *node) authority(t *testing.T) string {
 	return n.write(t, "ca.crt", chain[strings.LastIndex(chain, "-----BEGIN"):])
 }
 
-// network makes the node's interface. There is no dummy device in some kernels: a bridge with an address is one.
-func (n *node) network(t *testing.T) {
-	for _, line := range []string{
+// connect makes the node's interface. There is no dummy device in some kernels: a bridge with an address is one.
+func (n *node) connect(t *testing.T) {
+	lines := []string{
 		"ip link set lo up",
 		"ip link add eth0 type bridge",
 		"ip address add " + address + "/24 dev eth0",
 		"ip link set eth0 up",
 		"ip route add default via 172.30.0.1 dev eth0 onlink",
 		"ip netns attach node " + fmt.Sprint(os.Getpid()),
-	} {
+	}
+	forwarding := []string{"net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables"}
+	for _, six := range n.network.node[1:] {
+		lines = append(lines, "ip address add "+six+"/64 dev eth0 nodad", "ip -6 route add default via fd00:30::1 dev eth0 onlink")
+		forwarding = append(forwarding, "net/ipv6/conf/all/forwarding", "net/bridge/bridge-nf-call-ip6tables")
+	}
+	for _, line := range lines {
 		command(t, strings.Fields(line)...)
 	}
-	for _, path := range []string{"net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables"} {
+	for _, path := range forwarding {
 		if err := os.WriteFile("/proc/sys/"+path, []byte("1\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -117,9 +135,14 @@ func (n *node) network(t *testing.T) {
 // namespaces open.
 func (n *node) startContainerd(t *testing.T) {
 	n.containerd = filepath.Join(n.dir, "containerd.sock")
+	var ranges, routes []string
+	for i, subnet := range n.network.pods {
+		ranges = append(ranges, `[{"subnet": "`+subnet+`"}]`)
+		routes = append(routes, `{"dst": "`+n.network.outside[i]+`"}`)
+	}
 	n.write(t, "cni/pods.conflist", `{"cniVersion": "1.0.0", "name": "pods", "plugins": [{
   "type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
-  "ipam": {"type": "host-local", "dataDir": "`+n.dir+`/ipam", "ranges": [[{"subnet": "`+pods+`"}]], "routes": [{"dst": "0.0.0.0/0"}]}
+  "ipam": {"type": "host-local", "dataDir": "`+n.dir+`/ipam", "ranges": [`+strings.Join(ranges, ",")+`], "routes": [`+strings.Join(routes, ",")+`]}
 }]}`)
 	config := n.write(t, "containerd.toml", strings.NewReplacer("DIR", n.dir, "BIN", n.bin).Replace(`
 version = 2
@@ -182,7 +205,7 @@ func (n *node) proxyConfig() string {
 	return `apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: nftables
-clusterCIDR: ` + pods + `
+clusterCIDR: ` + strings.Join(n.network.pods, ",") + `
 clientConnection: {kubeconfig: ` + n.kubeconfig + `}
 conntrack: {maxPerCore: 0, min: 0}
 `

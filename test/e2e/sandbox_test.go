@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"cmp"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -17,12 +19,12 @@ import (
 	"time"
 )
 
-// The test binary runs three times, one within the other:
+// Each test has a whole cluster, one after the other. For each of them the test binary runs three times, one within the other:
 //
 //  1. outside makes a folder and a cgroup, starts the second in new namespaces, waits, and removes both again;
 //  2. inside is process 1 of the new PID namespace: it hides the folders of the machine that Kubernetes writes to,
 //     starts the third, and reaps orphans, which the shims of containers are;
-//  3. the tests.
+//  3. the test.
 //
 // When the first ends, by whatever signal, the kernel kills the second, and with it every process of its PID namespace,
 // and then drops the network and the mounts, which have no other user.
@@ -34,11 +36,12 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
 	var code int
 	var err error
 	switch os.Getenv(role) {
 	case "":
-		code, err = outside()
+		code, err = each(outside)
 	case "init":
 		code, err = inside()
 	default:
@@ -52,11 +55,34 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// outside runs the tests in namespaces and cleans up what the kernel does not.
-func outside() (int, error) {
+// each calls run for each test that -test.run selects, with the -test.run that selects it alone, whether others fail or not.
+func each(run func(selects string) (int, error)) (code int, err error) {
 	if err := needs(); err != nil {
 		return 0, err
 	}
+	top, parts, _ := strings.Cut(flag.Lookup("test.run").Value.String(), "/")
+	list := again("tests", "-test.list="+cmp.Or(top, "."))
+	list.Stdout = nil
+	names, err := list.Output()
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range strings.Fields(string(names)) {
+		selects := "^" + name + "$"
+		if parts != "" {
+			selects += "/" + parts
+		}
+		failed, err := run(selects)
+		if err != nil {
+			return 0, err
+		}
+		code = max(code, failed)
+	}
+	return code, nil
+}
+
+// outside runs a test in namespaces and cleans up what the kernel does not.
+func outside(selects string) (int, error) {
 	for _, old := range leftovers() {
 		if err := remove(old); err != nil {
 			return 0, err
@@ -69,9 +95,10 @@ func outside() (int, error) {
 	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	defer signal.Stop(stop)
 
 	runtime.LockOSThread() // Pdeathsig comes when the thread that forked ends
-	cmd := again("init")
+	cmd := again("init", "-test.run="+selects)
 	cmd.Env = append(cmd.Env, folder+"="+dir(id), "TMPDIR="+dir(id))
 	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET |
 		syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
@@ -79,9 +106,15 @@ func outside() (int, error) {
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("new namespaces: %w", err)
 	}
+	ended := make(chan struct{})
+	defer close(ended)
 	go func() {
-		fmt.Fprintln(os.Stderr, "e2e:", <-stop)
-		cmd.Process.Kill()
+		select {
+		case s := <-stop:
+			fmt.Fprintln(os.Stderr, "e2e:", s)
+			cmd.Process.Kill()
+		case <-ended:
+		}
 	}()
 	err := cmd.Wait()
 	if e := (*exec.ExitError)(nil); errors.As(err, &e) && e.Exited() {
@@ -90,9 +123,9 @@ func outside() (int, error) {
 	return 0, err
 }
 
-// again is this program with the same arguments in another role. It dies with its parent.
-func again(as string) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+// again is this program with the same arguments, and more, in another role. It dies with its parent.
+func again(as string, more ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", slices.Concat(os.Args[1:], more)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, role+"=") }), role+"="+as)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -107,7 +140,7 @@ func needs() error {
 	if _, err := os.Stat("/proc/sys/net/bridge"); err != nil {
 		return errors.New("a bridge's packets do not reach the netfilter rules on this kernel: modprobe br_netfilter")
 	}
-	for _, file := range []string{"kube", "node", "pod", "stock", "cni/bridge", "cni/loopback", "cni/host-local"} {
+	for _, file := range []string{"kube", "node", "pod", "stock", "traefik", "metallb", "cni/bridge", "cni/loopback", "cni/host-local"} {
 		if _, err := os.Stat(filepath.Join("../bin", file)); err != nil {
 			return fmt.Errorf("test/bin/%s is missing: run make e2e", file)
 		}
