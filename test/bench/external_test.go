@@ -20,7 +20,7 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// The size of the worlds that names from outside are measured in: Ingress web-I and HTTPRoute route-I in namespace
+// The size of the worlds that external names are measured in: Ingress web-I and HTTPRoute route-I in namespace
 // team-(I mod 500), and Service lb-I in namespace ns-(I mod 80).
 const (
 	manyIngresses = 50_000 // of two hosts each
@@ -131,7 +131,7 @@ func httpRoute(space, name string, i int, parents, host string) *gateway.HTTPRou
 	}
 }
 
-// externalStanza serves names from outside in example.org that come from sources. Of stock it is k8s_external, which has them of
+// externalStanza serves external names in example.org that come from sources. Of stock it is k8s_external, which has them of
 // Services alone, behind its kubernetes plugin.
 func externalStanza(name, kubeconfig, sources string) string {
 	if name == "kubernetes" {
@@ -176,14 +176,14 @@ func BenchmarkBalancers(b *testing.B) {
 	race(b, "LoadBalancer-A", h, 1000, dns.TypeA, dns.RcodeSuccess, 1, name)
 }
 
-// external is ServeDNS for names from outside, and what their objects hold.
+// external is ServeDNS for external names, and what their objects hold.
 func external(t *testing.T) {
 	ingresses := serveObjects(t, func(add adder) { addTeams(add); addIngresses(add) })
 	routes := serveObjects(t, func(add adder) { addTeams(add); addRoutes(add) })
 	balancers, inside := serveObjects(t, addBalancers), serve(t, manyServices, bigServices)
 	var stock, ofBalancers, ofServices, ofIngresses, ofRoutes figures
 	for i := range rounds {
-		progress("names from outside, round %d of %d", i+1, rounds)
+		progress("external names, round %d of %d", i+1, rounds)
 		stock.measure(t, "BenchmarkBalancers", "kubernetes", balancers.kubeconfig(t), 0, short)
 		ofBalancers.measure(t, "BenchmarkBalancers", "kubehosts", balancers.kubeconfig(t), 0, short)
 		ofServices.measure(t, "BenchmarkServices", "kubehosts", inside.kubeconfig(t), manyServices, short)
@@ -228,10 +228,10 @@ func external(t *testing.T) {
 	}
 }
 
-// outside starts kubehosts for names from outside and returns what it holds once it answers for a host, unless that is "".
+// outside starts kubehosts for external names and returns what it holds once it answers for a host, unless that is "".
 func outside(t *testing.T, api *objectServer, host, address string) (steady, most float64) {
 	t.Helper()
-	progress("memory of names from outside")
+	progress("memory of external names")
 	c, most, steady := begin(t, "kubehosts", externalStanza("kubehosts", api.kubeconfig(t), "ingress gateway"))
 	defer c.Stop()
 	if ask := cluster.Dial(t, "udp", c.Addr); host != "" && !answered(ask, host, address) {
@@ -240,9 +240,9 @@ func outside(t *testing.T, api *objectServer, host, address string) (steady, mos
 	return steady, most
 }
 
-// externalChange is what a change takes to be answered for names from outside, with the real API server.
+// externalChange is what a change takes to be answered for external names, with the real API server.
 func externalChange(t *testing.T) {
-	progress("changes of names from outside, with the real API server")
+	progress("changes of external names, with the real API server")
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	a := realServer(ctx, t)
@@ -265,7 +265,7 @@ func externalChange(t *testing.T) {
 	changeRow("HTTPRoute accepted by its Gateway to answered, the same", accepted)
 }
 
-// balancerChange gives the load balancers of Services their address, which make their names from outside.
+// balancerChange gives the load balancers of Services their address, which make their external names.
 func balancerChange(ctx context.Context, t *testing.T, a *cluster.API, ask *cluster.Client, prefix string) []time.Duration {
 	t.Helper()
 	client := a.Client.CoreV1().Services("ns-0")

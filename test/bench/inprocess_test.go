@@ -163,7 +163,7 @@ func subject() string {
 }
 
 // loaded runs the stanza and reports what it holds for n objects, once it answers for each of names: it is ready before it has
-// read what names from outside come from.
+// read what external names come from.
 func loaded(b *testing.B, stanza string, n int, names ...string) plugin.Handler {
 	b.Helper()
 	before := heap()
