@@ -1,7 +1,6 @@
 package test
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,8 +14,6 @@ import (
 
 	"github.com/kubehosts/kubehosts/test/cluster"
 	"github.com/miekg/dns"
-	core "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -82,23 +79,12 @@ func setConfigMap(t *testing.T, text string) { putConfigMap(t, map[string]string
 
 func putConfigMap(t *testing.T, data map[string]string) {
 	t.Helper()
-	maps := api(t).Client.CoreV1().ConfigMaps("kube-system")
-	cm := &core.ConfigMap{ObjectMeta: meta.ObjectMeta{Name: "coredns"}, Data: data}
-	_, err := maps.Update(context.Background(), cm, meta.UpdateOptions{})
-	if errors.IsNotFound(err) {
-		_, err = maps.Create(context.Background(), cm, meta.CreateOptions{})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	api(t).PutConfigMap(t, "coredns", data)
 }
 
 func removeConfigMap(t *testing.T) {
 	t.Helper()
-	err := api(t).Client.CoreV1().ConfigMaps("kube-system").Delete(context.Background(), "coredns", meta.DeleteOptions{})
-	if err != nil && !errors.IsNotFound(err) {
-		t.Fatal(err)
-	}
+	api(t).RemoveConfigMap(t, "coredns")
 }
 
 // address queries the one A record of a name.

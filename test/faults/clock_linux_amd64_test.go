@@ -130,6 +130,7 @@ func TestClock(t *testing.T) {
 	tr := changes(t)
 	text := corefileOf(cluster.Kubeconfig(t, api(t).URL, account(t).Token), "snapshot DIR/snapshot", theConfigMap)
 	setConfigMap(t, configMap(0, ""))
+	t.Cleanup(func() { api(t).RemoveConfigMap(t, "coredns") })
 	c := cluster.Run(t, coredns(t), text)
 	a := ask(t, c.Addr, tr)
 	a.heal(t)

@@ -3,7 +3,6 @@ package faults
 import (
 	"bufio"
 	"compress/gzip"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,9 +13,6 @@ import (
 	"time"
 
 	"github.com/kubehosts/kubehosts/test/cluster"
-	core "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/errors"
-	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // logReader waits for lines of a log that grows, without reading it over and over.
@@ -99,6 +95,7 @@ func TestReload(t *testing.T) {
 	who := account(t)
 	text := corefileOf(cluster.Kubeconfig(t, api(t).URL, who.Token), "snapshot DIR/snapshot", theConfigMap)
 	setConfigMap(t, configMap(0, ""))
+	t.Cleanup(func() { api(t).RemoveConfigMap(t, "coredns") })
 	c := cluster.Run(t, coredns(t), text)
 	a := ask(t, c.Addr, tr)
 	a.heal(t)
@@ -164,16 +161,7 @@ func watches(t *testing.T, who cluster.Account) (n int) {
 
 func setConfigMap(t *testing.T, text string) {
 	t.Helper()
-	maps := api(t).Client.CoreV1().ConfigMaps("kube-system")
-	cm := &core.ConfigMap{ObjectMeta: meta.ObjectMeta{Name: "coredns"}, Data: map[string]string{"Corefile": text}}
-	_, err := maps.Update(context.Background(), cm, meta.UpdateOptions{})
-	if errors.IsNotFound(err) {
-		_, err = maps.Create(context.Background(), cm, meta.CreateOptions{})
-		t.Cleanup(func() { maps.Delete(context.Background(), "coredns", meta.DeleteOptions{}) })
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": text})
 }
 
 // The volume of the snapshot is full: the previous file stays whole, one line reports it, and writing goes on when there

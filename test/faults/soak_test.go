@@ -20,6 +20,7 @@ func TestSoak(t *testing.T) {
 	gate := api(t).Gate(t)
 	text := corefileOf(cluster.Kubeconfig(t, gate.URL, account(t).Token), "snapshot DIR/snapshot", theConfigMap)
 	setConfigMap(t, configMap(0, ""))
+	t.Cleanup(func() { api(t).RemoveConfigMap(t, "coredns") })
 	c := cluster.Run(t, coredns(t), text)
 	a := ask(t, c.Addr, tr)
 	a.heal(t)

@@ -9,29 +9,12 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	core "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/errors"
-	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// The ConfigMap of this test alone, which the account may follow.
+// stormName is the ConfigMap of this test alone.
 const stormName = "coredns-storm"
-
-const stormRole = `apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: coredns-storm, namespace: kube-system}
-rules:
-- {apiGroups: [""], resources: [configmaps], resourceNames: [coredns-storm], verbs: [list, watch]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: coredns-storm, namespace: kube-system}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: coredns-storm}
-subjects:
-- {kind: ServiceAccount, name: coredns, namespace: kube-system}
-`
 
 // storm writes the ConfigMap again and again.
 type storm struct {
@@ -60,13 +43,7 @@ func (s *storm) port() string {
 
 // write makes text the Corefile.
 func write(ctx context.Context, t *testing.T, text string) error {
-	maps := api(t).Client.CoreV1().ConfigMaps("kube-system")
-	cm := &core.ConfigMap{ObjectMeta: meta.ObjectMeta{Name: stormName}, Data: map[string]string{"Corefile": text}}
-	_, err := maps.Update(ctx, cm, meta.UpdateOptions{})
-	if errors.IsNotFound(err) {
-		_, err = maps.Create(ctx, cm, meta.CreateOptions{})
-	}
-	return err
+	return api(t).StoreConfigMap(ctx, stormName, map[string]string{"Corefile": text})
 }
 
 // begin begins to write, 100 times a second if the API server is as fast.
@@ -95,7 +72,7 @@ func TestCorefileStorm(t *testing.T) {
 	}
 	tr := changes(t)
 	who := account(t)
-	api(t).Apply(t, stormRole)
+	api(t).GrantConfigMap(t, stormName)
 	gate := api(t).Gate(t)
 	kubeconfig := cluster.Kubeconfig(t, gate.URL, who.Token)
 	t.Setenv("KUBECONFIG", kubeconfig)
@@ -104,9 +81,7 @@ func TestCorefileStorm(t *testing.T) {
 	if err := write(t.Context(), t, s.good); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = api(t).Client.CoreV1().ConfigMaps("kube-system").Delete(context.Background(), stormName, meta.DeleteOptions{})
-	})
+	t.Cleanup(func() { api(t).RemoveConfigMap(t, stormName) })
 	c.Start(t, coredns(t), "-configmap", "kube-system/"+stormName)
 	c.WaitReady(t)
 	a := ask(t, c.Addr, tr)

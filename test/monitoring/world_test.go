@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	core "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -217,15 +215,7 @@ func (w *world) edit(t *testing.T, address string) {
 func (w *world) put(t *testing.T, key, text string) {
 	t.Helper()
 	w.data[key] = text
-	maps := w.api.Client.CoreV1().ConfigMaps("kube-system")
-	cm := &core.ConfigMap{ObjectMeta: meta.ObjectMeta{Name: "coredns"}, Data: w.data}
-	_, err := maps.Update(t.Context(), cm, meta.UpdateOptions{})
-	if errors.IsNotFound(err) {
-		_, err = maps.Create(t.Context(), cm, meta.CreateOptions{})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.api.PutConfigMap(t, "coredns", w.data)
 }
 
 // change changes one object of each kind that is watched again and again until the test ends, so that the API server has
