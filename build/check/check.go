@@ -64,6 +64,9 @@ func Corefile(text *corefile.Text, there map[string]corefile.Source) []Finding {
 		}
 		return []Finding{found(err, text.Position(1).File)}
 	}
+	if corefile.Idle(blocks) && !IsWrong(unbalanced) {
+		return append(unbalanced, at(text.Position(1), Wrong, "%s", corefile.IdleText))
+	}
 	all := unbalanced
 	if !IsWrong(all) {
 		all = append(all, judge(blocks)...)

@@ -72,7 +72,9 @@ func TestCorefile(t *testing.T) {
 		want       []string // the beginning of each finding
 	}{
 		{"good", ".:53 {\n errors\n forward . 1.1.1.1\n loop\n}\n", nil},
-		{"empty", "", nil},
+		{"empty", "", []string{"Corefile:1: error: no server block has a plugin"}},
+		{"some words", "edited by hand\n", []string{"Corefile:1: error: no server block has a plugin"}},
+		{"comments alone", "# nothing\n(snippet) {\n errors\n}\n", []string{"Corefile:1: error: no server block has a plugin"}},
 		{"unknown", ".:53 {\n bogus\n}\n", []string{"Corefile:2: error: Unknown directive 'bogus'"}},
 		{"unbalanced", ".:53 {\n errors\n", []string{"Corefile:2: error: Syntax error"}},
 		{"a setup with a line", ".:53 {\n errors {\n  consolidate x\n }\n}\n", []string{"Corefile:3: error: plugin/errors: "}},
@@ -202,6 +204,8 @@ func TestMain(t *testing.T) {
 		{"-conf " + warns, "", 0, []string{"warns:2: warning: forward without loop"}},
 		{"-strict -conf " + warns, "", 1, []string{"warns:2: warning: forward without loop"}},
 		{"-conf " + custom, "", 1, []string{"custom:7: error: plugin/forward", "custom:10: error: plugin/cache"}},
+		{"-conf -", "kind: ConfigMap\ndata:\n  Corefile: \"\"\n", 1, []string{"stdin:3: error: no server block has a plugin"}},
+		{"-conf -", "kind: ConfigMap\nmetadata: {name: coredns-custom}\ndata:\n  a.server: \"# none\"\n  b.override: \"\"\n", 0, nil},
 		{"-conf " + list, "", 1, []string{"list:15: error: plugin/forward"}},
 		{"-conf -", "kind: ConfigMap\ndata:\n  other: x\n", 1, []string{"stdin:1: error: no ConfigMap in it has a key Corefile"}},
 		{"-conf -", "kind: ConfigMap\ndata: [\n", 1, []string{"stdin:2: error: not a manifest"}},
@@ -260,7 +264,7 @@ func FuzzCorefile(f *testing.F) {
 		}
 		units, _ := unitsOf(corefile.Source{Name: "Corefile", Text: body, Dir: t.TempDir()})
 		for _, u := range units {
-			all := Corefile(u.text, u.there)
+			all := u.judge()
 			for _, finding := range all {
 				if strings.ContainsAny(finding.String(), "\n\r") {
 					t.Fatalf("a finding of more than one line: %q", finding)

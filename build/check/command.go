@@ -92,7 +92,7 @@ func files(conf, base string, stdin io.Reader) ([]Finding, error) {
 	units, wrong := unitsOf(edited)
 	all := wrong
 	for _, u := range units {
-		all = append(all, Corefile(u.text, u.there)...)
+		all = append(all, u.judge()...)
 	}
 	if base == "" || IsWrong(all) {
 		return all, nil
@@ -129,6 +129,15 @@ func read(file string, stdin io.Reader) (corefile.Source, error) {
 type unit struct {
 	text  *corefile.Text
 	there map[string]corefile.Source // keys of the ConfigMap that the Corefile comes from
+	part  bool                       // it is for imports, and may be empty
+}
+
+// judge returns the findings of a unit.
+func (u *unit) judge() []Finding {
+	if blocks, err := u.text.Blocks(nil); u.part && err == nil && corefile.Idle(blocks) {
+		return nil
+	}
+	return Corefile(u.text, u.there)
 }
 
 // unitsOf returns the Corefiles to check in a file: the file itself if it is a Corefile, else those in its ConfigMaps.
@@ -158,17 +167,17 @@ func unitsOf(s corefile.Source) (units []unit, wrong []Finding) {
 // unitsIn returns the Corefiles to check in m, one of all the ConfigMaps of a file.
 func unitsIn(m *corefile.ConfigMap, all []corefile.ConfigMap, of corefile.Source) (units []unit, wrong []Finding) {
 	imports := mapImporter(m, all)
-	add := func(s corefile.Source) {
+	add := func(s corefile.Source, part bool) {
 		s.Dir = of.Dir
 		text, err := corefile.Read(s, imports)
 		if err != nil {
 			wrong = append(wrong, found(err, s.Name))
 			return
 		}
-		units = append(units, unit{text, m.Keys})
+		units = append(units, unit{text, m.Keys, part})
 	}
 	if s, ok := m.Keys["Corefile"]; ok {
-		add(s)
+		add(s, false)
 		return units, wrong
 	}
 	for _, key := range slices.Sorted(maps.Keys(m.Keys)) {
@@ -176,10 +185,10 @@ func unitsIn(m *corefile.ConfigMap, all []corefile.ConfigMap, of corefile.Source
 		switch {
 		case len(all) > 1: // its importer is checked
 		case strings.HasSuffix(key, ".server"):
-			add(s)
+			add(s, true)
 		case strings.HasSuffix(key, ".override"):
 			imports = only(s)
-			add(corefile.Source{Name: s.Name, First: s.First, OneLine: true, Text: "override.invalid {\nimport override\n}\n"})
+			add(corefile.Source{Name: s.Name, First: s.First, OneLine: true, Text: "override.invalid {\nimport override\n}\n"}, true)
 		}
 	}
 	return units, wrong

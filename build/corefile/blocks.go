@@ -54,6 +54,15 @@ func (t *Text) Blocks(directives []string) (blocks []Block, err error) {
 	return blocks, nil
 }
 
+// Idle reports whether no server block has a plugin. CoreDNS takes such a text for a Corefile, and refuses every question with it, or ends
+// at once if there is no server block either.
+func Idle(blocks []Block) bool {
+	return !slices.ContainsFunc(blocks, func(b Block) bool { return len(b.Directives) > 0 })
+}
+
+// IdleText is what is wrong with a Corefile that is idle.
+const IdleText = "no server block has a plugin in it, so every question would be refused: is this the whole Corefile?"
+
 // parsedName is the parser's name for the text, which its errors quote.
 const parsedName = "Corefile"
 
