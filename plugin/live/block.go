@@ -9,6 +9,7 @@
 package live
 
 import (
+	"cmp"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -45,6 +46,7 @@ type Block struct {
 	view     string // the name that the view plugin gives the server block; "" without that plugin
 	name     string // the name of the Block in logs, Events and metrics
 	twin     int    // the number of earlier server blocks of the Corefile with the same keys and the same view
+	place    int    // the index of the Block among those of the Corefile
 	local    []netip.Addr
 	source   *source.Source // nil without Services, external names and a ConfigMap
 	snapshot *snapshotFile  // nil without that option
@@ -82,8 +84,9 @@ func (b *Block) View() *answer.View {
 // server. An error is for the author of the Corefile. RestartFailed cleans up after it.
 func (b *Block) Start(view string, local []netip.Addr) error {
 	b.view, b.local = view, local
-	before, place := blocks.add(b)
-	b.base = baseOf(b.base, place, b)
+	before := blocks.add(b)
+	replaced, next := replacedAt(b.place)
+	b.base = baseOf(cmp.Or(replaced, b.base), b)
 	if len(b.base.Zones) > 0 || len(b.base.External) > 0 || b.base.ConfigMap != nil {
 		s, err := source.Open(b.spec())
 		if err != nil {
@@ -96,6 +99,9 @@ func (b *Block) Start(view string, local []netip.Addr) error {
 	}
 	if err := b.begin(before); err != nil {
 		return err
+	}
+	if next != nil {
+		b.goOnWaiting(next, before)
 	}
 	if b.base.ConfigMap == nil || b.Offline && len(b.base.Manifests) == 0 {
 		return nil

@@ -274,8 +274,13 @@ func (b *Block) unstale() {
 	b.good.Store(&lastGood{event: b.good.Load().event})
 }
 
-// report writes an Event for e on the ConfigMap.
+// report writes an Event about e on the ConfigMap. If b follows none, the stanza is the Corefile's, and the Event is on the ConfigMap of
+// that.
 func (b *Block) report(e source.ConfigMapEvent, r source.Report) {
 	r.Block = b.name
+	if b.base.ConfigMap == nil {
+		reportWhole(r)
+		return
+	}
 	b.source.Report(b.namespace(), b.base.ConfigMap.Name, e, r)
 }

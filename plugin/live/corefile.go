@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -18,13 +19,16 @@ import (
 type Corefile struct {
 	Spec                 source.Spec // where to follow it
 	Namespace, Name, Key string
+	Report               func(source.Report) // writes an Event on it; nil for no Events
 }
 
 // whole is the state of the whole Corefile.
 var whole struct {
-	mu   sync.Mutex
-	of   *Corefile              // nil if it is not followed
-	base map[int]*stanza.Config // stanzas applied since the Corefile was read, by their index among those of the Corefile
+	mu sync.Mutex
+	of *Corefile // nil if it is not followed
+	// Stanzas replaced since the Corefile was read, by their place among those of the Corefile: those that serve, and those that wait for
+	// their objects.
+	base, next map[int]*stanza.Config
 }
 
 // FollowCorefile records that the caller follows the ConfigMap of the whole Corefile, and calls Replace. It must be
@@ -68,7 +72,6 @@ func replaceIn(running []*Block, stanzas map[int]*stanza.Config, i int, prepared
 		for _, c := range prepared {
 			c.block.putBase(c.next)
 		}
-		remember(stanzas)
 		return nil
 	}
 	c := stanzas[i]
@@ -89,15 +92,19 @@ func replaceIn(running []*Block, stanzas map[int]*stanza.Config, i int, prepared
 	return err
 }
 
-func remember(stanzas map[int]*stanza.Config) {
+// remember notes that c serves at a place, or, if it waits, that it is to serve there.
+func remember(place int, c *stanza.Config, waits bool) {
 	whole.mu.Lock()
 	defer whole.mu.Unlock()
 	if whole.base == nil {
-		whole.base = make(map[int]*stanza.Config)
+		whole.base, whole.next = make(map[int]*stanza.Config), make(map[int]*stanza.Config)
 	}
-	for i, c := range stanzas {
-		whole.base[i] = c
+	if waits {
+		whole.next[place] = c
+		return
 	}
+	whole.base[place] = c
+	delete(whole.next, place)
 }
 
 // Forget makes the next start use the stanzas of the Corefile that it reads, instead of those of Replace. It must be
@@ -105,23 +112,30 @@ func remember(stanzas map[int]*stanza.Config) {
 func Forget() (undo func()) {
 	whole.mu.Lock()
 	defer whole.mu.Unlock()
-	before := whole.base
-	whole.base = nil
+	base, next := whole.base, whole.next
+	whole.base, whole.next = nil, nil
 	return func() {
 		whole.mu.Lock()
 		defer whole.mu.Unlock()
-		whole.base = before
+		for i, c := range whole.base { // put in place meanwhile
+			base[i] = c
+			delete(next, i)
+		}
+		whole.base, whole.next = base, next
 	}
 }
 
-// baseOf returns the stanza that a Block starts with if its Corefile has c, at index i among the stanzas of the
-// Corefile.
-func baseOf(c *stanza.Config, i int, b *Block) *stanza.Config {
+// replacedAt returns the stanzas of Replace at a place: the one that serves and the one that is to serve. nil stands for none.
+func replacedAt(place int) (base, next *stanza.Config) {
 	whole.mu.Lock()
 	defer whole.mu.Unlock()
-	if later := whole.base[i]; later != nil {
-		c = later
-	}
+	return whole.base[place], whole.next[place]
+}
+
+// baseOf returns the stanza that a Block follows and serves if its Corefile has c.
+func baseOf(c *stanza.Config, b *Block) *stanza.Config {
+	whole.mu.Lock()
+	defer whole.mu.Unlock()
 	if whole.of != nil && c.ConfigMap != nil && whole.of.follows(c, b) {
 		alone := *c
 		alone.ConfigMap = nil
@@ -158,7 +172,7 @@ func (b *Block) prepareBase(c *stanza.Config) (next *serving, err error) {
 	if b.stopped || b.serving.Load() == nil {
 		return nil, ErrRestart
 	}
-	c = baseOf(c, -1, b)
+	c = baseOf(c, b)
 	if b.base.ConfigMap != nil || c.ConfigMap != nil || (len(c.Zones) > 0 || len(c.External) > 0) && b.source == nil {
 		return nil, ErrRestart
 	}
@@ -177,14 +191,16 @@ func (b *Block) prepareBase(c *stanza.Config) (next *serving, err error) {
 func (b *Block) putBase(next *serving) {
 	now := b.serving.Load()
 	b.giveUpWaiting()
+	b.setEdit(source.ConfigMapEvent{}, "")
 	synced, same := next.synced(), next.objects == now.objects && next.outside == now.outside
 	if synced || same {
-		b.put(next, fromCorefile)
-		b.record(source.ConfigMapEvent{}, next.hash, "applied as a stanza of the Corefile")
-		log.Infof("Stanza %s of the Corefile applied to %s in place of %s", next.hash, b.name, now.hash)
+		b.servesBase(next)
 	}
 	if synced {
 		return
+	}
+	if !same {
+		remember(b.place, next.config, true)
 	}
 	w := &waiting{next: next, serves: same}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -192,10 +208,24 @@ func (b *Block) putBase(next *serving) {
 	source.Go(ctx, "the wait for the objects of "+b.name, func(ctx context.Context) { b.awaitBase(ctx, w) })
 }
 
-// awaitBase waits for the objects of w, a stanza of the Corefile, until ctx ends, and serves it.
+// servesBase makes next, a stanza of the Corefile, the one that serves. b.mu is held.
+func (b *Block) servesBase(next *serving) {
+	now := b.serving.Load()
+	remember(b.place, next.config, false)
+	b.put(next, fromCorefile)
+	b.record(source.ConfigMapEvent{}, next.hash, "applied as a stanza of the Corefile")
+	log.Infof("Stanza %s of the Corefile applied to %s in place of %s", next.hash, b.name, now.hash)
+}
+
+// awaitBase waits for the objects of w, a stanza of the Corefile, until ctx ends, and puts it in place. If the API server refuses them,
+// the stanza counts as refused until it grants them.
 func (b *Block) awaitBase(ctx context.Context, w *waiting) {
 	refused := func(err error) {
-		log.Errorf("Stanza of %s not changed, the one before (%s) goes on serving: %v", b.name, b.serving.Load().hash, err)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.waiting == w {
+			b.refuse(source.ConfigMapEvent{}, w.next.config.Errorf("%v", err))
+		}
 	}
 	for _, o := range []*source.Objects{w.next.objects, w.next.outside} {
 		if o != nil && o.Wait(ctx, refused) != nil {
@@ -209,9 +239,116 @@ func (b *Block) awaitBase(ctx context.Context, w *waiting) {
 	}
 	b.waiting = nil
 	w.cancel()
-	if !w.serves {
-		b.put(w.next, fromCorefile)
-		b.record(source.ConfigMapEvent{}, w.next.hash, "applied as a stanza of the Corefile")
-		log.Infof("Stanza %s of the Corefile applied to %s", w.next.hash, b.name)
+	if b.Refused() != "" {
+		b.setEdit(source.ConfigMapEvent{}, "")
+		b.report(source.ConfigMapEvent{}, source.Report{Note: fmt.Sprintf("Stanza %s applied to %s", w.next.hash, b.name)})
 	}
+	if !w.serves {
+		b.servesBase(w.next)
+	}
+}
+
+// goOnWaiting waits for the objects of c, which the Block of the same server block waited for before a reload. before are the Blocks of
+// that Corefile.
+func (b *Block) goOnWaiting(c *stanza.Config, before []*Block) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	next, err := b.prepareBase(c)
+	if err != nil {
+		log.Errorf("Stanza %s of the Corefile no longer waits for its objects, and %s goes on with %s: %v", c.Hash(), b.name, b.serving.Load().hash, err)
+		return
+	}
+	b.putBase(next)
+	if i := slices.IndexFunc(before, b.succeeds); i >= 0 && b.waiting != nil {
+		b.edit.Store(before[i].edit.Load()) // so that a refusal is not counted again
+	}
+}
+
+// reportWhole writes an Event on the ConfigMap of the whole Corefile.
+func reportWhole(r source.Report) {
+	whole.mu.Lock()
+	of := whole.of
+	whole.mu.Unlock()
+	if of != nil && of.Report != nil {
+		of.Report(r)
+	}
+}
+
+// Waits reports whether a stanza of the Corefile that was given to Replace waits for its objects, and the one before it serves.
+func Waits() bool {
+	whole.mu.Lock()
+	defer whole.mu.Unlock()
+	return len(whole.next) > 0
+}
+
+// Ahead holds the objects open that the stanzas of a Corefile need, so that a start with it finds them listed.
+type Ahead struct {
+	needs   []need
+	closers []func()
+}
+
+// need is the objects that a stanza needs.
+type need struct {
+	objects *source.Objects
+	of      *stanza.Config
+}
+
+// OpenAhead opens the objects that stanzas of a Corefile need. Those of manifests are left out: they are files.
+func OpenAhead(stanzas []*stanza.Config) (*Ahead, error) {
+	a := &Ahead{}
+	for _, c := range stanzas {
+		if len(c.Zones) == 0 && len(c.External) == 0 || len(c.Manifests) > 0 {
+			continue
+		}
+		if err := a.open(c); err != nil {
+			a.Close()
+			return nil, c.Errorf("%v", err)
+		}
+	}
+	return a, nil
+}
+
+func (a *Ahead) open(c *stanza.Config) error {
+	s, err := source.Open(New(c, ServerBlock{}).spec())
+	if err != nil {
+		return err
+	}
+	a.closers = append(a.closers, s.Close)
+	selections := []source.Selection{selectionOf(c)}
+	if len(c.External) > 0 {
+		selections = append(selections, outsideOf(c))
+	}
+	for _, sel := range selections {
+		objects, err := s.Objects(sel)
+		if err != nil {
+			return err
+		}
+		a.closers = append(a.closers, objects.Close)
+		a.needs = append(a.needs, need{objects, c})
+	}
+	return nil
+}
+
+// Wait waits until the objects are listed. It calls refused, unless that is nil, with each reason why the API server does not list them,
+// and goes on waiting. It returns an error if ctx ended or Close was called before.
+func (a *Ahead) Wait(ctx context.Context, refused func(error)) error {
+	for _, n := range a.needs {
+		told := func(err error) {
+			if refused != nil {
+				refused(n.of.Errorf("%v", err))
+			}
+		}
+		if err := n.objects.Wait(ctx, told); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close closes the objects, unless somebody else has them open.
+func (a *Ahead) Close() {
+	for _, f := range slices.Backward(a.closers) {
+		f()
+	}
+	a.closers = nil
 }

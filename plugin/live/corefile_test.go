@@ -1,12 +1,15 @@
 package live
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/coredns/caddy"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
@@ -30,7 +33,7 @@ func wholeCorefile(t *testing.T, a *apiServer) {
 	t.Cleanup(func() {
 		whole.mu.Lock()
 		defer whole.mu.Unlock()
-		whole.of, whole.base = nil, nil
+		whole.of, whole.base, whole.next = nil, nil, nil
 	})
 }
 
@@ -108,6 +111,103 @@ func TestReplaceWaits(t *testing.T) {
 	eventually(t, "the objects of the new stanza", func() bool { return holds(b, "b.example.org.") })
 }
 
+// A stanza whose objects the API server refuses counts as refused: once, also over a reload, which goes on with the one before. It serves
+// when they are granted.
+func TestReplaceRefused(t *testing.T) {
+	quietly(t)
+	a := newAPIServer(t)
+	wholeCorefile(t, a)
+	var events atomic.Int64
+	whole.of.Report = func(r source.Report) {
+		if !r.Refused || strings.Contains(r.Note, "pods") {
+			events.Add(1)
+		}
+	}
+	b := running(t, 1, asked(a, "a.example"))
+	eventually(t, "the objects", b.Settled)
+	a.answer("pods", 403)
+	if err := Replace(map[int]*stanza.Config{0: config(t, asked(a, "b.example.org", "pods verified"))}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the refusal", func() bool { return strings.Contains(b.Refused(), "pods") })
+	if !holds(b, "a.example.") || !Waits() {
+		t.Errorf("the stanza before does not go on, or nothing waits: %v", Waits())
+	}
+
+	again := running(t, 2, asked(a, "a.example"))
+	b.Stop()
+	eventually(t, "the refusal after a reload", func() bool { return again.Refused() != "" })
+	if !again.Settled() || !holds(again, "a.example.") {
+		t.Error("the stanza before does not go on after a reload, or it is not ready")
+	}
+	if n := testutil.ToFloat64(stanzaRejected.WithLabelValues(again.Name())); n != 1 || events.Load() != 1 {
+		t.Errorf("%v refusals are counted, and there are %d Events", n, events.Load())
+	}
+	a.answer("pods", 0)
+	eventually(t, "the objects of the new stanza", func() bool { return holds(again, "b.example.org.") })
+	if why := again.Refused(); why != "" || Waits() || events.Load() != 2 {
+		t.Errorf("when they are granted: %q, waits: %v, %d Events", why, Waits(), events.Load())
+	}
+
+	if base, next := replacedAt(0); base == nil || base.Pods != stanza.Verified || next != nil {
+		t.Errorf("what serves is not what a reload goes on with: %v %v", base, next)
+	}
+}
+
+// The objects that a Corefile needs are listed ahead of a restart with it. Those that the API server refuses are waited for.
+func TestAhead(t *testing.T) {
+	quietly(t)
+	a := newAPIServer(t)
+	b := running(t, 1, asked(a, "a.example"))
+	eventually(t, "the objects", b.Settled)
+	open := func(stanzas ...string) *Ahead {
+		t.Helper()
+		var all []*stanza.Config
+		for _, text := range stanzas {
+			all = append(all, config(t, text))
+		}
+		ahead, err := OpenAhead(all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(ahead.Close)
+		return ahead
+	}
+	a.answer("pods", 403)
+	fresh := open(asked(a, "b.example"), "kubehosts {\nhosts {\n192.0.2.9 a\n}\n}")
+	if err := fresh.Wait(t.Context(), nil); err != nil {
+		t.Errorf("those that serve already: %v", err)
+	}
+	ahead := open(asked(a, "b.example"), asked(a, "b.example", "pods verified"))
+	ctx, stop := context.WithCancelCause(t.Context())
+	if err := ahead.Wait(ctx, stop); err == nil || !strings.Contains(context.Cause(ctx).Error(), "Testfile:1") || !strings.Contains(context.Cause(ctx).Error(), "pods") {
+		t.Errorf("those that are refused: %v, %v", err, context.Cause(ctx))
+	}
+	a.answer("pods", 0)
+	if err := ahead.Wait(t.Context(), nil); err != nil {
+		t.Errorf("those that are granted: %v", err)
+	}
+	next := newIn(t, 2, []string{dot}, asked(a, "b.example", "pods verified"))
+	if err := next.Start("", nil); err != nil {
+		t.Fatal(err)
+	}
+	if !next.Settled() {
+		t.Error("a start does not find them")
+	}
+	ahead.Close()
+	if !next.Settled() || !b.Settled() {
+		t.Error("they are closed while they are in use")
+	}
+	a.answer("pods", 403)
+	closed := open(asked(a, "b.example", "pods verified", "labels a=b"))
+	ended := make(chan error)
+	go func() { ended <- closed.Wait(t.Context(), nil) }()
+	closed.Close()
+	if err := <-ended; err == nil {
+		t.Error("the wait for what is closed goes on or succeeds")
+	}
+}
+
 // The configmap option is inactive where it names the ConfigMap of the whole Corefile, and follows its ConfigMap
 // elsewhere.
 func TestOptionOfWholeCorefile(t *testing.T) {
@@ -119,8 +219,8 @@ func TestOptionOfWholeCorefile(t *testing.T) {
 			option := strings.Replace(option, "coredns/other", "coredns other", 1)
 			c := config(t, fmt.Sprintf("kubehosts cluster.local {\nendpoint %s\nconfigmap %s\n}", a.URL, option))
 			b := New(c, ServerBlock{Keys: []string{dot}, Corefile: 1})
-			if got := baseOf(c, 0, b).ConfigMap != nil; got != alone {
-				t.Errorf("follows its ConfigMap: %t, want %t", got, alone)
+			if got := baseOf(c, b).ConfigMap != nil; got != alone {
+				t.Errorf("follows by itself: %t, want %t", got, alone)
 			}
 		})
 	}

@@ -55,9 +55,8 @@ func (r *registry) abandoned(corefile any) []*Block {
 	return slices.DeleteFunc(slices.Clone(r.all), func(b *Block) bool { return slices.Contains(before, b) })
 }
 
-// add adds b, names it, and returns the Blocks of other Corefiles, sorted by their likeness to b and then newest first,
-// and the number of Blocks of its own Corefile before it.
-func (r *registry) add(b *Block) (before []*Block, place int) {
+// add adds b, names it, and returns the Blocks of other Corefiles, sorted by their likeness to b and then newest first.
+func (r *registry) add(b *Block) (before []*Block) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	b.name = nameOf(b.Keys[0], b.view)
@@ -70,7 +69,7 @@ func (r *registry) add(b *Block) (before []*Block, place int) {
 		case o.sameKeys(b):
 			b.twin++
 		}
-		place++
+		b.place++
 		if nameOf(o.Keys[0], o.view) == b.name {
 			namesakes++
 		}
@@ -81,7 +80,7 @@ func (r *registry) add(b *Block) (before []*Block, place int) {
 	stanzaRejected.WithLabelValues(b.name)
 	r.all = append(r.all, b)
 	slices.SortStableFunc(before, func(x, y *Block) int { return b.likeness(y) - b.likeness(x) })
-	return before, place
+	return before
 }
 
 // remove removes b, and its counters unless another Block continues them.

@@ -195,7 +195,11 @@ func (r *Report) addBlock(s *Servers, live *live.Block, now *live.Now) {
 		b.Zones = append(b.Zones, z.Name)
 	}
 	if b.Refused != "" {
-		r.problem("%s: the stanza of ConfigMap %s is refused, and the last good one serves: %s", b.Name, b.ConfigMap, live.Refused())
+		of := "the Corefile"
+		if b.ConfigMap != "" {
+			of = "ConfigMap " + b.ConfigMap
+		}
+		r.problem("%s: the stanza of %s is refused, and the last good one serves: %s", b.Name, of, live.Refused())
 	}
 	b.Text, b.NoText = s.text(live, now)
 	r.addObjects(&b, now)
