@@ -1,7 +1,6 @@
 package test
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"slices"
@@ -12,8 +11,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	core "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kubehosts/kubehosts/test/cluster"
@@ -52,33 +49,18 @@ type wholeFollower struct {
 func prepareWhole(t *testing.T, args ...string) *wholeFollower {
 	t.Helper()
 	for _, name := range []string{"coredns", "coredns-last-good", "coredns-custom"} {
-		removeMap(t, name)
-		t.Cleanup(func() { removeMap(t, name) })
+		api(t).RemoveConfigMap(t, name)
+		t.Cleanup(func() { api(t).RemoveConfigMap(t, name) })
 	}
 	objects(t, shop)
 	f := &wholeFollower{who: account(t), args: append([]string{"-configmap", "kube-system/coredns"}, args...)}
-	api(t).Apply(t, customRole)
+	api(t).GrantConfigMap(t, "coredns-custom")
 	f.kubeconfig = cluster.Kubeconfig(t, api(t).URL, f.who.Token)
 	t.Setenv("KUBECONFIG", f.kubeconfig)
 	f.CoreDNS = cluster.Prepare(t, "")
 	f.Write(t, f.corefile("192.0.2.2", "mounted"))
 	return f
 }
-
-// What -import kube-system/coredns-custom takes beyond the manifest.
-const customRole = `apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: coredns-custom, namespace: kube-system}
-rules:
-- {apiGroups: [""], resources: [configmaps], resourceNames: [coredns-custom], verbs: [list, watch]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: coredns-custom, namespace: kube-system}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: coredns-custom}
-subjects:
-- {kind: ServiceAccount, name: coredns, namespace: kube-system}
-`
 
 // start starts coredns and waits until it is ready.
 func (f *wholeFollower) start(t *testing.T) {
@@ -90,27 +72,6 @@ func (f *wholeFollower) start(t *testing.T) {
 // corefile is a good one.
 func (f *wholeFollower) corefile(ip, text string) string {
 	return f.Fill(strings.NewReplacer("ADDRESS", ip, "TEXT", text, "KUBECONFIG", f.kubeconfig).Replace(wholeCorefile))
-}
-
-func putMap(t *testing.T, name string, data map[string]string) {
-	t.Helper()
-	maps := api(t).Client.CoreV1().ConfigMaps("kube-system")
-	cm := &core.ConfigMap{ObjectMeta: meta.ObjectMeta{Name: name}, Data: data}
-	_, err := maps.Update(context.Background(), cm, meta.UpdateOptions{})
-	if errors.IsNotFound(err) {
-		_, err = maps.Create(context.Background(), cm, meta.CreateOptions{})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func removeMap(t *testing.T, name string) {
-	t.Helper()
-	err := api(t).Client.CoreV1().ConfigMaps("kube-system").Delete(context.Background(), name, meta.DeleteOptions{})
-	if err != nil && !errors.IsNotFound(err) {
-		t.Fatal(err)
-	}
 }
 
 // textRecord queries the one TXT record of a name.
@@ -165,7 +126,7 @@ func (f *wholeFollower) awaitRejected(t *testing.T, want float64) {
 // one. A wrong one changes nothing, and its error names the line.
 func TestWholeEdits(t *testing.T) {
 	f := prepareWhole(t)
-	putMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.9.9", "text0")})
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.9.9", "text0")})
 	f.start(t)
 	c := cluster.Dial(t, "udp", f.Addr)
 	f.await(t, c, "10.9.9.9", "text0") // not the mounted one
@@ -178,7 +139,7 @@ func TestWholeEdits(t *testing.T) {
 			how = "restart"
 		}
 		n := f.Metric(t, "coredns_kubehosts_corefile_applied_total", "how", how)
-		putMap(t, "coredns", map[string]string{"Corefile": f.corefile(editIP(i), text)})
+		api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": f.corefile(editIP(i), text)})
 		took[how] = append(took[how], f.await(t, c, editIP(i), text))
 		cluster.Eventually(t, bound, func() (bool, string) {
 			got := f.Metric(t, "coredns_kubehosts_corefile_applied_total", "how", how)
@@ -274,7 +235,7 @@ func (l *load) end(t *testing.T) {
 // with its line, in the log, in an Event, in the gauge and in the counter.
 func TestWholeEditsUnderLoad(t *testing.T) {
 	f := prepareWhole(t)
-	putMap(t, "coredns", map[string]string{"Corefile": f.corefile(editIP(0), "text0")})
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": f.corefile(editIP(0), "text0")})
 	f.start(t)
 	c := cluster.Dial(t, "udp", f.Addr)
 	f.await(t, c, editIP(0), "text0")
@@ -289,7 +250,7 @@ func TestWholeEditsUnderLoad(t *testing.T) {
 		if how == "broken" {
 			b := brokenWholes[i/3%len(brokenWholes)]
 			refused++
-			putMap(t, "coredns", map[string]string{"Corefile": b.of(good)})
+			api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": b.of(good)})
 			f.awaitRejected(t, refused)
 			f.awaitLog(t, b.says)
 			if n := f.Metric(t, "coredns_kubehosts_corefile_rejected"); n != 1 {
@@ -302,7 +263,7 @@ func TestWholeEditsUnderLoad(t *testing.T) {
 			good = f.corefile(editIP(i), text)
 		}
 		l.stored.Store(int64(i))
-		putMap(t, "coredns", map[string]string{"Corefile": good})
+		api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": good})
 		took[how] = append(took[how], f.await(t, c, editIP(i), text))
 		if i == 21 {
 			before = leaks{f.FDs(t), int(f.Metric(t, "go_goroutines"))}
@@ -329,12 +290,12 @@ func TestWholeWayBack(t *testing.T) {
 	f := prepareWhole(t)
 	with := strings.Split(strings.Replace(f.corefile(editIP(0), "text"), "\ttemplate", "}\n#", 1), "#")[0]
 	without := f.Fill(".:PORT {\n bind 127.0.0.1\n errors\n ready READY\n prometheus METRICS\n hosts {\n  " + editIP(0) + " live.example.org\n  ttl 5\n }\n}\n")
-	putMap(t, "coredns", map[string]string{"Corefile": with})
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": with})
 	f.start(t)
 	var l load
 	l.run(t, f.Addr)
 	for i := range 10 {
-		putMap(t, "coredns", map[string]string{"Corefile": []string{without, with}[i%2]})
+		api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": []string{without, with}[i%2]})
 		cluster.Eventually(t, bound, func() (bool, string) {
 			n := strings.Count(f.Log(), "applied with a restart")
 			return n == i+1, fmt.Sprintf("%d restarts, want %d", n, i+1)
@@ -369,11 +330,11 @@ func TestWholeStart(t *testing.T) {
 			switch corefile := tt.corefile(f); corefile {
 			case "":
 			case "-":
-				putMap(t, "coredns", map[string]string{"other": "text"})
+				api(t).PutConfigMap(t, "coredns", map[string]string{"other": "text"})
 			default:
-				putMap(t, "coredns", map[string]string{"Corefile": corefile})
+				api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": corefile})
 			}
-			putMap(t, "coredns-last-good", map[string]string{"Corefile": f.corefile("10.9.0.7", "good")})
+			api(t).PutConfigMap(t, "coredns-last-good", map[string]string{"Corefile": f.corefile("10.9.0.7", "good")})
 			f.start(t)
 			c := cluster.Dial(t, "udp", f.Addr)
 			f.await(t, c, "10.9.0.7", "good")
@@ -384,7 +345,7 @@ func TestWholeStart(t *testing.T) {
 			if n := f.Metric(t, "coredns_kubehosts_corefile_rejected"); n != 1 {
 				t.Errorf("the gauge is %v", n)
 			}
-			putMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.0.8", "repaired")})
+			api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.0.8", "repaired")})
 			f.await(t, c, "10.9.0.8", "repaired")
 			cluster.Eventually(t, bound, func() (bool, string) {
 				n := f.Metric(t, "coredns_kubehosts_corefile_rejected")
@@ -400,7 +361,7 @@ func TestWholeStart(t *testing.T) {
 // Without a good Corefile there is no start, but a reason and an exit code.
 func TestWholeNoStart(t *testing.T) {
 	f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good")
-	putMap(t, "coredns", map[string]string{"Corefile": ".:53 {\n bogus\n}\n"})
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": ".:53 {\n bogus\n}\n"})
 	f.Write(t, ".:53 {\n forward\n}\n")
 	out, err := runOnce(t, append([]string{"-conf", f.Path("Corefile")}, f.args...)...)
 	for _, want := range []string{"there is no Corefile to start with", "Corefile:2 - Unknown directive 'bogus'", "ConfigMap kube-system/coredns-last-good does not exist", "Corefile:2 - plugin/forward"} {
@@ -419,7 +380,7 @@ func TestWholeNoStart(t *testing.T) {
 // can.
 func TestWholeAPIServerAway(t *testing.T) {
 	f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good")
-	putMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.0.1", "new")})
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.0.1", "new")})
 	gate := api(t).Gate(t)
 	gate.Mute(t)
 	f.kubeconfig = cluster.Kubeconfig(t, gate.URL, f.who.Token)
@@ -444,29 +405,37 @@ func TestWholeAPIServerAway(t *testing.T) {
 	f.await(t, c, "10.9.0.1", "new")
 }
 
-// A Corefile that has served for a while is stored, once, and a process that starts later begins with it.
+// A Corefile that has served for a while is stored, once, and again if what is stored is no Corefile any more. A process that starts
+// later begins with it.
 func TestWholeLastGood(t *testing.T) {
 	f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good")
-	putMap(t, "coredns-last-good", nil)
-	putMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.0.1", "one")})
+	api(t).PutConfigMap(t, "coredns-last-good", nil)
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.0.1", "one")})
 	f.start(t)
 	c := cluster.Dial(t, "udp", f.Addr)
 	f.await(t, c, "10.9.0.1", "one")
 	want := f.corefile("10.9.0.2", "one")
-	putMap(t, "coredns", map[string]string{"Corefile": want})
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": want})
 	f.await(t, c, "10.9.0.2", "one")
 	want += "# a comment is no reason to wait for another edit\n"
-	putMap(t, "coredns", map[string]string{"Corefile": want})
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": want})
 	started := time.Now()
-	cluster.Eventually(t, 45*time.Second, func() (bool, string) {
-		cm, err := api(t).Client.CoreV1().ConfigMaps("kube-system").Get(t.Context(), "coredns-last-good", meta.GetOptions{})
-		return err == nil && cm.Data["Corefile"] == want, fmt.Sprint("the last good Corefile ", err)
-	})
+	kept := func(want string) {
+		t.Helper()
+		cluster.Eventually(t, 45*time.Second, func() (bool, string) {
+			cm, err := api(t).Client.CoreV1().ConfigMaps("kube-system").Get(t.Context(), "coredns-last-good", meta.GetOptions{})
+			return err == nil && cm.Data["Corefile"] == want, fmt.Sprint("the last good Corefile ", err)
+		})
+	}
+	kept(want)
 	if took := time.Since(started); took < 25*time.Second {
 		t.Errorf("it is kept after %v", took)
 	}
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": "broken {\n"})
+	api(t).RemoveConfigMap(t, "coredns-last-good")
+	api(t).PutConfigMap(t, "coredns-last-good", map[string]string{"Corefile": "edited by hand"})
+	kept(want) // what serves, though it is not the ConfigMap's any more
 	f.Stop()
-	putMap(t, "coredns", map[string]string{"Corefile": "broken {\n"})
 	f.start(t)
 	f.await(t, cluster.Dial(t, "udp", f.Addr), "10.9.0.2", "one")
 }
@@ -476,12 +445,12 @@ func TestWholeImports(t *testing.T) {
 	f := prepareWhole(t, "-import", "kube-system/coredns-custom=custom")
 	whole := strings.Replace(f.corefile("10.9.0.1", "one"), "\terrors\n", "\terrors\n\timport custom/*.override\n\timport beside\n", 1) + "import custom/*.server\n"
 	cluster.WriteFile(t, f.Path("beside"), "nsid beside\n")
-	putMap(t, "coredns", map[string]string{"Corefile": whole})
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": whole})
 	f.start(t)
 	c := cluster.Dial(t, "udp", f.Addr)
 	f.await(t, c, "10.9.0.1", "one")
 	custom := func(override, server string) {
-		putMap(t, "coredns-custom", map[string]string{"a.override": override, "b.server": server, "ignored": "}"})
+		api(t).PutConfigMap(t, "coredns-custom", map[string]string{"a.override": override, "b.server": server, "ignored": "}"})
 	}
 	awaitText := func(name, want string) {
 		t.Helper()
@@ -505,7 +474,7 @@ func TestWholeImports(t *testing.T) {
 	f.awaitLog(t, "ConfigMap kube-system/coredns-custom key b.server:3 - Unknown directive 'bogus'")
 	awaitText("override.example.", "second")
 
-	removeMap(t, "coredns-custom")
+	api(t).RemoveConfigMap(t, "coredns-custom")
 	cluster.Eventually(t, bound, func() (bool, string) {
 		got, err := textRecord(c, "override.example.")
 		return err != nil && got == "", got
@@ -520,11 +489,11 @@ func TestWholeReload(t *testing.T) {
 	reloading := func(ip, text string) string {
 		return strings.Replace(f.corefile(ip, text), "\terrors\n", "\terrors\n\treload 2s 0s\n", 1)
 	}
-	putMap(t, "coredns", map[string]string{"Corefile": reloading("10.9.0.1", "one")})
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": reloading("10.9.0.1", "one")})
 	f.start(t)
 	c := cluster.Dial(t, "udp", f.Addr)
 	f.await(t, c, "10.9.0.1", "one")
-	putMap(t, "coredns", map[string]string{"Corefile": reloading("10.9.0.2", "one")})
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": reloading("10.9.0.2", "one")})
 	f.await(t, c, "10.9.0.2", "one")
 	until := time.Now().Add(5 * time.Second)
 	cluster.Eventually(t, 10*time.Second, func() (bool, string) { return time.Now().After(until), "two looks of reload" })
@@ -535,11 +504,11 @@ func TestWholeReload(t *testing.T) {
 	f.Reload(t)
 	f.awaitLog(t, "Reloading complete")
 	f.await(t, c, "10.9.0.2", "one")
-	putMap(t, "coredns", map[string]string{"Corefile": reloading("10.9.0.2", "two")})
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": reloading("10.9.0.2", "two")})
 	f.await(t, c, "10.9.0.2", "two")
-	putMap(t, "coredns", map[string]string{"Corefile": reloading("10.9.0.1", "three")}) // the stanza of the start again
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": reloading("10.9.0.1", "three")}) // the stanza of the start again
 	f.await(t, c, "10.9.0.1", "three")
-	putMap(t, "coredns", map[string]string{"Corefile": reloading("10.9.0.4", "three")})
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": reloading("10.9.0.4", "three")})
 	f.await(t, c, "10.9.0.4", "three")
 }
 
@@ -550,16 +519,16 @@ func TestWholeAndOption(t *testing.T) {
 	both := func(ip, text string) string {
 		return strings.Replace(f.corefile(ip, text), "\t\thosts {", "\t\tconfigmap kube-system/coredns\n\t\thosts {", 1)
 	}
-	putMap(t, "coredns", map[string]string{"Corefile": both("10.9.0.1", "one")})
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": both("10.9.0.1", "one")})
 	f.start(t)
 	c := cluster.Dial(t, "udp", f.Addr)
 	f.await(t, c, "10.9.0.1", "one")
 	for i := 2; i < 10; i++ {
-		putMap(t, "coredns", map[string]string{"Corefile": both(editIP(i), "one")})
+		api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": both(editIP(i), "one")})
 		f.await(t, c, editIP(i), "one")
 	}
 	beyond := strings.Replace(both("10.9.0.20", "one"), "kubehosts cluster.local {", "kubehosts cluster.local example.net {", 1)
-	putMap(t, "coredns", map[string]string{"Corefile": beyond})
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": beyond})
 	f.await(t, c, "10.9.0.20", "one")
 	if n := f.Metric(t, "coredns_kubehosts_corefile_applied_total", "how", "in_place"); n != 9 {
 		t.Errorf("%v edits applied, want 9", n)
@@ -582,7 +551,7 @@ func TestWholeAndOption(t *testing.T) {
 // A failed restart changes nothing, and is tried again.
 func TestWholeRestartFails(t *testing.T) {
 	f := prepareWhole(t)
-	putMap(t, "coredns", map[string]string{"Corefile": f.corefile(editIP(0), "text0")})
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": f.corefile(editIP(0), "text0")})
 	f.start(t)
 	c := cluster.Dial(t, "udp", f.Addr)
 	f.await(t, c, editIP(0), "text0")
@@ -594,7 +563,7 @@ func TestWholeRestartFails(t *testing.T) {
 	port := taken.Addr().(*net.TCPAddr).Port
 	var l load
 	l.run(t, f.Addr)
-	putMap(t, "coredns", map[string]string{"Corefile": f.corefile(editIP(0), "text1") + fmt.Sprintf("example.com:%d {\n bind 127.0.0.1\n whoami\n}\n", port)})
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": f.corefile(editIP(0), "text1") + fmt.Sprintf("example.com:%d {\n bind 127.0.0.1\n whoami\n}\n", port)})
 	f.awaitRejected(t, 1)
 	f.awaitLog(t, fmt.Sprintf("the server can't listen on 127.0.0.1:%d", port))
 	f.await(t, c, editIP(0), "text0")
@@ -607,4 +576,179 @@ func TestWholeRestartFails(t *testing.T) {
 		return got == "text1", fmt.Sprint(got, err)
 	})
 	l.end(t)
+}
+
+// A Corefile that needs what is not there is refused, once, and serves when that comes, without another edit.
+func TestWholeComesLater(t *testing.T) {
+	f := prepareWhole(t)
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.0.1", "one")})
+	f.start(t)
+	c := cluster.Dial(t, "udp", f.Addr)
+	f.await(t, c, "10.9.0.1", "one")
+	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": strings.Replace(f.corefile("10.9.0.2", "two"), "\terrors\n", "\terrors\n\ttls "+f.Path("tls.crt")+" "+f.Path("tls.key")+"\n", 1)})
+	f.awaitRejected(t, 1)
+	f.awaitLog(t, "key Corefile:4 - plugin/tls: ")
+	f.await(t, c, "10.9.0.1", "one")
+	certificate := api(t).Certificate() // any will do
+	cluster.WriteFile(t, f.Path("tls.crt"), cluster.ReadFile(t, certificate))
+	cluster.WriteFile(t, f.Path("tls.key"), cluster.ReadFile(t, strings.TrimSuffix(certificate, "crt")+"key"))
+	cluster.Eventually(t, 45*time.Second, func() (bool, string) {
+		got, err := textRecord(c, editName)
+		return got == "two", fmt.Sprint(got, err)
+	})
+	f.await(t, c, "10.9.0.2", "two")
+	if n := f.Metric(t, "coredns_kubehosts_corefile_rejected_total"); n != 1 {
+		t.Errorf("%v Corefiles refused", n)
+	}
+	cluster.Eventually(t, bound, func() (bool, string) {
+		n := f.Metric(t, "coredns_kubehosts_corefile_rejected")
+		return n == 0, fmt.Sprintf("the gauge is %v", n)
+	})
+}
+
+// A Corefile whose objects this account may not list changes nothing: it is refused, in place, with a restart and at a start, and the
+// process is ready. It serves once they are granted, without another edit.
+func TestWholeNotGranted(t *testing.T) {
+	pods := cluster.ReadFile(t, "../build/kubernetes/rbac/pods.yaml")
+	verified := func(corefile string) string {
+		return strings.Replace(corefile, "\t\thosts {", "\t\tpods verified\n\t\thosts {", 1)
+	}
+	for name, text := range map[string]string{"in place": "one", "restart": "two"} {
+		t.Run(name, func(t *testing.T) {
+			f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good")
+			api(t).Delete(t, pods)
+			t.Cleanup(func() { api(t).Delete(t, pods) })
+			good := f.corefile("10.9.0.1", "one")
+			api(t).PutConfigMap(t, "coredns-last-good", map[string]string{"Corefile": good})
+			api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": good})
+			f.start(t)
+			c := cluster.Dial(t, "udp", f.Addr)
+			f.await(t, c, "10.9.0.1", "one")
+			api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": verified(f.corefile("10.9.0.2", text))})
+			refused := func() {
+				t.Helper()
+				cluster.Eventually(t, bound, func() (bool, string) {
+					n := f.Metric(t, "coredns_kubehosts_corefile_rejected") + f.Metric(t, "coredns_kubehosts_stanza_rejected")
+					return n == 1, fmt.Sprintf("the gauges are %v", n)
+				})
+				f.awaitLog(t, "ConfigMap kube-system/coredns key Corefile:6 - ")
+				f.await(t, c, "10.9.0.1", "one")
+				if ready, why := f.Ready(); !ready {
+					t.Errorf("it is not ready: %s", why)
+				}
+				if m, err := c.Ask("nobody.shop.svc.cluster.local", dns.TypeA); err != nil || m.Rcode != dns.RcodeNameError {
+					t.Errorf("a Service that does not exist: %v %v", m, err)
+				}
+			}
+			refused()
+			f.Reload(t)
+			f.awaitLog(t, "Reloading complete")
+			refused()
+			f.Stop()
+			f.start(t)
+			c = cluster.Dial(t, "udp", f.Addr)
+			refused()
+			if n := f.Metric(t, "coredns_kubehosts_corefile_info", "origin", "last-good"); n != 1 {
+				t.Errorf("%v Corefiles that serve are the last good one", n)
+			}
+			api(t).Apply(t, pods)
+			f.await(t, c, "10.9.0.2", text)
+		})
+	}
+}
+
+// Whatever becomes of the ConfigMap, and of the right to read it, the last good Corefile serves, no question fails, and the next good
+// edit serves.
+func TestWholeComesAndGoes(t *testing.T) {
+	f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good", "-import", "kube-system/coredns-custom=custom")
+	gate := api(t).Gate(t)
+	f.kubeconfig = cluster.Kubeconfig(t, gate.URL, f.who.Token)
+	t.Setenv("KUBECONFIG", f.kubeconfig)
+	f.Write(t, f.corefile("192.0.2.2", "mounted"))
+	imports := func(ip string) string {
+		return strings.Replace(f.corefile(ip, "one"), "\terrors\n", "\terrors\n\timport custom/*.override\n\timport custom/here\n", 1)
+	}
+	custom := func() {
+		api(t).PutConfigMap(t, "coredns-custom", map[string]string{"a.override": "nsid here", "here": "chaos a b"})
+	}
+	custom()
+	store := func(text string) { api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": text}) }
+	store(imports(editIP(0)))
+	f.start(t)
+	c := cluster.Dial(t, "udp", f.Addr)
+	f.await(t, c, editIP(0), "one")
+	var l load
+	l.run(t, f.Addr)
+	// A right that is withdrawn is missed when the watch ends.
+	without := func(withdraw func()) func() {
+		return func() {
+			withdraw()
+			gate.Close()
+			gate.Open(t)
+		}
+	}
+	rights := cluster.ReadFile(t, "../build/kubernetes/rbac/rbac.yaml")
+	binding := "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: coredns-configmap, namespace: kube-system}\n"
+	for i, tt := range []struct {
+		what       string
+		away, back func()
+		says       string
+	}{
+		{"the ConfigMap is deleted", func() { api(t).RemoveConfigMap(t, "coredns") }, func() {}, "ConfigMap kube-system/coredns does not exist"},
+		{"its key is gone", func() { api(t).PutConfigMap(t, "coredns", map[string]string{"other": "text"}) }, func() {}, "has no key Corefile"},
+		{"it is empty", func() { store("") }, func() {}, "no server block has a plugin"},
+		{"it is no text", func() { store("edited by hand") }, func() {}, "no server block has a plugin"},
+		{"an imported ConfigMap is deleted", func() { api(t).RemoveConfigMap(t, "coredns-custom") }, custom, "ConfigMap kube-system/coredns-custom: there is no key here"},
+		{"an imported ConfigMap may not be read", without(func() { api(t).RevokeConfigMap(t, "coredns-custom") }), func() { api(t).GrantConfigMap(t, "coredns-custom") }, "ConfigMap kube-system/coredns-custom can't be read"},
+		{"the ConfigMap may not be read", without(func() { api(t).Delete(t, binding) }), func() { api(t).Apply(t, rights) }, "ConfigMap kube-system/coredns can't be read"},
+	} {
+		tt.away()
+		f.awaitLog(t, tt.says)
+		cluster.Eventually(t, bound, func() (bool, string) {
+			n := f.Metric(t, "coredns_kubehosts_corefile_rejected")
+			return n == 1, fmt.Sprintf("%s: the gauge is %v", tt.what, n)
+		})
+		f.await(t, c, editIP(i), "one")
+		tt.back()
+		l.stored.Store(int64(i + 1))
+		store(imports(editIP(i + 1)))
+		cluster.Eventually(t, 45*time.Second, func() (bool, string) {
+			ip, err := address(c, liveName)
+			return ip == editIP(i+1), fmt.Sprintf("after this: %s: %s %v", tt.what, ip, err)
+		})
+	}
+	l.end(t)
+	if n := f.Metric(t, "coredns_kubehosts_corefile_rejected"); n != 0 {
+		t.Errorf("the gauge is %v at the end", n)
+	}
+}
+
+// A Corefile that ends the process, as the plugin loop does where it finds a loop, or as the kernel does for want of memory, does so once:
+// the next process begins with the last good one, and does not try the other again. The next edit serves.
+func TestWholeKills(t *testing.T) {
+	f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good")
+	good := f.corefile("10.9.0.1", "one")
+	store := func(text string) { api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": text}) }
+	api(t).PutConfigMap(t, "coredns-last-good", map[string]string{"Corefile": good})
+	store(strings.Replace(f.corefile("10.9.0.2", "two"), "\terrors\n", f.Fill("\terrors\n\tloop\n\tforward . 127.0.0.1:PORT\n"), 1))
+	f.Start(t, coredns(t), f.args...)
+	cluster.Eventually(t, bound, func() (bool, string) { return f.Ended(), "the process does not end" })
+	if !strings.Contains(f.Log(), "Loop (") {
+		t.Fatal("it does not end for the loop")
+	}
+	for i := range 2 {
+		f.start(t)
+		c := cluster.Dial(t, "udp", f.Addr)
+		f.await(t, c, "10.9.0.1", "one")
+		if n := strings.Count(f.Log(), "a process that had it ended without a word"); n != i+1 {
+			t.Errorf("it is said %d times why the ConfigMap's Corefile does not serve", n)
+		}
+		if n := f.Metric(t, "coredns_kubehosts_corefile_rejected"); n != 1 {
+			t.Errorf("the gauge is %v", n)
+		}
+		text := fmt.Sprintf("edited%d", i)
+		store(f.corefile("10.9.0.3", text))
+		f.await(t, c, "10.9.0.3", text)
+		f.Kill()
+	}
 }

@@ -31,10 +31,15 @@ const (
 )
 
 const (
-	// retry is when a good Corefile is tried again after a restart with it failed.
-	retry = 30 * time.Second
+	// A refused Corefile is tried again after retryFirst, then after twice as long each time, up to retryMost: a file that it needs may
+	// have come, or a port may be free.
+	retryFirst = 30 * time.Second
+	retryMost  = 5 * time.Minute
+	never      = 100 * 365 * 24 * time.Hour
 	// reread is how often the files that a Corefile imports are read again. There are no events for those.
 	reread = 30 * time.Second
+	// listMost is how long a start or a restart waits for objects that the Corefile needs and the one before did not.
+	listMost = 5 * time.Second
 )
 
 // Follower follows the ConfigMap of the Corefile.
@@ -46,16 +51,45 @@ type Follower struct {
 	conf   string         // the file of -conf; "" for none
 	source *source.Source // nil if no API server is known
 	wake   chan struct{}  // holds one token when there is news
+	ahead  *live.Ahead    // what the Corefile of the start needs, until the server runs
+	judges judges
+	trial  *note  // of the Corefile that is on trial; nil if there are no notes
+	died   string // the hash of the Corefile that the process before had on trial; "" for none
 
-	mu      sync.Mutex
-	events  map[object]source.ConfigMapEvent // the newest of each ConfigMap
-	serving *state
-	read    *state      // what CoreDNS has read; stanzas may have been replaced since
-	refused string      // why the newest Corefile is not applied; "" if it is
-	of      string      // the hash of the refused one; "" if it has none, or is to be tried again
-	unkept  string      // why the last good Corefile could not be stored, as last logged
-	keeping *time.Timer // until the serving one is stored
+	mu       sync.Mutex
+	events   map[object]source.ConfigMapEvent // the newest of each ConfigMap
+	readable map[object]bool                  // those that could be read once
+	serving  *state
+	read     *state      // what CoreDNS has read; stanzas may have been replaced since
+	refused  refusal     // of the newest Corefile
+	unkept   string      // why the last good Corefile could not be stored, as last logged
+	keeping  *time.Timer // until the serving one is stored; nil if it is not to be
+	looked   string      // the version of the last good Corefile that mend looked at
 }
+
+// refusal is why a Corefile is not applied. The zero value stands for one that is.
+type refusal struct {
+	why  string
+	hash string // of the Corefile; "" if it can't be read, which is tried again at each look
+
+	pause time.Duration // until it is tried again
+	until time.Time
+	again *time.Timer // looks then
+	ahead *live.Ahead // the objects that it waits for; nil if it is refused for something else
+}
+
+// drop ends what r waits for.
+func (r *refusal) drop() {
+	if r.again != nil {
+		r.again.Stop()
+	}
+	if r.ahead != nil {
+		r.ahead.Close()
+	}
+}
+
+// covers reports whether a Corefile is refused and not to be tried again yet.
+func (r *refusal) covers(hash string) bool { return r.hash == hash && time.Now().Before(r.until) }
 
 // object is a ConfigMap.
 type object struct{ namespace, name string }
@@ -84,8 +118,20 @@ func newState(text *corefile.Text, origin string) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256([]byte(text.Body))
-	return &state{text, text.Position(1).File, hex.EncodeToString(sum[:])[:12], origin, blocks, time.Now()}, nil
+	if corefile.Idle(blocks) {
+		return nil, &corefile.Error{At: text.Position(1), Text: corefile.IdleText}
+	}
+	return &state{text, text.Position(1).File, hashOf(text), origin, blocks, time.Now()}, nil
+}
+
+// hashLen is the length of the hash that stands for a Corefile in logs and metrics.
+const hashLen = 12
+
+func hashOf(text *corefile.Text) string { return hashOfBody(text.Body) }
+
+func hashOfBody(body string) string {
+	sum := sha256.Sum256([]byte(body))
+	return hex.EncodeToString(sum[:])[:hashLen]
 }
 
 // input returns the text for CoreDNS to read.
@@ -98,7 +144,7 @@ func (s *state) located(err error) error { return s.text.Locate(err, s.name, s.t
 
 // New returns the Follower of the ConfigMaps of flags. conf is the file for starts without the API server; "" for none.
 func New(flags *Flags, conf string) *Follower {
-	return &Follower{flags: flags, conf: conf, wake: make(chan struct{}, 1), events: make(map[object]source.ConfigMapEvent)}
+	return &Follower{flags: flags, conf: conf, wake: make(chan struct{}, 1), events: make(map[object]source.ConfigMapEvent), readable: make(map[object]bool)}
 }
 
 // spec returns where the ConfigMaps are: the cluster that the process runs in, or the one of the environment variable
@@ -111,7 +157,7 @@ func spec() source.Spec {
 func (f *Follower) listen() error {
 	source.RouteKlog()
 	main := f.flags.configMap
-	live.FollowCorefile(live.Corefile{Spec: spec(), Namespace: main.namespace, Name: main.name, Key: main.key})
+	live.FollowCorefile(live.Corefile{Spec: spec(), Namespace: main.namespace, Name: main.name, Key: main.key, Report: f.report})
 	if os.Getenv("KUBECONFIG") == "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
 		return errors.New("no API server is known: this is no pod, and the environment variable KUBECONFIG is not set")
 	}
@@ -146,8 +192,16 @@ func (f *Follower) objects() (all []object) {
 // hear stores the news of a ConfigMap.
 func (f *Follower) hear(o object, e source.ConfigMapEvent) {
 	f.mu.Lock()
+	before := f.events[o]
 	f.events[o] = e
+	if e.Err == nil {
+		f.readable[o] = true
+	}
+	once := f.readable[o]
 	f.mu.Unlock()
+	if e.Err != nil && before.Err == nil && !once && o != f.flags.configMap.object() && o != f.flags.lastGood.object() {
+		log.Warningf("%v; until it is granted, imports of it come from files", unreadable(o, e.Err))
+	}
 	f.look()
 }
 
@@ -170,7 +224,7 @@ func (f *Follower) event(o object) (e source.ConfigMapEvent, heard bool) {
 func (f *Follower) textOf(r keyRef, e source.ConfigMapEvent) (*corefile.Text, error) {
 	switch body, ok := e.Data[r.key]; {
 	case e.Err != nil:
-		return nil, fmt.Errorf("%s can't be read: this account needs list and watch on it (%s)", r.object(), source.Printable(e.Err.Error()))
+		return nil, unreadable(r.object(), e.Err)
 	case !e.Found:
 		return nil, fmt.Errorf("%s does not exist", r.object())
 	case !ok:
@@ -189,8 +243,8 @@ func (f *Follower) dir() string {
 	return dir
 }
 
-// imports is the Importer: of the ConfigMaps of -import, else of files. A ConfigMap that does not exist has no keys; one that
-// is not known yet has those that the kubelet mounts as files.
+// imports is the Importer: of the ConfigMaps of -import, else of files. A ConfigMap that does not exist has no keys; one that is not
+// known yet, or could never be read, has those that the kubelet mounts as files. It is an error if it can't be read any more.
 func (f *Follower) imports(pattern string, from *corefile.Source) ([]corefile.Source, error) {
 	path := pattern
 	if !filepath.IsAbs(path) {
@@ -201,8 +255,8 @@ func (f *Follower) imports(pattern string, from *corefile.Source) ([]corefile.So
 		if !filepath.IsAbs(dir) {
 			dir = filepath.Join(f.dir(), dir)
 		}
-		e, heard := f.event(i.object())
-		if !heard || e.Err != nil {
+		e, readable := f.imported(i.object())
+		if !readable {
 			continue
 		}
 		keys := make(map[string]corefile.Source, len(e.Data))
@@ -210,6 +264,9 @@ func (f *Follower) imports(pattern string, from *corefile.Source) ([]corefile.So
 			keys[key] = corefile.Source{Name: i.object().String() + " key " + source.Printable(key), Text: text, Dir: dir}
 		}
 		if all, ok, err := corefile.Mounted(path, dir, keys); ok {
+			if e.Err != nil {
+				return nil, unreadable(i.object(), e.Err)
+			}
 			if err != nil {
 				err = fmt.Errorf("%s: %w", i.object(), err)
 			}
@@ -217,6 +274,18 @@ func (f *Follower) imports(pattern string, from *corefile.Source) ([]corefile.So
 		}
 	}
 	return corefile.Files(pattern, from)
+}
+
+// imported returns the state of a ConfigMap for imports, and whether it could be read once.
+func (f *Follower) imported(o object) (e source.ConfigMapEvent, readable bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.events[o], f.readable[o]
+}
+
+// unreadable is the error that the API server refuses a ConfigMap.
+func unreadable(o object, err error) error {
+	return fmt.Errorf("%s can't be read: this account needs list and watch on it (%s)", o, source.Printable(err.Error()))
 }
 
 // follow applies edits until ctx ends, one after the other: of those in between, only the last.
@@ -236,10 +305,11 @@ func (f *Follower) applyAll(ctx context.Context, again <-chan time.Time) {
 		case <-again:
 		}
 		f.apply()
+		f.mend()
 	}
 }
 
-// apply applies the present Corefile of the ConfigMaps, unless it already serves or was already refused.
+// apply applies the present Corefile of the ConfigMaps, unless it already serves or was just refused.
 func (f *Follower) apply() {
 	main := f.flags.configMap
 	e, heard := f.event(main.object())
@@ -253,44 +323,26 @@ func (f *Follower) apply() {
 	}
 	next, err := newState(text, fromConfigMap)
 	if err != nil {
-		f.refuse(err, "")
+		f.refuse(err, hashOf(text))
 		return
 	}
 	f.mu.Lock()
-	serving, refused := f.serving, f.of
+	serving, covered := f.serving, f.refused.covers(next.hash)
 	f.mu.Unlock()
 	switch {
-	case next.hash == refused:
+	case covered:
 		return
 	case next.hash == serving.hash && serving.origin == fromConfigMap:
 		f.accept(serving, "")
 		return
 	}
 	how, err := f.put(serving, next)
-	var later *retriable
-	switch {
-	case err == nil:
-		f.accept(next, how)
-	case errors.As(err, &later):
-		f.refuse(later.error, next.hash)
-		hash := next.hash // the rest is held no longer
-		time.AfterFunc(retry, func() { f.tryAgain(hash) })
-	default:
+	if err != nil {
+		f.trial.clear()
 		f.refuse(err, next.hash)
+		return
 	}
-}
-
-// retriable is an error that is not the Corefile's fault.
-type retriable struct{ error }
-
-// tryAgain allows another attempt with a refused Corefile, if it is still the newest.
-func (f *Follower) tryAgain(hash string) {
-	f.mu.Lock()
-	if f.of == hash {
-		f.of = ""
-	}
-	f.mu.Unlock()
-	f.look()
+	f.accept(next, how)
 }
 
 // How an edit is applied.
@@ -306,12 +358,14 @@ func (f *Follower) put(serving, next *state) (how string, err error) {
 	case edit.Empty():
 		return "", nil
 	case edit.Restart == "":
+		f.onTrial(next.hash)
 		err := live.Replace(places(next.blocks, edit.Stanzas))
 		if !errors.Is(err, live.ErrRestart) {
 			return inPlace, err
 		}
 	}
-	found, err := judge(next.text)
+	found, err := f.judges.judge(next.text)
+	defer f.judges.prepare()
 	if errors.Is(err, errNoJudge) {
 		log.Warningf("Corefile %s is not judged before the restart: %v", next.hash, err)
 	} else if err != nil {
@@ -321,10 +375,16 @@ func (f *Follower) put(serving, next *state) (how string, err error) {
 		return "", err
 	}
 	if err := listenable(serving.blocks, next.blocks); err != nil {
-		return "", &retriable{err}
+		return "", err
 	}
+	ahead, err := listed(next.blocks)
+	if err != nil {
+		return "", err
+	}
+	defer ahead.Close()
+	f.onTrial(next.hash)
 	if err := restart(next); err != nil {
-		return "", &retriable{next.located(err)}
+		return "", next.located(err)
 	}
 	f.mu.Lock()
 	f.read = next
@@ -346,6 +406,47 @@ func places(blocks []corefile.Block, stanzas map[int]corefile.Config) map[int]*s
 		place++
 	}
 	return all
+}
+
+// listed waits, at most for listMost, until the API server has listed what the kubehosts stanzas of a Corefile need, so that no name is
+// unknown after a restart with it. The result is to be closed after the restart. The error is an *unlisted if the API server refuses to
+// list something, or takes longer.
+func listed(blocks []corefile.Block) (*live.Ahead, error) {
+	ahead, err := live.OpenAhead(stanzas(blocks))
+	if err != nil {
+		return nil, err
+	}
+	bound, cancel := context.WithTimeout(context.Background(), listMost)
+	defer cancel()
+	ctx, refused := context.WithCancelCause(bound)
+	defer refused(nil)
+	if ahead.Wait(ctx, refused) == nil {
+		return ahead, nil
+	}
+	if bound.Err() != nil {
+		return nil, &unlisted{fmt.Errorf("the API server does not list within %s what it needs", listMost), ahead, true}
+	}
+	return nil, &unlisted{context.Cause(ctx), ahead, false}
+}
+
+// stanzas returns the kubehosts stanzas of server blocks. All are good.
+func stanzas(blocks []corefile.Block) (all []*stanza.Config) {
+	for i := range blocks {
+		if blocks[i].Directives[stanza.Name] == nil {
+			continue
+		}
+		if c, err := blocks[i].Stanza(); err == nil {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// unlisted is the error that the API server did not list what a Corefile needs.
+type unlisted struct {
+	error
+	ahead *live.Ahead // what it did not list, still open
+	late  bool        // it may still list it
 }
 
 // restart restarts the server with a Corefile, as the plugin reload does. If that fails, the previous one goes on serving.
@@ -382,8 +483,9 @@ func running() (last *caddy.Instance) {
 func (f *Follower) accept(s *state, how string) {
 	f.mu.Lock()
 	before, refused := f.serving, f.refused
-	f.serving, f.refused, f.of = s, "", ""
+	f.serving, f.refused = s, refusal{}
 	f.mu.Unlock()
+	refused.drop()
 	note := ""
 	switch {
 	case how != "":
@@ -391,7 +493,7 @@ func (f *Follower) accept(s *state, how string) {
 		words := map[string]string{inPlace: "in place", byRestart: "with a restart"}
 		note = fmt.Sprintf("Corefile %s applied %s", s.hash, words[how])
 		log.Infof("%s of %s, in place of %s", note, f.flags.configMap.title(), before.hash)
-	case refused != "":
+	case refused.why != "":
 		note = fmt.Sprintf("Corefile %s is good and serves", s.hash)
 		log.Infof("%s is good again, and its Corefile %s serves", f.flags.configMap.title(), s.hash)
 	case before == s:
@@ -403,20 +505,71 @@ func (f *Follower) accept(s *state, how string) {
 	}
 }
 
-// refuse notes that the newest Corefile, with that hash, is not applied, and logs why, unless it did so before.
+// refuse notes that the newest Corefile, with that hash, is not applied. It logs why, unless it did so before, and counts each Corefile
+// once.
 func (f *Follower) refuse(err error, hash string) {
 	why := err.Error()
-	f.mu.Lock()
-	known := f.refused == why
-	f.refused, f.of = why, hash
-	serving := f.serving
-	f.mu.Unlock()
-	if known {
+	before := f.setRefused(err, hash)
+	if before.why == why && before.hash == hash {
 		return
 	}
-	rejected.Inc()
-	log.Errorf("Corefile not changed, the last good one (%s) goes on serving: %s", serving.hash, why)
+	if before.hash != hash || hash == "" {
+		rejected.Inc()
+	}
+	log.Errorf("Corefile not changed, the last good one (%s) goes on serving: %s", f.now().hash, why)
 	f.report(source.Report{Refused: true, Note: "Corefile not changed, the last good one goes on serving: " + why, Reason: "CorefileRejected"})
+}
+
+// setRefused makes err the reason why the newest Corefile, with that hash, is not applied, and returns the refusal before. The Corefile is
+// tried again after a while, and at once when what it needs is listed.
+func (f *Follower) setRefused(err error, hash string) (before refusal) {
+	r := refusal{why: err.Error(), hash: hash}
+	var waits *unlisted
+	if errors.As(err, &waits) {
+		r.ahead = waits.ahead
+	}
+	f.mu.Lock()
+	before = f.refused
+	switch {
+	case hash == "":
+	case errors.Is(err, deadly{}):
+		r.until = time.Now().Add(never)
+	default:
+		r.pause = retryFirst
+		if before.hash == hash {
+			r.pause = min(2*before.pause, retryMost)
+		}
+		r.until = time.Now().Add(r.pause)
+		r.again = time.AfterFunc(r.pause, f.look)
+	}
+	f.refused = r
+	f.mu.Unlock()
+	before.drop()
+	if r.ahead != nil {
+		source.Go(context.Background(), "the wait for the objects of a Corefile", func(ctx context.Context) {
+			if r.ahead.Wait(ctx, nil) == nil {
+				f.tryNow(hash)
+			}
+		})
+	}
+	return before
+}
+
+// tryNow tries the refused Corefile with that hash again, if it is still the newest.
+func (f *Follower) tryNow(hash string) {
+	f.mu.Lock()
+	if f.refused.hash == hash {
+		f.refused.until = time.Time{}
+	}
+	f.mu.Unlock()
+	f.look()
+}
+
+// now returns the Corefile that serves.
+func (f *Follower) now() *state {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.serving
 }
 
 // report writes an Event on the ConfigMap, or, if that does not exist, on the one of -last-good.

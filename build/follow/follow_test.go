@@ -14,6 +14,9 @@ import (
 	"time"
 	"weak"
 
+	clog "github.com/coredns/coredns/plugin/pkg/log"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/kubehosts/kubehosts/build/check"
 	"github.com/kubehosts/kubehosts/build/corefile"
 	"github.com/kubehosts/kubehosts/plugin/source"
@@ -155,7 +158,7 @@ func TestFilesAreReadAgain(t *testing.T) {
 	state := func() (refused, origin string) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
-		return f.refused, f.serving.origin
+		return f.refused.why, f.serving.origin
 	}
 	if refused, _ := state(); !strings.Contains(refused, "no such file") {
 		t.Errorf("while the file is not there: %q", refused)
@@ -289,6 +292,151 @@ func TestJudgeBy(t *testing.T) {
 	}
 }
 
+// A refused Corefile is logged for each reason, and counted once; it is tried again after pauses that grow, or at once if told so.
+func TestRefuse(t *testing.T) {
+	f := following(t, t.TempDir(), map[string]map[string]string{"coredns": {"Corefile": ". {\n errors\n}\n"}})
+	text, err := f.text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.serving, err = newState(text, fromFile); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.accept(f.serving, "") })
+	count := testutil.ToFloat64(rejected)
+	var log bytes.Buffer
+	clog.SetOutput(&log)
+	t.Cleanup(func() { clog.SetOutput(os.Stderr) })
+	for i, tt := range []struct {
+		why, hash string
+		pause     time.Duration
+		counts    float64
+		logs      bool
+	}{
+		{"no key", "a", retryFirst, 1, true},
+		{"no key", "a", 2 * retryFirst, 0, false},
+		{"no certificate", "a", 4 * retryFirst, 0, true},
+		{"no key", "b", retryFirst, 1, true},
+		{"no key", "b", 2 * retryFirst, 0, false},
+		{"no key", "b", 4 * retryFirst, 0, false},
+		{"no key", "b", 8 * retryFirst, 0, false},
+		{"no key", "b", retryMost, 0, false},
+		{"no key", "b", retryMost, 0, false},
+		{"does not exist", "", 0, 1, true},
+		{"does not exist", "", 0, 0, false},
+		{"no such file", "", 0, 1, true},
+	} {
+		log.Reset()
+		f.refuse(errors.New(tt.why), tt.hash)
+		count += tt.counts
+		if n := testutil.ToFloat64(rejected); n != count {
+			t.Errorf("%d: %v are counted, want %v", i, n, count)
+		}
+		if logs := strings.Contains(log.String(), tt.why); logs != tt.logs {
+			t.Errorf("%d: logged: %v, want %v", i, logs, tt.logs)
+		}
+		if f.refused.pause != tt.pause || f.refused.covers(tt.hash) != (tt.hash != "") || f.refused.covers("other") {
+			t.Errorf("%d: it is tried again after %v, want %v", i, f.refused.pause, tt.pause)
+		}
+	}
+	f.refuse(errors.New("pods are forbidden"), "c")
+	f.tryNow("b")
+	if !f.refused.covers("c") {
+		t.Error("what another one waits for lets it be tried again")
+	}
+	f.tryNow("c")
+	if f.refused.covers("c") {
+		t.Error("it is not tried again at once")
+	}
+	if f.accept(f.serving, ""); f.refused.why != "" {
+		t.Errorf("it is refused when it serves: %s", f.refused.why)
+	}
+}
+
+// A Corefile without a plugin is none: CoreDNS would serve nothing.
+func TestIdle(t *testing.T) {
+	for _, body := range []string{"", "# a comment\n", "(snippet) {\n errors\n}\n", "edited by hand", ". {\n}\n"} {
+		text, err := following(t, t.TempDir(), map[string]map[string]string{"coredns": {"Corefile": body}}).text()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := newState(text, fromConfigMap); err == nil || !strings.HasPrefix(err.Error(), "ConfigMap kube-system/coredns key Corefile:1 - no server block has a plugin") {
+			t.Errorf("%q: %v", body, err)
+		}
+	}
+}
+
+// A ConfigMap for imports that could be read and no longer can takes nothing out of the Corefile: it is refused. One that never could is
+// replaced by files.
+func TestImportForbidden(t *testing.T) {
+	dir := t.TempDir()
+	f := following(t, dir, map[string]map[string]string{"coredns": {"Corefile": ". {\n import custom/*.override\n import unheard/*.override\n}\n"}, "coredns-custom": {"a.override": "errors"}})
+	if err := os.Mkdir(filepath.Join(dir, "unheard"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "unheard", "a.override"), []byte("whoami\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	forbidden := source.ConfigMapEvent{Err: errors.New("forbidden")}
+	f.hear(object{"kube-system", "unheard"}, forbidden)
+	text, err := f.text()
+	if err != nil || !strings.Contains(text.Body, "errors") || !strings.Contains(text.Body, "whoami") {
+		t.Errorf("before: %v %v", text, err)
+	}
+	f.hear(object{"kube-system", "coredns-custom"}, forbidden)
+	if _, err := f.text(); err == nil || !strings.Contains(err.Error(), "ConfigMap kube-system/coredns-custom can't be read: this account needs list and watch on it (forbidden)") {
+		t.Errorf("when it can't be read any more: %v", err)
+	}
+	f.hear(object{"kube-system", "coredns-custom"}, source.ConfigMapEvent{})
+	if _, err := f.text(); err != nil {
+		t.Errorf("when it is gone: %v", err)
+	}
+}
+
+// The last good Corefile is stored again if what is kept is none, not if it is another one.
+func TestMend(t *testing.T) {
+	flags, err := parsed(t, "-configmap", "kube-system/coredns", "-last-good", "kube-system/good")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := New(flags, "")
+	f.source = new(source.Source)
+	text, err := corefile.Read(corefile.Source{Name: "Corefile", Text: ". {\n errors\n}\n"}, corefile.Files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		origin string
+		e      source.ConfigMapEvent
+		mends  bool
+	}{
+		{fromConfigMap, source.ConfigMapEvent{}, false}, // there is nothing to store it in
+		{fromConfigMap, source.ConfigMapEvent{Err: errors.New("forbidden")}, false},
+		{fromConfigMap, source.ConfigMapEvent{Found: true}, true},
+		{fromConfigMap, source.ConfigMapEvent{Found: true, Data: map[string]string{"Corefile": ""}}, true},
+		{fromConfigMap, source.ConfigMapEvent{Found: true, Data: map[string]string{"Corefile": "edited by hand"}}, true},
+		{fromConfigMap, source.ConfigMapEvent{Found: true, Data: map[string]string{"Corefile": ". {\n bogus\n}\n"}}, true},
+		{fromConfigMap, source.ConfigMapEvent{Found: true, Data: map[string]string{"Corefile": ". {\n errors"}}, true},
+		{fromConfigMap, source.ConfigMapEvent{Found: true, Data: map[string]string{"Corefile": text.Body}}, false},
+		{fromConfigMap, source.ConfigMapEvent{Found: true, Data: map[string]string{"Corefile": ". {\n log\n}\n"}}, false},
+		{fromLastGood, source.ConfigMapEvent{Found: true}, true},
+		{fromFile, source.ConfigMapEvent{Found: true}, false},
+	} {
+		if f.serving, err = newState(text, tt.origin); err != nil {
+			t.Fatal(err)
+		}
+		f.keeping, f.looked = nil, "none"
+		f.hear(flags.lastGood.object(), tt.e)
+		f.mend()
+		if mends := f.keeping != nil; mends != tt.mends {
+			t.Errorf("%s, kept: %v: stored again: %v", tt.origin, tt.e, mends)
+		}
+		if f.keeping != nil {
+			f.keeping.Stop()
+		}
+	}
+}
+
 func blocksOf(t *testing.T, body string) []corefile.Block {
 	t.Helper()
 	text, err := corefile.Read(corefile.Source{Name: "Corefile", Text: body}, corefile.Files)
@@ -335,6 +483,46 @@ func TestPlaces(t *testing.T) {
 	}
 	if got := places(blocks, map[int]corefile.Config{3: c}); len(got) != 1 || got[1] != c {
 		t.Errorf("%v", got)
+	}
+}
+
+// A spare process judges the next Corefile, and ends if there is none. If it ended before, another one judges.
+func TestSpareJudge(t *testing.T) {
+	text, err := following(t, t.TempDir(), map[string]map[string]string{"coredns": {"Corefile": ". {\n}\n"}}).text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(t.TempDir(), "judge")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nread first\n[ \"$first\" = '. {' ] || exit 3\necho '{\"file\":\"stdin\",\"line\":1,\"level\":\"warning\",\"text\":\"w\"}'\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var a judges
+	if a.take() != nil {
+		t.Error("there is a spare one at first")
+	}
+	for _, killed := range []bool{false, true} {
+		j, err := startJudge(program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if killed {
+			_ = j.cmd.Process.Kill()
+		}
+		if found, err := j.judge(time.Minute, text); (err != nil) != killed || !killed && len(found) != 1 {
+			t.Errorf("killed: %v: %v %v", killed, found, err)
+		}
+	}
+	j, err := startJudge(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.spare, a.ends = j, time.NewTimer(time.Hour)
+	a.prepare()
+	if a.take() != j || a.take() != nil {
+		t.Error("the spare one is not taken, or taken twice")
+	}
+	if j.end(); j.cmd.ProcessState == nil {
+		t.Error("it does not end")
 	}
 }
 

@@ -2,13 +2,15 @@ package follow
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kubehosts/kubehosts/build/check"
@@ -23,41 +25,131 @@ const judgeMost = 20 * time.Second
 // reload.
 var errNoJudge = errors.New("no process can be started to judge the Corefile")
 
-// judge runs another process of this program to judge a Corefile, as `coredns check` does, and returns the findings. So
-// whatever the setups of plugins leave behind, use up or break has no effect here; some change state that all server blocks
-// share.
+// errLate is the error of judge if it takes too long.
+var errLate = errors.New("the setups of its plugins take longer")
+
+// A process that judged a Corefile is followed by a spare one, which is ready for the next: an edit is often followed by another, and most
+// of the time that an edit takes is the start of a process. The spare one takes 8 MB and ends after spareFor.
+const spareFor = time.Minute
+
+// judges judges Corefiles, one after the other.
+type judges struct {
+	mu    sync.Mutex
+	spare *judge      // nil if there is none
+	ends  *time.Timer // of the spare one
+}
+
+// judge has another process of this program judge a Corefile, as `coredns check` does, and returns the findings. So whatever the setups of
+// plugins leave behind, use up or break has no effect here; some change state that all server blocks share.
 //
 // It is an error if a Corefile ends that process, or can't be judged.
-func judge(text *corefile.Text) ([]check.Finding, error) {
+func (a *judges) judge(text *corefile.Text) ([]check.Finding, error) {
 	program, err := thisProgram()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoJudge, err)
 	}
+	if j := a.take(); j != nil {
+		found, err := j.judge(judgeMost, text)
+		if err == nil || errors.Is(err, errLate) {
+			return found, err
+		}
+		// it may have ended for another reason, so a fresh one has the last word
+	}
 	return judgeBy(program, judgeMost, text)
 }
 
-// judgeBy is judge with a given program and time limit.
-func judgeBy(program string, most time.Duration, text *corefile.Text) ([]check.Finding, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), most)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, program, "check", "-json", "-conf", "-") // #nosec G204 -- this program itself
-	cmd.Args[0] = "coredns"
-	cmd.Stdin = strings.NewReader(text.Body)
-	cmd.Env = append(os.Environ(), check.Alone+"=1")
-	var stdout, stderr limited
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Start(); err != nil {
+// take returns the spare process, nil if there is none.
+func (a *judges) take() *judge {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	j := a.spare
+	if j != nil {
+		a.ends.Stop()
+		a.spare = nil
+	}
+	return j
+}
+
+// prepare starts a spare process, unless there is one.
+func (a *judges) prepare() {
+	program, err := thisProgram()
+	if err != nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.spare != nil {
+		return
+	}
+	j, err := startJudge(program)
+	if err != nil {
+		return // the next Corefile is judged by a fresh one, or not
+	}
+	a.spare = j
+	a.ends = time.AfterFunc(spareFor, func() {
+		if j := a.take(); j != nil {
+			j.end()
+		}
+	})
+}
+
+// judge is a process that waits for a Corefile to judge.
+type judge struct {
+	cmd            *exec.Cmd
+	stdin          io.WriteCloser
+	stdout, stderr limited
+}
+
+// startJudge starts a process of a program.
+func startJudge(program string) (*judge, error) {
+	j := &judge{cmd: exec.Command(program, "check", "-json", "-conf", "-")} // #nosec G204 -- this program itself
+	j.cmd.Args[0] = "coredns"
+	j.cmd.Env = append(os.Environ(), check.Alone+"=1")
+	j.cmd.Stdout, j.cmd.Stderr = &j.stdout, &j.stderr
+	var err error
+	if j.stdin, err = j.cmd.StdinPipe(); err == nil {
+		err = j.cmd.Start()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoJudge, err)
 	}
-	err := cmd.Wait()
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("the setups of its plugins take longer than %s", most)
+	return j, nil
+}
+
+// end ends a process that was given no Corefile.
+func (j *judge) end() {
+	_ = j.cmd.Process.Kill()
+	_ = j.cmd.Wait()
+}
+
+// judgeBy judges a Corefile by a process of a program, within a time limit.
+func judgeBy(program string, most time.Duration, text *corefile.Text) ([]check.Finding, error) {
+	j, err := startJudge(program)
+	if err != nil {
+		return nil, err
 	}
-	found, malformed := findings(text, stdout.Bytes())
+	return j.judge(most, text)
+}
+
+// judge has the process judge a Corefile within a time limit. The process then ends.
+func (j *judge) judge(most time.Duration, text *corefile.Text) ([]check.Finding, error) {
+	var late atomic.Bool
+	limit := time.AfterFunc(most, func() {
+		late.Store(true)
+		_ = j.cmd.Process.Kill()
+	})
+	_, _ = io.WriteString(j.stdin, text.Body) // it fails if the process has ended, which Wait tells
+	j.stdin.Close()
+	err := j.cmd.Wait()
+	limit.Stop()
+	if late.Load() {
+		return nil, fmt.Errorf("%w than %s", errLate, most)
+	}
+	found, malformed := findings(text, j.stdout.Bytes())
 	var exit *exec.ExitError
 	judged := err == nil || errors.As(err, &exit) && exit.ExitCode() == check.ExitWrong && check.IsWrong(found)
 	if !judged {
-		first, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
+		first, _, _ := strings.Cut(strings.TrimSpace(j.stderr.String()), "\n")
 		return nil, fmt.Errorf("the setups of its plugins end the process that tries them: %v: %s", err, source.Printable(first))
 	}
 	return found, malformed

@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/kubehosts/kubehosts/build/corefile"
+	"github.com/kubehosts/kubehosts/plugin/live"
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
@@ -19,7 +20,7 @@ const proven = 30 * time.Second
 // keepLater stores s as the last good Corefile once it has served for long enough, and the process is ready, unless it
 // no longer serves.
 func (f *Follower) keepLater(s *state) {
-	if f.flags.lastGood.name == "" || f.source == nil || s.origin != fromConfigMap {
+	if f.flags.lastGood.name == "" || f.source == nil || s.origin == fromFile {
 		return
 	}
 	f.mu.Lock()
@@ -35,18 +36,20 @@ func (f *Follower) keepLater(s *state) {
 	})
 }
 
-// keep stores s, if it still serves. If the process is not ready yet, it tries again later.
+// keep stores s, if it still serves. If the process is not ready yet, or a stanza of s waits for its objects, it tries again later.
 func (f *Follower) keep(s *state) {
 	f.mu.Lock()
+	f.keeping = nil
 	serves := f.serving == s
 	f.mu.Unlock()
 	if !serves {
 		return
 	}
-	if !ready(s.blocks) {
+	if !ready(s.blocks) || live.Waits() {
 		f.keepLater(s)
 		return
 	}
+	f.trial.clear()
 	good := f.flags.lastGood
 	if e, heard := f.event(good.object()); heard && e.Data[good.key] == s.text.Body {
 		return // another replica was first
@@ -62,6 +65,30 @@ func (f *Follower) keep(s *state) {
 		return
 	}
 	log.Infof("Corefile %s is kept in %s as the last good one", s.hash, good.object())
+}
+
+// mend stores the Corefile that serves, after a while, if the one that is kept is none: somebody edited it, or made its ConfigMap anew. One
+// that only differs stays, as it may be another replica's.
+func (f *Follower) mend() {
+	good := f.flags.lastGood
+	e, heard := f.event(good.object())
+	f.mu.Lock()
+	s, looked := f.serving, f.looked == e.ResourceVersion
+	f.looked = e.ResourceVersion
+	waits := f.keeping != nil
+	f.mu.Unlock()
+	if looked || waits || !heard || !e.Found || s.origin == fromFile {
+		return
+	}
+	text, err := f.textOf(good, e)
+	if err == nil {
+		_, err = newState(text, fromLastGood)
+	}
+	if err == nil {
+		return
+	}
+	log.Warningf("What %s has is no Corefile, so %s is kept there in %s, if it still serves then: %v", good.title(), s.hash, proven, err)
+	f.keepLater(s)
 }
 
 // notKept records why s could not be stored, and schedules another attempt.

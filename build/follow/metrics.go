@@ -37,7 +37,7 @@ func (f *Follower) Describe(ch chan<- *prometheus.Desc) { ch <- appliedAt; ch <-
 // Collect implements prometheus.Collector.
 func (f *Follower) Collect(ch chan<- prometheus.Metric) {
 	f.mu.Lock()
-	s, refused := f.serving, f.refused
+	s, refused := f.serving, f.refused.why
 	f.mu.Unlock()
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)

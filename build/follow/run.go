@@ -61,6 +61,9 @@ func (f *Follower) run() {
 	if err != nil {
 		f.startFailed(err)
 	}
+	if f.ahead != nil {
+		f.ahead.Close()
+	}
 	if !dnsserver.Quiet {
 		fmt.Printf("%s-%s\n%s/%s, %s, %s\n", caddy.AppName, caddy.AppVersion, runtime.GOOS, runtime.GOARCH, runtime.Version(), coremain.GitCommit)
 	}
@@ -85,7 +88,9 @@ func (f *Follower) adopt(input caddy.Input) error {
 	f.read, f.serving = s, s
 	if err := f.listen(); err != nil {
 		log.Warningf("%s can't be followed: %v", f.flags.configMap.object(), err)
+		return nil
 	}
+	_ = f.awaitEvents(patience) // else what is imported might be gone for a moment
 	return nil
 }
 

@@ -31,9 +31,13 @@ func (f *Follower) Load(string) (caddy.Input, error) {
 	if read != nil {
 		return read.input(), nil
 	}
+	f.beginTrials(trialDir)
 	first, err := f.first()
 	if err != nil {
 		return nil, err
+	}
+	if first.origin == fromConfigMap && f.source != nil {
+		f.onTrial(first.hash)
 	}
 	f.mu.Lock()
 	f.read, f.serving = first, first
@@ -61,21 +65,34 @@ func (f *Follower) first() (*state, error) {
 		}
 		log.Warningf("%s can't be read, so the start is made from the file; it is followed as soon as it can be: %v", main.object(), err)
 	}
-	var reasons []string
+	var reasons []error
 	for _, c := range f.candidates(e, heard) {
-		s, err := try(c)
+		s, err := f.try(c)
 		if err == nil {
 			f.startsFrom(c, s, heard, reasons)
 			return s, nil
 		}
-		reasons = append(reasons, c.title+": "+err.Error())
+		var waits *unlisted
+		if len(reasons) > 0 && errors.As(err, &waits) {
+			waits.ahead.Close() // the ConfigMap's alone is waited for
+		}
+		reasons = append(reasons, fmt.Errorf("%s: %w", c.title, err))
 	}
-	why := strings.Join(reasons, "; ")
+	why := joined(reasons)
 	if s := f.unjudged(e, heard); s != nil {
 		log.Errorf("There is no good Corefile to start with, so that of %s is tried as it is: %s", s.name, why)
 		return s, nil
 	}
 	return nil, fmt.Errorf("there is no Corefile to start with: %s", why)
+}
+
+// joined returns all reasons as one text.
+func joined(reasons []error) string {
+	texts := make([]string, len(reasons))
+	for i, r := range reasons {
+		texts[i] = r.Error()
+	}
+	return strings.Join(texts, "; ")
 }
 
 // unjudged returns the best Corefile that this process has not tried to start with yet, whatever is wrong with it, nil if there
@@ -147,7 +164,7 @@ func (f *Follower) candidates(e source.ConfigMapEvent, heard bool) (all []candid
 }
 
 // try returns the state of a candidate if it is good.
-func try(c candidate) (*state, error) {
+func (f *Follower) try(c candidate) (*state, error) {
 	text, err := c.text()
 	if err != nil {
 		return nil, err
@@ -156,10 +173,13 @@ func try(c candidate) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	if why := startedBefore(s); why != "" {
+	switch why := startedBefore(s); {
+	case why != "":
 		return nil, errors.New("the server does not start with it: " + why)
+	case f.kills(s.hash):
+		return nil, deadly{}
 	}
-	found, err := judge(text)
+	found, err := f.judges.judge(text)
 	if errors.Is(err, errNoJudge) {
 		log.Warningf("Corefile %s is not judged before the start: %v", s.hash, err)
 	} else if err != nil {
@@ -170,22 +190,48 @@ func try(c candidate) (*state, error) {
 			log.Warning(finding.String())
 		}
 	}
-	return s, wrong(found)
+	if err := wrong(found); err != nil {
+		return nil, err
+	}
+	if c.origin == fromFile {
+		return s, nil
+	}
+	return s, f.granted(s)
+}
+
+// granted returns why the API server does not let this account list what a Corefile needs, nil if it does, or is slow to reply. What is
+// listed stays open until the server runs. A start with a snapshot waits for nothing.
+func (f *Follower) granted(s *state) error {
+	for _, c := range stanzas(s.blocks) {
+		if c.Snapshot != "" {
+			return nil
+		}
+	}
+	ahead, err := listed(s.blocks)
+	var waits *unlisted
+	switch {
+	case errors.As(err, &waits) && waits.late:
+		ahead = waits.ahead
+	case err != nil:
+		return err
+	}
+	f.ahead = ahead
+	return nil
 }
 
 // startsFrom logs the origin of the start if it is not the ConfigMap, with the reasons against the candidates before c.
-func (f *Follower) startsFrom(c candidate, s *state, heard bool, reasons []string) {
+func (f *Follower) startsFrom(c candidate, s *state, heard bool, reasons []error) {
 	if c.origin == fromConfigMap || !heard {
 		return
 	}
-	_, why, _ := strings.Cut(reasons[0], ": ")
-	hash := f.newest()
+	why := errors.Unwrap(reasons[0])
 	f.mu.Lock()
-	f.serving, f.refused, f.of = s, why, hash
+	f.serving = s
 	f.mu.Unlock()
+	f.setRefused(why, f.newest())
 	rejected.Inc()
-	log.Errorf("%s is not started with, %s (%s) is: %s", f.flags.configMap.title(), c.title, s.hash, strings.Join(reasons, "; "))
-	f.report(source.Report{Refused: true, Reason: "CorefileRejected", Note: fmt.Sprintf("A start was made from %s: %s", c.title, why)})
+	log.Errorf("%s is not started with, %s (%s) is: %s", f.flags.configMap.title(), c.title, s.hash, joined(reasons))
+	f.report(source.Report{Refused: true, Reason: "CorefileRejected", Note: fmt.Sprintf("A start was made from %s: %v", c.title, why)})
 }
 
 // newest returns the hash of the ConfigMap's Corefile, "" if it has none.
@@ -196,9 +242,5 @@ func (f *Follower) newest() string {
 	if err != nil {
 		return ""
 	}
-	s, err := newState(text, fromConfigMap)
-	if err != nil {
-		return ""
-	}
-	return s.hash
+	return hashOf(text)
 }
