@@ -179,7 +179,7 @@ lab-down:
 # another test, runs that one.
 e2e: tools image kube stock node outside
 	@echo "tests on whole clusters"
-	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 30m -run '$(ONLY)' ./e2e
+	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 45m -run '$(ONLY)' ./e2e
 
 # tools reports missing tools before minutes of building.
 TOOLS = containerd:containerd runc:runc nft:nftables ip:iproute2 dig:dnsutils curl:curl

@@ -15,19 +15,39 @@ func (n *node) testEdit(t *testing.T) {
 	for _, change := range [][2]string{{"192.0.2.10", "192.0.2.20"}, {"192.0.2.20", "192.0.2.30"}, {"192.0.2.30", "192.0.2.10"}} {
 		left := n.edit(t, "kube-system", "coredns", change[0], change[1])
 		took := w.answered(t, "NOERROR "+change[1], 10*time.Second).Sub(left)
-		t.Logf("kubectl edit to the new answer: %v", took.Round(time.Millisecond))
+		n.edited(t, "a hosts entry", took)
 	}
 }
 
-// editStock begins the same on the stock CoreDNS, whose change is known minutes later, and returns the test of it.
+// editStock begins the same, and what testWhole edits, on the stock CoreDNS, whose change is known minutes later, and returns the test
+// of it.
 func (n *node) editStock(t *testing.T) func(*testing.T) {
-	w := n.stream(t, "client-of-stock", "watch", "db.corp.example")
-	w.answered(t, "NOERROR 192.0.2.10", 10*time.Second)
-	left := n.edit(t, "stock", "coredns", "192.0.2.10", "192.0.2.20")
+	w := n.stream(t, "client-of-stock", "watch", "moved.example")
+	w.next(t, 10*time.Second) // what it is before
+	n.edit(t, "stock", "coredns", "192.0.2.10", "192.0.2.20")
+	left := n.edit(t, "stock", "coredns", "^\\( *\\)forward \\. .etc.resolv.conf$", "\\1template IN A edited.example {\\n\\1   answer \"edited.example 60 IN A 192.0.2.71\"\\n\\1}\\n"+
+		"\\1rewrite name moved.example db.corp.example\\n"+
+		"\\1forward . \\/etc\\/resolv.conf {\\n\\1   except outside.example\\n\\1}")
 	return func(t *testing.T) {
 		took := w.answered(t, "NOERROR 192.0.2.20", max(time.Until(left.Add(4*time.Minute)), 10*time.Second)).Sub(left)
-		t.Logf("kubectl edit to the new answer, stock with reload: %v", took.Round(time.Millisecond))
+		w.stdin.Close()
+		for name, want := range map[string]string{"edited.example": "NOERROR 192.0.2.71\n", "outside.example": "SERVFAIL\n"} {
+			if got := n.in(t, "client-of-stock", "ask", "10.96.0.11:53", "udp", name, "A"); got != want {
+				t.Errorf("stock answers for %s: %s", name, got)
+			}
+		}
+		t.Logf("kubectl edit of template, rewrite, forward and a hosts entry to the new answers, stock with reload: %v; kubehosts beside it: %s",
+			took.Round(time.Millisecond), strings.Join(n.edits, ", "))
+		if len(n.edits) == 0 {
+			t.Error("nothing was edited beside it")
+		}
 	}
+}
+
+// edited logs how long the edit of a plugin's stanza took.
+func (n *node) edited(t *testing.T, plugin string, took time.Duration) {
+	t.Logf("kubectl edit of %s to the new answer: %v", plugin, took.Round(time.Millisecond))
+	n.edits = append(n.edits, plugin+" "+took.Round(time.Millisecond).String())
 }
 
 // testBrokenEdit breaks the stanza, finds that nothing changed, reads why, and repairs it.

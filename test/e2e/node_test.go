@@ -42,6 +42,7 @@ type node struct {
 	programs   []*cluster.Process
 	names      []string // that under asks for
 	network    network
+	edits      []string // how long edits of kubehosts' Corefile took
 }
 
 // up starts the cluster and returns when the node is Ready and the images are loaded. It is never stopped: the sandbox
