@@ -17,7 +17,7 @@ var edit = diagram{
 		{578, 178, 236, 62, "check", []string{"another process tries the setup", "of each plugin"}, ours},
 
 		{16, 290, 236, 78, "the new View serves", []string{"by one atomic store; nothing", "restarts, the caches stay"}, good},
-		{296, 290, 236, 78, "the last good one serves on", []string{"the log, an Event and a metric", "report the key and the line"}, bad},
+		{296, 290, 236, 78, "the last good one serves on", []string{"the log, an Event and a metric", "report the key and the line;", "the edit is tried again"}, bad},
 		{578, 290, 236, 78, "server blocks restart", []string{"sockets, watches and tables stay;", "no query is lost"}, good},
 
 		{16, 408, 798, 48, "ConfigMap of -last-good", []string{"the last good Corefile, from which a process starts if the newest one is wrong"}, plain},
