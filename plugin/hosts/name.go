@@ -168,6 +168,9 @@ func toASCII(buf, field []byte) (name []byte, err error) {
 			if err != nil {
 				return err
 			}
+			if s == "" { // nothing but what IDNA ignores, such as a byte order mark
+				return errNotIDN
+			}
 			ascii = append(ascii, s...)
 		}
 		label, wide, inner = label[:0], false, false
