@@ -175,6 +175,9 @@ var brokenWholes = []struct {
 	}, "key Corefile:4 - import nowhere"},
 	{func(good string) string { return good + good }, "it is already defined"},
 	{func(string) string { return "example.org {\n forward\n}\n" }, "key Corefile:2 - plugin/forward"},
+	{func(good string) string {
+		return strings.Replace(good, "\terrors\n", "\tforward . 127.0.0.1"+good[1:strings.Index(good, " ")]+"\n", 1)
+	}, "key Corefile:3 - forward sends queries back to this server block"},
 }
 
 // load sends 1,000 questions a second over UDP, and counts those that fail and those with a wrong answer: of no edit, of
@@ -730,7 +733,8 @@ func TestWholeKills(t *testing.T) {
 	good := f.corefile("10.9.0.1", "one")
 	store := func(text string) { api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": text}) }
 	api(t).PutConfigMap(t, "coredns-last-good", map[string]string{"Corefile": good})
-	store(strings.Replace(f.corefile("10.9.0.2", "two"), "\terrors\n", f.Fill("\terrors\n\tloop\n\tforward . 127.0.0.1:PORT\n"), 1))
+	store(strings.Replace(f.corefile("10.9.0.2", "two"), "\terrors\n", f.Fill("\terrors\n\tloop\n\tforward . 127.0.0.1:OTHER\n"), 1) +
+		f.Fill(".:OTHER {\n\tbind 127.0.0.1\n\tforward . 127.0.0.1:PORT\n}\n"))
 	f.Start(t, coredns(t), f.args...)
 	cluster.Eventually(t, bound, func() (bool, string) { return f.Ended(), "the process does not end" })
 	if !strings.Contains(f.Log(), "Loop (") {

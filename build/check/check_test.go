@@ -22,6 +22,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/ready"
 	_ "github.com/coredns/coredns/plugin/root"
 	_ "github.com/coredns/coredns/plugin/template"
+	_ "github.com/coredns/coredns/plugin/view"
 	_ "github.com/coredns/coredns/plugin/whoami"
 
 	"github.com/kubehosts/kubehosts/build/corefile"
@@ -108,6 +109,12 @@ func TestCorefile(t *testing.T) {
 		{"no loop", ".:53 {\n forward . 1.1.1.1\n}\n", []string{"Corefile:2: warning: forward without loop"}},
 		{"no loop in a stub domain", "corp.example {\n forward . 10.0.0.1\n}\n", nil},
 		{"no loop, one name", ".:53 {\n forward corp.example 10.0.0.1\n}\n", nil},
+		{"forward to itself", ".:53 {\n forward . 127.0.0.1\n loop\n}\n", []string{"Corefile:2: error: forward sends queries back to this server block, which listens on 127.0.0.1"}},
+		{"forward to itself, a port", ".:1053 {\n forward . 1.1.1.1 dns://[::1]:1053 {\n  max_fails 0\n }\n loop\n}\n", []string{"Corefile:2: error: forward sends queries back"}},
+		{"forward to itself, bind", ".:53 {\n bind 10.0.0.1\n forward corp.example 10.0.0.1:53\n}\n", []string{"Corefile:3: error: forward sends queries back"}},
+		{"forward to itself, bind to all", ".:53 {\n bind 0.0.0.0\n forward corp.example 127.0.0.53\n}\n", []string{"Corefile:3: error: forward sends queries back"}},
+		{"forward beside it", "corp.example {\n bind 10.0.0.1\n forward . 127.0.0.1 10.0.0.2 10.0.0.1:54 tls://10.0.0.1\n}\nb:54 {\n forward . 127.0.0.1:53\n}\n", nil},
+		{"forward to another view", ".:53 {\n view v {\n  expr incidr(client_ip(), '10.0.0.0/8')\n }\n forward . 127.0.0.1\n loop\n}\n", nil},
 		{"hosts file", ".:53 {\n hosts /nonexistent/hosts\n}\n", []string{"Corefile:2: warning: hosts file '/nonexistent/hosts' does not exist"}},
 		{"hosts file of kubehosts", ".:53 {\n kubehosts {\n  hosts /nonexistent/*.hosts " + here + "\n }\n}\n", []string{"Corefile:3: warning: hosts file '/nonexistent/*.hosts' does not exist"}},
 		{"hosts file below root", ".:53 {\n root " + filepath.Dir(here) + "\n hosts hosts\n}\n", nil},

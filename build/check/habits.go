@@ -2,6 +2,7 @@ package check
 
 import (
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,8 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/dnsutil"
+	"github.com/coredns/coredns/plugin/pkg/parse"
+	"github.com/coredns/coredns/plugin/pkg/transport"
 
 	"github.com/kubehosts/kubehosts/build/corefile"
 	kubehosts "github.com/kubehosts/kubehosts/plugin"
@@ -20,7 +23,7 @@ import (
 
 // habits finds parts of a server block that CoreDNS accepts but that are likely to cause trouble.
 func habits(b *corefile.Block, there map[string]corefile.Source) []Finding {
-	all := slices.Concat(cached(b), loops(b), forwards(b), leftBehind(b))
+	all := slices.Concat(cached(b), loops(b), circles(b), forwards(b), leftBehind(b))
 	return append(all, hostsFiles(b, there)...)
 }
 
@@ -129,6 +132,49 @@ func loops(b *corefile.Block) []Finding {
 		}
 	}
 	return nil
+}
+
+// circles finds an upstream of forward that is the server block itself. It leaves out a server block with a view: another
+// one may get the queries that it sends to itself.
+//
+// The loop plugin finds this when the process starts, and ends it. It does not find it in a reload: the server before
+// answers its question.
+func circles(b *corefile.Block) (all []Finding) {
+	if b.Directives["view"] != nil {
+		return nil
+	}
+	for _, words := range b.Stanzas("forward") {
+		line := corefile.Lines(words)[0]
+		for _, w := range line[min(2, len(line)):] {
+			if listensOn(b, w.Text) {
+				all = append(all, at(w.At, Wrong, "forward sends queries back to this server block, which listens on %s: they circulate until memory runs out", clip(w.Text)))
+			}
+		}
+	}
+	return all
+}
+
+// listensOn reports whether upstream, as in forward, is an address that the server block surely listens on.
+func listensOn(b *corefile.Block, upstream string) bool {
+	trans, host := parse.Transport(upstream)
+	to, err := netip.ParseAddrPort(host)
+	if err != nil {
+		addr, _ := netip.ParseAddr(host) // a file or a name has no address
+		to = netip.AddrPortFrom(addr, 53)
+	}
+	if trans != transport.DNS || !to.IsValid() || !slices.ContainsFunc(b.Listeners(), func(l corefile.Listener) bool {
+		return l.Transport == trans && l.Port == strconv.Itoa(int(to.Port()))
+	}) {
+		return false
+	}
+	local := to.Addr().IsLoopback() || to.Addr().IsUnspecified()
+	if b.Directives["bind"] == nil {
+		return local
+	}
+	return slices.ContainsFunc(b.Directives["bind"][1:], func(w corefile.Word) bool {
+		addr, err := netip.ParseAddr(w.Text)
+		return err == nil && (addr == to.Addr() || addr.IsUnspecified() && local)
+	})
 }
 
 // forwards finds a second forward of one zone, which never gets a query.
