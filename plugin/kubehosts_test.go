@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -355,11 +356,14 @@ func checkAllocations(t *testing.T, k *Kubehosts, all []cost) {
 	for _, c := range all {
 		r := new(dns.Msg).SetQuestion(c.name, c.qtype)
 		w := &test.ResponseWriter{}
-		got := testing.AllocsPerRun(200, func() {
-			if _, err := k.ServeDNS(context.Background(), w, r); err != nil {
-				t.Error(err)
-			}
-		})
+		got := math.Inf(1)
+		for try := 0; try < 20 && got > c.most; try++ { // what other goroutines allocate counts as well, now and then
+			got = min(got, testing.AllocsPerRun(200, func() {
+				if _, err := k.ServeDNS(context.Background(), w, r); err != nil {
+					t.Error(err)
+				}
+			}))
+		}
 		if got > c.most {
 			t.Errorf("%s %s: %v allocations, want at most %v", c.name, dns.TypeToString[c.qtype], got, c.most)
 		}
