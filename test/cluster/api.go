@@ -1,5 +1,5 @@
-// Package cluster is the world around kubehosts in tests: a real etcd and kube-apiserver, the real coredns binary,
-// clients that hold their sockets, and a proxy that records the requests to the API server.
+// Package cluster is the environment of kubehosts in tests: a real etcd and kube-apiserver, the real coredns
+// binary, clients that reuse their sockets, and a proxy that records the requests to the API server.
 package cluster
 
 import (
@@ -25,15 +25,15 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// API is an etcd and a kube-apiserver that listen on free ports and store everything in one folder. There is no
+// API is an etcd and a kube-apiserver that listen on free ports and store everything in one folder. It runs no
 // controller, scheduler or kubelet: Services get their addresses, while a test writes the EndpointSlices and Pods.
 type API struct {
 	URL    string                // https://ADDRESS:PORT
-	Config *rest.Config          // an administrator's, JSON
-	Client *kubernetes.Clientset // made of Config, without a limit on its rate
+	Config *rest.Config          // an administrator's, with JSON
+	Client *kubernetes.Clientset // made from Config, without a rate limit
 
 	dir       string
-	bin       string // of test/kube
+	bin       string // the binary built from test/kube
 	etcdURL   string
 	peerURL   string
 	etcdFlags []string
@@ -42,8 +42,8 @@ type API struct {
 	server    *Process
 }
 
-// The API server's audit log has every request of a ServiceAccount, once it is answered or, for a watch, once it has
-// begun. Requests of others (the API server's own, the tests') are left out.
+// The API server's audit log has every request of a ServiceAccount, when it is answered or, for a watch, when it
+// begins. Requests of others (the API server's own, the tests') are left out.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
@@ -57,16 +57,16 @@ rules:
 const AdminToken = "admin"
 
 // Start runs etcd and kube-apiserver out of kube, the binary built from test/kube, with all their files in dir. It
-// returns when the API server is ready, after 4 to 7 seconds on 2 cores, or an error that carries the end of the logs.
-// The caller stops it with Stop; should the caller die, both processes are killed.
+// returns when the API server is ready, after 4 to 7 seconds on 2 cores, or an error with the end of the logs. The
+// caller stops it with Stop. If the caller dies, both processes are killed.
 func Start(ctx context.Context, kube, dir string) (*API, error) {
 	return start(ctx, kube, dir, "127.0.0.1",
-		"--endpoint-reconciler-type", "none", // a loopback address is no valid endpoint of Service kubernetes
+		"--endpoint-reconciler-type", "none", // a loopback address is not a valid endpoint of Service kubernetes
 		"--disable-admission-plugins", "ServiceAccount") // no controller makes the account that a Pod would need
 }
 
 // StartAt is Start for a cluster that has nodes and controllers: the API server listens on an address that pods can
-// reach, Service kubernetes leads there, and a Pod has a ServiceAccount.
+// reach, Service kubernetes points to it, and a Pod gets a ServiceAccount.
 func StartAt(ctx context.Context, kube, dir, address string) (*API, error) {
 	return start(ctx, kube, dir, address, "--advertise-address", address, "--kubelet-preferred-address-types", "InternalIP")
 }
@@ -81,10 +81,10 @@ func start(ctx context.Context, kube, dir, address string, flags ...string) (*AP
 	a.peerURL = fmt.Sprintf("http://127.0.0.1:%d", peer)
 	a.etcdFlags = []string{
 		"--data-dir", a.path("data"), "--log-level", "warn",
-		"--unsafe-no-fsync", // the data lives as long as the test
+		"--unsafe-no-fsync", // the data is not needed after the test
 		"--listen-client-urls", a.etcdURL, "--advertise-client-urls", a.etcdURL,
 		"--listen-peer-urls", a.peerURL, "--initial-advertise-peer-urls", a.peerURL, "--initial-cluster", "default=" + a.peerURL,
-		"--heartbeat-interval", "20", "--election-timeout", "200", // the first election is waited for
+		"--heartbeat-interval", "20", "--election-timeout", "200", // Start waits for the first election
 	}
 	if err := a.startEtcd(); err != nil {
 		return nil, err
@@ -114,16 +114,17 @@ func start(ctx context.Context, kube, dir, address string, flags ...string) (*AP
 	return a, err
 }
 
-// Certificate is the path of the API server's certificate, followed by that of its generated authority.
+// Certificate is the path of the API server's certificate, followed by the certificate of its generated
+// authority.
 func (a *API) Certificate() string { return a.path("certs/apiserver.crt") }
 
 // AccountKey is the path of the private key that tokens of ServiceAccounts are signed with.
 func (a *API) AccountKey() string { return a.path("sa.key") }
 
-// path of a file in the folder of a.
+// path returns the path of a file in the folder of a.
 func (a *API) path(name string) string { return filepath.Join(a.dir, name) }
 
-// files writes what the flags of the two programs name.
+// files writes the files that the flags of the two programs name.
 func (a *API) files() error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -160,8 +161,7 @@ func (a *API) startEtcd() (err error) {
 	return err
 }
 
-// StartServer starts the API server, again on the same port and with the same data after StopServer, and returns when
-// it is ready.
+// StartServer starts the API server and returns when it is ready. After StopServer it uses the same port and data.
 func (a *API) StartServer(ctx context.Context) error {
 	if err := a.Launch(); err != nil {
 		return err
@@ -198,16 +198,16 @@ func (a *API) ready(ctx context.Context) error {
 	return nil
 }
 
-// StopServer ends the API server at once, as a crash would; etcd and the data stay.
+// StopServer ends the API server at once, like a crash. etcd and the data stay.
 func (a *API) StopServer() { a.server.stop(syscall.SIGKILL, time.Second) }
 
-// Freeze suspends the API server: the kernel goes on accepting connections, and nobody answers. Thaw resumes it.
+// Freeze suspends the API server: the kernel still accepts connections, but nothing answers. Thaw resumes it.
 func (a *API) Freeze() { a.server.cmd.Process.Signal(syscall.SIGSTOP) }
 
 // Thaw resumes the API server after Freeze.
 func (a *API) Thaw() { a.server.cmd.Process.Signal(syscall.SIGCONT) }
 
-// Compact makes etcd drop all but the present state, so that no watch can go on from an older one.
+// Compact makes etcd drop all but the current state, so that no watch can resume from an older one.
 func (a *API) Compact() error {
 	var now struct {
 		Header struct {
@@ -220,7 +220,7 @@ func (a *API) Compact() error {
 	return a.etcdCall("/v3/kv/compaction", `{"physical":true,"revision":`+strconv.Quote(now.Header.Revision)+`}`, &now)
 }
 
-// Write raises etcd's revision by n, with writes that do not go through the API server.
+// Write raises etcd's revision by n, with writes that bypass the API server.
 func (a *API) Write(n int) error {
 	for range n {
 		var done struct{}
@@ -264,9 +264,9 @@ func (a *API) Backup(file string) error {
 	}
 }
 
-// Restore resets etcd to a snapshot of Backup, as `etcdutl snapshot restore` does. If bump is not 0 it raises the
-// revision by that much and marks earlier ones as compacted, as etcd's manual advises. Stop the API server before, and
-// start it again afterwards.
+// Restore resets etcd to a snapshot of Backup, as `etcdutl snapshot restore` does. If bump is not 0, it raises the
+// revision by bump and marks earlier revisions as compacted, as etcd's manual advises. Stop the API server first and
+// start it afterwards.
 func (a *API) Restore(file string, bump uint64) error {
 	a.etcd.stop(syscall.SIGKILL, time.Second)
 	if err := os.RemoveAll(a.path("data")); err != nil {
@@ -289,7 +289,7 @@ func (a *API) Restore(file string, bump uint64) error {
 	}
 }
 
-// etcdCall calls etcd by its JSON gateway.
+// etcdCall calls etcd through its JSON gateway.
 func (a *API) etcdCall(path, body string, out any) error {
 	res, err := http.Post(a.etcdURL+path, "application/json", strings.NewReader(body))
 	if err != nil {

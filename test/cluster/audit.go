@@ -12,13 +12,13 @@ import (
 // Request is one request to the API server, from its audit log.
 type Request struct {
 	Verb     string // list, watch, get, ...
-	Resource string // services, endpointslices.discovery.k8s.io, ...; the path where it is no resource
-	Object   string // NAMESPACE/NAME where the request names one
+	Resource string // services, endpointslices.discovery.k8s.io, ...; the path if it is not a resource
+	Object   string // NAMESPACE/NAME if the request has one
 	Query    url.Values
 	Code     int // HTTP status
 }
 
-// String is short and names what a test looks at.
+// String is a short text of the fields that tests check.
 func (r Request) String() string {
 	s := r.Verb + " " + r.Resource
 	if r.Object != "" {
@@ -28,7 +28,7 @@ func (r Request) String() string {
 }
 
 // Audit returns the requests so far with an account's token, in the order in which they were answered or, for a watch,
-// begun. A watch is listed once.
+// begun. A watch appears once.
 func (a *API) Audit(t testing.TB, who Account) []Request {
 	t.Helper()
 	b, err := os.ReadFile(a.path("audit.log"))

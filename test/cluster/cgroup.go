@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// Cgroup is a memory cgroup, of version 1 or 2, whose processes have a limit of memory and no swap, as those of a container have.
+// Cgroup is a memory cgroup, version 1 or 2. Its processes have a memory limit and no swap, like those of a container.
 type Cgroup struct {
 	dir   string
 	files *cgroupFiles
 }
 
-// cgroupFiles are the names of what a version of cgroups has for the same thing.
+// cgroupFiles are the file names of one version of cgroups.
 type cgroupFiles struct {
 	limit, swap string // to be written; swap does not exist if the kernel has no swap
-	events      string // its line oom_kill counts the processes that were killed
+	events      string // its line oom_kill is the number of killed processes
 }
 
 var (
@@ -30,13 +30,14 @@ var (
 	cgroupV2 = &cgroupFiles{"memory.max", "memory.swap.max", "memory.events"}
 )
 
-// cgroupName begins the names of cgroups; the id of the process that made it and a number follow.
+// cgroupName is the prefix of cgroup names; the id of the process that made the cgroup and a number
+// follow.
 const cgroupName = "kubehosts-test-"
 
 var cgroups atomic.Int64
 
-// LimitMemory makes a cgroup whose processes may have limit bytes of memory, page cache included. It needs root. The cgroup is
-// removed at the end of the test, when its processes must have ended; those that a killed run has left are removed now.
+// LimitMemory makes a cgroup with a memory limit in bytes, page cache included. It needs root. It removes the cgroup at
+// the end of the test, when its processes must have ended, and removes now what killed runs have left.
 func LimitMemory(t testing.TB, limit int) *Cgroup {
 	t.Helper()
 	root, files, err := memoryHierarchy(ReadFile(t, "/proc/self/mountinfo"))
@@ -66,8 +67,8 @@ func LimitMemory(t testing.TB, limit int) *Cgroup {
 	return g
 }
 
-// memoryHierarchy finds the hierarchy of the memory controller in /proc/self/mountinfo: that of version 1 where the controller is
-// bound to it, else that of version 2.
+// memoryHierarchy finds the hierarchy of the memory controller in /proc/self/mountinfo: version 1 if the controller is
+// bound to it, else version 2.
 func memoryHierarchy(mountinfo string) (root string, files *cgroupFiles, err error) {
 	for line := range strings.Lines(mountinfo) {
 		// 36 35 0:30 / /sys/fs/cgroup/memory rw,nosuid - cgroup cgroup rw,memory
@@ -93,7 +94,7 @@ func memoryHierarchy(mountinfo string) (root string, files *cgroupFiles, err err
 	return root, files, nil
 }
 
-// enableMemory gives the children of a cgroup of version 2 the memory controller, which systemd has done in most cases.
+// enableMemory enables the memory controller for the children of a version 2 cgroup. systemd has usually done so.
 func enableMemory(root string) error {
 	path := filepath.Join(root, "cgroup.subtree_control")
 	b, err := os.ReadFile(path)
@@ -115,7 +116,7 @@ func (g *Cgroup) write(name string, value int) error {
 	return writeCgroup(filepath.Join(g.dir, name), strconv.Itoa(value))
 }
 
-// writeCgroup writes a file of a cgroup, and does not create it.
+// writeCgroup writes a file of a cgroup and does not create it.
 func writeCgroup(path, value string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
@@ -125,7 +126,8 @@ func writeCgroup(path, value string) error {
 	return errors.Join(err, f.Close())
 }
 
-// Program returns the path of a script that runs a program, with the same arguments and process id, in g from its first page on.
+// Program returns the path of a script that runs a program in g, with the same arguments and process id. All of its
+// memory counts.
 func (g *Cgroup) Program(t testing.TB, program string) string {
 	t.Helper()
 	script := filepath.Join(t.TempDir(), filepath.Base(program))
@@ -136,7 +138,7 @@ func (g *Cgroup) Program(t testing.TB, program string) string {
 	return script
 }
 
-// Killed counts the processes that the kernel has killed because of the limit.
+// Killed returns how many processes the kernel has killed because of the limit.
 func (g *Cgroup) Killed(t testing.TB) (n int) {
 	t.Helper()
 	for line := range strings.Lines(ReadFile(t, filepath.Join(g.dir, g.files.events))) {
@@ -151,7 +153,7 @@ func removeLeftCgroups(root string) {
 	for _, dir := range left {
 		var pid int
 		if _, err := fmt.Sscanf(filepath.Base(dir), cgroupName+"%d-", &pid); err == nil && syscall.Kill(pid, 0) == syscall.ESRCH {
-			_ = removeCgroup(dir) // the next run tries it again
+			_ = removeCgroup(dir) // the next run tries again
 		}
 	}
 }

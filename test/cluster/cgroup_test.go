@@ -2,7 +2,7 @@ package cluster
 
 import "testing"
 
-// The memory controller is where the kernel has it, on machines of both versions and of both at once.
+// The memory controller is found on machines with version 1, version 2 and both.
 func TestMemoryHierarchy(t *testing.T) {
 	const (
 		v1     = "36 35 0:30 / /sys/fs/cgroup/memory rw,nosuid - cgroup cgroup rw,memory\n"

@@ -12,10 +12,11 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Client asks one server on one socket, over and over: a socket a query would fill the connection-tracking table.
+// Client sends all queries to one server from one socket: a new socket for each query would fill the
+// connection-tracking table.
 type Client struct{ conn *dns.Conn }
 
-// patience is how long an answer may take before it counts as lost.
+// patience is how long Client waits for a reply.
 const patience = 2 * time.Second
 
 // Dial opens a socket to addr, network being udp or tcp. It is closed with the test.
@@ -30,12 +31,12 @@ func Dial(t testing.TB, network, addr string) *Client {
 	return &Client{conn}
 }
 
-// Ask sends one question, without EDNS, and waits for its answer, for 2 seconds at most.
+// Ask sends one query, without EDNS, and waits up to 2 seconds for the reply.
 func (c *Client) Ask(name string, qtype uint16) (*dns.Msg, error) {
 	return c.Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype))
 }
 
-// Exchange sends a query and waits for its answer, for 2 seconds at most.
+// Exchange sends a query and waits up to 2 seconds for the reply.
 func (c *Client) Exchange(q *dns.Msg) (*dns.Msg, error) {
 	c.conn.SetDeadline(time.Now().Add(patience))
 	if err := c.conn.WriteMsg(q); err != nil {
@@ -52,13 +53,13 @@ func (c *Client) Exchange(q *dns.Msg) (*dns.Msg, error) {
 	}
 }
 
-// Close ends the client ahead of the test's end.
+// Close closes the client before the end of the test.
 func (c *Client) Close() { c.conn.Close() }
 
-// Text writes a reply as lines to compare: the RCODE with aa, tc and ra where they are set, then a line for each record
-// with its section where that is not the answer: "NOERROR aa", "web.shop.svc.cluster.local. 5 IN A 10.96.7.10",
-// "authority: cluster.local. 5 IN SOA ...". Records are sorted within their section, blanks are single, and the serial of
-// a SOA, a time, is the word SERIAL.
+// Text formats a reply as lines to compare: first the RCODE, with aa, tc and ra if they are set, then a line for each
+// record, prefixed by its section unless that is the answer: "NOERROR aa", "web.shop.svc.cluster.local. 5 IN A
+// 10.96.7.10", "authority: cluster.local. 5 IN SOA ...". Records are sorted within their section, blanks are single,
+// and the serial of a SOA, a time, is replaced by SERIAL.
 func Text(m *dns.Msg) string {
 	head := dns.RcodeToString[m.Rcode]
 	if m.Authoritative {

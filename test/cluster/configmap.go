@@ -10,7 +10,7 @@ import (
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// StoreConfigMap makes data that of the ConfigMap kube-system/NAME, which is created unless it exists.
+// StoreConfigMap sets the data of the ConfigMap kube-system/NAME, and creates it if it does not exist.
 func (a *API) StoreConfigMap(ctx context.Context, name string, data map[string]string) error {
 	maps := a.Client.CoreV1().ConfigMaps("kube-system")
 	cm := &core.ConfigMap{ObjectMeta: meta.ObjectMeta{Name: name}, Data: data}
@@ -38,7 +38,8 @@ func (a *API) RemoveConfigMap(t testing.TB, name string) {
 	}
 }
 
-// GrantConfigMap lets the account kube-system/coredns follow the ConfigMap kube-system/NAME, beyond what the manifests grant.
+// GrantConfigMap allows the account kube-system/coredns to follow the ConfigMap kube-system/NAME, which the manifests
+// do not grant.
 func (a *API) GrantConfigMap(t testing.TB, name string) {
 	t.Helper()
 	a.Apply(t, strings.ReplaceAll(configMapRole, "NAME", name))

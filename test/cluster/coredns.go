@@ -22,16 +22,16 @@ type CoreDNS struct {
 	Addr  string // 127.0.0.1:PORT, UDP and TCP
 	Other string // a second address, for a Corefile with a second server block
 
-	Panics bool // a test makes it panic, so that a panic in its log is no failure
+	Panics bool // the test causes panics: a panic in the log is not a failure
 
 	conf, ready, metrics string
 	*Process
 }
 
-// Run starts the coredns binary on a Corefile and waits, for 20 seconds at most, until the ready plugin is ready. In the
-// Corefile, PORT and OTHER stand for free ports to serve on, READY and METRICS for addresses for those plugins, and DIR
-// for a temporary folder, which is the working directory. args are further flags. The process ends with the test; if that
-// fails, the end of the log is printed.
+// Run starts the coredns binary on a Corefile and waits, for 20 seconds at most, until the ready plugin reports ready.
+// In the Corefile, PORT and OTHER stand for free ports to serve on, READY and METRICS for addresses for those plugins,
+// and DIR for a temporary folder, which is the working directory. args are further flags. The process ends with the
+// test; if that fails, the end of the log is printed.
 func Run(t testing.TB, bin, corefile string, args ...string) *CoreDNS {
 	t.Helper()
 	c := Launch(t, bin, corefile, args...)
@@ -47,7 +47,7 @@ func Launch(t testing.TB, bin, corefile string, args ...string) *CoreDNS {
 	return c
 }
 
-// Prepare is Launch without the start: the addresses are chosen, and the Corefile is written.
+// Prepare is Launch without the start: it chooses the addresses and writes the Corefile.
 func Prepare(t testing.TB, corefile string) *CoreDNS {
 	t.Helper()
 	addr := func() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(FreePort())) }
@@ -58,7 +58,7 @@ func Prepare(t testing.TB, corefile string) *CoreDNS {
 	return c
 }
 
-// Start starts coredns as Launch does, for the first time or after it has ended.
+// Start starts coredns like Launch, for the first time or after it has ended.
 func (c *CoreDNS) Start(t testing.TB, bin string, args ...string) {
 	t.Helper()
 	dir := filepath.Dir(c.conf)
@@ -79,10 +79,10 @@ func (c *CoreDNS) Start(t testing.TB, bin string, args ...string) {
 	})
 }
 
-// Stop ends coredns ahead of the test's end.
+// Stop stops coredns before the end of the test.
 func (c *CoreDNS) Stop() { c.stop(syscall.SIGTERM, 10*time.Second) }
 
-// Write saves a new Corefile. Reload makes the running coredns read it.
+// Write saves a new Corefile. Reload makes the running coredns load it.
 func (c *CoreDNS) Write(t testing.TB, corefile string) {
 	t.Helper()
 	WriteFile(t, c.conf, c.Fill(corefile))
@@ -95,10 +95,10 @@ func (c *CoreDNS) Fill(corefile string) string {
 		"DIR", filepath.Dir(c.conf)).Replace(corefile)
 }
 
-// Path of a file in the working directory of c.
+// Path returns the path of a file in the working directory of c.
 func (c *CoreDNS) Path(name string) string { return filepath.Join(filepath.Dir(c.conf), name) }
 
-// Reload tells coredns to read its Corefile again.
+// Reload makes coredns read its Corefile again.
 func (c *CoreDNS) Reload(t testing.TB) {
 	t.Helper()
 	if err := c.cmd.Process.Signal(syscall.SIGUSR1); err != nil {
@@ -106,7 +106,8 @@ func (c *CoreDNS) Reload(t testing.TB) {
 	}
 }
 
-// Ready returns the reply of the ready plugin: whether all is ready, and if not, what is not.
+// Ready returns the reply of the ready plugin: whether everything is ready, and if not, what is
+// missing.
 func (c *CoreDNS) Ready() (bool, string) {
 	if c.Ended() {
 		return false, "coredns ended"
@@ -125,8 +126,8 @@ func (c *CoreDNS) WaitReady(t testing.TB) {
 	Eventually(t, 20*time.Second, c.Ready)
 }
 
-// WaitServing waits until every socket is open, for 20 seconds at most; the ready plugin may be ready a little sooner.
-// coredns prints its version when it has opened the last one.
+// WaitServing waits, for 20 seconds at most, until every socket is open, which may be a little after the ready plugin
+// is ready. coredns prints its version when it has opened the last one.
 func (c *CoreDNS) WaitServing(t testing.TB) {
 	t.Helper()
 	Eventually(t, 20*time.Second, func() (bool, string) {
@@ -146,8 +147,8 @@ func (c *CoreDNS) Log() string {
 	return string(b)
 }
 
-// Metric sums the samples of a counter or gauge over the series whose labels include those given as name, value pairs.
-// It is 0 when there is none.
+// Metric returns the sum of a counter or gauge over the series whose labels include the given name, value pairs. It is
+// 0 if there are none.
 func (c *CoreDNS) Metric(t testing.TB, name string, labels ...string) float64 {
 	t.Helper()
 	var sum float64
@@ -182,10 +183,10 @@ func (c *CoreDNS) Series(t testing.TB, name string) []*dto.Metric {
 	return families[name].GetMetric()
 }
 
-// MetricsAddr is where the prometheus plugin listens.
+// MetricsAddr is the address of the prometheus plugin.
 func (c *CoreDNS) MetricsAddr() string { return c.metrics }
 
-// PID is the process's.
+// PID is the process id.
 func (c *CoreDNS) PID() int { return c.cmd.Process.Pid }
 
 // FDs counts the open file descriptors of the process.
@@ -198,7 +199,7 @@ func (c *CoreDNS) FDs(t testing.TB) int {
 	return len(entries)
 }
 
-// Memory returns the resident memory of the process, and its maximum so far, in bytes.
+// Memory returns the resident memory of the process and its peak so far, in bytes.
 func (c *CoreDNS) Memory(t testing.TB) (now, peak int) {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))

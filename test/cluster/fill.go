@@ -14,8 +14,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Fill creates Services in the namespace load, every other one headless, each with one EndpointSlice of that many endpoints: 170
-// Services a second on 2 cores.
+// Fill creates Services in the namespace load, every other one headless, each with one EndpointSlice of the given
+// number of endpoints. It creates 170 Services a second on 2 cores.
 func (a *API) Fill(t testing.TB, services, endpoints int) {
 	t.Helper()
 	config := rest.CopyConfig(a.Config)

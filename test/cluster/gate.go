@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Gate passes bytes between a client and the API server. When closed, it refuses connections; when mute, it accepts them
-// and sends nothing. Both break existing connections.
+// Gate passes bytes between a client and the API server. A closed gate refuses connections; a mute one accepts them and
+// sends nothing. Both changes break existing connections.
 type Gate struct {
 	URL string // https://127.0.0.1:PORT, the same after each change
 
@@ -21,7 +21,7 @@ type Gate struct {
 	accepted     int
 }
 
-// Gate returns a gate to the API server that is open. It ends with the test.
+// Gate returns an open gate to the API server. It ends with the test.
 func (a *API) Gate(t testing.TB) *Gate {
 	t.Helper()
 	target, err := url.Parse(a.URL)
@@ -65,7 +65,7 @@ func (g *Gate) listen(t testing.TB, mute bool) {
 	}()
 }
 
-// Close breaks all connections and refuses more.
+// Close breaks all connections and refuses new ones.
 func (g *Gate) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -86,7 +86,7 @@ func (g *Gate) Accepted() int {
 	return g.accepted
 }
 
-// hold keeps c open until Close. It reports whether c, of the listener l, is still wanted.
+// hold keeps c open until Close. It reports whether c, of the listener l, is still needed.
 func (g *Gate) hold(c net.Conn, l net.Listener) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -29,7 +29,8 @@ type object struct {
 	} `json:"metadata"`
 }
 
-// path of the object. The plural of every kind that a test writes is the kind and an s, or es behind an s.
+// path is the API path of the object. The plural of every kind in the tests is the kind plus s, or es
+// after an s.
 func (o object) path() string {
 	p := "/api/"
 	if strings.Contains(o.APIVersion, "/") {
@@ -101,7 +102,7 @@ func (a *API) patch(t testing.TB, path string, data []byte) {
 	}
 }
 
-// Create writes the objects of a YAML text, none of which may exist, as a program without server-side apply does.
+// Create creates the objects of a YAML text, like a program without server-side apply. None of them may exist.
 func (a *API) Create(t testing.TB, text string) {
 	t.Helper()
 	documents(t, text, func(o object, data []byte) {
@@ -113,8 +114,8 @@ func (a *API) Create(t testing.TB, text string) {
 	})
 }
 
-// Delete removes the objects of a YAML text, at once; it ignores those that do not exist. It reads only their apiVersion,
-// kind and metadata.
+// Delete deletes the objects of a YAML text at once and ignores those that do not exist. It reads only apiVersion, kind
+// and metadata.
 func (a *API) Delete(t testing.TB, text string) {
 	t.Helper()
 	documents(t, text, func(o object, _ []byte) {
@@ -127,7 +128,8 @@ func (a *API) Delete(t testing.TB, text string) {
 	})
 }
 
-// Definition is the CustomResourceDefinition of a kind whose objects may have any fields, with a plural as object.path has it.
+// Definition returns the CustomResourceDefinition of a kind whose objects may have any fields. Its plural is the one of
+// object.path.
 func Definition(group, version, kind string) string {
 	return strings.NewReplacer("GROUP", group, "VERSION", version, "KIND", kind, "NAME", strings.ToLower(kind)).Replace(`
 apiVersion: apiextensions.k8s.io/v1
@@ -141,8 +143,8 @@ spec:
 `)
 }
 
-// ApplyGatewayAPI writes the CustomResourceDefinitions of the Gateway API, out of its own module as the test's requires it, and
-// waits until they are served.
+// ApplyGatewayAPI applies the CustomResourceDefinitions of the Gateway API, from the version of its module in go.mod,
+// and waits until they are served.
 func (a *API) ApplyGatewayAPI(t testing.TB) {
 	t.Helper()
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api").Output()
@@ -158,7 +160,8 @@ func (a *API) ApplyGatewayAPI(t testing.TB) {
 	}
 }
 
-// WaitServed waits until the API server serves a resource, GROUP/VERSION/PLURAL, or serves it no more.
+// WaitServed waits until the API server serves a resource, GROUP/VERSION/PLURAL, or no longer serves
+// it.
 func (a *API) WaitServed(t testing.TB, resource string, want bool) {
 	t.Helper()
 	Eventually(t, time.Minute, func() (bool, string) {
@@ -167,13 +170,14 @@ func (a *API) WaitServed(t testing.TB, resource string, want bool) {
 	})
 }
 
-// credential is the key under which a token's own identity stands in a user's extra fields.
+// credential is the key of the token's own id in a user's extra fields.
 const credential = "authentication.kubernetes.io/credential-id"
 
 // Account is a ServiceAccount's token.
 type Account struct {
 	Token string
-	// ID tells the requests made with this very token from others of the same ServiceAccount in the audit log.
+	// ID identifies the requests made with this token in the audit log, as opposed to other tokens of the same
+	// ServiceAccount.
 	ID string
 }
 
@@ -192,8 +196,8 @@ func (a *API) Account(t testing.TB, namespace, name string) Account {
 	return Account{Token: req.Status.Token, ID: review.Status.User.Extra[credential][0]}
 }
 
-// Kubeconfig writes a kubeconfig that reaches the API server at url with a token, and returns its path. The certificate
-// of the API server was made by itself, so it is not checked.
+// Kubeconfig writes a kubeconfig for the API server at url with a token, and returns its path. The API server's
+// certificate is self-signed, so it is not checked.
 func Kubeconfig(t testing.TB, url, token string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "kubeconfig")
@@ -209,7 +213,7 @@ func Kubeconfig(t testing.TB, url, token string) string {
 	return path
 }
 
-// ReadFile is the content of a file, or the end of the test.
+// ReadFile returns the content of a file, or fails the test.
 func ReadFile(t testing.TB, path string) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -219,7 +223,7 @@ func ReadFile(t testing.TB, path string) string {
 	return string(b)
 }
 
-// WriteFile puts text into a file the way careful editors do: into a new file that is renamed over the old.
+// WriteFile replaces a file as careful editors do: it writes a new file and renames it over the old one.
 func WriteFile(t testing.TB, path, text string) {
 	t.Helper()
 	err := os.WriteFile(path+".new", []byte(text), 0o644)

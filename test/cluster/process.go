@@ -15,15 +15,17 @@ import (
 	"time"
 )
 
-// Process is a child whose output goes to a file. It dies with this process, whatever ends this process.
+// Process is a child process whose output goes to a file. It ends when this process ends, for whatever
+// reason.
 type Process struct {
 	cmd  *exec.Cmd
-	log  string        // path of the file that stdout and stderr are appended to
+	log  string        // path of the file for stdout and stderr, which are appended
 	done chan struct{} // closed when the child has ended
 	err  error         // the error of Wait, to be read after done
 }
 
-// Spawn starts path with args; argv[0] is path itself, dir the working directory. Output is appended to the file log.
+// Spawn starts path with args in the working directory dir; argv[0] is path itself. It appends the output to the file
+// log.
 func Spawn(dir, log, path string, args ...string) (*Process, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
@@ -36,7 +38,8 @@ func Spawn(dir, log, path string, args ...string) (*Process, error) {
 
 	started := make(chan error, 1)
 	go func() {
-		// The kernel sends Pdeathsig when the thread that forked ends, not the process: keep the thread.
+		// The kernel sends Pdeathsig when the thread that forked ends, not the process: keep the thread
+		// alive.
 		runtime.LockOSThread()
 		defer out.Close()
 		if err := cmd.Start(); err != nil {
@@ -61,7 +64,7 @@ func (p *Process) stop(sig os.Signal, grace time.Duration) {
 	}
 }
 
-// PID of the child.
+// PID is the process id of the child.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Kill ends the child at once.
@@ -77,7 +80,7 @@ func (p *Process) Ended() bool {
 	}
 }
 
-// Tail returns the last lines of a log file, 8 kB at most.
+// Tail returns the last lines of a log file, up to 8 kB.
 func Tail(path string) string {
 	f, err := os.Open(path)
 	if err != nil {
@@ -92,8 +95,8 @@ func Tail(path string) string {
 	return fmt.Sprintf("the end of %s:\n%s", path, bytes.TrimSpace(b))
 }
 
-// FreePort returns a port of 127.0.0.1 on which nobody listens, over UDP or TCP. It is below Linux's range of ephemeral
-// ports, so no outgoing connection takes it while its server is down.
+// FreePort returns a port of 127.0.0.1 with no UDP or TCP listener. It is below Linux's range of ephemeral ports, so no
+// outgoing connection takes it while its server is down.
 func FreePort() int {
 	for {
 		port := 10000 + rand.IntN(20000)
@@ -112,8 +115,9 @@ func FreePort() int {
 	}
 }
 
-// Eventually calls ok again and again, with little pause, until it returns true, and fails the test after bound. The text
-// that ok returns with false is what is still missing, printed on failure. Eventually returns how long it took.
+// Eventually calls ok repeatedly, with short pauses, until it returns true, and fails the test after bound. The text
+// that ok returns with false describes what is still missing; it is printed on failure. Eventually returns the time it
+// took.
 func Eventually(t testing.TB, bound time.Duration, ok func() (bool, string)) time.Duration {
 	t.Helper()
 	start := time.Now()

@@ -21,21 +21,21 @@ import (
 	"time"
 )
 
-// Exchange is one request through a Proxy with the head of its answer.
+// Exchange is one request through a Proxy and the head of its response.
 type Exchange struct {
 	Path    string
 	Query   url.Values
-	Accept  string // what the client asked for
+	Accept  string // what the client requested
 	Content string // what the API server sent
 }
 
-// Proxy is between a client and the API server and records what the audit log lacks: the encodings of requested and sent
-// objects. While it is stopped, the API server can't be reached through it.
+// Proxy sits between a client and the API server and records what the audit log lacks: the encodings of the objects
+// requested and sent. While the proxy is stopped, clients can't reach the API server through it.
 type Proxy struct {
-	URL         string           // https://127.0.0.1:PORT, the same after a stop and a start; over http client-go would send no token
-	Certificate *tls.Certificate // for Start; nil for one that nobody signed
+	URL         string           // https://127.0.0.1:PORT, the same after a stop and a start; client-go sends no token over http
+	Certificate *tls.Certificate // for Start; nil for a self-signed one
 	Delay       time.Duration    // of each reply, for Start
-	NoStreams   bool             // streamed lists are refused (KEP-3157), as by an API server without them; for Start
+	NoStreams   bool             // refuse streamed lists (KEP-3157), like an API server without them; for Start
 
 	lose    atomic.Pointer[string]
 	lost    atomic.Int64
@@ -46,7 +46,7 @@ type Proxy struct {
 	seen    []Exchange
 }
 
-// Proxy returns a proxy to the API server that is not started yet. It ends with the test.
+// Proxy returns a proxy to the API server that has not been started. It ends with the test.
 func (a *API) Proxy(t testing.TB) *Proxy {
 	t.Helper()
 	target, err := url.Parse(a.URL)
@@ -58,19 +58,19 @@ func (a *API) Proxy(t testing.TB) *Proxy {
 	p.handler = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
-			r.Out.Header.Del("Accept-Encoding") // a streamed list would come as gzip, in which Lose finds nothing
+			r.Out.Header.Del("Accept-Encoding") // a streamed list would be gzipped, and Lose could not find anything in it
 		},
 		Transport:      &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableCompression: true},
 		FlushInterval:  -1, // a watch is a stream
 		ModifyResponse: p.record,
-		ErrorLog:       log.New(io.Discard, "", 0), // some tests break watches off
+		ErrorLog:       log.New(io.Discard, "", 0), // some tests break off watches
 		ErrorHandler:   func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	}
 	t.Cleanup(p.Stop)
 	return p
 }
 
-// Lose drops the events of watches that have text in them, without notice to the client, until it is called with "".
+// Lose drops the watch events that contain text, without notice to the client, until it is called with "".
 func (p *Proxy) Lose(text string) {
 	if text == "" {
 		p.lose.Store(nil)
@@ -79,16 +79,16 @@ func (p *Proxy) Lose(text string) {
 	p.lose.Store(&text)
 }
 
-// Lost counts the events that Lose dropped.
+// Lost returns how many events Lose dropped.
 func (p *Proxy) Lost() int { return int(p.lost.Load()) }
 
-// lossy passes on the frames of a watch that are not to be lost: lines of JSON, or protobuf with its length in four bytes ahead
-// of it, as application/vnd.kubernetes.protobuf;stream=watch has it.
+// lossy passes on the frames of a watch except the ones to lose: lines of JSON, or protobuf preceded by its length in
+// four bytes, the format of application/vnd.kubernetes.protobuf;stream=watch.
 type lossy struct {
 	io.Closer
 	proxy *Proxy
 	next  func() ([]byte, error)
-	rest  []byte // of a frame that is being read
+	rest  []byte // of the frame being read
 }
 
 func (p *Proxy) lossy(body io.ReadCloser, content string) io.ReadCloser {
@@ -146,7 +146,7 @@ func (p *Proxy) Seen() []Exchange {
 	return slices.Clone(p.seen)
 }
 
-// Start lets clients in.
+// Start begins to accept clients.
 func (p *Proxy) Start(t testing.TB) {
 	t.Helper()
 	l, err := net.Listen("tcp", p.addr)
@@ -177,10 +177,10 @@ func (p *Proxy) Start(t testing.TB) {
 	p.server.StartTLS()
 }
 
-// Stop breaks every connection and lets nobody in.
+// Stop breaks every connection and refuses new ones.
 func (p *Proxy) Stop() {
 	if p.server != nil {
-		p.server.CloseClientConnections() // watches never end by themselves
+		p.server.CloseClientConnections() // watches never end on their own
 		p.server.Close()
 		p.server = nil
 	}

@@ -21,13 +21,13 @@ const (
 	replicas  = "k8s-app=kube-dns" // label of the pods of the base
 )
 
-// services are names that any DNS of a cluster answers, and held are those that lead to the hosts entry of the base.
+// services are names that any cluster DNS answers; held are those from the hosts entry of the base.
 var (
 	services = []string{"web.shop.svc.cluster.local", "db.shop.svc.cluster.local", "db-0.db.shop.svc.cluster.local"}
 	held     = [][2]string{{"db.corp.example", "192.0.2.10"}, {"corp", "192.0.2.10"}}
 )
 
-// TestCluster is one story on one cluster: its parts need those before them, up to the part "resolve" at least.
+// TestCluster runs on one cluster. Its parts depend on the earlier ones, at least up to the part "resolve".
 func TestCluster(t *testing.T) {
 	n := up(t)
 	n.names = append([]string{"db.corp.example", "corp.shop.svc.cluster.local"}, services...)
@@ -69,7 +69,8 @@ func TestCluster(t *testing.T) {
 	t.Run("stock", ofStock)
 }
 
-// upstream is a DNS server outside the cluster, the one in the node's resolv.conf. It knows outside.example only.
+// upstream is a DNS server outside the cluster, the one in the node's resolv.conf. It only answers for
+// outside.example.
 func upstream(t *testing.T) {
 	handler := func(w dns.ResponseWriter, q *dns.Msg) {
 		m := new(dns.Msg).SetRcode(q, dns.RcodeNameError)
@@ -99,7 +100,7 @@ func upstream(t *testing.T) {
 	}
 }
 
-// list returns the pods of a namespace that a label selector selects and that are not about to end.
+// list returns the pods of a namespace that match a label selector and are not terminating.
 func (n *node) list(t testing.TB, namespace, selector string) []core.Pod {
 	t.Helper()
 	all, err := n.Client.CoreV1().Pods(namespace).List(context.Background(), meta.ListOptions{LabelSelector: selector})
@@ -109,7 +110,7 @@ func (n *node) list(t testing.TB, namespace, selector string) []core.Pod {
 	return slices.DeleteFunc(all.Items, func(p core.Pod) bool { return p.DeletionTimestamp != nil })
 }
 
-// addresses of pods, in order.
+// addresses returns the addresses of pods, sorted.
 func addresses(all []core.Pod) (ips []string) {
 	for _, p := range all {
 		ips = append(ips, p.Status.PodIP)
@@ -118,7 +119,8 @@ func addresses(all []core.Pod) (ips []string) {
 	return ips
 }
 
-// settled waits until count replicas are Ready, the others are gone, and kube-proxy's rule leads to these alone.
+// settled waits until count replicas are Ready, the others are gone, and kube-proxy's rule points to these
+// alone.
 func (n *node) settled(t testing.TB, count int) {
 	t.Helper()
 	cluster.Eventually(t, 90*time.Second, func() (bool, string) {
@@ -143,7 +145,7 @@ func (n *node) settled(t testing.TB, count int) {
 	})
 }
 
-// rule is where kube-proxy lets queries over UDP for the ClusterIP go.
+// rule returns kube-proxy's rule for UDP queries to the ClusterIP.
 func rule(t testing.TB) string {
 	_, rest, _ := strings.Cut(command(t, "nft", "list", "table", "ip", "kube-proxy"), "-kube-system/kube-dns/udp/dns {\n")
 	line, _, _ := strings.Cut(rest, "\n")
@@ -152,7 +154,7 @@ func rule(t testing.TB) string {
 
 var destination = regexp.MustCompile(`([0-9.]+)(?: \. |:)53\b`) // in a map, or alone
 
-// destinations are the addresses that a rule leads to, in order.
+// destinations returns the addresses in a rule, sorted.
 func destinations(rule string) (ips []string) {
 	for _, m := range destination.FindAllStringSubmatch(rule, -1) {
 		ips = append(ips, m[1])
@@ -161,7 +163,8 @@ func destinations(rule string) (ips []string) {
 	return ips
 }
 
-// testResolve asks as programs in pods do: by the resolv.conf that the kubelet wrote, through the ClusterIP.
+// testResolve resolves names like programs in pods: with the resolv.conf that the kubelet wrote, through the
+// ClusterIP.
 func (n *node) testResolve(t *testing.T) {
 	conf := n.in(t, "client", "cat", "/etc/resolv.conf")
 	t.Logf("resolv.conf of a pod:\n%s", conf)
@@ -171,7 +174,7 @@ func (n *node) testResolve(t *testing.T) {
 	n.resolve(t, held...)
 }
 
-// resolve asks for names of Services and one outside name, and for more, each with its addresses in order.
+// resolve resolves names of Services, one outside name, and those in more, each with its sorted addresses.
 func (n *node) resolve(t *testing.T, more ...[2]string) {
 	t.Helper()
 	service, err := n.Client.CoreV1().Services("shop").Get(context.Background(), "web", meta.GetOptions{})
@@ -203,7 +206,8 @@ func (n *node) resolve(t *testing.T, more ...[2]string) {
 	}
 }
 
-// testNamespace asks from a network namespace that is no pod's, made by hand and joined to the pods' bridge.
+// testNamespace sends queries from a network namespace that belongs to no pod, made by hand and joined to
+// the pods' bridge.
 func (n *node) testNamespace(t *testing.T) {
 	for _, line := range []string{
 		"ip netns add lab",

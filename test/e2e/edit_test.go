@@ -8,7 +8,8 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// testEdit measures, at a client in a pod, from leaving the editor of `kubectl edit` to the new answer.
+// testEdit measures, with a client in a pod, the time from leaving the editor of `kubectl edit` to the
+// new answer.
 func (n *node) testEdit(t *testing.T) {
 	w := n.stream(t, "client", "watch", "db.corp.example")
 	w.answered(t, "NOERROR 192.0.2.10", 10*time.Second)
@@ -19,11 +20,11 @@ func (n *node) testEdit(t *testing.T) {
 	}
 }
 
-// editStock begins the same, and what testWhole edits, on the stock CoreDNS, whose change is known minutes later, and returns the test
-// of it.
+// editStock starts the same edits, and those of testWhole, on stock CoreDNS, where they take effect minutes later. It
+// returns the test of their results.
 func (n *node) editStock(t *testing.T) func(*testing.T) {
 	w := n.stream(t, "client-of-stock", "watch", "moved.example")
-	w.next(t, 10*time.Second) // what it is before
+	w.next(t, 10*time.Second) // the answer before the edit
 	n.edit(t, "stock", "coredns", "192.0.2.10", "192.0.2.20")
 	left := n.edit(t, "stock", "coredns", "^\\( *\\)forward \\. .etc.resolv.conf$", "\\1template IN A edited.example {\\n\\1   answer \"edited.example 60 IN A 192.0.2.71\"\\n\\1}\\n"+
 		"\\1rewrite name moved.example db.corp.example\\n"+
@@ -50,7 +51,8 @@ func (n *node) edited(t *testing.T, plugin string, took time.Duration) {
 	n.edits = append(n.edits, plugin+" "+took.Round(time.Millisecond).String())
 }
 
-// testBrokenEdit breaks the stanza, finds that nothing changed, reads why, and repairs it.
+// testBrokenEdit breaks the stanza, checks that nothing changes, reads the reason, and repairs the
+// stanza.
 func (n *node) testBrokenEdit(t *testing.T) {
 	n.edit(t, "kube-system", "coredns", "pods insecure", "pods insecur")
 	defer n.edit(t, "kube-system", "coredns", "pods insecur$", "pods insecure")

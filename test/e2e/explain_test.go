@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// testExplain asks a replica why names have the answers that they have, with the plugin of kubectl.
+// testExplain runs the kubectl plugin, which explains the answers of a replica.
 func (n *node) testExplain(t *testing.T) {
 	plugins, err := filepath.Abs(manifests)
 	if err != nil {
@@ -42,9 +42,9 @@ func (n *node) testExplain(t *testing.T) {
 	}
 }
 
-// pathOf is where cmd looks for programs.
+// pathOf returns the PATH of cmd.
 func pathOf(cmd *exec.Cmd) (path string) {
-	for _, v := range cmd.Env { // the last counts
+	for _, v := range cmd.Env { // the last one counts
 		if p, ok := strings.CutPrefix(v, "PATH="); ok {
 			path = p
 		}

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// pack writes a docker-archive with an image FROM scratch that is one static binary, at a path of it and with these
-// arguments unless a pod has others, and returns its path.
+// pack writes a docker-archive of an image FROM scratch with one static binary, stored at the path at, and returns
+// the path of the archive. args are the image's default arguments.
 func pack(t testing.TB, tag, binary, at string, args ...string) string {
 	t.Helper()
 	program, err := os.ReadFile(binary)

@@ -13,17 +13,17 @@ import (
 	"time"
 )
 
-// kubectl is the real one, with the arguments that a user would type.
+// kubectl is a command of the real kubectl, with the arguments that a user would type.
 func (n *node) kubectl(args ...string) *exec.Cmd { return n.user(n.program("kubectl"), args...) }
 
-// user is a program as the administrator of the cluster runs it.
+// user is a command that runs a program as the administrator of the cluster would.
 func (n *node) user(program string, args ...string) *exec.Cmd {
 	cmd := exec.Command(program, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+n.kubeconfig, "HOME="+n.dir, "PATH="+n.program("")+":"+os.Getenv("PATH"))
 	return cmd
 }
 
-// must runs kubectl to its end and returns what it printed on stdout.
+// must runs kubectl to its end and returns its stdout.
 func (n *node) must(t testing.TB, args ...string) string {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -35,13 +35,13 @@ func (n *node) must(t testing.TB, args ...string) string {
 	return out.String()
 }
 
-// in runs the program of the image of test/e2e/pod in a pod of namespace shop, and returns what it printed.
+// in runs the program of the image of test/e2e/pod in a pod of namespace shop, and returns its output.
 func (n *node) in(t testing.TB, pod string, args ...string) string {
 	t.Helper()
 	return n.must(t, append([]string{"exec", "-n", "shop", pod, "--", "/pod"}, args...)...)
 }
 
-// stream is a program in a pod that runs on.
+// stream is a program that keeps running in a pod.
 type stream struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
@@ -49,7 +49,7 @@ type stream struct {
 	errs  bytes.Buffer
 }
 
-// stream is like in, and does not wait for the end.
+// stream is like in, but does not wait for the end.
 func (n *node) stream(t testing.TB, pod string, args ...string) *stream {
 	t.Helper()
 	return streamOf(t, n.kubectl(append([]string{"exec", "-i", "-n", "shop", pod, "--", "/pod"}, args...)...))
@@ -82,7 +82,7 @@ func streamOf(t testing.TB, cmd *exec.Cmd) *stream {
 	return s
 }
 
-// next is the next line that the program prints, or the end of the test.
+// next returns the next line of the program, or fails the test after bound.
 func (s *stream) next(t testing.TB, bound time.Duration) string {
 	t.Helper()
 	select {
@@ -97,7 +97,8 @@ func (s *stream) next(t testing.TB, bound time.Duration) string {
 	return ""
 }
 
-// answered waits until a `pod watch` sees an answer, and returns when the pod saw it.
+// answered waits until a `pod watch` prints an answer, and returns the time when the pod received
+// it.
 func (s *stream) answered(t testing.TB, answer string, bound time.Duration) time.Time {
 	t.Helper()
 	for deadline := time.Now().Add(bound); ; {
@@ -108,7 +109,7 @@ func (s *stream) answered(t testing.TB, answer string, bound time.Duration) time
 	}
 }
 
-// still ends a `pod watch`, and fails if it saw another answer since the last one that was waited for.
+// still ends a `pod watch`, and fails if it received another answer since the last one waited for.
 func (s *stream) still(t testing.TB) {
 	t.Helper()
 	s.stdin.Close()
@@ -125,8 +126,8 @@ func (s *stream) still(t testing.TB) {
 	}
 }
 
-// edit is `kubectl edit` of a ConfigMap by somebody who replaces one text by another, but not in the JSON that kubectl
-// keeps of the last apply; it returns when the editor was left.
+// edit runs `kubectl edit` on a ConfigMap and replaces one text by another, except in kubectl's last-applied
+// annotation. It returns the time when the editor was left.
 func (n *node) edit(t testing.TB, namespace, configmap, old, new string) time.Time {
 	t.Helper()
 	dir := t.TempDir()
@@ -148,7 +149,7 @@ func (n *node) edit(t testing.TB, namespace, configmap, old, new string) time.Ti
 	return nanoseconds(t, strings.TrimSpace(string(b)))
 }
 
-// nanoseconds since 1970 as a time.
+// nanoseconds parses nanoseconds since 1970 as a time.
 func nanoseconds(t testing.TB, s string) time.Time {
 	t.Helper()
 	ns, err := strconv.ParseInt(s, 10, 64)

@@ -9,16 +9,16 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// testManifests lets the API server validate everything that is shipped, without storing it.
+// testManifests makes the API server validate all shipped manifests, without storing them.
 func (n *node) testManifests(t *testing.T) {
 	for _, dir := range []string{"base", "kubeadm", "nodelocal"} {
 		t.Logf("%s:\n%s", dir, n.must(t, "apply", "--server-side", "--dry-run=server", "--force-conflicts", "-k", manifests+dir))
 	}
 }
 
-// testPrivileges looks at the process, not at the manifest: no root, no capability but one, no way to more, nothing to
-// write to, and no more memory than the manifest allows. And the API server lets its ServiceAccount do what it needs and not
-// more.
+// testPrivileges checks the process rather than the manifest: it is not root, has only one capability and can't gain
+// more, can't write anywhere, and has no more memory than the manifest allows. It also checks that its ServiceAccount
+// may do what kubehosts needs and no more.
 func (n *node) testPrivileges(t *testing.T) {
 	pod := n.list(t, "kube-system", replicas)[0]
 	pid := process(t, pod)
@@ -50,12 +50,12 @@ func (n *node) testPrivileges(t *testing.T) {
 	} {
 		cmd := n.kubectl(append([]string{"auth", "can-i", "--token", strings.TrimSpace(cluster.ReadFile(t, token))}, strings.Fields(question)...)...)
 		cmd.Env = append(os.Environ(), "KUBECONFIG="+n.anybody(t))
-		out, _ := cmd.Output() // ends with 1 for a no
+		out, _ := cmd.Output() // exits with 1 for "no"
 		if got := strings.TrimSpace(string(out)); got != want {
 			t.Errorf("may coredns %s? %q, want %q", question, got, want)
 		}
 	}
 }
 
-// anybody is a kubeconfig without credentials.
+// anybody returns a kubeconfig without credentials.
 func (n *node) anybody(t *testing.T) string { return cluster.Kubeconfig(t, n.URL, "") }

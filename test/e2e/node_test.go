@@ -21,10 +21,10 @@ const (
 	pods    = "10.244.0.0/24"         // the pods' network
 	gateway = "10.244.0.1"            // the node's address in it, on the bridge that the CNI plugin makes
 	client  = "kubehosts/e2e-pod:dev" // image of test/e2e/pod
-	stock   = "stock/coredns:dev"     // image of CoreDNS as it is
+	stock   = "stock/coredns:dev"     // image of stock CoreDNS
 )
 
-// network are the addresses of a cluster, of one family or two: of its node, of its pods, and of whatever is outside.
+// network is the addresses of a cluster with one or two address families: its node, its pods, and the outside.
 type network struct{ node, pods, outside []string }
 
 var (
@@ -40,12 +40,12 @@ type node struct {
 	kubeconfig string
 	containerd string // path of its socket
 	programs   []*cluster.Process
-	names      []string // that under asks for
+	names      []string // the names that under resolves
 	network    network
 	edits      []string // how long edits of kubehosts' Corefile took
 }
 
-// up starts the cluster and returns when the node is Ready and the images are loaded. It is never stopped: the sandbox
+// up starts the cluster and returns when the node is Ready and the images are loaded. Nothing stops it: the sandbox
 // ends with the test.
 func up(t *testing.T) *node { return upIn(t, onlyIPv4) }
 
@@ -101,13 +101,14 @@ func upIn(t *testing.T, in network) *node {
 	return n
 }
 
-// authority writes the certificate that the API server's own is signed by, the last in its file.
+// authority writes the certificate that signed the API server's certificate, which is the last one
+// in that file.
 func (n *node) authority(t *testing.T) string {
 	chain := cluster.ReadFile(t, n.Certificate())
 	return n.write(t, "ca.crt", chain[strings.LastIndex(chain, "-----BEGIN"):])
 }
 
-// connect makes the node's interface. There is no dummy device in some kernels: a bridge with an address is one.
+// connect creates the node's interface. Some kernels have no dummy device, so it uses a bridge with an address.
 func (n *node) connect(t *testing.T) {
 	lines := []string{
 		"ip link set lo up",
@@ -132,8 +133,8 @@ func (n *node) connect(t *testing.T) {
 	}
 }
 
-// startContainerd starts containerd with all of its state in the folder of the run, and loads the image that holds pods'
-// namespaces open.
+// startContainerd starts containerd with all of its state in the folder of the run, and loads the image that keeps
+// pods' namespaces open.
 func (n *node) startContainerd(t *testing.T) {
 	n.containerd = filepath.Join(n.dir, "containerd.sock")
 	var ranges, routes []string
@@ -172,14 +173,14 @@ disabled_plugins = ["io.containerd.snapshotter.v1.devmapper", "io.containerd.sna
 	n.load(t, pack(t, client, filepath.Join(n.bin, "pod"), "/pod", "wait"))
 }
 
-// load puts a docker-archive where the kubelet finds its image.
+// load loads a docker-archive into the kubelet's image store.
 func (n *node) load(t *testing.T, path string) {
 	t.Helper()
 	command(t, "ctr", "--address", n.containerd, "--namespace", "k8s.io", "images", "import", path)
 }
 
-// kubeletConfig is a kubelet's usual one, but for cgroups, which are below the run's and may be of version 1, and for the
-// disk of this machine, whose fill is not the test's business.
+// kubeletConfig is a common kubelet configuration, with two exceptions: the cgroups are below that of the run and may
+// be of version 1, and the fill level of the machine's disk is ignored.
 func (n *node) kubeletConfig(t *testing.T) string {
 	return `apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -212,7 +213,7 @@ conntrack: {maxPerCore: 0, min: 0}
 `
 }
 
-// link names test/bin/node as each of its programs.
+// link links test/bin/node under the name of each program in it.
 func (n *node) link(t *testing.T) {
 	if err := os.Mkdir(n.program(""), 0o755); err != nil {
 		t.Fatal(err)
@@ -224,10 +225,10 @@ func (n *node) link(t *testing.T) {
 	}
 }
 
-// program is the path of one of them, or of their folder for "".
+// program is the path of one of these programs, or of their folder for "".
 func (n *node) program(name string) string { return filepath.Join(n.dir, "bin", name) }
 
-// run starts one of them.
+// run starts one of these programs.
 func (n *node) run(t *testing.T, program string, args ...string) {
 	t.Helper()
 	n.spawn(t, program, n.program(program), args...)
@@ -247,7 +248,7 @@ func (n *node) spawn(t *testing.T, name, path string, args ...string) {
 	n.programs = append(n.programs, p)
 }
 
-// write puts a file into the folder of the run and returns its path.
+// write writes a file in the folder of the run and returns its path.
 func (n *node) write(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(n.dir, name)
@@ -258,7 +259,7 @@ func (n *node) write(t *testing.T, name, text string) string {
 	return path
 }
 
-// command runs a program to its end and returns what it printed.
+// command runs a program to its end and returns its output.
 func command(t testing.TB, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()

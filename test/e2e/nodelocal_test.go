@@ -15,10 +15,10 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// testNodelocal goes from the Deployment to the DaemonSet, by the commands of README. A second node, which is one in name
-// only, has a replica too, played by the stock CoreDNS: it is asked when the node has none of its own, and only then.
+// testNodelocal moves from the Deployment to the DaemonSet with the commands of README. A second node, which exists in
+// name only, has a replica too, played by stock CoreDNS. It gets queries only while the node has no replica of its own.
 func (n *node) testNodelocal(t *testing.T) {
-	n.must(t, "apply", "-k", manifests+"base") // as README's reader has it; the tests before have edited ConfigMap and Role
+	n.must(t, "apply", "-k", manifests+"base") // README's starting point; earlier tests have edited the ConfigMap and the Role
 	n.must(t, "rollout", "status", "deployment/coredns", "-n", "kube-system", "--timeout=90s")
 	n.under(t, "from the Deployment to the DaemonSet", func() {
 		n.typed(t, "../..", "kubectl apply -k build/kubernetes/nodelocal")
@@ -49,8 +49,9 @@ func (n *node) testNodelocal(t *testing.T) {
 	n.must(t, "delete", "endpointslice/elsewhere", "-n", "kube-system")
 }
 
-// second adds an endpoint of kube-dns on another node. While it has no hint of a node, kube-proxy uses both; with the
-// hint that the EndpointSlice controller would give it, only the one of this node, which has its hint.
+// second adds an endpoint of kube-dns on another node. Without a node hint, kube-proxy uses both endpoints. With the
+// hint that the EndpointSlice controller would set, kube-proxy uses only the endpoint of this node, which has such a
+// hint.
 func (n *node) second(t *testing.T, ip string) {
 	t.Helper()
 	of := meta.ListOptions{LabelSelector: discovery.LabelServiceName + "=kube-dns"}
@@ -79,7 +80,7 @@ endpoints:
 	n.leads(t, e.Addresses[0])
 }
 
-// leads waits until kube-proxy's rule leads to these addresses and to no other.
+// leads waits until kube-proxy's rule points to exactly these addresses.
 func (n *node) leads(t *testing.T, ips ...string) {
 	t.Helper()
 	slices.Sort(ips)
@@ -89,7 +90,8 @@ func (n *node) leads(t *testing.T, ips ...string) {
 	})
 }
 
-// answersAlone asks through the ClusterIP, each time on a new socket, and finds every query at one replica.
+// answersAlone sends queries through the ClusterIP, each from a new socket, and checks that one replica got
+// them all.
 func (n *node) answersAlone(t *testing.T, ip string) {
 	t.Helper()
 	const count = 50
@@ -102,7 +104,7 @@ func (n *node) answersAlone(t *testing.T, ip string) {
 			}
 			c.Close()
 		}
-		cluster.Eventually(t, 10*time.Second, func() (bool, string) { // a query is counted once it is answered
+		cluster.Eventually(t, 10*time.Second, func() (bool, string) { // a query is counted after it is answered
 			got := asked(t, ip, network) - before
 			return got == count, fmt.Sprintf("over %s %d of %d queries came to the replica of the node", network, got, count)
 		})
@@ -111,7 +113,7 @@ func (n *node) answersAlone(t *testing.T, ip string) {
 
 var requests = regexp.MustCompile(`coredns_dns_requests_total\{.*proto="(\w+)".*\} (\d+)`)
 
-// asked is how many queries a replica has had over udp or tcp.
+// asked returns how many queries a replica has had over udp or tcp.
 func asked(t *testing.T, ip, network string) (sum int) {
 	t.Helper()
 	for _, m := range requests.FindAllStringSubmatch(metrics(t, ip), -1) {

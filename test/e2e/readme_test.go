@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// typed runs the command of README that starts so, as a reader does who has a shell in the folder, and returns what it
-// printed on stdout. That must be what README shows below the command, if it shows anything.
+// typed runs the command of README that begins with start, in a folder, and returns its stdout. If README shows an
+// output below the command, the output must be the same.
 func (n *node) typed(t testing.TB, folder, start string) string {
 	t.Helper()
 	line, want := shown(t, start)
@@ -16,18 +16,18 @@ func (n *node) typed(t testing.TB, folder, start string) string {
 	cmd := n.user("sh", "-c", line)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = folder, &out, &errs
 	err := cmd.Run()
-	differ := strings.Contains(line, "diff ") && cmd.ProcessState.ExitCode() == 1 // which is no failure
+	differ := strings.Contains(line, "diff ") && cmd.ProcessState.ExitCode() == 1 // not a failure
 	if err != nil && !differ {
 		t.Fatalf("$ %s\n%v\n%s%s", line, err, out.String(), errs.String())
 	}
 	if want != "" && out.String() != want {
-		t.Errorf("$ %s\n%sREADME says\n%s", line, out.String(), want)
+		t.Errorf("$ %s\n%sREADME shows\n%s", line, out.String(), want)
 	}
 	t.Logf("$ %s\n%s%s", line, out.String(), errs.String())
 	return out.String()
 }
 
-// shown is a command of README, and the output that it shows.
+// shown returns a command of README and the output that README shows for it.
 func shown(t testing.TB, start string) (line, output string) {
 	t.Helper()
 	b, err := os.ReadFile("../../README.md")

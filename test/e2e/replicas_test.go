@@ -19,8 +19,9 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// under runs do while a pod asks for n.names 1,000 times a second through the ClusterIP, and fails if a name had no good answer when
-// it was asked again once, as resolvers do: after 5 seconds without a reply, or at once after a SERVFAIL.
+// under runs do while a pod queries n.names 1,000 times a second through the ClusterIP. It fails if a name has no good
+// answer after one repetition; like resolvers, the pod repeats a query after 5 seconds without a reply, or at once
+// after a SERVFAIL.
 func (n *node) under(t *testing.T, what string, do func()) {
 	t.Helper()
 	load := n.stream(t, "client", append([]string{"load", "1000"}, n.names...)...)
@@ -48,7 +49,7 @@ func (n *node) under(t *testing.T, what string, do func()) {
 
 var stanzaHash = regexp.MustCompile(`coredns_kubehosts_stanza_info\{.*hash="([0-9a-f]+)".*\} 1`)
 
-// metrics of a replica.
+// metrics returns the metrics of a replica.
 func metrics(t testing.TB, ip string) string {
 	t.Helper()
 	res, err := (&http.Client{Timeout: 5 * time.Second}).Get("http://" + ip + ":9153/metrics")
@@ -63,7 +64,8 @@ func metrics(t testing.TB, ip string) string {
 	return string(b)
 }
 
-// testScale goes from 2 replicas to 5 and back, and edits in between: each replica serves the same.
+// testScale goes from 2 replicas to 5 and back, with edits in between: each replica serves the
+// same.
 func (n *node) testScale(t *testing.T) {
 	n.under(t, "2 to 5 replicas", func() {
 		n.must(t, "scale", "deployment/coredns", "-n", "kube-system", "--replicas=5")
@@ -107,7 +109,7 @@ func (n *node) same(t *testing.T, ips []string) {
 	}
 }
 
-// testRoll puts the slim image into the place of the other, and back.
+// testRoll replaces the image by the slim one, and back.
 func (n *node) testRoll(t *testing.T) {
 	n.memory(t, "kubehosts", n.list(t, "kube-system", replicas))
 	n.memory(t, "stock", n.list(t, "stock", "app=stock"))
@@ -117,21 +119,21 @@ func (n *node) testRoll(t *testing.T) {
 	n.under(t, "rolling update back", func() { n.image(t, before) })
 }
 
-// image sets the image of the Deployment and waits until nothing of the old one runs.
+// image sets the image of the Deployment and waits until nothing runs the old one.
 func (n *node) image(t *testing.T, name string) {
 	t.Helper()
 	n.must(t, "set", "image", "deployment/coredns", "coredns="+name, "-n", "kube-system")
 	n.rolled(t)
 }
 
-// rolled waits until the replicas of the Deployment are those that it wants, and nothing else runs.
+// rolled waits until the Deployment has all of its updated replicas, and no other pods run.
 func (n *node) rolled(t *testing.T) {
 	t.Helper()
 	n.must(t, "rollout", "status", "deployment/coredns", "-n", "kube-system", "--timeout=90s")
 	n.settled(t, 2)
 }
 
-// testKill ends replicas without a word: the pod, by somebody who forces it, and the process, as a crash does.
+// testKill ends replicas without warning: it deletes a pod by force, and kills a process, like a crash.
 func (n *node) testKill(t *testing.T) {
 	n.under(t, "a pod deleted by force", func() {
 		pod := n.list(t, "kube-system", replicas)[0].Name
@@ -155,8 +157,9 @@ func (n *node) testKill(t *testing.T) {
 	})
 }
 
-// testDrain is `kubectl drain` of the node for these pods alone. There is no other node, so it is made schedulable again
-// as soon as the first replica is evicted; the PodDisruptionBudget keeps the second until the first has a successor.
+// testDrain runs `kubectl drain` on the node for these pods alone. There is no other node, so it makes the node
+// schedulable again as soon as the first replica is evicted. The PodDisruptionBudget protects the second replica until
+// the first has a successor.
 func (n *node) testDrain(t *testing.T) {
 	n.under(t, "drain", func() {
 		old := n.list(t, "kube-system", replicas)
@@ -181,7 +184,7 @@ func (n *node) testDrain(t *testing.T) {
 	})
 }
 
-// left are the names of the old pods that are among the new ones.
+// left returns the names of the old pods that still exist.
 func left(old, now []core.Pod) (names []string) {
 	for _, o := range old {
 		if slices.ContainsFunc(now, func(p core.Pod) bool { return p.UID == o.UID }) {
@@ -191,7 +194,7 @@ func left(old, now []core.Pod) (names []string) {
 	return names
 }
 
-// process is the id of coredns in a pod.
+// process returns the process id of coredns in a pod.
 func process(t testing.TB, pod core.Pod) int {
 	t.Helper()
 	all, _ := filepath.Glob("/proc/[0-9]*")
@@ -208,7 +211,7 @@ func process(t testing.TB, pod core.Pod) int {
 	return 0
 }
 
-// status is a field of /proc/PID/status.
+// status returns a field of /proc/PID/status.
 func status(t testing.TB, pid int, field string) string {
 	t.Helper()
 	for line := range strings.Lines(cluster.ReadFile(t, fmt.Sprintf("/proc/%d/status", pid))) {
@@ -220,7 +223,7 @@ func status(t testing.TB, pid int, field string) string {
 	return ""
 }
 
-// memory prints what the processes of pods hold.
+// memory logs the resident memory of the processes of pods.
 func (n *node) memory(t *testing.T, what string, pods []core.Pod) {
 	t.Helper()
 	for _, p := range pods {

@@ -19,19 +19,19 @@ import (
 	"time"
 )
 
-// Each test has a whole cluster, one after the other. For each of them the test binary runs three times, one within the other:
+// Each test has a whole cluster, one after the other. For each test the test binary runs three times, nested:
 //
 //  1. outside makes a folder and a cgroup, starts the second in new namespaces, waits, and removes both again;
 //  2. inside is process 1 of the new PID namespace: it hides the folders of the machine that Kubernetes writes to,
-//     starts the third, and reaps orphans, which the shims of containers are;
+//     starts the third, and reaps orphans, such as the shims of containers;
 //  3. the test.
 //
-// When the first ends, by whatever signal, the kernel kills the second, and with it every process of its PID namespace,
-// and then drops the network and the mounts, which have no other user.
+// When the first ends, by whatever signal, the kernel kills the second and with it every process of its PID namespace.
+// Then it drops the network and the mounts, which nothing else uses.
 const (
 	role    = "KUBEHOSTS_E2E"     // which of the three: unset, "init", "tests"
 	folder  = "KUBEHOSTS_E2E_DIR" // of this run, with all of its files
-	prefix  = "kubehosts-e2e-"    // of the folder and of the cgroup, with the process id of the first
+	prefix  = "kubehosts-e2e-"    // of the folder and of the cgroup, followed by the process id of the first
 	cgroups = "/sys/fs/cgroup"
 )
 
@@ -55,7 +55,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// each calls run for each test that -test.run selects, with the -test.run that selects it alone, whether others fail or not.
+// each calls run for each test that -test.run selects, with a -test.run that selects only this test, whether others
+// fail or not.
 func each(run func(selects string) (int, error)) (code int, err error) {
 	if err := needs(); err != nil {
 		return 0, err
@@ -97,12 +98,12 @@ func outside(selects string) (int, error) {
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer signal.Stop(stop)
 
-	runtime.LockOSThread() // Pdeathsig comes when the thread that forked ends
+	runtime.LockOSThread() // the kernel sends Pdeathsig when the thread that forked ends
 	cmd := again("init", "-test.run="+selects)
 	cmd.Env = append(cmd.Env, folder+"="+dir(id), "TMPDIR="+dir(id))
 	cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET |
 		syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
-	cmd.SysProcAttr.Setpgid = true // Ctrl-C is for this process alone
+	cmd.SysProcAttr.Setpgid = true // Ctrl-C only reaches this process
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("new namespaces: %w", err)
 	}
@@ -123,7 +124,8 @@ func outside(selects string) (int, error) {
 	return 0, err
 }
 
-// again is this program with the same arguments, and more, in another role. It dies with its parent.
+// again is a command that runs this program with the same arguments, and more, in another role. It
+// ends with its parent.
 func again(as string, more ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", slices.Concat(os.Args[1:], more)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
@@ -132,7 +134,7 @@ func again(as string, more ...string) *exec.Cmd {
 	return cmd
 }
 
-// needs says what is missing on this machine.
+// needs returns what is missing on this machine.
 func needs() error {
 	if os.Getuid() != 0 {
 		return errors.New("the cluster needs root: it makes namespaces, mounts, cgroups and containers")
@@ -148,10 +150,10 @@ func needs() error {
 	return nil
 }
 
-// dir of a run.
+// dir is the folder of a run.
 func dir(id string) string { return filepath.Join(os.TempDir(), id) }
 
-// leftovers are the runs whose process is no more: they were killed.
+// leftovers returns the runs whose process no longer exists: they were killed.
 func leftovers() (ids []string) {
 	found, _ := filepath.Glob(dir(prefix + "*"))
 	for _, root := range hierarchies() {
@@ -168,7 +170,7 @@ func leftovers() (ids []string) {
 	return ids
 }
 
-// hierarchies are the cgroup trees of this machine: one in version 2, one for each controller in version 1.
+// hierarchies are the cgroup trees of this machine: one in version 2, one per controller in version 1.
 func hierarchies() (roots []string) {
 	b, _ := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(b)) {
@@ -199,7 +201,7 @@ func create(id string) error {
 	return nil
 }
 
-// remove takes away the folder and the cgroups of a run whose processes have ended. A cgroup is busy for some
+// remove removes the folder and the cgroups of a run whose processes have ended. A cgroup stays busy for some
 // milliseconds after its last process.
 func remove(id string) error {
 	err := os.RemoveAll(dir(id))
@@ -230,7 +232,8 @@ func removeCgroup(path string) error {
 	return nil
 }
 
-// What the kubelet writes to the kernel for the whole machine, unless it finds it there already.
+// sysctls are the settings that the kubelet writes to the kernel for the whole machine, unless they
+// have these values.
 var sysctls = map[string]string{
 	"vm/overcommit_memory": "1", "vm/panic_on_oom": "0", "kernel/panic": "10", "kernel/panic_on_oops": "1",
 	"kernel/keys/root_maxkeys": "1000000", "kernel/keys/root_maxbytes": "25000000",
@@ -241,7 +244,7 @@ func inside() (int, error) {
 	if err := mounts(); err != nil {
 		return 0, err
 	}
-	if err := syscall.Sethostname([]byte("node")); err != nil { // kubeadm looks for the node of this name
+	if err := syscall.Sethostname([]byte("node")); err != nil { // kubeadm looks for a node with this name
 		return 0, fmt.Errorf("host name: %w", err)
 	}
 	runtime.LockOSThread()
@@ -264,8 +267,8 @@ func inside() (int, error) {
 	}
 }
 
-// mounts makes the mount namespace one where nothing that a node writes to a fixed path reaches the machine: network
-// namespaces and sockets below /run, logs, the state of CNI, the sysctls of the kernel.
+// mounts makes the mount namespace private for all that a node writes to fixed paths, so that nothing reaches the
+// machine: network namespaces and sockets below /run, logs, the state of CNI, the sysctls of the kernel.
 func mounts() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_PRIVATE|syscall.MS_REC, ""); err != nil {
 		return fmt.Errorf("private mounts: %w", err)
@@ -287,6 +290,6 @@ func mounts() error {
 			return fmt.Errorf("/proc/sys/%s: %w", path, err)
 		}
 	}
-	// Among themselves the containers and the node share mounts, as on any node.
+	// The containers and the node share mounts, as on any node.
 	return syscall.Mount("", "/", "", syscall.MS_SHARED|syscall.MS_REC, "")
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// testSecond runs the second DNS of docs/distributions.md beside the cluster's own, asks it at its Service, and edits it.
+// testSecond runs the second DNS of docs/distributions.md beside the cluster's own, queries it at its Service, and
+// edits it.
 func (n *node) testSecond(t *testing.T) {
 	const namespace = "kubehosts"
 	n.must(t, "apply", "-k", manifests+"second")
@@ -24,7 +25,7 @@ func (n *node) testSecond(t *testing.T) {
 	}
 	for _, network := range []string{"udp", "tcp"} {
 		answers(network, "db.corp.example", "NOERROR 192.0.2.10")
-		answers(network, "other.corp.example", "NXDOMAIN") // once it knows which kinds the API server has
+		answers(network, "other.corp.example", "NXDOMAIN") // once it has discovered the kinds that the API server has
 	}
 	left := n.edit(t, namespace, "coredns", "192.0.2.10", "192.0.2.12")
 	answers("udp", "db.corp.example", "NOERROR 192.0.2.12")

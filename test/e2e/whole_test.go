@@ -16,7 +16,8 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// second is how soon an edit of any plugin is to be answered from, in the median: some of many may meet a busy machine.
+// second is the limit for the time from an edit of any plugin to the new answer. It applies to the median: some of many
+// edits may hit a busy machine.
 const second = time.Second
 
 // soon fails unless the median of durations is below a second.
@@ -30,7 +31,7 @@ func soon(t *testing.T, what string, all []time.Duration) {
 	}
 }
 
-// testWhole edits what other plugins have in the Corefile.
+// testWhole edits other plugins in the Corefile.
 func (n *node) testWhole(t *testing.T) {
 	var all []time.Duration
 	for _, tt := range []struct{ plugin, name, old, new, after string }{
@@ -41,7 +42,7 @@ func (n *node) testWhole(t *testing.T) {
 		{"forward back", "outside.example", "except outside.example", "max_concurrent 1000", "NOERROR 198.51.100.7"},
 	} {
 		w := n.stream(t, "client", "watch", tt.name)
-		w.next(t, 10*time.Second) // what it is before
+		w.next(t, 10*time.Second) // the answer before the edit
 		left := n.edit(t, "kube-system", "coredns", tt.old, tt.new)
 		took := w.answered(t, tt.after, 10*time.Second).Sub(left)
 		w.stdin.Close()
@@ -51,7 +52,7 @@ func (n *node) testWhole(t *testing.T) {
 	soon(t, "kubectl edit to the new answer", all)
 }
 
-// store makes a text the Corefile.
+// store writes a text as the Corefile.
 func (n *node) store(t *testing.T, text string) {
 	t.Helper()
 	maps := n.Client.CoreV1().ConfigMaps("kube-system")
@@ -65,7 +66,7 @@ func (n *node) store(t *testing.T, text string) {
 	}
 }
 
-// stored is the text in a ConfigMap.
+// stored returns the text in a ConfigMap.
 func (n *node) stored(t *testing.T, name string) string {
 	t.Helper()
 	cm, err := n.Client.CoreV1().ConfigMaps("kube-system").Get(context.Background(), name, meta.GetOptions{})
@@ -75,13 +76,13 @@ func (n *node) stored(t *testing.T, name string) string {
 	return cm.Data["Corefile"]
 }
 
-// answers waits until replicas answer for db.corp.example with an address.
+// answers waits until replicas answer db.corp.example with an address.
 func (n *node) answers(t *testing.T, pods []core.Pod, want string) {
 	t.Helper()
 	n.answersFor(t, pods, "db.corp.example", want)
 }
 
-// answersFor waits until replicas answer for a name with an address.
+// answersFor waits until replicas answer a name with an address.
 func (n *node) answersFor(t *testing.T, pods []core.Pod, name, want string) {
 	t.Helper()
 	for _, ip := range addresses(pods) {
@@ -96,7 +97,8 @@ func (n *node) answersFor(t *testing.T, pods []core.Pod, name, want string) {
 	}
 }
 
-// testWholeEdits stores 100 Corefiles, a third of them broken, while a pod asks 1,000 times a second.
+// testWholeEdits stores 100 Corefiles, a third of them broken, while a pod sends 1,000 queries a
+// second.
 func (n *node) testWholeEdits(t *testing.T) {
 	good := n.stored(t, "coredns")
 	defer n.store(t, good)
@@ -124,11 +126,11 @@ func (n *node) testWholeEdits(t *testing.T) {
 	}
 }
 
-// testWholeBroken stores a broken Corefile: replicas that start do so from the last good one, and all serve the repair.
+// testWholeBroken stores a broken Corefile: replicas that start use the last good one, and all serve the repaired one.
 func (n *node) testWholeBroken(t *testing.T) {
 	good := n.stored(t, "coredns")
 	cluster.Eventually(t, 90*time.Second, func() (bool, string) {
-		return n.stored(t, "coredns-last-good") == good, "the Corefile is not kept as the last good one"
+		return n.stored(t, "coredns-last-good") == good, "the Corefile is not stored as the last good one"
 	})
 	n.store(t, strings.Replace(good, "    errors\n", "    errors\n    bogus\n", 1))
 	n.under(t, "a broken Corefile, and a pod deleted by force", func() {
@@ -145,7 +147,7 @@ func (n *node) testWholeBroken(t *testing.T) {
 	for _, ip := range addresses(all) {
 		m := metrics(t, ip)
 		if !strings.Contains(m, `coredns_kubehosts_corefile_info{hash=`) || !strings.Contains(m, `origin="last-good"`) || !strings.Contains(m, "\ncoredns_kubehosts_corefile_rejected 1\n") {
-			t.Errorf("the replica at %s does not tell that it serves the last good Corefile", ip)
+			t.Errorf("the replica at %s does not report that it serves the last good Corefile", ip)
 		}
 	}
 	t.Logf("Events:\n%s", n.must(t, "get", "events", "-n", "kube-system", "--field-selector=reason=CorefileRejected"))
@@ -159,7 +161,7 @@ func (n *node) testWholeBroken(t *testing.T) {
 	})
 }
 
-// testWholeCustom gives the replicas the ConfigMap coredns-custom to import from, as AKS does, edits it, and breaks it.
+// testWholeCustom adds the ConfigMap coredns-custom with files to import, like AKS, edits it, and breaks it.
 func (n *node) testWholeCustom(t *testing.T) {
 	good := n.stored(t, "coredns")
 	n.must(t, "patch", "role", "coredns-configmap", "-n", "kube-system", "--type=json",
@@ -193,7 +195,7 @@ func (n *node) testWholeCustom(t *testing.T) {
 	n.rolled(t)
 }
 
-// customText is a file to import that answers for custom.example with an address.
+// customText is a file to import that answers custom.example with an address.
 func customText(ip string) string {
 	return "template IN A custom.example {\n    answer \"custom.example 60 IN A " + ip + "\"\n}\n"
 }
@@ -205,11 +207,12 @@ func (n *node) custom(t *testing.T, verb, text string) {
 		strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n    ")+"\n"))
 }
 
-// testCustomBroken breaks the imported ConfigMap: a replica that starts then has what was imported from it last, and all serve the repair.
+// testCustomBroken breaks the imported ConfigMap: a replica that starts then uses the last good import, and all serve
+// the repaired one.
 func (n *node) testCustomBroken(t *testing.T, ip string) {
 	cluster.Eventually(t, 90*time.Second, func() (bool, string) {
 		text := n.stored(t, "coredns-last-good")
-		return strings.Contains(text, ip), "what is imported is not kept in the last good Corefile:\n" + text
+		return strings.Contains(text, ip), "the import is not stored in the last good Corefile:\n" + text
 	})
 	n.custom(t, "replace", "bogus")
 	n.under(t, "a broken coredns-custom, and a pod deleted by force", func() {
@@ -225,7 +228,7 @@ func (n *node) testCustomBroken(t *testing.T, ip string) {
 			lastGood++
 		}
 		if !strings.Contains(m, "\ncoredns_kubehosts_corefile_rejected 1\n") {
-			t.Errorf("the replica at %s does not tell that coredns-custom is broken", p.Status.PodIP)
+			t.Errorf("the replica at %s does not report that coredns-custom is broken", p.Status.PodIP)
 		}
 	}
 	if lastGood != 1 {
@@ -237,13 +240,13 @@ func (n *node) testCustomBroken(t *testing.T, ip string) {
 	n.answersFor(t, all, "custom.example", ip)
 }
 
-// testWholeAlone starts the process of a replica while there is no API server: it serves the mounted Corefile.
+// testWholeAlone starts the process of a replica without an API server: it serves the mounted Corefile.
 func (n *node) testWholeAlone(t *testing.T) {
 	n.alone(t, map[string]string{"db.corp.example": "192.0.2.10"})
 }
 
-// alone kills the process of a replica while there is no API server: the next one serves the mounted files, which answer for these names
-// with these addresses. It follows the ConfigMap as soon as there is an API server.
+// alone kills the process of a replica without an API server: the next process serves the mounted files, which answer
+// these names with these addresses. It follows the ConfigMap as soon as there is an API server.
 func (n *node) alone(t *testing.T, serves map[string]string) {
 	pod := n.list(t, "kube-system", replicas)[0]
 	n.StopServer()
@@ -254,9 +257,9 @@ func (n *node) alone(t *testing.T, serves map[string]string) {
 	for name, ip := range serves {
 		n.answersFor(t, []core.Pod{pod}, name, ip)
 	}
-	t.Logf("names of the mounted files are answered %v after the process was killed", time.Since(start).Round(time.Millisecond))
+	t.Logf("the mounted files are served %v after the process was killed", time.Since(start).Round(time.Millisecond))
 	if m := metrics(t, pod.Status.PodIP); !strings.Contains(m, `origin="file"`) {
-		t.Error("the replica does not tell that it serves the file")
+		t.Error("the replica does not report that it serves the file")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -267,7 +270,8 @@ func (n *node) alone(t *testing.T, serves map[string]string) {
 		m := metrics(t, pod.Status.PodIP)
 		return strings.Contains(m, `coredns_kubehosts_corefile_info{`) && strings.Contains(m, `origin="configmap"`), "the ConfigMap is not followed again"
 	})
-	// The API server holds the replica Ready until it hears otherwise: ask it for a Service, which it can only know by now.
+	// The API server reports the replica as Ready until it learns otherwise. So query a Service, which the replica can
+	// only have from the API server.
 	c := cluster.Dial(t, "udp", pod.Status.PodIP+":53")
 	cluster.Eventually(t, 30*time.Second, func() (bool, string) {
 		m, err := c.Ask("web.shop.svc.cluster.local", dns.TypeA)

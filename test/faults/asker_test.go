@@ -11,7 +11,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// asker asks one server, 1,600 times a second if the machine is not too busy, and judges the answers.
+// asker sends queries to one server, 1,600 a second if the machine is not too busy, and checks the
+// answers.
 type asker struct {
 	truth *truth
 	stop  chan struct{}
@@ -21,10 +22,10 @@ type asker struct {
 	seen                 atomic.Int64 // the newest change that was answered
 
 	mu   sync.Mutex
-	said []string // what was wrong, the first of it
+	said []string // the first errors
 }
 
-// ask starts to ask the server at addr over UDP, until the end of the test.
+// ask starts sending queries to the server at addr over UDP, until the end of the test.
 func ask(t *testing.T, addr string, tr *truth) *asker {
 	t.Helper()
 	return askOver(t, "udp", addr, tr)
@@ -113,7 +114,8 @@ func (a *asker) say(format string, args ...any) {
 	}
 }
 
-// healed returns how long it took until a change was answered that was stored after now, and whether that was within bound.
+// healed returns how long it took until the server answered a change that was stored after now, and whether that was
+// within bound.
 func (a *asker) healed() (time.Duration, bool) {
 	start, before := time.Now(), a.truth.newest()
 	for tick := time.Tick(10 * time.Millisecond); int(a.seen.Load()) <= before; <-tick {
@@ -124,8 +126,8 @@ func (a *asker) healed() (time.Duration, bool) {
 	return time.Since(start), true
 }
 
-// heal waits until a change that was stored after now is answered, and returns how long that took. It then waits for one
-// more, as the first may come of a list whose watch has yet to begin.
+// heal waits until the server answers a change that was stored after now, and returns how long that took. It then waits
+// for another change: the first may come from a list whose watch has not begun.
 func (a *asker) heal(t *testing.T) time.Duration {
 	t.Helper()
 	took := a.awaitChange(t)
@@ -142,7 +144,8 @@ func (a *asker) awaitChange(t *testing.T) time.Duration {
 	})
 }
 
-// fault breaks something, for as long as faults last, repairs it, waits until it has healed, and adds a row to the table.
+// fault breaks something for the duration lasts, repairs it, waits until the server has healed, and adds a row to the
+// table.
 func (a *asker) fault(t *testing.T, name string, breakIt, repair func()) {
 	t.Helper()
 	a.counted(t, name, func() time.Duration {
@@ -156,7 +159,7 @@ func (a *asker) fault(t *testing.T, name string, breakIt, repair func()) {
 	})
 }
 
-// tally is what was asked up to some time.
+// tally is the number of queries and results up to some time.
 type tally struct {
 	asked, failed, wrong int64
 	at                   time.Time
@@ -166,7 +169,7 @@ func (a *asker) tally() tally {
 	return tally{a.asked.Load(), a.failed.Load(), a.wrong.Load(), time.Now()}
 }
 
-// since is the row of the table for what was asked since an earlier tally.
+// since returns the row of the table for the queries since an earlier tally.
 func (a *asker) since(before tally, name string, healed time.Duration) row {
 	now := a.tally()
 	r := row{fault: name, asked: now.asked - before.asked, failed: now.failed - before.failed, wrong: now.wrong - before.wrong, heal: healed}
@@ -174,7 +177,7 @@ func (a *asker) since(before tally, name string, healed time.Duration) row {
 	return r
 }
 
-// counted adds a row to the table for what is asked while do is under way.
+// counted adds a row to the table for the queries sent while do runs.
 func (a *asker) counted(t *testing.T, name string, do func() (healed time.Duration)) {
 	t.Helper()
 	before := a.tally()

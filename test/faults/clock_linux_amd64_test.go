@@ -18,15 +18,16 @@ import (
 	"github.com/miekg/dns"
 )
 
-// clock is the wall clock of one process. A program reads the clock by a function that the kernel maps into it, the vDSO,
-// so that there is no system call to stop it at. Here that function is written anew: it asks the kernel, and adds to
-// CLOCK_REALTIME a number of seconds that the test may change at any time. No other clock and no other process changes.
+// clock is the wall clock of one process. A program reads the clock with a function that the kernel maps into it, the
+// vDSO, so there is no system call to intercept. The test overwrites that function in the process: the new one makes
+// the system call, and adds to CLOCK_REALTIME a number of seconds that the test may change at any time. Other clocks
+// and other processes do not change.
 type clock struct {
 	mem *os.File
-	at  int64 // where the number stands
+	at  int64 // address of the number
 }
 
-// realtime is clock_gettime(id in edi, *timespec in rsi) of the vDSO. The number of seconds stands behind it.
+// realtime is clock_gettime(id in edi, *timespec in rsi) of the vDSO. The number of seconds follows it.
 var realtime = []byte{
 	0xb8, 228, 0, 0, 0, // mov eax, 228, which is clock_gettime
 	0x0f, 0x05, // syscall
@@ -37,7 +38,7 @@ var realtime = []byte{
 	0xc3, // ret
 }
 
-// clockOf takes hold of the clock of a process of ours.
+// clockOf replaces the clock of a process started by the test.
 func clockOf(t *testing.T, pid int) *clock {
 	t.Helper()
 	mem, err := os.OpenFile(fmt.Sprintf("/proc/%d/mem", pid), os.O_RDWR, 0)
@@ -77,7 +78,7 @@ func clockOf(t *testing.T, pid int) *clock {
 	return c
 }
 
-// set makes the clock differ from ours by d, in whole seconds.
+// set shifts the clock by d from ours, in whole seconds.
 func (c *clock) set(t *testing.T, d time.Duration) {
 	t.Helper()
 	if _, err := c.mem.WriteAt(binary.LittleEndian.AppendUint64(nil, uint64(int64(d/time.Second))), c.at); err != nil {
@@ -85,7 +86,7 @@ func (c *clock) set(t *testing.T, d time.Duration) {
 	}
 }
 
-// vdso is its place in the process.
+// vdso returns the address range of the vDSO in the process.
 func vdso(t *testing.T, pid int) (start, end int64) {
 	t.Helper()
 	for line := range strings.Lines(cluster.ReadFile(t, fmt.Sprintf("/proc/%d/maps", pid))) {
@@ -99,7 +100,7 @@ func vdso(t *testing.T, pid int) (start, end int64) {
 	return start, end
 }
 
-// halted calls do while all threads of the process are halted, and none between the addresses.
+// halted calls do while all threads of the process are halted outside the address range.
 func halted(t *testing.T, pid int, start, end int64, do func()) {
 	t.Helper()
 	defer syscall.Kill(pid, syscall.SIGCONT)
@@ -112,7 +113,7 @@ func halted(t *testing.T, pid int, start, end int64, do func()) {
 			t.Fatal("no threads: ", err)
 		}
 		for _, path := range threads {
-			words := strings.Fields(cluster.ReadFile(t, path)) // the last one is where it goes on (proc(5))
+			words := strings.Fields(cluster.ReadFile(t, path)) // the last one is the program counter (proc(5))
 			at, err := strconv.ParseUint(strings.TrimPrefix(words[len(words)-1], "0x"), 16, 64)
 			if err != nil || at >= uint64(start) && at < uint64(end) {
 				syscall.Kill(pid, syscall.SIGCONT)
@@ -124,8 +125,8 @@ func halted(t *testing.T, pid int, start, end int64, do func()) {
 	})
 }
 
-// The clock of the machine jumps. Nothing is late for that: neither a change nor a snapshot nor an edit of the ConfigMap,
-// and the serial of the zone does not fall.
+// The clock of the machine jumps. This delays nothing: no change, no snapshot, no edit of the ConfigMap. The serial of
+// the zone does not decrease.
 func TestClock(t *testing.T) {
 	tr := changes(t)
 	text := corefileOf(cluster.Kubeconfig(t, api(t).URL, account(t).Token), "snapshot DIR/snapshot", theConfigMap)
@@ -146,7 +147,7 @@ func TestClock(t *testing.T) {
 	}
 	for i, jump := range []struct {
 		name string
-		to   time.Duration // from the right time
+		to   time.Duration // from the real time
 	}{
 		{"its clock jumps 6 hours ahead", 6 * time.Hour},
 		{"its clock jumps back by 12 hours", -6 * time.Hour},
@@ -156,7 +157,7 @@ func TestClock(t *testing.T) {
 		a.counted(t, jump.name, func() time.Duration {
 			clock.set(t, jump.to)
 			healed := a.heal(t)
-			if stock { // which has no snapshot and follows no ConfigMap
+			if stock { // stock has no snapshot and follows no ConfigMap
 				return healed
 			}
 			setConfigMap(t, configMap(10+i, ""))

@@ -10,22 +10,22 @@ import (
 	"github.com/miekg/dns"
 )
 
-// custom is what a server answers from the objects of CustomResourceDefinitions.
+// custom describes what a server answers from the objects of CustomResourceDefinitions.
 type custom struct {
 	what      string
 	kinds     []string // GROUP/VERSION/KIND of the definitions
 	rbac      string   // file of the Roles
 	corefile  func(kubeconfig string) string
-	objects   string // one of which gives name the address %q
+	objects   string // one of them has the address %q for name
 	name      string
 	addresses string // %d of them
 
-	missing string // what the log has each time that the definitions are not there
-	never   string // what it does not have; "" for nothing
-	returns string // how it reports that the server has the kind of the last definition
+	missing string // logged each time the definitions are missing
+	never   string // never logged; "" for nothing
+	returns string // logged when the server has the kind of the last definition
 }
 
-// ServiceImports are of a CustomResourceDefinition.
+// importing tests ServiceImports, which have one CustomResourceDefinition.
 var importing = custom{
 	what:  "the definition of ServiceImports",
 	kinds: []string{"multicluster.x-k8s.io/v1alpha1/ServiceImport"},
@@ -49,7 +49,8 @@ spec: {type: ClusterSetIP, ips: [%q], ports: [{name: http, port: 80, protocol: T
 	returns:   "returns serviceimports",
 }
 
-// A Gateway with an address, and an HTTPRoute that it accepts, are of several CustomResourceDefinitions of one group.
+// routing tests a Gateway with an address, and an HTTPRoute that it accepts. They have several
+// CustomResourceDefinitions of one group.
 var routing = custom{
 	what:     "the definitions of the Gateway API",
 	kinds:    []string{"gateway.networking.k8s.io/v1/Gateway", "gateway.networking.k8s.io/v1/HTTPRoute"},
@@ -71,7 +72,7 @@ status: {parents: [{parentRef: {name: gw}, controllerName: example.com/test, con
 	name:      "route.example.org.",
 	addresses: "192.0.2.%d",
 	missing:   "has no httproutes",
-	never:     "returns no httproutes", // that there are none is no error
+	never:     "returns no httproutes", // a missing definition is not an error
 	returns:   "returns httproutes",
 }
 
@@ -79,12 +80,12 @@ func TestDefinitionComesAndGoes(t *testing.T) { importing.comesAndGoes(t) }
 
 func TestGatewayAPIComesAndGoes(t *testing.T) {
 	if stock {
-		return // which knows of none
+		return // stock does not support them
 	}
 	routing.comesAndGoes(t)
 }
 
-// comesAndGoes has the definitions appear, vanish and come back while all else is served.
+// comesAndGoes makes the definitions appear, vanish and come back while everything else is served.
 func (k *custom) comesAndGoes(t *testing.T) {
 	t.Parallel()
 	tr := changes(t)
@@ -109,7 +110,7 @@ func (k *custom) comesAndGoes(t *testing.T) {
 	c := cluster.Launch(t, coredns(t), k.corefile(cluster.Kubeconfig(t, api(t).URL, who.Token)))
 	c.WaitServing(t)
 	a := ask(t, c.Addr, tr)
-	if !stock { // which serves nothing, and is not ready, without the resource
+	if !stock { // without the resource, stock serves nothing and is not ready
 		c.WaitReady(t)
 		a.heal(t)
 	}
@@ -153,7 +154,7 @@ func (k *custom) comesAndGoes(t *testing.T) {
 		took, _ := a.healed()
 		return took
 	})
-	comeAndGo(1) // what is only made once is there before it is measured
+	comeAndGo(1) // allocates what is allocated only once, before the measurement
 	before := holds(t, c)
 	const times = 2
 	a.counted(t, fmt.Sprintf("%s comes and goes, %d times", k.what, times), func() (longest time.Duration) {

@@ -40,7 +40,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// sign makes a certificate of template, signed by a; by itself if a has no key yet.
+// sign makes a certificate from template, signed by a, or self-signed if a has no key yet.
 func sign(t *testing.T, template *x509.Certificate, a *authority) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -66,7 +66,7 @@ func (a *authority) pem() string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}))
 }
 
-// server is a new certificate for a server on loopback.
+// server makes a certificate for a server on loopback.
 func (a *authority) server(t *testing.T, serial int64) *tls.Certificate {
 	t.Helper()
 	cert, key := sign(t, &x509.Certificate{
@@ -77,7 +77,7 @@ func (a *authority) server(t *testing.T, serial int64) *tls.Certificate {
 	return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}
 }
 
-// tokenOf is a token of the ServiceAccount that is good as long as the Secret is there.
+// tokenOf returns a token of the ServiceAccount that is valid as long as the Secret exists.
 func tokenOf(t *testing.T, secret string) string {
 	t.Helper()
 	client := api(t).Client.CoreV1()
@@ -95,8 +95,8 @@ func tokenOf(t *testing.T, secret string) string {
 	return req.Status.Token
 }
 
-// revoke makes the API server forget the token of a Secret, and returns when it has: it keeps what it knows of a token
-// for ten seconds.
+// revoke revokes the token of a Secret and returns when the API server refuses it: the API server caches tokens for
+// ten seconds.
 func revoke(t *testing.T, secret, token string) {
 	t.Helper()
 	if err := api(t).Client.CoreV1().Secrets("kube-system").Delete(t.Context(), secret, meta.DeleteOptions{}); err != nil {
@@ -113,7 +113,7 @@ func revoke(t *testing.T, secret, token string) {
 	})
 }
 
-// The API server comes back with another certificate, and wants another token.
+// The API server returns with another certificate and requires another token.
 func TestCredentials(t *testing.T) {
 	t.Parallel()
 	tr := changes(t)
@@ -149,7 +149,7 @@ func TestCredentials(t *testing.T) {
 		proxy.Start(t)
 	}, func() { cluster.WriteFile(t, tokenFile, tokenOf(t, "second")) })
 
-	// client-go reads the file of authorities every five minutes, which is for the whole of the faults only.
+	// client-go reads the file of authorities every five minutes, so this needs long faults.
 	if lasts < 30*time.Second {
 		return
 	}

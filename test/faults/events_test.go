@@ -10,7 +10,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// lost is a Service whose changes are lost. Nothing brings them later: no more changes follow.
+// lost is a Service whose changes are lost. No later change repairs it: there are none.
 func lost(ip string) string {
 	return fmt.Sprintf(`
 apiVersion: v1
@@ -26,7 +26,7 @@ endpoints: [{addresses: [%q]}]
 `, ip)
 }
 
-// Events of watches vanish on the way, without a word. The next audit finds that out.
+// Events of watches get lost without notice. The next audit detects that.
 func TestLostEvents(t *testing.T) {
 	t.Parallel()
 	tr := changes(t)
@@ -83,7 +83,7 @@ func TestLostEvents(t *testing.T) {
 		t.Error("nothing in the log about it")
 	}
 
-	// All goes on, and audits of a server that loses nothing find nothing.
+	// Everything else works, and audits of a server that loses nothing find nothing.
 	a.counted(t, "none vanish, with audits under changes", func() time.Duration {
 		before := c.Metric(t, "coredns_kubehosts_audits_total", "kind", "EndpointSlice")
 		took := cluster.Eventually(t, bound, func() (bool, string) {

@@ -39,7 +39,7 @@ data:
   Corefile: %q
 `
 
-// fileChanges writes the next change to a manifest every so often, as changes does to the API server.
+// fileChanges writes changes to a manifest at intervals, like changes does to the API server.
 func fileChanges(t *testing.T, path string) *truth {
 	t.Helper()
 	tr := &truth{service: strings.ToLower(t.Name()), held: -1}
@@ -72,11 +72,11 @@ func fileChanges(t *testing.T, path string) *truth {
 	return tr
 }
 
-// Manifests, hosts files and the ConfigMap's stanza are saved again and again, changed in some place, and files in their
-// folders become links out of them, named pipes, devices and folders, whose names are any bytes: what other files hold is served
-// all the while, and so is the last good stanza, and nothing from outside of the folders is.
+// Manifests, hosts files and the ConfigMap's stanza are saved again and again with random changes. Files in their
+// folders are replaced by links out of the folders, named pipes, devices and folders, and their names are arbitrary
+// bytes. Meanwhile kubehosts serves the other files and the last good stanza, and nothing from outside the folders.
 func TestHostileFiles(t *testing.T) {
-	if stock { // which follows no manifests
+	if stock { // stock follows no manifests
 		return
 	}
 	dir := t.TempDir()
@@ -111,12 +111,12 @@ func TestHostileFiles(t *testing.T) {
 				continue
 			case 1:
 				path, text = hosts, hostile.Text(r, "10.0.0.7 db.example.net db\n::1 six.example.net\n")
-			case 2: // a stanza may well be good when it was changed, but not with this behind it
+			case 2: // a changed stanza may still be valid, but not with this appended
 				path, text = configMap, fmt.Sprintf(manifestedConfigMap, hostile.Text(r, stanza)+"\n}\n}}\n")
 			}
 			if r.IntN(2) == 0 {
 				cluster.WriteFile(t, path, text)
-			} else if err := os.WriteFile(path, []byte(text), 0o644); err != nil { // it may be read when half of it is there
+			} else if err := os.WriteFile(path, []byte(text), 0o644); err != nil { // it may be read when half written
 				t.Fatal(err)
 			}
 			<-time.After(time.Duration(r.IntN(15)) * time.Millisecond)
@@ -147,7 +147,7 @@ func TestHostileFiles(t *testing.T) {
 	})
 }
 
-// swapIn puts something that is no hosts file, or leads to secret, in the place of one of a few names in the folder dir.
+// swapIn replaces one of a few names in the folder dir by something that is not a hosts file, or by a link to secret.
 func swapIn(t *testing.T, r *rand.Rand, dir, secret string) {
 	t.Helper()
 	names := [...]string{"s.hosts", "m\xfcller.hosts", "a\n[ERROR] forged.hosts", "\u202e.hosts", "*.hosts"}
@@ -177,10 +177,10 @@ func swapIn(t *testing.T, r *rand.Rand, dir, secret string) {
 	}
 }
 
-// Files are written in place by a program that takes its time, as a shell's redirection does: what they had is served until
-// they are closed.
+// A program writes files in place and takes its time, as a shell's redirection does. kubehosts serves the previous
+// content until the program closes them.
 func TestFilesWrittenSlowly(t *testing.T) {
-	if stock { // which follows no manifests
+	if stock { // stock follows no manifests
 		return
 	}
 	dir := t.TempDir()

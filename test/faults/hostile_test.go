@@ -14,7 +14,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// packet is a query, as bytes; change may do to it what the library would not.
+// packet returns the bytes of a query. change may modify them in ways that the library would not.
 func packet(name string, qtype, class uint16, change func([]byte) []byte) []byte {
 	m := new(dns.Msg).SetQuestion(name, qtype)
 	m.Question[0].Qclass = class
@@ -42,7 +42,7 @@ func count(at, n int) func([]byte) []byte {
 	}
 }
 
-// named puts raw bytes in the place of the name.
+// named replaces the name by raw bytes.
 func named(raw ...byte) func([]byte) []byte {
 	return func(b []byte) []byte {
 		return append(append(b[:12:12], raw...), 0, 1, 0, 1)
@@ -51,7 +51,7 @@ func named(raw ...byte) func([]byte) []byte {
 
 const silence = -1
 
-// Questions that are none, or none that anybody means, get the rcode that they should, and nothing else suffers.
+// Malformed or absurd queries get the right rcode and affect nothing else.
 func TestHostile(t *testing.T) {
 	tr := changes(t)
 	text := strings.Replace(corefileOf(cluster.Kubeconfig(t, api(t).URL, account(t).Token), "pods insecure"), "errors", "errors\nwhoami", 1)
@@ -106,7 +106,7 @@ func TestHostile(t *testing.T) {
 		}
 	}
 
-	// All of it as fast as it goes, over UDP; the client asks over TCP, as a full socket buffer drops whose packet it may.
+	// All of these at full speed, over UDP. The asker uses TCP: a full UDP socket buffer drops anyone's packets.
 	a := askOver(t, "tcp", c.Addr, tr)
 	a.heal(t)
 	flood := func(lasts time.Duration) int {
@@ -138,8 +138,8 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// exchange sends a packet and returns the rcode of the reply. Of packets that get none it knows by the answer to a good
-// question behind it.
+// exchange sends a packet and returns the rcode of the reply. It detects packets without a reply by sending a good
+// query after them.
 func exchange(t *testing.T, conn net.Conn, b []byte) int {
 	t.Helper()
 	id := uint16(rand.Uint32())
@@ -171,7 +171,7 @@ func exchange(t *testing.T, conn net.Conn, b []byte) int {
 	}
 }
 
-// send sends hostile packets until end, and returns how many.
+// send sends hostile packets until end, and returns their number.
 func send(addr string, end time.Time, seed uint64) (n int) {
 	conn, err := net.Dial("udp", addr)
 	if err != nil {
@@ -192,7 +192,7 @@ func send(addr string, end time.Time, seed uint64) (n int) {
 	return n
 }
 
-// hostilePacket is a question for a name that nobody has, or bytes that are nearly a question.
+// hostilePacket is a query for a name that does not exist, or bytes that resemble a query.
 func hostilePacket(r *rand.Rand) []byte {
 	b := make([]byte, 12, 300)
 	binary.BigEndian.PutUint16(b, uint16(r.Uint32()))

@@ -12,15 +12,15 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// What a run without a word about it in the environment does, in three minutes on a busy machine. `make faults` does more.
+// The defaults of a run, which takes three minutes on a busy machine. `make faults` does more.
 var (
 	lasts   = durationOf("FAULTS_LASTS", 2*time.Second)   // how long each fault lasts
-	floods  = durationOf("FAULTS_HOSTILE", 3*time.Second) // how long hostile questions are asked, and files saved
+	floods  = durationOf("FAULTS_HOSTILE", 3*time.Second) // how long hostile queries are sent, and files saved
 	soak    = durationOf("FAULTS_SOAK", 5*time.Second)
 	reloads = numberOf("FAULTS_RELOADS", 300)
 )
 
-// bound is how long healing may take. It is a limit on broken, not a goal.
+// bound is the limit of the time to heal. Beyond it the server counts as broken; it is not a goal.
 const bound = time.Minute
 
 func durationOf(name string, usual time.Duration) time.Duration {
@@ -74,7 +74,7 @@ func api(t testing.TB) *cluster.API {
 	return shared.api
 }
 
-// stock tests the released CoreDNS instead, for comparison: nothing is asserted then.
+// stock selects the released CoreDNS instead, for comparison. Then nothing is asserted.
 var stock = os.Getenv("FAULTS_STOCK") != ""
 
 func coredns(t testing.TB) string {

@@ -18,14 +18,14 @@ import (
 
 const (
 	memoryLimit = 170 << 20 // that of CoreDNS in the manifests of kubeadm and kops
-	memoryRoom  = 120 << 20 // what kubehosts may have of it: 25 MB of its own, 80 MB of garbage, and some room
+	memoryRoom  = 120 << 20 // what kubehosts may use of it: 25 MB of its own, 80 MB of garbage, and a reserve
 
-	// Stock holds three quarters of the limit, of this many Services with that many endpoints each.
+	// With this many Services of this many endpoints each, stock uses three quarters of the limit.
 	loadServices, loadEndpoints = 1200, 100
 )
 
-// The API server is killed and started again, so that replicas with the usual limit of memory list everything again
-// (kubernetes/kubernetes#139117). Whether the kernel kills stock is reported; kubehosts it must not kill.
+// The API server is killed and started again, so that replicas with the usual memory limit list everything again
+// (kubernetes/kubernetes#139117). The test reports whether the kernel kills stock, and fails if it kills kubehosts.
 func TestMemoryLimit(t *testing.T) {
 	a := loaded(t)
 	tr := changesOf(t, a)
@@ -47,7 +47,7 @@ func TestMemoryLimit(t *testing.T) {
 		tr.hold()
 		down = time.Now()
 		a.StopServer()
-		if err := a.Write(1); err != nil { // as of another API server: no watch can go on where it was
+		if err := a.Write(1); err != nil { // like another API server: no watch can resume
 			t.Error(err)
 		}
 		<-time.After(lasts)
@@ -80,7 +80,7 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
-// A process that takes more than the limit is killed, and one that does not is not.
+// The kernel kills a process that exceeds the limit, and no other.
 func TestLimit(t *testing.T) {
 	g := cluster.LimitMemory(t, 20<<20)
 	if out, err := exec.Command(g.Program(t, "/bin/echo"), "in", "it").CombinedOutput(); err != nil || string(out) != "in it\n" {
@@ -93,7 +93,7 @@ func TestLimit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(g.Program(t, program), "/dev/zero") // one endless line, which it holds
+	cmd := exec.Command(g.Program(t, program), "/dev/zero") // one endless line, kept in memory
 	cmd.Run()
 	if s, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || s.Signal() != syscall.SIGKILL {
 		t.Errorf("it ended by %v", cmd.ProcessState)
@@ -103,7 +103,7 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// loaded is an API server of the test's own with many endpoints.
+// loaded is an API server with many endpoints, used by this test only.
 func loaded(t *testing.T) *cluster.API {
 	t.Helper()
 	kube, err := cluster.Kube()
@@ -121,19 +121,19 @@ func loaded(t *testing.T) *cluster.API {
 	return a
 }
 
-// replica is a server with the limit, under queries.
+// replica is a server with the limit that gets queries.
 type replica struct {
 	*cluster.CoreDNS
 	name, script string
 	group        *cluster.Cgroup
 	asker        *asker
 
-	broken time.Time       // since when it heals
-	change int             // the newest that was stored when it began to
-	healed time.Duration   // how long it took; bound if it did not
+	broken time.Time       // when healing began
+	change int             // the newest one stored at that time
+	healed time.Duration   // time to heal; bound if it did not heal
 	killed []time.Duration // after start
-	gone   time.Time       // since when it is not ready, after it was killed
-	away   time.Duration   // how long it was not
+	gone   time.Time       // when it became not ready, after it was killed
+	away   time.Duration   // how long it was not ready
 
 	pid     atomic.Int64 // of the process that is sampled
 	stop    chan struct{}
@@ -142,14 +142,14 @@ type replica struct {
 	samples []memorySample
 }
 
-// memorySample is the most memory that a process had of its own in a while, RssAnon, which the kernel can't take back: 0 if there
-// was none.
+// memorySample is the maximum of a process's anonymous memory, RssAnon, in an interval. The kernel can't reclaim this
+// memory. It is 0 if there was no process.
 type memorySample struct {
-	at   time.Duration // of the beginning
+	at   time.Duration // start of the interval
 	most int
 }
 
-// limit starts a server with the limit, and begins to ask it.
+// limit starts a server with the limit and starts sending queries to it.
 func limit(t *testing.T, program func() (string, error), corefile string, tr *truth) *replica {
 	t.Helper()
 	path, err := program()
@@ -164,10 +164,10 @@ func limit(t *testing.T, program func() (string, error), corefile string, tr *tr
 	return r
 }
 
-// replicas are servers that are compared.
+// replicas are the servers to compare.
 type replicas []*replica
 
-// heal waits until all have answered a change that was stored after now, for no longer than bound.
+// heal waits until all have answered a change that was stored after now, for bound at most.
 func (all replicas) heal(t *testing.T) {
 	t.Helper()
 	now := time.Now()
@@ -178,7 +178,7 @@ func (all replicas) heal(t *testing.T) {
 	all.tend(t, bound, all.healthy)
 }
 
-// begin begins to heal.
+// begin marks the beginning of healing.
 func (r *replica) begin() { r.change, r.healed = r.asker.truth.newest(), bound }
 
 // healthy reports whether all have healed, and are ready.
@@ -191,14 +191,14 @@ func (all replicas) healthy() bool {
 	return true
 }
 
-// watch waits for what may come later, and then until all have healed.
+// watch waits for late effects, and then until all have healed.
 func (all replicas) watch(t *testing.T) {
 	t.Helper()
 	all.tend(t, max(lasts, 5*time.Second), func() bool { return false })
 	all.tend(t, bound, all.healthy)
 }
 
-// tend starts those that have ended again, at once, as a kubelet does the first time, until done, for no longer than most.
+// tend restarts servers that have ended, at once, as a kubelet does the first time, until done or for most.
 func (all replicas) tend(t *testing.T, most time.Duration, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -233,10 +233,10 @@ func (r *replica) isReady() bool {
 	return ready
 }
 
-// sampling is how long a sample is.
+// sampling is the length of a sample.
 const sampling = 100 * time.Millisecond
 
-// sample begins to sample the memory, and to count from now on.
+// sample begins sampling the memory and counting.
 func (all replicas) sample() {
 	start := time.Now()
 	for _, r := range all {
@@ -272,7 +272,7 @@ func (all replicas) end() {
 	}
 }
 
-// anonymous is RssAnon of a process in bytes, 0 if it has ended.
+// anonymous returns RssAnon of a process in bytes, 0 if it has ended.
 func anonymous(pid int) int {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	var kb int
@@ -282,7 +282,7 @@ func anonymous(pid int) int {
 	return kb << 10
 }
 
-// most is the most memory of all samples.
+// most returns the maximum of all samples.
 func (r *replica) most() (most int) {
 	for _, s := range r.samples {
 		most = max(most, s.most)
@@ -290,7 +290,7 @@ func (r *replica) most() (most int) {
 	return most
 }
 
-// at is the memory at a time.
+// at returns the memory at a time.
 func (r *replica) at(then time.Duration) (most int) {
 	for _, s := range r.samples {
 		if s.at <= then {
@@ -300,7 +300,7 @@ func (r *replica) at(then time.Duration) (most int) {
 	return most
 }
 
-// record is a run for docs/draw.
+// record formats a run for docs/draw.
 func record(stock, ours *replica, down, up time.Duration) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Memory of replicas with a limit of %d MiB, of %d Services with %d endpoints each, on %s.\nsecond,stock,kubehosts,event\n",

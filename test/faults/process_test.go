@@ -15,7 +15,7 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// logReader waits for lines of a log that grows, without reading it over and over.
+// logReader waits for lines of a growing log, without reading it from the start each time.
 type logReader struct {
 	file *bufio.Reader
 	rest string
@@ -31,7 +31,7 @@ func readLog(t *testing.T, c *cluster.CoreDNS) *logReader {
 	return &logReader{file: bufio.NewReader(f)}
 }
 
-// await reads on to a line that has one of the words.
+// await reads on to a line that contains one of the words.
 func (l *logReader) await(t *testing.T, words ...string) (line string) {
 	t.Helper()
 	cluster.Eventually(t, bound, func() (bool, string) {
@@ -52,8 +52,8 @@ func (l *logReader) await(t *testing.T, words ...string) (line string) {
 	return line
 }
 
-// held is what a process holds that must not grow. bytes are those in use on the heap, without garbage: of that the process
-// lets much come together, and what has a finalizer goes with the second collection only.
+// held is the resources of a process that must not grow. bytes is the heap in use, without garbage: the process lets
+// much garbage accumulate, and objects with a finalizer are only freed by the second collection.
 type held struct{ files, goroutines, bytes int }
 
 func holds(t *testing.T, c *cluster.CoreDNS) held {
@@ -71,7 +71,7 @@ func holds(t *testing.T, c *cluster.CoreDNS) held {
 	return held{c.FDs(t), int(c.Metric(t, "go_goroutines")), int(c.Metric(t, "go_memstats_heap_alloc_bytes"))}
 }
 
-// check allows for what comes and goes: connections, and what is made of each query and each change.
+// check allows for variation: connections, and allocations for each query and each change.
 func (h held) check(t *testing.T, c *cluster.CoreDNS) {
 	t.Helper()
 	now := holds(t, c)
@@ -87,8 +87,8 @@ func (h held) check(t *testing.T, c *cluster.CoreDNS) {
 	}
 }
 
-// A Corefile is read again, and again; now and then it is a broken one. The watches go on. So they do under edits of the
-// ConfigMap.
+// The Corefile is reloaded again and again; now and then it is broken. The watches continue. They also continue during
+// edits of the ConfigMap.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	tr := changes(t)
@@ -127,7 +127,7 @@ func TestReload(t *testing.T) {
 		return a.heal(t)
 	})
 	before.check(t, c)
-	if stock { // which follows no ConfigMap
+	if stock { // stock follows no ConfigMap
 		return
 	}
 
@@ -148,7 +148,7 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// watches counts the lists and watches that were asked of the API server.
+// watches counts the lists and watches in the API server's log.
 func watches(t *testing.T, who cluster.Account) (n int) {
 	t.Helper()
 	for _, r := range api(t).Audit(t, who) {
@@ -164,13 +164,13 @@ func setConfigMap(t *testing.T, text string) {
 	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": text})
 }
 
-// The volume of the snapshot is full: the previous file stays whole, one line reports it, and writing goes on when there
-// is room.
+// The volume of the snapshot is full: the previous file stays intact, one line reports it, and writing resumes when
+// there is room.
 func TestSnapshotVolume(t *testing.T) {
 	t.Parallel()
 	tr := changes(t)
 	dir := t.TempDir()
-	// A volume of its own, which ends with the process.
+	// A volume of its own, which is unmounted when the process ends.
 	script := filepath.Join(t.TempDir(), "coredns")
 	err := os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\nexec unshare --mount --map-root-user sh -c 'mount -t tmpfs -o size=64k tmpfs %s && exec %s \"$@\"' sh \"$@\"\n", dir, coredns(t)), 0o755)
 	if err != nil {
@@ -187,7 +187,7 @@ func TestSnapshotVolume(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for buf := make([]byte, 512); err == nil; { // to the last page
+		for buf := make([]byte, 512); err == nil; { // up to the last page
 			_, err = filler.Write(buf)
 		}
 		filler.Close()
@@ -214,7 +214,7 @@ func TestSnapshotVolume(t *testing.T) {
 	}
 }
 
-// whole asserts that a file is all of a snapshot.
+// whole asserts that a file is a complete snapshot.
 func whole(t *testing.T, path string) {
 	t.Helper()
 	f, err := os.Open(path)

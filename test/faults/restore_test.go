@@ -12,13 +12,14 @@ import (
 	"github.com/miekg/dns"
 )
 
-// A Service that is made after the backup, and one that is deleted after it.
+// A Service created after the backup, and one deleted after it.
 const (
 	newer = "apiVersion: v1\nkind: Service\nmetadata: {name: newer, namespace: shop}\nspec: {clusterIP: 10.96.7.11, ports: [{port: 80}]}\n"
 	older = "apiVersion: v1\nkind: Service\nmetadata: {name: older, namespace: shop}\nspec: {clusterIP: 10.96.7.12, ports: [{port: 80}]}\n"
 )
 
-// etcd is reset to a backup, so that the API server is in an older state than the one that was read.
+// etcd is reset to a backup, so that the API server has an older state than the one kubehosts has
+// read.
 func TestRestoredEtcd(t *testing.T) {
 	t.Parallel()
 	kube, err := cluster.Kube()
@@ -28,9 +29,9 @@ func TestRestoredEtcd(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		writes int    // between the backup and the restore
-		passed int    // further ones between the restore and the start of the API server
+		passed int    // additional ones between the restore and the start of the API server
 		bump   uint64 // of the revision
-		says   bool   // kubehosts logs the older state, which it may have no need to find out
+		says   bool   // kubehosts must log the older state; it does not always need to detect it
 	}{
 		{"its etcd is restored from a backup 3,000 writes ago", 3000, 0, 0, true},
 		{"it is, and written to more than that before the start", 500, 1500, 0, false},

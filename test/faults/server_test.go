@@ -43,8 +43,8 @@ const stockCorefile = `.:PORT {
 }
 `
 
-// theConfigMap has kubehosts follow the one ConfigMap that a role allows. TestReload alone follows it among the tests that run side by
-// side, since it edits it.
+// theConfigMap makes kubehosts follow the one ConfigMap that a role allows. Among the parallel tests only TestReload
+// uses it, since it edits it.
 const theConfigMap = "configmap kube-system/coredns"
 
 func corefileOf(kubeconfig string, options ...string) string {
@@ -55,7 +55,7 @@ func corefileOf(kubeconfig string, options ...string) string {
 	return strings.NewReplacer("KUBECONFIG", kubeconfig, "OPTIONS", strings.Join(options, "\n")).Replace(text)
 }
 
-// The API server goes away in every way, and comes back; the last state serves throughout.
+// The API server fails in every way and comes back. kubehosts serves the last state throughout.
 func TestAPIServer(t *testing.T) {
 	tr := changes(t)
 	who := account(t)
@@ -84,8 +84,8 @@ func TestAPIServer(t *testing.T) {
 		a.fault(t, f.name, f.breakIt, f.repair)
 		took := time.Since(start)
 
-		// Four resources are watched, each tried again after 0.8 s at the soonest. A list may come before a watch, and a
-		// watch be refused for its old version first.
+		// kubehosts watches four resources and retries each after at least 0.8 s. A watch may be preceded by a list, and
+		// may first be refused because its version is too old.
 		most := 4 * (3 + int(took/(800*time.Millisecond)))
 		requests, connections = len(api(t).Audit(t, who))-requests, gate.Accepted()-connections
 		t.Logf("%s: %d requests and %d connections in %v", f.name, requests, connections, took.Round(time.Millisecond))
@@ -94,18 +94,18 @@ func TestAPIServer(t *testing.T) {
 		}
 	}
 	a.end()
-	if stock { // what follows is about kubehosts's own metrics and its patience
+	if stock { // the rest is about kubehosts's own metrics and delays
 		return
 	}
 
-	// Slow, but there.
+	// Slow, but available.
 	proxy.Delay = 2 * time.Second
 	proxy.Start(t)
 	d := cluster.Run(t, coredns(t), corefileOf(cluster.Kubeconfig(t, proxy.URL, who.Token), theConfigMap))
 	slow := ask(t, d.Addr, tr)
 	slow.fault(t, "it begins each answer two seconds late", func() { proxy.Stop() }, func() { proxy.Start(t) })
 
-	// After the return the answers equal those of a fresh start.
+	// After the return, the answers are the same as those after a fresh start.
 	fresh := cluster.Run(t, coredns(t), corefileOf(cluster.Kubeconfig(t, api(t).URL, who.Token), theConfigMap))
 	for _, name := range []string{"coredns_kubehosts_objects", "coredns_kubehosts_stanza_rejected"} {
 		for _, kind := range []string{"Service", "Namespace", "EndpointSlice"} {
@@ -125,7 +125,7 @@ func startServer(t *testing.T) {
 	}
 }
 
-// A start without the API server is one from the snapshot.
+// Without the API server, kubehosts starts from the snapshot.
 func TestStart(t *testing.T) {
 	t.Parallel()
 	tr := changes(t)
@@ -136,7 +136,7 @@ func TestStart(t *testing.T) {
 		return stock || c.Metric(t, "coredns_kubehosts_snapshot_size_bytes") > 0, "a snapshot"
 	})
 
-	// What the snapshot holds is at most six seconds old, which is declared, and then as old as the fault lasts.
+	// The snapshot is at most six seconds old, as documented, and then ages for as long as the fault lasts.
 	tr.mu.Lock()
 	tr.held = 0
 	tr.mu.Unlock()
@@ -152,7 +152,7 @@ func TestStart(t *testing.T) {
 			t.Fatal("no answer")
 		}
 		udp.Close()
-		udp = cluster.Dial(t, "udp", d.Addr) // a socket that was refused may go on being so
+		udp = cluster.Dial(t, "udp", d.Addr) // a refused socket may stay refused
 	}
 	t.Logf("the first answer comes %v after the start", time.Since(start).Round(time.Millisecond))
 	a := ask(t, d.Addr, tr)

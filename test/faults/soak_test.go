@@ -10,8 +10,8 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// All of it in random order, again and again, on one process; FAULTS_SEED repeats an order. Memory and goroutines stay
-// where they are.
+// All of these in random order, again and again, on one process; FAULTS_SEED repeats an order. Memory and goroutines
+// stay constant.
 func TestSoak(t *testing.T) {
 	seed := uint64(numberOf("FAULTS_SEED", rand.IntN(1_000_000)))
 	t.Logf("FAULTS_SEED=%d repeats this order", seed)
@@ -68,7 +68,7 @@ func TestSoak(t *testing.T) {
 		tr.release()
 		return healed
 	}
-	if soak > time.Minute { // what is only made once is there before it is measured
+	if soak > time.Minute { // allocates what is allocated only once, before the measurement
 		for i := range faults {
 			one(i)
 		}
@@ -90,7 +90,7 @@ func TestSoak(t *testing.T) {
 	before.check(t, c)
 }
 
-// configMap is the text of the ConfigMap, with possible faults in it.
+// configMap is the text of the ConfigMap; wrong adds errors.
 func configMap(ttl int, wrong string) string {
 	return fmt.Sprintf("kubehosts cluster.local {\n%sttl %d\nhosts {\n192.0.2.1 live.example.org\n}\n}\n", wrong, ttl)
 }

@@ -13,17 +13,18 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// stormName is the ConfigMap of this test alone.
+// stormName is the ConfigMap that only this test uses.
 const stormName = "coredns-storm"
 
-// storm writes the ConfigMap again and again.
+// storm updates the ConfigMap again and again.
 type storm struct {
 	good  string
 	edits atomic.Int64
-	stop  func() // and wait
+	stop  func() // and waits
 }
 
-// text is the Corefile number i: of four, one changes the stanza, one another plugin, one the server blocks, and one is wrong.
+// text is Corefile number i: of every four, one changes the stanza, one another plugin, one the server blocks, and one
+// is broken.
 func (s *storm) text(i int) string {
 	switch i % 4 {
 	case 0:
@@ -41,12 +42,12 @@ func (s *storm) port() string {
 	return port
 }
 
-// write makes text the Corefile.
+// write stores text as the Corefile.
 func write(ctx context.Context, t *testing.T, text string) error {
 	return api(t).StoreConfigMap(ctx, stormName, map[string]string{"Corefile": text})
 }
 
-// begin begins to write, 100 times a second if the API server is as fast.
+// begin starts writing, 100 times a second if the API server is fast enough.
 func (s *storm) begin(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -64,11 +65,11 @@ func (s *storm) begin(t *testing.T) {
 	}
 }
 
-// The whole Corefile is edited as fast as the API server takes it, while that can be reached and while it can't: nothing fails,
-// nothing is answered wrong, nothing is left behind, and the last Corefile serves in the end.
+// The whole Corefile is edited as fast as the API server accepts it, while kubehosts can reach the API server and while
+// it can't: no query fails, no answer is wrong, no resource leaks, and the last Corefile is served in the end.
 func TestCorefileStorm(t *testing.T) {
 	if stock {
-		return // it follows none
+		return // stock follows no ConfigMap
 	}
 	tr := changes(t)
 	who := account(t)

@@ -13,7 +13,7 @@ import (
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The objects that stay unchanged.
+// The objects that do not change.
 const (
 	still   = "web.shop.svc.cluster.local."
 	stillIP = "10.96.7.10"
@@ -33,24 +33,24 @@ metadata: {name: web, namespace: shop}
 spec: {clusterIP: 10.96.7.10, ports: [{port: 80}]}
 `
 
-// truth is what is true, and was, of a headless Service with one endpoint, whose address counts its changes.
+// truth is the history of a headless Service with one endpoint, whose address counts its changes.
 type truth struct {
 	service string
 
 	mu     sync.Mutex
-	stored []time.Time // when the change was known to be stored, by its number
-	begun  int         // the newest change that may be
-	held   int         // while the API server can't be heard: the oldest change that may be answered; else -1
+	stored []time.Time // when each change was known to be stored, by its number
+	begun  int         // the newest change that may be stored
+	held   int         // while the API server is unreachable: the oldest change that may be answered; else -1
 
 	wasHeld  int       // held, before the release
-	released time.Time // the last time; zero for never
+	released time.Time // the time of the last release; zero for never
 }
 
-// declared is how old an answer may be while nothing is broken, and no process is starved.
+// declared is the maximum age of an answer while nothing is broken and no process is starved.
 const declared = time.Second
 
-// starved tells for how long the machine had no time for us: a goroutine that is to run every few milliseconds ran late.
-// What is true for us is so for the servers, and no fault of theirs.
+// starved measures for how long the machine gave this process no time: a goroutine that should run every few
+// milliseconds ran late. The servers are starved then too, which is not their fault.
 var starved = struct {
 	sync.Mutex
 	at   []time.Time
@@ -77,7 +77,7 @@ func init() {
 	}()
 }
 
-// recently is how long we were starved in the last ten seconds.
+// recently returns how long this process was starved in the last ten seconds.
 func recently() (sum time.Duration) {
 	starved.Lock()
 	defer starved.Unlock()
@@ -89,16 +89,16 @@ func recently() (sum time.Duration) {
 
 func addressOf(change int) string { return fmt.Sprintf("10.9.%d.%d", change>>8&255, change&255) }
 
-// name of the Service in a question.
+// name is the Service's name in a query.
 func (tr *truth) name() string { return tr.service + ".shop.svc.cluster.local." }
 
-// changes makes a Service for the test, and writes the next change every so often until the end of it.
+// changes creates a Service for the test, and writes changes at intervals until the test ends.
 func changes(t *testing.T) *truth {
 	t.Helper()
 	return changesOf(t, api(t))
 }
 
-// changesOf is changes for an API server of the test's own.
+// changesOf is changes for another API server.
 func changesOf(t *testing.T, a *cluster.API) *truth {
 	t.Helper()
 	a.Apply(t, objects)
@@ -159,14 +159,14 @@ func (tr *truth) store() {
 	tr.stored = append(tr.stored, time.Now())
 }
 
-// newest is the last change known to be stored.
+// newest returns the last change known to be stored.
 func (tr *truth) newest() int {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	return len(tr.stored) - 1
 }
 
-// allowed returns which changes are right answers to a question asked at that time, and answered now.
+// allowed returns which changes are right answers to a query sent at that time and answered now.
 func (tr *truth) allowed(asked time.Time) (from, to int) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -174,13 +174,13 @@ func (tr *truth) allowed(asked time.Time) (from, to int) {
 	if tr.held >= 0 {
 		from = min(from, tr.held)
 	}
-	if asked.Before(tr.released) { // it may have been answered out of the state before
+	if asked.Before(tr.released) { // it may have been answered from the state before
 		from = min(from, tr.wasHeld)
 	}
 	return from, tr.begun
 }
 
-// oldest is the change that was the newest when declared had yet to pass.
+// oldest returns the newest change at a time that is declared earlier.
 func (tr *truth) oldest(asked time.Time) int {
 	i, then := len(tr.stored)-1, asked.Add(-declared-recently())
 	for i > 0 && tr.stored[i].After(then) {
@@ -189,14 +189,14 @@ func (tr *truth) oldest(asked time.Time) int {
 	return i
 }
 
-// hold begins a time in which the API server can't be heard, so that what is true now goes on being a right answer.
+// hold begins a time in which the API server is unreachable, so that what is true now stays a right answer.
 func (tr *truth) hold() {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.held = tr.oldest(time.Now())
 }
 
-// holdFrom is hold for an API server that may go back to a change as old as that one.
+// holdFrom is hold for an API server that may return to a change as old as this one.
 func (tr *truth) holdFrom(change int) {
 	tr.hold()
 	tr.mu.Lock()
@@ -210,8 +210,8 @@ func (tr *truth) release() {
 	tr.wasHeld, tr.held, tr.released = tr.held, -1, time.Now()
 }
 
-// A question that was asked while the API server could not be heard may be answered out of what was read before, and its
-// answer be judged when all is well again: it is right then. One that was asked later is not.
+// A query sent while the API server was unreachable may be answered from the last state, and the answer may be checked
+// after the repair: it is right. The same answer to a later query is wrong.
 func TestTruth(t *testing.T) {
 	now := time.Now()
 	tr := &truth{held: -1}
@@ -238,7 +238,7 @@ func account(t *testing.T) cluster.Account {
 	return accountOf(t, api(t))
 }
 
-// accountOf is account for an API server of the test's own.
+// accountOf is account for another API server.
 func accountOf(t *testing.T, a *cluster.API) cluster.Account {
 	t.Helper()
 	a.Apply(t, cluster.ReadFile(t, "../../build/kubernetes/rbac/rbac.yaml"))

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// serve answers each HTTP request with the name of the pod, which tells backends apart, and the host that it asks for. It ends with
-// the process.
+// serve answers each HTTP request with the name of the pod, which identifies the backend, and the requested host. It
+// runs until the process ends.
 func serve(address string) error {
 	pod, err := os.Hostname()
 	if err != nil {
@@ -21,7 +21,7 @@ func serve(address string) error {
 	return s.ListenAndServe()
 }
 
-// get prints what is at a URL.
+// get prints the status and body of a URL.
 func get(url string) error {
 	res, err := (&http.Client{Timeout: 5 * time.Second}).Get(url)
 	if err != nil {

@@ -12,32 +12,33 @@ import (
 	"github.com/miekg/dns"
 )
 
-// What resolv.conf(5) says of glibc's resolver: a reply is waited for during 5 seconds, and there are two attempts. The
-// second one has a socket of its own, as glibc's has after a timeout.
+// The behavior of glibc's resolver according to resolv.conf(5): it waits 5 seconds for a reply, and makes two attempts.
+// The second attempt has its own socket, like glibc's after a timeout.
 const timeout = 5 * time.Second
 
-// sockets that the load is spread over. They are kept: each new socket is an entry of the connection-tracking table.
+// sockets is the number of sockets that the load is spread over. They are reused: each new socket adds an entry to
+// the connection-tracking table.
 const sockets = 20
 
-// Report is what a load came to.
+// Report is the result of a load.
 type Report struct {
 	Asked   int // names
-	Retried int // asked a second time, after a timeout or a SERVFAIL
-	Failed  int // without a good answer after the second time
-	Refused int // times that a socket heard "connection refused" (a port that nobody listens on)
+	Retried int // asked again, after a timeout or a SERVFAIL
+	Failed  int // without a good answer after the second attempt
+	Refused int // "connection refused" errors: nothing listens on the port
 	Errors  map[string]int
-	Median  time.Duration // until the good answer, of those that had one
+	Median  time.Duration // time to the good answer, for names that had one
 	Slowest time.Duration
 }
 
-// socket is one UDP socket to the server on which several questions wait for their replies.
+// socket is one UDP socket to the server, with several queries in flight.
 type socket struct {
 	conn *dns.Conn
 	mu   sync.Mutex
 	wait map[uint16]chan *dns.Msg
 }
 
-// loader is a load under way.
+// loader is a load in progress.
 type loader struct {
 	server  string
 	sockets []*socket
@@ -48,8 +49,8 @@ type loader struct {
 	took   []time.Duration
 }
 
-// load asks the server for the A records of the full names in turn, qps times a second, whether replies come or not,
-// until end. It waits for the questions under way.
+// load queries the A records of the full names in turn, qps times a second, whether replies come or not, until end.
+// It waits for the queries in flight.
 func load(server string, qps int, names []string, end <-chan struct{}) Report {
 	l := &loader{server: server, report: Report{Errors: map[string]int{}}}
 	for range sockets {
@@ -84,7 +85,7 @@ func load(server string, qps int, names []string, end <-chan struct{}) Report {
 	}
 }
 
-// one asks for one name, and once more if there is no good answer.
+// one queries one name, and repeats the query if there is no good answer.
 func (l *loader) one(s *socket, id uint16, name string) {
 	start := time.Now()
 	q := new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeA)
@@ -108,12 +109,12 @@ func (l *loader) one(s *socket, id uint16, name string) {
 	l.took = append(l.took, time.Since(start))
 }
 
-// ask sends a question and says what is wrong with the reply, "" if nothing is.
+// ask sends a query and returns what is wrong with the reply, or "".
 func (s *socket) ask(q *dns.Msg) string {
 	reply := make(chan *dns.Msg, 1)
 	s.mu.Lock()
 	s.wait[q.Id] = reply
-	s.conn.WriteMsg(q) // an error is one of the question before; this one has its timeout
+	s.conn.WriteMsg(q) // an error here is about an earlier query; this one has its timeout
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
@@ -128,7 +129,7 @@ func (s *socket) ask(q *dns.Msg) string {
 	}
 }
 
-// again is the second attempt.
+// again makes the second attempt.
 func again(server string, q *dns.Msg) string {
 	m, _, err := (&dns.Client{Timeout: timeout}).Exchange(q, server)
 	if err != nil {
@@ -137,7 +138,7 @@ func again(server string, q *dns.Msg) string {
 	return wrong(m)
 }
 
-// wrong says what is wrong with a reply: each name of the load has an address.
+// wrong returns what is wrong with a reply, or "": each name of the load has an address.
 func wrong(m *dns.Msg) string {
 	if m.Rcode != dns.RcodeSuccess {
 		return dns.RcodeToString[m.Rcode]
@@ -148,7 +149,7 @@ func wrong(m *dns.Msg) string {
 	return ""
 }
 
-// read hands replies to those who wait for them, as long as the process lives.
+// read passes replies to the queries that wait for them, until the process ends.
 func (l *loader) read(s *socket) {
 	for {
 		m, err := s.conn.ReadMsg()
@@ -167,7 +168,7 @@ func (l *loader) read(s *socket) {
 	}
 }
 
-// end sums up.
+// end computes the report.
 func (l *loader) end() Report {
 	r := l.report
 	r.Refused = int(l.refused.Load())

@@ -1,15 +1,15 @@
-// Package main is the program of the pods that the cluster's tests start: what holds a pod's namespace open, and a DNS
-// client that can do what pods' programs do. It is one static binary for an image FROM scratch.
+// Package main is the program in the pods of the cluster's tests: it keeps a pod's namespace open, and it is a DNS
+// client that works like programs in pods. It is one static binary for an image FROM scratch.
 //
 //	pod wait                               ends on SIGTERM
 //	pod cat FILE
-//	pod lookup udp|tcp NAME...             addresses, by /etc/resolv.conf, of Go's own resolver
-//	pod ask SERVER udp|tcp NAME TYPE       one question, its reply in short
-//	pod serve ADDRESS                      answers HTTP with the name of its pod and the host that was asked for
-//	pod get URL                            an HTTP request, its status and body, by Go's own resolver
+//	pod lookup udp|tcp NAME...             addresses, from Go's own resolver and /etc/resolv.conf
+//	pod ask SERVER udp|tcp NAME TYPE       one query, its reply in short
+//	pod serve ADDRESS                      answers HTTP with the name of its pod and the requested host
+//	pod get URL                            an HTTP request with Go's own resolver; prints status and body
 //	pod watch NAME [SERVER]                a line whenever the answer changes, until stdin ends
-//	pod load QPS NAME...                   asks for full names until stdin ends; says so when it has an answer, and
-//	                                       reports as JSON at the end
+//	pod load QPS NAME...                   queries full names until stdin ends; prints a line at the first answer, and
+//	                                       a report in JSON at the end
 package main
 
 import (
@@ -69,7 +69,7 @@ func run(args []string) error {
 	return errors.New("usage: pod wait | cat FILE | lookup udp|tcp NAMES | ask SERVER udp|tcp NAME TYPE | serve ADDRESS | get URL | watch NAME [SERVER] | load QPS NAMES")
 }
 
-// lookup resolves names as a Go program does, with the search list and ndots of /etc/resolv.conf, and prints a line for
+// lookup resolves names like a Go program, with the search list and ndots of /etc/resolv.conf. It prints a line for
 // each: the name and its addresses, or the error.
 func lookup(network string, names []string) error {
 	r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, address string) (net.Conn, error) {
@@ -96,7 +96,7 @@ func ask(server, network, name, qtype string) error {
 	return nil
 }
 
-// short is the RCODE of a reply, and the data of the records of its answer.
+// short formats a reply: its RCODE and the data of the records in its answer.
 func short(m *dns.Msg) string {
 	words := []string{dns.RcodeToString[m.Rcode]}
 	for _, rr := range m.Answer {
@@ -105,8 +105,8 @@ func short(m *dns.Msg) string {
 	return strings.Join(words, " ")
 }
 
-// watch asks a server for the A records of a full name every 2 milliseconds and prints the time, in nanoseconds since 1970, and
-// the answer whenever it is another than before.
+// watch queries the A records of a full name every 2 milliseconds. It prints the time, in nanoseconds since 1970, and
+// the answer whenever the answer changes.
 func watch(name, server string) error {
 	conn, err := dns.Dial("udp", server)
 	if err != nil {
@@ -122,7 +122,7 @@ func watch(name, server string) error {
 		}
 		m, _, err := (&dns.Client{Timeout: time.Second}).ExchangeWithConn(q, conn)
 		if err != nil {
-			continue // a server that ends; the next one is asked by the same socket
+			continue // the server ends; the same socket queries the next one
 		}
 		if answer := short(m); answer != last {
 			fmt.Println(time.Now().UnixNano(), answer)
@@ -131,7 +131,7 @@ func watch(name, server string) error {
 	}
 }
 
-// nameserver is the first of /etc/resolv.conf, with the port.
+// nameserver is the first nameserver of /etc/resolv.conf, with the port.
 func nameserver() string {
 	conf, err := dns.ClientConfigFromFile("/etc/resolv.conf")
 	if err != nil || len(conf.Servers) == 0 {
@@ -141,7 +141,8 @@ func nameserver() string {
 	return net.JoinHostPort(conf.Servers[0], conf.Port)
 }
 
-// stdinEnds is closed when stdin is, which is how the test at the other end of `kubectl exec` says that it is enough.
+// stdinEnds returns a channel that is closed when stdin is. The test at the other end of `kubectl exec` ends the
+// program this way.
 func stdinEnds() <-chan struct{} {
 	c := make(chan struct{})
 	go func() {
