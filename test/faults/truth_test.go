@@ -98,10 +98,18 @@ func changes(t *testing.T) *truth {
 	return changesOf(t, api(t))
 }
 
+// applying makes tests that run in parallel apply the shared objects one after the other. The API server refuses two requests at once
+// that create Services with one cluster IP, even equal ones.
+var applying sync.Mutex
+
 // changesOf is changes for another API server.
 func changesOf(t *testing.T, a *cluster.API) *truth {
 	t.Helper()
-	a.Apply(t, objects)
+	func() {
+		applying.Lock()
+		defer applying.Unlock()
+		a.Apply(t, objects)
+	}()
 	name, _, _ := strings.Cut(strings.ToLower(t.Name()), "/")
 	tr := &truth{service: name, held: -1}
 	service := fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: shop}\nspec: {clusterIP: None}\n", tr.service)
