@@ -11,7 +11,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Aliases that other plugins lead back to: rewrite, of the question and of the target, template and file, and the plugin
+// Aliases that lead back through other plugins: rewrite (of the query and of the target), template, file, and kubehosts
 // itself in another zone.
 const aliasCorefile = `.:PORT {
 	bind 127.0.0.1
@@ -31,16 +31,18 @@ const aliasCorefile = `.:PORT {
 }
 `
 
-// maxQueries is how many queries one query may become, through all server blocks and plugins that lead back.
+// maxQueries limits how many queries one query may cause, through all server blocks and plugins that lead
+// back.
 const maxQueries = 300
 
-// One query ends in bounded time and work, whatever its aliases lead to, and others are answered.
+// A query takes bounded time and work wherever its aliases lead, and other queries are answered
+// meanwhile.
 func TestAliasesThatLeadBack(t *testing.T) {
 	dir := t.TempDir()
 	var yaml strings.Builder
 	yaml.WriteString("apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: t}\nspec: {clusterIP: 10.96.7.10, ports: [{port: 80}]}\n")
 	for name, target := range map[string]string{
-		"foo": "bar.t.svc.b.local", "bar": "foo.t.svc.a.local", // each other, by way of two zones
+		"foo": "bar.t.svc.b.local", "bar": "foo.t.svc.a.local", // each other, through two zones
 		"name": "outside.example", "suffix": "suffix.suffix.example", "cname": "target.example",
 		"template": "www.template.example", "file": "www.file.example",
 	} {
@@ -67,7 +69,7 @@ func TestAliasesThatLeadBack(t *testing.T) {
 					t.Errorf("%s: %v", network, err)
 					continue
 				}
-				leads := name != "cname" && name != "file" // of these the other plugin makes the answer
+				leads := name != "cname" && name != "file" // for these the other plugin makes the answer
 				if len(m.Answer) > 0 && leads || leads && m.Rcode != dns.RcodeServerFailure {
 					t.Errorf("%s %s, %s: want SERVFAIL, got\n%v", name, dns.TypeToString[qtype], network, m)
 				}

@@ -13,7 +13,7 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// check runs `coredns check` and returns what it prints, and its exit code.
+// check runs `coredns check` and returns its output and exit code.
 func check(t *testing.T, stdin string, args ...string) (stdout string, code int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), coredns(t), append([]string{"check"}, args...)...)
@@ -29,7 +29,8 @@ func check(t *testing.T, stdin string, args ...string) (stdout string, code int)
 	return out.String(), cmd.ProcessState.ExitCode()
 }
 
-// The Corefiles of distributions are good, in the shape that each has, and a wrong line in each is found where it is.
+// The Corefiles of distributions are valid in each of their forms, and a bad line in each is reported with its
+// position.
 func TestCheckDistributions(t *testing.T) {
 	files, err := filepath.Glob("testdata/check/*.yaml")
 	if err != nil || len(files) < 11 {
@@ -66,7 +67,7 @@ func TestCheckDistributions(t *testing.T) {
 	}
 }
 
-// Our own Corefiles are good, too, and hide nothing that is live.
+// Our own Corefiles are valid, too, and no plugin in them hides a live zone.
 func TestCheckOwnCorefiles(t *testing.T) {
 	for _, file := range []string{"corefile.example", "build/kubernetes/base/Corefile", "build/kubernetes/kubeadm/Corefile", "build/kubernetes/second/Corefile"} {
 		if out, code := check(t, "", "-strict", "-conf", file); code != 0 || out != "" {
@@ -75,7 +76,8 @@ func TestCheckOwnCorefiles(t *testing.T) {
 	}
 }
 
-// Every stock plugin's setup judges its stanza, and nothing is asked or opened: no API server, no cloud, no listener.
+// Every stock plugin's setup checks its stanza, without contact to an API server or a cloud, and without opening a
+// listener.
 func TestCheckSetups(t *testing.T) {
 	dir := t.TempDir()
 	port := strconv.Itoa(cluster.FreePort())
@@ -142,7 +144,7 @@ func TestCheckSetups(t *testing.T) {
 	}
 }
 
-// CoreDNS's own flags stay as they are, also for a Corefile that is called check.
+// CoreDNS's own flags keep working, also with a Corefile named check.
 func TestCheckLeavesFlags(t *testing.T) {
 	if out, err := runOnce(t, "-version"); err != nil || !strings.HasPrefix(out, "CoreDNS-") {
 		t.Errorf("%v\n%s", err, out)

@@ -21,10 +21,10 @@ const (
 	liveName    = "live.example.org."
 	serviceName = "web.shop.svc.cluster.local."
 	serviceIP   = "10.96.7.10"
-	firstIP     = "192.0.2.1" // of liveName in the Corefile's own stanza
+	firstIP     = "192.0.2.1" // address of liveName in the Corefile's own stanza
 )
 
-// A Corefile that follows a ConfigMap. SOURCE stands for its kubeconfig.
+// A Corefile that follows a ConfigMap. KUBECONFIG stands for its kubeconfig.
 const followCorefile = `.:PORT {
 	bind 127.0.0.1
 	errors
@@ -59,22 +59,23 @@ func runFollower(t *testing.T) follower {
 	return f
 }
 
-// stanza is a bare one for the ConfigMap, with lines of its own.
+// stanza is a minimal stanza for the ConfigMap, with additional lines.
 func stanza(lines ...string) string {
 	return "kubehosts cluster.local {\n" + strings.Join(lines, "\n") + "\n}\n"
 }
 
-// live is the hosts option that gives liveName an address, in one line.
+// live is the hosts option that gives liveName an address.
 func live(ip string) string { return "hosts {\n" + ip + " live.example.org\n}" }
 
-// whole puts the stanza into a whole Corefile, between blocks with another one or none.
+// whole puts the stanza into a whole Corefile, between blocks with another stanza or none.
 func (f follower) whole(stanza string) string {
 	return f.Fill("(logging) {\n errors\n}\nexample.com:PORT {\n kubehosts {\n hosts {\n 192.0.2.66 live.example.org\n }\n }\n}\n" +
 		".:PORT {\n import logging\n bind 127.0.0.1\n " + stanza + " ready READY\n prometheus METRICS\n cache 30\n forward . /etc/resolv.conf\n}\n" +
 		"example.net:PORT {\n whoami\n}\n")
 }
 
-// setConfigMap makes text the Corefile of the ConfigMap, and returns when the API server has stored it.
+// setConfigMap stores text as the Corefile of the ConfigMap, and returns when the API server has stored
+// it.
 func setConfigMap(t *testing.T, text string) { putConfigMap(t, map[string]string{"Corefile": text}) }
 
 func putConfigMap(t *testing.T, data map[string]string) {
@@ -87,7 +88,7 @@ func removeConfigMap(t *testing.T) {
 	api(t).RemoveConfigMap(t, "coredns")
 }
 
-// address queries the one A record of a name.
+// address queries the only A record of a name.
 func address(c *cluster.Client, name string) (string, error) {
 	m, err := c.Ask(name, dns.TypeA)
 	if err != nil {
@@ -110,7 +111,7 @@ func awaitLive(t *testing.T, c *cluster.Client, ip string) {
 	})
 }
 
-// edit is the number of an edit; each has its own address.
+// editIP is the address of an edit, by its number.
 func editIP(i int) string {
 	return netip.AddrFrom4([4]byte{10, 9, byte(i >> 8), byte(i)}).String()
 }
@@ -127,7 +128,7 @@ func editOf(ip string) (int, bool) {
 	return int(b[2])<<8 | int(b[3]), b[0] == 10 && b[1] == 9
 }
 
-// broken are stanzas that must change nothing; each has an address that must never be answered.
+// broken are stanzas that must change nothing. Each has an address that must never be answered.
 var broken = []func(ip string) string{
 	func(ip string) string { return stanza(live(ip), "bogus") },
 	func(ip string) string { return stanza(live(ip), "ttl never") },
@@ -139,7 +140,7 @@ var broken = []func(ip string) string{
 	func(ip string) string { return "" },
 }
 
-// asker counts what it asks; the writer of the ConfigMap sets what may be answered.
+// asker counts its queries. The writer of the ConfigMap sets which answers are allowed.
 type asker struct {
 	next atomic.Int64 // the edit in flight, or the last
 	seen atomic.Int64 // the newest edit that any client has seen
@@ -149,7 +150,7 @@ type asker struct {
 	wg   sync.WaitGroup
 }
 
-// run queries the Service and liveName in turn, without a pause, until stop.
+// run queries the Service and liveName in turn, without pause, until stop.
 func (a *asker) run(t *testing.T, network, addr string) {
 	c := cluster.Dial(t, network, addr)
 	a.wg.Go(func() {
@@ -188,8 +189,8 @@ func (a *asker) run(t *testing.T, network, addr string) {
 	})
 }
 
-// 200 edits of the ConfigMap, every third of them broken, while clients query without pause: no query is lost, none is
-// answered wrong, and nothing is listed again, neither after the edits nor after a reload of the Corefile.
+// The ConfigMap is edited 200 times, every third edit broken, while clients query without pause: no query is lost, no
+// answer is wrong, and nothing is listed again, neither after the edits nor after a reload of the Corefile.
 func TestConfigMapEdits(t *testing.T) {
 	f := runFollower(t)
 	requests := f.checkRequests(t, "services", "namespaces", "endpointslices.discovery.k8s.io", "configmaps")
@@ -259,8 +260,9 @@ func TestConfigMapEdits(t *testing.T) {
 		t.Errorf("%d requests after %d edits, want the %d of the start", now, edits, requests)
 	}
 
-	// A reload of the Corefile keeps the watches that run, with its own stanza changed or not, or broken. All the while
-	// the ConfigMap's stanza answers, not that of the Corefile. TCP clients must dial again, as with any plugin.
+	// A reload of the Corefile preserves the running watches, whether its own stanza has changed, has not changed, or
+	// is broken. Throughout, the ConfigMap's stanza answers, not the Corefile's. TCP clients must dial again, as with
+	// any plugin.
 	a = &asker{stop: make(chan struct{})}
 	a.next.Store(edits)
 	a.seen.Store(edits)
@@ -284,7 +286,7 @@ func TestConfigMapEdits(t *testing.T) {
 	f.leaks(t).check(t, before)
 }
 
-// checkRequests asserts that there was one watch, and at most one list, of each resource so far, all of them granted. It
+// checkRequests asserts that each resource has had one watch and at most one list so far, all of them granted. It
 // returns the number of requests.
 func (f follower) checkRequests(t *testing.T, resources ...string) int {
 	t.Helper()
@@ -331,7 +333,7 @@ func checkRequests(t *testing.T, all []cluster.Request, resources ...string) int
 	return len(all)
 }
 
-// leaks holds figures of a process that must not grow.
+// leaks are figures of a process that must not grow.
 type leaks struct{ fds, goroutines int }
 
 func (f follower) leaks(t *testing.T) leaks {
@@ -339,7 +341,7 @@ func (f follower) leaks(t *testing.T) leaks {
 	return leaks{f.FDs(t), int(f.Metric(t, "go_goroutines"))}
 }
 
-// check allows for what comes and goes: connections of clients and of /metrics.
+// check allows for variation: connections of clients and of /metrics.
 func (l leaks) check(t *testing.T, before leaks) {
 	t.Helper()
 	const slack = 20
@@ -348,7 +350,8 @@ func (l leaks) check(t *testing.T, before leaks) {
 	}
 }
 
-// Whatever happens to the ConfigMap, the last good stanza serves, and the log has one line with the fault and its place.
+// Whatever happens to the ConfigMap, the last good stanza is served, and the log has one line with the error and its
+// position.
 func TestConfigMapRefused(t *testing.T) {
 	f := runFollower(t)
 	c := cluster.Dial(t, "udp", f.Addr)
@@ -364,7 +367,7 @@ func TestConfigMapRefused(t *testing.T) {
 	for i, tt := range []struct {
 		name string
 		do   func()
-		log  []string // parts of the one line of the log
+		log  []string // parts of the one log line
 	}{
 		{"an unknown option", func() { setConfigMap(t, stanza(live("10.9.1.1"), "bogus")) }, []string{"bogus", ":5"}},
 		{"a bad value", func() { setConfigMap(t, stanza("ttl -1", live("10.9.1.1"))) }, []string{"ttl", ":2"}},
@@ -432,7 +435,7 @@ func TestConfigMapRefused(t *testing.T) {
 		if ready, why := f.Ready(); !ready {
 			t.Errorf("%s: not ready: %s", tt.name, why)
 		}
-		if i == 5 { // and the way back
+		if i == 5 { // and back
 			setConfigMap(t, stanza(live("10.9.0.2")))
 			awaitLive(t, c, "10.9.0.2")
 			setConfigMap(t, stanza(live("10.9.0.1")))
@@ -445,7 +448,7 @@ func TestConfigMapRefused(t *testing.T) {
 		t.Error("the ConfigMap wrote a line of its own into the log")
 	}
 
-	// The ConfigMap may repeat the Corefile's lines about sources word for word.
+	// The ConfigMap may repeat the Corefile's options about sources verbatim.
 	setConfigMap(t, stanza("kubeconfig "+f.kubeconfig, "configmap kube-system/coredns", live("10.9.0.3"), f.Fill("hosts DIR/corp.hosts")))
 	awaitLive(t, c, "10.9.0.3")
 	if f.hash(t) == hash {
@@ -474,7 +477,7 @@ func (f follower) errors() (lines []string) {
 	return lines
 }
 
-// hash of the stanza that serves.
+// hash returns the hash of the active stanza.
 func (f follower) hash(t *testing.T) string {
 	t.Helper()
 	for _, m := range f.Series(t, "coredns_kubehosts_stanza_info") {
@@ -488,7 +491,7 @@ func (f follower) hash(t *testing.T) string {
 	return ""
 }
 
-// A change of Services' own options, of the namespaces and of the watched objects goes live as well.
+// A change of the options for Services, namespaces and watched objects also takes effect live.
 func TestConfigMapOptions(t *testing.T) {
 	f := runFollower(t)
 	more := cluster.ReadFile(t, "../build/kubernetes/rbac/pods.yaml")
@@ -523,7 +526,7 @@ func TestConfigMapOptions(t *testing.T) {
 	}
 }
 
-// A ConfigMap can hold a megabyte.
+// A ConfigMap may be up to a megabyte.
 func TestConfigMapLarge(t *testing.T) {
 	f := runFollower(t)
 	udp, tcp := cluster.Dial(t, "udp", f.Addr), cluster.Dial(t, "tcp", f.Addr)
@@ -546,7 +549,7 @@ func TestConfigMapLarge(t *testing.T) {
 	}
 }
 
-// A change of the stanza drops nothing from the cache plugin.
+// A change of the stanza does not clear the cache plugin.
 func TestConfigMapCache(t *testing.T) {
 	removeConfigMap(t)
 	t.Cleanup(func() { removeConfigMap(t) })
@@ -583,7 +586,8 @@ func TestConfigMapCache(t *testing.T) {
 	}
 }
 
-// A process that starts while the ConfigMap is wrong serves the Corefile's stanza, and the ConfigMap's once it is right.
+// A process that starts while the ConfigMap is invalid serves the Corefile's stanza, and the ConfigMap's as soon as it
+// is valid.
 func TestConfigMapWrongAtStart(t *testing.T) {
 	setConfigMap(t, stanza(live("10.9.0.1"), "bogus"))
 	t.Cleanup(func() { removeConfigMap(t) })
@@ -602,7 +606,8 @@ func TestConfigMapWrongAtStart(t *testing.T) {
 	awaitLive(t, client, "10.9.0.1")
 }
 
-// An account that may not read the ConfigMap serves the Corefile's stanza, logs that, and follows once it may.
+// With an account that may not read the ConfigMap, kubehosts serves the Corefile's stanza, logs that, and
+// follows the ConfigMap as soon as it may.
 func TestConfigMapForbidden(t *testing.T) {
 	removeConfigMap(t)
 	objects(t, shop)
@@ -649,8 +654,8 @@ subjects: [{kind: ServiceAccount, name: unbound, namespace: kube-system}]
 	}
 }
 
-// A stanza that needs objects that the account may not list is refused: the process is ready, the stanza before goes on,
-// later edits are applied, and so is the same text once access is granted.
+// A stanza that needs objects that the account may not list is refused: the process is ready, serves the previous
+// stanza, applies later edits, and applies the refused text as soon as access is granted.
 func TestConfigMapPodsForbidden(t *testing.T) {
 	removeConfigMap(t)
 	objects(t, shop)
@@ -712,7 +717,7 @@ subjects: [{kind: ServiceAccount, name: podless, namespace: kube-system}]
 		return false, "an Event about pods"
 	})
 
-	setConfigMap(t, stanza(live("10.9.0.2"))) // does without
+	setConfigMap(t, stanza(live("10.9.0.2"))) // does not need pods
 	awaitLive(t, c, "10.9.0.2")
 	rejected(0)
 	setConfigMap(t, stanza("pods verified", live("10.9.0.3")))
@@ -738,8 +743,8 @@ subjects: [{kind: ServiceAccount, name: podless, namespace: kube-system}]
 	rejected(0)
 }
 
-// A reload of the Corefile keeps the last good stanza of an invalid ConfigMap, and does not log the fault again; a start
-// from the snapshot that is written afterwards does the same. A reload that fails changes nothing.
+// A reload of the Corefile preserves the last good stanza of an invalid ConfigMap, and does not log the error again; so
+// does a start from the snapshot that is written afterwards. A failed reload changes nothing.
 func TestConfigMapReload(t *testing.T) {
 	removeConfigMap(t)
 	t.Cleanup(func() { removeConfigMap(t) })
@@ -786,7 +791,7 @@ func TestConfigMapReload(t *testing.T) {
 		if n := len(f.Series(t, "coredns_kubehosts_stanza_info")); n != 1 {
 			t.Errorf("reload %d: %d series of stanza_info, want 1", i, n)
 		}
-		// The ConfigMap is not followed as a whole Corefile, so that another first key is another name and nothing else.
+		// The ConfigMap is not followed as a whole Corefile, so a different first key only changes the name.
 		if n := f.Metric(t, "coredns_kubehosts_stanza_rejected_total"); i < 3 && n != refused {
 			t.Errorf("reload %d: %v stanzas counted as refused, want %v", i, n, refused)
 		}
@@ -799,7 +804,7 @@ func TestConfigMapReload(t *testing.T) {
 	t.Logf("%d queries during %d reloads", a.asks.Load(), len(reloads))
 	f.leaks(t).check(t, before)
 
-	// The snapshot has it still.
+	// The snapshot still has the last good stanza.
 	objects(t, "apiVersion: v1\nkind: Service\nmetadata: {name: again, namespace: shop}\nspec: {clusterIP: 10.96.7.40, ports: [{port: 80}]}\n")
 	cluster.Eventually(t, bound, func() (bool, string) {
 		ip, err := address(udp, "again.shop.svc.cluster.local.")
@@ -816,7 +821,7 @@ func TestConfigMapReload(t *testing.T) {
 	}
 }
 
-// Two server blocks with the same keys, told apart by their view, have a live stanza, metrics and a name each.
+// Two server blocks with the same keys and different views each have a live stanza, metrics and a name.
 func TestConfigMapViews(t *testing.T) {
 	f := follower{who: account(t)}
 	removeConfigMap(t)

@@ -16,7 +16,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// runOnce runs coredns until it ends by itself and returns what it printed.
+// runOnce runs coredns until it exits and returns its output.
 func runOnce(t *testing.T, args ...string) (output string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -28,7 +28,7 @@ func runOnce(t *testing.T, args ...string) (output string, err error) {
 	return string(out), err
 }
 
-// A Corefile that cannot be understood stops the start with one line that says where and why.
+// An invalid Corefile prevents the start, with one line that contains the position and the reason.
 func TestBadCorefiles(t *testing.T) {
 	for _, tt := range []struct {
 		stanza string // its first line is line 3 of the Corefile
@@ -79,7 +79,7 @@ func TestBadCorefiles(t *testing.T) {
 	}
 }
 
-// stockPlugins are the plugins of CoreDNS with their packages, as its plugin.cfg names them.
+// stockPlugins returns the plugins of CoreDNS with their packages, from its plugin.cfg.
 func stockPlugins(t *testing.T) map[string]string {
 	t.Helper()
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/coredns/coredns").Output()
@@ -95,7 +95,7 @@ func stockPlugins(t *testing.T) map[string]string {
 	return all
 }
 
-// The binary holds every plugin of the stock one, and kubehosts.
+// The binary has every stock plugin, and kubehosts.
 func TestPlugins(t *testing.T) {
 	out, err := runOnce(t, "-plugins")
 	if err != nil {
@@ -121,7 +121,7 @@ func TestPlugins(t *testing.T) {
 	}
 }
 
-// The binary tells which kubehosts it is, beside which CoreDNS.
+// The binary prints the versions of kubehosts and of CoreDNS.
 func TestVersion(t *testing.T) {
 	out, err := runOnce(t, "-version")
 	if err != nil {
@@ -136,8 +136,8 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// A plugin that was left to look for kubernetes is warned of, at the start and after a reload, in the server block of kubehosts
-// alone.
+// A plugin that still refers to kubernetes causes a warning, at the start and after a reload, only in the server block
+// of kubehosts.
 func TestAutoPathOfKubernetes(t *testing.T) {
 	const corefile = "other:PORT {\n\tbind 127.0.0.1\n\tautopath @kubernetes\n}\n" +
 		".:PORT {\n\tbind 127.0.0.1\n\tready READY\n\tautopath @NAME\n\tkubehosts cluster.local {\n\t\tmanifests none.yaml\n\t}\n}\n"
@@ -155,7 +155,7 @@ func TestAutoPathOfKubernetes(t *testing.T) {
 	}
 }
 
-// A query meets kubehosts after template and transfer, which stand ahead of hosts in the stock order, and before hosts.
+// A query reaches kubehosts after template and transfer, which precede hosts in the stock order, and before hosts.
 func TestOrder(t *testing.T) {
 	c := cluster.Run(t, coredns(t), `.:PORT {
 	bind 127.0.0.1

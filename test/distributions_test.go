@@ -20,7 +20,8 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// shownFor are the indented blocks of a section of docs/distributions.md that have a line which starts so.
+// shownFor returns the indented blocks in a section of docs/distributions.md that have a line with the
+// prefix start.
 func shownFor(t *testing.T, section, start string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(cluster.ReadFile(t, "../docs/distributions.md"), "\n## "+section+"\n")
@@ -39,7 +40,7 @@ func shownFor(t *testing.T, section, start string) string {
 	return ""
 }
 
-// configMaps are those of a file in testdata/check.
+// configMaps returns the ConfigMaps of a file in testdata/check.
 func configMaps(t *testing.T, file string) []core.ConfigMap {
 	t.Helper()
 	var list struct{ Items []core.ConfigMap }
@@ -49,7 +50,7 @@ func configMaps(t *testing.T, file string) []core.ConfigMap {
 	return list.Items
 }
 
-// printed are ConfigMaps as kubectl prints them.
+// printed formats ConfigMaps like kubectl.
 func printed(t *testing.T, maps ...core.ConfigMap) string {
 	t.Helper()
 	var docs []string
@@ -63,7 +64,7 @@ func printed(t *testing.T, maps ...core.ConfigMap) string {
 	return strings.Join(docs, "---\n")
 }
 
-// good fails unless check finds nothing in it, no warning either.
+// good fails if check finds anything, including warnings.
 func good(t *testing.T, text string) {
 	t.Helper()
 	if out, code := check(t, text, "-strict", "-conf", "-"); code != 0 || out != "" {
@@ -71,8 +72,8 @@ func good(t *testing.T, text string) {
 	}
 }
 
-// here is a Corefile of a cluster for a server on this machine: other ports, a kubeconfig, files in DIR, an upstream at OTHER, and
-// without loop, which would need one.
+// here adapts a Corefile of a cluster to a server on this machine: other ports, a kubeconfig, files in DIR, an upstream
+// at OTHER, and no loop plugin, which would need an upstream.
 func here(corefile, kubeconfig string) string {
 	for _, change := range [][2]string{
 		{`(?m)^(\S+):53 \{$`, "$1:PORT {\n    bind 127.0.0.1"},
@@ -114,15 +115,15 @@ func has(t *testing.T, client *cluster.Client, name, want string) {
 	})
 }
 
-// The commands of README that move kubeadm's Corefile over make a good one of each distribution's, but for what check warns of in
-// the one before, and a cache in front of zones that are live now.
+// README's commands for kubeadm's Corefile make a valid one from each distribution's, except for what check reports in
+// the original, and for a cache in front of zones that are live now.
 func TestMovingOverDistributions(t *testing.T) {
 	files, _ := filepath.Glob("testdata/check/*.yaml")
 	moved := 0
 	for _, file := range files {
 		before := cluster.ReadFile(t, file)
 		if !strings.Contains(before, "kubernetes ") {
-			continue // coredns-custom alone
+			continue // only coredns-custom
 		}
 		moved++
 		t.Run(filepath.Base(file), func(t *testing.T) {
@@ -153,7 +154,7 @@ func TestMovingOverDistributions(t *testing.T) {
 	}
 }
 
-// On k3s with NodeHosts kept.
+// k3s, with NodeHosts.
 func TestDistributionK3s(t *testing.T) {
 	corefile := shownFor(t, "k3s", ".:53 {")
 	maps := configMaps(t, "k3s.yaml")
@@ -171,7 +172,7 @@ func TestDistributionK3s(t *testing.T) {
 		agents += fmt.Sprintf("172.18.0.3 k3d-agent-%d\n", i)
 	}
 	cluster.WriteFile(t, c.Path("NodeHosts"), agents)
-	agent := 0 // each is asked for once, as the cache holds what is not found
+	agent := 0 // each is queried once, as the cache stores negative answers
 	cluster.Eventually(t, bound, func() (bool, string) {
 		agent++
 		got, err := address(client, fmt.Sprintf("k3d-agent-%d.", agent))
@@ -179,7 +180,7 @@ func TestDistributionK3s(t *testing.T) {
 	})
 }
 
-// On k3s without its CoreDNS, the nodes' names are those of the Nodes.
+// On k3s without its CoreDNS, the nodes' names come from the Nodes.
 func TestDistributionK3sNodes(t *testing.T) {
 	option := shownFor(t, "k3s", "external ")
 	base := cluster.ReadFile(t, "../build/kubernetes/base/Corefile")
@@ -197,7 +198,7 @@ func TestDistributionK3sNodes(t *testing.T) {
 	has(t, client, "web.shop.svc.cluster.local.", serviceIP)
 }
 
-// On Talos it is the base, with the DNS address that Talos has by default.
+// On Talos it is the base, with Talos's default DNS address.
 func TestDistributionTalos(t *testing.T) {
 	var config struct {
 		Cluster struct {
@@ -219,8 +220,8 @@ func TestDistributionTalos(t *testing.T) {
 	}
 }
 
-// On RKE2 the chart makes the Corefile out of the values in a HelmChartConfig. With the Role beside the chart, its stanza follows a
-// ConfigMap that Helm does not know.
+// On RKE2 the chart makes the Corefile from the values in a HelmChartConfig. With the Role beside the chart, its stanza
+// follows a ConfigMap that Helm does not manage.
 func TestDistributionRKE2(t *testing.T) {
 	var config struct {
 		Kind     string
@@ -241,12 +242,13 @@ func TestDistributionRKE2(t *testing.T) {
 		t.Errorf("the page does not apply %s", role)
 	}
 
-	// What RKE2's chart creates for the account, which it names coredns, is what the chart does that it is made of.
+	// RKE2's chart is derived from the coredns chart, and creates the same objects for the account, which it names
+	// coredns.
 	removeConfigMap(t)
 	api(t).Delete(t, cluster.ReadFile(t, "../build/kubernetes/rbac/rbac.yaml"))
 	objects(t, shop)
 	objects(t, documented(t, cluster.ReadFile(t, helmFolder+"values.yaml")))
-	removeConfigMap(t) // the one of the release has another name there
+	removeConfigMap(t) // the release's ConfigMap has another name there
 	objects(t, cluster.ReadFile(t, helmFolder+"role.yaml"))
 	kubeconfig := cluster.Kubeconfig(t, api(t).URL, api(t).Account(t, "kube-system", "coredns").Token)
 	c := cluster.Run(t, coredns(t), here(values.corefile(), kubeconfig))
@@ -257,7 +259,7 @@ func TestDistributionRKE2(t *testing.T) {
 	has(t, client, "web.shop.svc.cluster.local.", serviceIP)
 }
 
-// On EKS the Corefile is that of the add-on, moved over.
+// On EKS it is the Corefile of the add-on, moved over.
 func TestDistributionEKS(t *testing.T) {
 	corefile := shownFor(t, "EKS", ".:53 {")
 	good(t, corefile)
@@ -265,8 +267,8 @@ func TestDistributionEKS(t *testing.T) {
 	has(t, client, "web.shop.svc.cluster.local.", serviceIP)
 }
 
-// The second DNS has no object of a name that is in a cluster already, runs with the flags and rights of its manifests, follows its
-// ConfigMap, and is what the zone that AKS and GKE forward leads to.
+// The objects of the second DNS have names that no cluster uses already. It runs with the flags and rights of its
+// manifests, follows its ConfigMap, and gets the queries for the zone that AKS and GKE forward.
 func TestDistributionSecond(t *testing.T) {
 	manifests := kustomize(t, "second")
 	for _, taken := range []string{"namespace: kube-system", "name: system:coredns", "name: kube-dns", "clusterIP:", "priorityClassName"} {
@@ -280,7 +282,7 @@ func TestDistributionSecond(t *testing.T) {
 
 	a := api(t)
 	a.Apply(t, manifests)
-	_, inside, _ := strings.Cut(manifests, "\n---\n") // a namespace without controllers would end never
+	_, inside, _ := strings.Cut(manifests, "\n---\n") // without controllers, a namespace would never finish terminating
 	t.Cleanup(func() { a.Delete(t, inside) })
 	objects(t, shop+`---
 apiVersion: networking.k8s.io/v1
@@ -294,7 +296,7 @@ spec: {rules: [{host: till.corp.example}]}
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := deployment.Spec.Template.Spec.Containers[0].Args[2:] // behind -conf /etc/coredns/Corefile
+	args := deployment.Spec.Template.Spec.Containers[0].Args[2:] // after -conf /etc/coredns/Corefile
 	kubeconfig := cluster.Kubeconfig(t, a.URL, a.Account(t, "kubehosts", deployment.Spec.Template.Spec.ServiceAccountName).Token)
 	t.Setenv("KUBECONFIG", kubeconfig)
 	second := cluster.Prepare(t, "")
@@ -358,7 +360,7 @@ func clusterIPShown(t *testing.T) string {
 	return lines[len(lines)-1]
 }
 
-// testStubDomains looks at what kube-dns of GKE is given: JSON of zones and addresses.
+// testStubDomains checks the input of GKE's kube-dns: JSON of zones and addresses.
 func testStubDomains(t *testing.T) {
 	t.Helper()
 	var m core.ConfigMap
@@ -374,7 +376,7 @@ func testStubDomains(t *testing.T) {
 	}
 }
 
-// What the table in README says is on the page that it leads to.
+// The page has what the table in README promises.
 func TestReadmeDistributions(t *testing.T) {
 	_, table, found := strings.Cut(cluster.ReadFile(t, "../README.md"), "\n## On your distribution\n")
 	if !found {

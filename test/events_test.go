@@ -14,12 +14,12 @@ import (
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// isEvent reports whether r writes an Event, or found that another replica had.
+// isEvent reports whether r creates an Event, or finds that another replica has created it.
 func isEvent(r cluster.Request) bool {
 	return r.Resource == "events" && r.Verb == "create" && (r.Code == http.StatusCreated || r.Code == http.StatusConflict)
 }
 
-// events are those on the ConfigMap as it is now, as `kubectl describe` finds them: by its UID.
+// events returns the Events on the current ConfigMap, as `kubectl describe` finds them: by its UID.
 func events(t *testing.T) []core.Event {
 	t.Helper()
 	client := api(t).Client.CoreV1()
@@ -34,7 +34,8 @@ func events(t *testing.T) []core.Event {
 	return list.Items
 }
 
-// awaitEvent waits for an Event of the reason whose message has all the words, and returns it.
+// awaitEvent waits for an Event with the reason whose message contains all the words, and returns
+// it.
 func awaitEvent(t *testing.T, reason string, words ...string) (found core.Event) {
 	t.Helper()
 	cluster.Eventually(t, bound, func() (bool, string) {
@@ -54,7 +55,7 @@ func awaitEvent(t *testing.T, reason string, words ...string) (found core.Event)
 	return found
 }
 
-// What becomes of an edit stands on the ConfigMap, once, though two replicas say it.
+// The outcome of an edit appears on the ConfigMap once, though two replicas report it.
 func TestEvents(t *testing.T) {
 	f := runFollower(t)
 	_, port, _ := net.SplitHostPort(f.Addr) // replicas serve on one port
@@ -81,13 +82,13 @@ func TestEvents(t *testing.T) {
 		t.Errorf("the Event of a bad edit is %+v", e)
 	}
 	both("bogus", 1)
-	setConfigMap(t, stanza(live("10.9.0.1"))) // the stanza that serves
+	setConfigMap(t, stanza(live("10.9.0.1"))) // the active stanza
 	cluster.Eventually(t, bound, func() (bool, string) {
 		n := len(events(t))
 		return n == 3, fmt.Sprintf("%d Events, want 3", n)
 	})
 
-	// Each replica asked for each, and no more than that.
+	// Each replica sent one request per Event, and no more.
 	cluster.Eventually(t, bound, func() (bool, string) {
 		created, there := 0, 0
 		for _, r := range api(t).Audit(t, f.who) {
@@ -112,7 +113,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// Many edits make few Events, and the last of them is told in the end.
+// Many edits cause few Events, and the last outcome is reported in the end.
 func TestEventsAggregated(t *testing.T) {
 	f := runFollower(t)
 	c := cluster.Dial(t, "udp", f.Addr)
@@ -137,7 +138,7 @@ func TestEventsAggregated(t *testing.T) {
 	}
 }
 
-// Without the permission there are no Events, one line in the log says so, and nothing else is missing.
+// Without the permission there are no Events and one log line about it; everything else works.
 func TestEventsForbidden(t *testing.T) {
 	account(t) // the roles
 	const role = `

@@ -13,7 +13,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// The example that `make run` serves answers what its files say, and each saved change of a file at once.
+// The example that `make run` serves answers the content of its files, and serves each saved change at
+// once.
 func TestExample(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "example")
 	if err := os.CopyFS(dir, os.DirFS("../build/example")); err != nil {
@@ -79,7 +80,7 @@ func TestExample(t *testing.T) {
 		t.Logf("%s: %v is answered %v after it was saved", edit.file, edit.want, await(edit.want).Round(time.Millisecond))
 	}
 
-	// A file that is broken changes nothing, and one that is gone takes its objects along.
+	// A broken file changes nothing, and a removed file removes its objects.
 	shopFile := filepath.Join(dir, "shop.yaml")
 	good := cluster.ReadFile(t, shopFile)
 	cluster.WriteFile(t, shopFile, strings.Replace(good, "kind: Service\n", "kind: [Service\n", 1))

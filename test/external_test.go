@@ -10,7 +10,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// balanced are Services that k8s_external has names for.
+// balanced are Services for which k8s_external has names.
 const balanced = `
 apiVersion: v1
 kind: Service
@@ -45,7 +45,8 @@ metadata: {name: both, namespace: shop}
 status: {loadBalancer: {ingress: [{ip: 198.51.100.10}]}}
 `
 
-// A Corefile that was moved over from k8s_external as plugin/README.md says answers the same, for all that both have.
+// A Corefile moved over from k8s_external according to plugin/README.md gives the same answers, as far as both
+// support the query.
 func TestMovedFromK8sExternal(t *testing.T) {
 	objects(t, shop+"---"+balanced)
 	api(t).ApplyStatus(t, balancedStatus)
@@ -83,7 +84,7 @@ func TestMovedFromK8sExternal(t *testing.T) {
 		var all []string
 		for _, rr := range append(slices.Clone(m.Answer), m.Extra...) {
 			if rr.Header().Rrtype != dns.TypeOPT {
-				all = append(all, strings.ToLower(rr.String())) // targets are spelled as in the question here
+				all = append(all, strings.ToLower(rr.String())) // here targets are spelled as in the query
 			}
 		}
 		slices.Sort(all)

@@ -23,7 +23,7 @@ func applyGatewayAPI(t *testing.T) {
 	api(t).WaitServed(t, "externaldns.k8s.io/v1alpha1/dnsendpoints", true)
 }
 
-// published are objects that have names in example.org, without their status.
+// published are objects with names in example.org, without their status.
 const published = `
 apiVersion: networking.k8s.io/v1
 kind: Ingress
@@ -54,7 +54,7 @@ metadata: {name: ep, namespace: shop}
 spec: {endpoints: [{dnsName: ep.example.org, recordType: TXT, targets: [hello]}]}
 `
 
-// statuses are what controllers write into the status of published.
+// statuses are the statuses that controllers write for published.
 const statuses = `
 apiVersion: networking.k8s.io/v1
 kind: Ingress
@@ -86,8 +86,9 @@ status:
 
 const namespaceShop = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {team: %q}}\n"
 
-// Names from outside with a real API server: the CustomResourceDefinitions come while the server runs, objects and their status
-// change, and an object that loses a name is told so in an Event. Two server blocks, one with inside, share what was read.
+// External names with a real API server: the CustomResourceDefinitions appear while the server runs, objects and their
+// status change, and an object that loses a name gets an Event about it. Two server blocks, one with inside, share the
+// objects.
 func TestExternal(t *testing.T) {
 	objects(t, shop+"---\n"+strings.Split(published, "---\n")[0]+"---\n"+strings.Split(published, "---\n")[1])
 	objects(t, cluster.ReadFile(t, "../build/kubernetes/rbac/external.yaml"))
@@ -134,17 +135,17 @@ func TestExternal(t *testing.T) {
 
 	applyGatewayAPI(t)
 	t.Cleanup(func() { api(t).Delete(t, dnsEndpoints) })
-	objects(t, published) // which takes the label off the namespace
+	objects(t, published) // which also removes the label from the namespace
 	api(t).Apply(t, fmt.Sprintf(namespaceShop, "shop"))
 	api(t).ApplyStatus(t, statuses)
-	await(outside, "route.example.org.", "NXDOMAIN") // nobody accepted it
+	await(outside, "route.example.org.", "NXDOMAIN") // not accepted yet
 	api(t).ApplyStatus(t, fmt.Sprintf(accepted, "True", 1))
 	await(outside, "route.example.org.", "192.0.2.2")
 	await(outside, "a.b.apps.example.org.", "192.0.2.2")
 	await(inside, "route.example.org.", "10.96.7.50")
 	await(outside, "ep.example.org.", "NOERROR")
 
-	api(t).Apply(t, fmt.Sprintf(namespaceShop, "other")) // which the listener does not select
+	api(t).Apply(t, fmt.Sprintf(namespaceShop, "other")) // the listener does not select this label
 	await(outside, "route.example.org.", "NXDOMAIN")
 	api(t).Apply(t, fmt.Sprintf(namespaceShop, "shop"))
 	await(outside, "route.example.org.", "192.0.2.2")
@@ -177,7 +178,7 @@ func TestExternal(t *testing.T) {
 		t.Errorf("%v HTTPRoutes are held, want 1, for both server blocks", n)
 	}
 
-	// One watch of each kind for both server blocks, and nothing that the Roles do not grant.
+	// There is one watch of each kind for both server blocks, and no request beyond the Roles.
 	lists := map[string]int{}
 	for _, r := range api(t).Audit(t, who) {
 		if r.Code == 403 {
@@ -194,7 +195,8 @@ func TestExternal(t *testing.T) {
 	}
 }
 
-// A start without the API server answers names from outside from the snapshot, and says so.
+// After a start without the API server, external names are answered from the snapshot, with an
+// Extended DNS Error.
 func TestExternalSnapshot(t *testing.T) {
 	objects(t, strings.Split(published, "---\n")[0])
 	objects(t, cluster.ReadFile(t, "../build/kubernetes/rbac/external.yaml"))

@@ -19,7 +19,7 @@ import (
 
 const helmFolder = "../build/kubernetes/helm/"
 
-// helmValues are the values that decide what the chart makes of the Corefile and of the account.
+// helmValues are the values that determine the Corefile and the account of the chart.
 type helmValues struct {
 	ServiceAccount struct {
 		Create bool
@@ -39,7 +39,7 @@ type helmValues struct {
 	}
 }
 
-// corefile is what the chart documents to make of servers.
+// corefile is the Corefile that the chart, according to its documentation, makes from servers.
 func (v helmValues) corefile() string {
 	var b strings.Builder
 	for _, server := range v.Servers {
@@ -62,8 +62,9 @@ func (v helmValues) corefile() string {
 	return b.String()
 }
 
-// documented is what the chart documents to create for a release named coredns, as far as kubehosts has to do with it: the
-// ConfigMap, and an account that may list and watch what the stock plugin needs.
+// documented returns the objects that the chart, according to its documentation, creates for a release named coredns,
+// as far as they matter to kubehosts: the ConfigMap, and an account that may list and watch the resources of the stock
+// plugin.
 func documented(t *testing.T, values string) string {
 	t.Helper()
 	var v helmValues
@@ -102,7 +103,7 @@ subjects: [{kind: ServiceAccount, name: coredns, namespace: kube-system}]
 `
 }
 
-// The values make a Corefile that is good as it is.
+// The values make a valid Corefile.
 func TestHelmCorefile(t *testing.T) {
 	config := documented(t, cluster.ReadFile(t, helmFolder+"values.yaml"))
 	if out, code := check(t, config, "-strict", "-conf", "-"); code != 0 || out != "" {
@@ -110,11 +111,11 @@ func TestHelmCorefile(t *testing.T) {
 	}
 }
 
-// A release of the chart coredns follows its ConfigMap with the Role of ours, and not without. make helm installs the chart itself;
-// by default its place is taken by what it documents.
+// A release of the coredns chart follows its ConfigMap with our Role, and does not without it. make helm installs the
+// chart itself; by default the test uses the objects that its documentation lists.
 func TestHelm(t *testing.T) {
 	removeConfigMap(t)
-	api(t).Delete(t, cluster.ReadFile(t, "../build/kubernetes/rbac/rbac.yaml")) // the chart makes its own
+	api(t).Delete(t, cluster.ReadFile(t, "../build/kubernetes/rbac/rbac.yaml")) // the chart creates its own
 	objects(t, shop)
 	c := cluster.Prepare(t, "")
 	values := localValues(t, c)
@@ -133,8 +134,8 @@ func TestHelm(t *testing.T) {
 	h.upgrade(t, c, values)
 }
 
-// localValues are our values, with the listeners of c in place of ports that are taken on a machine, and without loop, which asks
-// the machine's resolver. The stanza gets a kubeconfig, whose account does not exist yet.
+// localValues are our values with three changes: the listeners of c, as the usual ports are in use on a machine; no
+// loop, which queries the machine's resolver; and a kubeconfig in the stanza, whose account does not exist yet.
 func localValues(t *testing.T, c *cluster.CoreDNS) string {
 	t.Helper()
 	values := cluster.ReadFile(t, helmFolder+"values.yaml")
@@ -155,7 +156,7 @@ func localValues(t *testing.T, c *cluster.CoreDNS) string {
 	return strings.Replace(c.Fill(values), "status ", "status 127.0.0.1:", 1)
 }
 
-// serveHelm runs c on the ConfigMap of the release as the Deployment of the chart does, with -conf alone.
+// serveHelm runs c on the ConfigMap of the release like the chart's Deployment, with only -conf.
 func serveHelm(t *testing.T, c *cluster.CoreDNS) {
 	t.Helper()
 	who := api(t).Account(t, "kube-system", "coredns")
@@ -197,7 +198,7 @@ func helmConfigMap(t *testing.T) *core.ConfigMap {
 	return cm
 }
 
-// editHelm changes the Corefile as `kubectl edit` does: the rest of the ConfigMap stays.
+// editHelm changes the Corefile like `kubectl edit`: the rest of the ConfigMap stays.
 func editHelm(t *testing.T, corefile string) {
 	t.Helper()
 	patch := text(t, map[string]any{"data": map[string]string{"Corefile": corefile}})
@@ -208,10 +209,10 @@ func editHelm(t *testing.T, corefile string) {
 	}
 }
 
-// helm is the program of that name, for the release coredns in kube-system.
+// helm is the helm program, for the release coredns in kube-system.
 type helm struct{ kubeconfig, chart, dir string }
 
-// run runs helm with values and our chart, and returns its output. It fails the test if helm does.
+// run runs helm with values and our chart, and returns its output. It fails the test if helm fails.
 func (h helm) run(t *testing.T, values, verb string, flags ...string) string {
 	t.Helper()
 	out, err := h.try(t, values, verb, flags...)
@@ -244,8 +245,8 @@ func (h helm) uninstall(t *testing.T) {
 	}
 }
 
-// upgrade brings a Corefile with the values after one was edited on the cluster: helm refuses to overwrite the edit unless it is told
-// to, and the new text is followed.
+// upgrade changes the Corefile in the values after an edit on the cluster: helm refuses to overwrite the edit unless a
+// flag allows it, and then the new text is followed.
 func (h helm) upgrade(t *testing.T, c *cluster.CoreDNS, values string) {
 	t.Helper()
 	values = strings.Replace(values, "      pods insecure\n", "      pods insecure\n      "+
@@ -257,7 +258,8 @@ func (h helm) upgrade(t *testing.T, c *cluster.CoreDNS, values string) {
 	awaitLive(t, cluster.Dial(t, "udp", c.Addr), "10.9.1.1")
 }
 
-// The Deployment of the chart is that of base, in all that the values set. It has no flag but -conf.
+// The chart's Deployment equals that of base in everything that the values set. Its only flag is
+// -conf.
 func checkHelmDeployment(t *testing.T) {
 	t.Helper()
 	has, err := api(t).Client.AppsV1().Deployments("kube-system").Get(t.Context(), "coredns", meta.GetOptions{})

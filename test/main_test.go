@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// shared is the API server of all tests, started by the first that needs it.
+// shared is the API server of all tests. The first test that needs it starts it.
 var shared struct {
 	sync.Mutex
 	api *cluster.API
@@ -26,7 +26,8 @@ var shared struct {
 	err error
 }
 
-// api is an API server with an etcd, both of bin/kube. A test that stops it must start it again.
+// api returns an API server with etcd, both from bin/kube. A test that stops it must start it
+// again.
 func api(t testing.TB) *cluster.API {
 	t.Helper()
 	shared.Lock()

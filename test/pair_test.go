@@ -9,22 +9,24 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// bound is how long a change in the API server may take to show in an answer. It is a limit on broken, not a goal.
+// bound limits the time from a change in the API server to the new answer. Beyond it the server counts as broken;
+// it is not a goal.
 const bound = 15 * time.Second
 
-// pair is a coredns that serves the same world twice: with kubehosts on one port and with the stock plugin on another.
+// pair is a coredns that serves the same objects twice: with kubehosts on one port and with the stock plugin on
+// another.
 type pair struct {
 	*cluster.CoreDNS
 	clients map[string]*cluster.Client
 }
 
-// runPair starts a pair, both with the options given.
+// runPair starts a pair, both with the given options.
 func runPair(t *testing.T, options string) pair {
 	t.Helper()
 	return runCorefile(t, strings.ReplaceAll(pairCorefile, "OPTIONS", options))
 }
 
-// runCorefile starts a pair out of a Corefile that is like pairCorefile.
+// runCorefile starts a pair with a Corefile like pairCorefile.
 func runCorefile(t *testing.T, corefile string) pair {
 	t.Helper()
 	kubeconfig := cluster.Kubeconfig(t, api(t).URL, account(t).Token)
@@ -69,13 +71,13 @@ const pairCorefile = `
 }
 `
 
-// check asks every client once.
+// check sends the query with every client.
 func (p pair) check(t *testing.T, q question) {
 	t.Helper()
 	p.checkUnlike(t, q, q.want)
 }
 
-// checkUnlike is check where the stock plugin is known to answer otherwise.
+// checkUnlike is check for queries that the stock plugin is known to answer differently.
 func (p pair) checkUnlike(t *testing.T, q question, stock string) {
 	t.Helper()
 	for who, client := range p.clients {
@@ -89,7 +91,7 @@ func (p pair) checkUnlike(t *testing.T, q question, stock string) {
 	}
 }
 
-// await asks every client until all give the answer wanted.
+// await sends the query with every client until all get the expected answer.
 func (p pair) await(t *testing.T, q question) {
 	t.Helper()
 	for who, client := range p.clients {
@@ -100,14 +102,14 @@ func (p pair) await(t *testing.T, q question) {
 	}
 }
 
-// account gives a token of the ServiceAccount in the RBAC objects that the project ships.
+// account returns a token of the ServiceAccount in the RBAC objects that the project ships.
 func account(t *testing.T) cluster.Account {
 	t.Helper()
 	api(t).Apply(t, cluster.ReadFile(t, "../build/kubernetes/rbac/rbac.yaml"))
 	return api(t).Account(t, "kube-system", "coredns")
 }
 
-// objects writes what the YAML text holds until the end of the test.
+// objects stores the objects of the YAML text until the end of the test.
 func objects(t *testing.T, text string) {
 	t.Helper()
 	api(t).Apply(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n")

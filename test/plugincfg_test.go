@@ -12,7 +12,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// TestPluginCfg compiles the plugin in as external plugins are: a line in CoreDNS's plugin.cfg, go generate, go build.
+// TestPluginCfg compiles the plugin in like any external plugin: a line in CoreDNS's plugin.cfg, go generate, go
+// build.
 func TestPluginCfg(t *testing.T) {
 	repo, err := filepath.Abs("..")
 	if err != nil {
@@ -41,7 +42,8 @@ func TestPluginCfg(t *testing.T) {
 	const line = "\nkubehosts:github.com/kubehosts/kubehosts/plugin"
 	cluster.WriteFile(t, cfg, strings.Replace(text, "\nhosts:hosts", line+"\nhosts:hosts", 1))
 	run(dir, "go", "run", "directives_generate.go")
-	// The checkout's requirements, so that the build is the one of this repository's own binary and little is compiled.
+	// Use the checkout's requirements, so that the build equals that of this repository's binary and little is
+	// compiled.
 	run(dir, "go", "mod", "edit", "-require=github.com/kubehosts/kubehosts@v0.0.0", "-replace=github.com/kubehosts/kubehosts="+repo)
 	run(dir, "go", "build", "-mod=mod", "-o", "coredns", ".")
 

@@ -26,7 +26,7 @@ func clientOf(t *testing.T, token string) *kubernetes.Clientset {
 	return c
 }
 
-// may asks the API server whether the owner of the client may do that.
+// may requests a review from the API server: whether the owner of the client may do that.
 func may(t *testing.T, c *kubernetes.Clientset, what authorization.ResourceAttributes) bool {
 	t.Helper()
 	review := &authorization.SelfSubjectAccessReview{Spec: authorization.SelfSubjectAccessReviewSpec{ResourceAttributes: &what}}
@@ -37,8 +37,9 @@ func may(t *testing.T, c *kubernetes.Clientset, what authorization.ResourceAttri
 	return r.Status.Allowed
 }
 
-// granted is all that the account of the token may do that one without any role may not: with every resource that the API
-// server has, in all namespaces or in kube-system, as "VERB RESOURCE" or "VERB RESOURCE in kube-system".
+// granted returns everything that the account of the token may do and an account without any role may not: for every
+// resource of the API server, in all namespaces or in kube-system, as "VERB RESOURCE" or "VERB RESOURCE in
+// kube-system".
 func granted(t *testing.T, token string) []string {
 	t.Helper()
 	api(t).Apply(t, "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: nobody, namespace: kube-system}\n")
@@ -72,7 +73,7 @@ func granted(t *testing.T, token string) []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// everywhere is what it is to be granted that in all namespaces.
+// everywhere lists a grant in all namespaces.
 func everywhere(what ...string) (all []string) {
 	for _, w := range what {
 		all = append(all, w, w+" in kube-system")
@@ -80,7 +81,7 @@ func everywhere(what ...string) (all []string) {
 	return all
 }
 
-// The ServiceAccount can do what the stanza needs and nothing else, with the roles that the project ships.
+// With the roles that the project ships, the ServiceAccount can do what the stanza needs and nothing else.
 func TestAccountReach(t *testing.T) {
 	who := account(t)
 	want := everywhere("list services", "watch services", "list namespaces", "watch namespaces",
@@ -91,7 +92,7 @@ func TestAccountReach(t *testing.T) {
 		t.Errorf("it may\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 
-	// By name: the one ConfigMap, to read.
+	// By name, it can read only the one ConfigMap.
 	c := clientOf(t, who.Token)
 	for name, verbs := range map[string][]string{"coredns": {"list", "watch"}, "kubeadm-config": nil, "extension-apiserver-authentication": nil} {
 		for _, verb := range []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"} {
@@ -104,7 +105,7 @@ func TestAccountReach(t *testing.T) {
 		}
 	}
 
-	// And what a review says is so.
+	// Requests have the same result as the reviews.
 	objects(t, "apiVersion: v1\nkind: Secret\nmetadata: {name: treasure, namespace: shop}\nstringData: {gold: much}\n")
 	for what, err := range map[string]error{
 		"a Secret": call(func() (*core.Secret, error) {
@@ -125,7 +126,7 @@ func TestAccountReach(t *testing.T) {
 		}
 	}
 
-	// What `pods verified` and `multicluster` need is granted by files of their own.
+	// Files of their own grant what `pods verified` and `multicluster` need.
 	objects(t, cluster.ReadFile(t, "../build/kubernetes/rbac/pods.yaml"))
 	objects(t, cluster.ReadFile(t, "../build/kubernetes/rbac/multicluster.yaml"))
 	want = append(want, everywhere("list pods", "watch pods")...)

@@ -10,7 +10,8 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// movingOver is the line of README that makes the new Corefile, here Corefile.after, out of Corefile.before.
+// movingOver returns the line of README that makes the new Corefile, here Corefile.after, from
+// Corefile.before.
 func movingOver(t *testing.T) string {
 	t.Helper()
 	_, rest, found := strings.Cut(cluster.ReadFile(t, "../README.md"), "\n    $ awk '")
@@ -21,7 +22,7 @@ func movingOver(t *testing.T) string {
 	return strings.ReplaceAll("awk '"+line, "build/kubernetes/kubeadm/Corefile", "Corefile.after")
 }
 
-// That line works however the Corefile is written.
+// That line works for Corefiles in any format.
 func TestMovingOver(t *testing.T) {
 	line := movingOver(t)
 	for _, tt := range []struct{ name, before, after string }{
@@ -58,7 +59,7 @@ func TestMovingOver(t *testing.T) {
 	}
 }
 
-// What README shows of `coredns explain` is what it prints, but for the hash of the stanza.
+// README shows the output of `coredns explain` exactly, except for the hash of the stanza.
 func TestReadmeExplain(t *testing.T) {
 	_, rest, found := strings.Cut(cluster.ReadFile(t, "../README.md"), "\n    $ ./coredns explain ")
 	command, rest, _ := strings.Cut(rest, "\n")

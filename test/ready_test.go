@@ -23,8 +23,8 @@ const readyCorefile = `.:PORT {
 }
 `
 
-// While the API server was never seen, what is known is answered and the rest is no lie but SERVFAIL; once it was seen,
-// its coming and going is nobody's loss.
+// Until kubehosts has reached the API server for the first time, it answers what it has and returns SERVFAIL for the
+// rest, never a wrong denial. Afterwards, outages of the API server lose no queries.
 func TestReady(t *testing.T) {
 	objects(t, shop)
 	proxy := api(t).Proxy(t) // not started: connections are refused
@@ -74,7 +74,7 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// The API server itself ends and comes back, with a change in between.
+// The API server itself ends and returns, with a change in between.
 func TestAPIServerRestart(t *testing.T) {
 	objects(t, shop)
 	kubeconfig := cluster.Kubeconfig(t, api(t).URL, account(t).Token)

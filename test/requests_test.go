@@ -18,13 +18,13 @@ const (
 	protobuf       = "application/vnd.kubernetes.protobuf"
 )
 
-// What a stanza asks of the API server is what it needs, and how it asks is what costs least.
+// A stanza causes only the requests that it needs, in the cheapest form.
 func TestRequests(t *testing.T) {
 	objects(t, shop)
 	objects(t, cluster.ReadFile(t, "../build/kubernetes/rbac/pods.yaml"))
 	for _, tt := range []struct {
 		zones, options string
-		want           map[string]string // resource and its selector
+		want           map[string]string // resources and their selectors
 	}{
 		{"cluster.local", "", map[string]string{"services": "", "namespaces": "", slicesResource: ""}},
 		{"cluster.local", "noendpoints", map[string]string{"services": "", "namespaces": ""}},
@@ -66,8 +66,8 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// The Roles grant what kubehosts asks the API server for, with all that it can serve, and nothing else: each verb on each
-// resource is used, by an API server that streams lists or by one that does not.
+// The Roles grant exactly the requests of kubehosts with all of its features: each verb on each resource is used,
+// either with an API server that streams lists or with one that does not.
 func TestRolesGrantWhatIsUsed(t *testing.T) {
 	removeConfigMap(t)
 	t.Cleanup(func() { removeConfigMap(t) })
@@ -100,7 +100,7 @@ func TestRolesGrantWhatIsUsed(t *testing.T) {
 			"kubeconfig %s\nconfigmap kube-system/coredns\npods verified\nmulticluster clusterset.local\nzonal\nexternal example.org {\nfrom ingress service gateway dnsendpoint node\n}\n}\n}\n",
 			cluster.Kubeconfig(t, proxy.URL, who.Token)))
 		ip := editIP(i + 1)
-		setConfigMap(t, stanza(live(ip))) // which is told of in an Event
+		setConfigMap(t, stanza(live(ip))) // which causes an Event
 		awaitLive(t, cluster.Dial(t, "udp", c.Addr), ip)
 		cluster.Eventually(t, bound, func() (bool, string) {
 			for _, r := range api(t).Audit(t, who) {
@@ -118,7 +118,7 @@ func TestRolesGrantWhatIsUsed(t *testing.T) {
 	}
 }
 
-// rightsOf lists a rule as the audit log tells of requests: VERB RESOURCE.GROUP.
+// rightsOf formats a rule like requests of the audit log: VERB RESOURCE.GROUP.
 func rightsOf(rule rbac.PolicyRule) (rights []string) {
 	for _, verb := range rule.Verbs {
 		for _, group := range rule.APIGroups {

@@ -12,7 +12,7 @@ import (
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Every kind of Service, and every kind of name that is none.
+// Every kind of Service, and every kind of invalid name.
 func TestServices(t *testing.T) {
 	objects(t, shop)
 	p := runPair(t, "")
@@ -24,7 +24,7 @@ func TestServices(t *testing.T) {
 	}
 }
 
-// A reply that does not fit into 512 bytes is cut over UDP, and whole over TCP.
+// A reply that does not fit into 512 bytes is truncated over UDP, and complete over TCP.
 func TestTruncation(t *testing.T) {
 	objects(t, shop)
 	var slice strings.Builder
@@ -53,7 +53,7 @@ endpoints:
 			t.Fatal(who, err)
 		}
 		udp := strings.HasSuffix(who, "udp")
-		m.Compress = true // as it came
+		m.Compress = true // as received
 		if m.Truncated != udp {
 			t.Errorf("%s: truncated is %v", who, m.Truncated)
 		}
@@ -66,7 +66,7 @@ endpoints:
 	}
 }
 
-// Objects come, change and go, and the answers with them.
+// Objects are created, changed and deleted, and the answers follow.
 func TestLifecycle(t *testing.T) {
 	objects(t, shop)
 	p := runPair(t, "")
@@ -111,7 +111,7 @@ func TestLifecycle(t *testing.T) {
 	api(t).Delete(t, slice(""))
 	p.await(t, question{"new.shop", "A", nxdomain})
 
-	// A namespace that goes takes the names of its Services along, whether these are gone or not.
+	// A deleted namespace removes the names of its Services, whether these are deleted or not.
 	const late = "apiVersion: v1\nkind: Namespace\nmetadata: {name: late}\n"
 	api(t).Apply(t, late)
 	p.await(t, question{"late", "A", nodata})
@@ -125,7 +125,7 @@ func TestLifecycle(t *testing.T) {
 	p.check(t, question{"web.shop", "A", "web.shop.svc.cluster.local. 5 IN A 10.96.7.10"})
 }
 
-// finalize ends a namespace that is being deleted; in a cluster a controller does.
+// finalize ends a namespace that is being deleted. In a cluster a controller does this.
 func finalize(t *testing.T, name string) {
 	t.Helper()
 	ns := &core.Namespace{ObjectMeta: meta.ObjectMeta{Name: name}}
@@ -134,7 +134,7 @@ func finalize(t *testing.T, name string) {
 	}
 }
 
-// The three ways to treat pods.
+// The three modes of the option pods.
 func TestPods(t *testing.T) {
 	objects(t, shop)
 	more := cluster.ReadFile(t, "../build/kubernetes/rbac/pods.yaml")

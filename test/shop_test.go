@@ -7,7 +7,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// shop is a Service of every kind in the namespace of that name, which all tests share.
+// shop has a Service of every kind in the namespace of that name, which all tests share.
 const shop = `
 apiVersion: v1
 kind: Service
@@ -100,7 +100,7 @@ metadata: {name: dangling, namespace: shop}
 spec: {type: ExternalName, externalName: nobody.shop.svc.cluster.local}
 `
 
-// soa of a zone as it stands in the authority section of a denial; 5 is the default ttl.
+// soa is the SOA record of a zone in the authority section of a denial; 5 is the default ttl.
 func soa(zone string) string {
 	dot := "." + zone
 	return "\nauthority: " + zone + " 5 IN SOA ns.dns" + dot + " hostmaster" + dot + " SERIAL 7200 1800 86400 5"
@@ -113,11 +113,11 @@ var (
 	noPTR6   = "NXDOMAIN aa" + soa("ip6.arpa.")
 )
 
-// question has the answer that kubehosts and the stock plugin must both give.
+// question is a query and the answer that kubehosts and the stock plugin must both give.
 type question struct {
-	name  string // below svc.cluster.local unless it ends in a dot; of a PTR, an address
+	name  string // below svc.cluster.local unless it ends in a dot; for a PTR, an address
 	qtype string
-	want  string // as cluster.Text writes it; records of the answer without "NOERROR aa" in front
+	want  string // in the format of cluster.Text; records of the answer without the leading "NOERROR aa"
 }
 
 var questions = []question{
@@ -155,7 +155,7 @@ additional: one.shop.svc.cluster.local. 5 IN A 10.96.7.11`},
 	{"six.shop", "A", nodata},
 	{"six.shop", "AAAA", "six.shop.svc.cluster.local. 5 IN AAAA fd00:96::7:12"},
 
-	// A headless one, its endpoints by hostname and by address, and those that are not ready.
+	// A headless Service: its endpoints by hostname and by address, and some that are not ready.
 	{"db.shop", "A", `db.shop.svc.cluster.local. 5 IN A 10.244.1.5
 db.shop.svc.cluster.local. 5 IN A 10.244.1.6
 db.shop.svc.cluster.local. 5 IN A 10.244.1.8`},
@@ -180,7 +180,7 @@ additional: db-1.db.shop.svc.cluster.local. 5 IN A 10.244.1.6`},
 	{"early.shop", "SRV", nodata},
 	{"hollow.shop", "A", nxdomain},
 
-	// An external name outside the zone, inside it, and one that leads nowhere.
+	// External names outside the zone and inside it, and one whose target does not exist.
 	{"docs.shop", "CNAME", "docs.shop.svc.cluster.local. 5 IN CNAME www.example.org."},
 	{"docs.shop", "A", "docs.shop.svc.cluster.local. 5 IN CNAME www.example.org.\nwww.example.org. 60 IN A 192.0.2.99"},
 	{"docs.shop", "AAAA", "docs.shop.svc.cluster.local. 5 IN CNAME www.example.org.\nwww.example.org. 60 IN AAAA 2001:db8::99"},
@@ -198,7 +198,7 @@ additional: db-1.db.shop.svc.cluster.local. 5 IN A 10.244.1.6`},
 	{"192.0.2.1", "PTR", noPTR4},
 	{"2001:db8::1", "PTR", noPTR6},
 
-	// The zone itself, namespaces, and names that cannot be.
+	// The zone itself, namespaces, and invalid names.
 	{"cluster.local.", "SOA", "cluster.local. 5 IN SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 5"},
 	{"cluster.local.", "A", nodata},
 	{"dns-version.cluster.local.", "TXT", `dns-version.cluster.local. 28800 IN TXT "1.1.0"`},
@@ -216,7 +216,7 @@ additional: db-1.db.shop.svc.cluster.local. 5 IN A 10.244.1.6`},
 	{"outside.example.", "A", "SERVFAIL"},
 }
 
-// unlike are questions to which the stock plugin gives another answer; plugin/README.md has the reasons.
+// unlike are queries that the stock plugin answers differently; plugin/README.md lists the reasons.
 var unlike = []struct {
 	question
 	stock string
@@ -232,7 +232,7 @@ var unlike = []struct {
 		"additional: ns.dns.cluster.local. 5 IN A 127.0.0.1"}, nodata},
 }
 
-// ask puts a question to c and returns the answer in the words of cluster.Text.
+// ask sends the query to c and returns the answer in the format of cluster.Text.
 func (q question) ask(c *cluster.Client) string {
 	name := q.name
 	switch {

@@ -13,7 +13,7 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// The slim program has every plugin that a Corefile of a distribution names, and the keys that it imports.
+// The slim program has every plugin in the Corefiles of distributions, and in the keys that they import.
 func TestSlimHasDistributions(t *testing.T) {
 	parsed, err := parser.ParseFile(token.NewFileSet(), "../build/slim/main.go", nil, parser.ImportsOnly)
 	if err != nil {
@@ -42,7 +42,7 @@ func TestSlimHasDistributions(t *testing.T) {
 	t.Logf("%v", slices.Sorted(maps.Keys(named)))
 }
 
-// directives are the plugins in the Corefiles of a manifest, and in the keys that they import.
+// directives returns the plugins in the Corefiles of a manifest, and in the keys that they import.
 func directives(t *testing.T, file string) (names []string) {
 	t.Helper()
 	configMaps, err := corefile.Manifest(file, cluster.ReadFile(t, file))

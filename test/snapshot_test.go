@@ -28,7 +28,8 @@ const snapshotCorefile = `.:PORT {
 }
 `
 
-// edeOf is the Extended DNS Error of a reply to a query with an OPT record; there is none if code is -1.
+// edeOf returns the Extended DNS Error of a reply to a query with an OPT record; code is -1 if there is
+// none.
 func edeOf(t *testing.T, c *cluster.Client, name string, qtype uint16) (m *dns.Msg, code int, text string) {
 	t.Helper()
 	q := new(dns.Msg).SetQuestion(name, qtype)
@@ -50,7 +51,7 @@ func edeOf(t *testing.T, c *cluster.Client, name string, qtype uint16) (m *dns.M
 	return m, code, text
 }
 
-// started waits until c answers, and returns how long that took from the start of the process.
+// started waits until the server at addr answers, and returns the time since the process started.
 func started(t *testing.T, addr string, since time.Time) time.Duration {
 	t.Helper()
 	for {
@@ -73,8 +74,8 @@ func started(t *testing.T, addr string, since time.Time) time.Duration {
 	}
 }
 
-// A start without the API server answers from the snapshot at once and says so, and moves over to the API server when it
-// comes back.
+// After a start without the API server, kubehosts answers from the snapshot at once, with an Extended DNS Error, and
+// switches to the API server when it returns.
 func TestSnapshot(t *testing.T) {
 	removeConfigMap(t)
 	t.Cleanup(func() { removeConfigMap(t) })
@@ -86,7 +87,7 @@ func TestSnapshot(t *testing.T) {
 	}
 	corefile := strings.NewReplacer("KUBECONFIG", cluster.Kubeconfig(t, proxy.URL, account(t).Token), "FILE", file).Replace(snapshotCorefile)
 
-	// Nothing at all: SERVFAIL with the reason.
+	// Without any state: SERVFAIL with the reason.
 	c := cluster.Launch(t, coredns(t), strings.Replace(corefile, "snapshot", "startup_timeout 100ms\nsnapshot", 1))
 	c.WaitServing(t)
 	udp := cluster.Dial(t, "udp", c.Addr)
@@ -101,7 +102,7 @@ func TestSnapshot(t *testing.T) {
 		t.Errorf("a hosts entry: %v", m)
 	}
 
-	// The API server's state, and the stanza of the ConfigMap, end up in the file.
+	// The file gets the API server's state and the stanza of the ConfigMap.
 	proxy.Start(t)
 	reverse := func(stanza string) string {
 		return strings.Replace(stanza, "cluster.local", "cluster.local in-addr.arpa", 1)
@@ -122,7 +123,7 @@ func TestSnapshot(t *testing.T) {
 	d := cluster.Launch(t, coredns(t), corefile)
 	took := started(t, d.Addr, start)
 	t.Logf("answers from the snapshot %v after the start", took.Round(time.Millisecond))
-	if took > 5*time.Second { // startup_timeout; a second is what is wanted, and what the log shows
+	if took > 5*time.Second { // startup_timeout; the goal is a second, see the log
 		t.Errorf("the first answer came after %v", took)
 	}
 	d.WaitServing(t)
@@ -157,7 +158,7 @@ func TestSnapshot(t *testing.T) {
 		t.Errorf("%v stanzas of the snapshot serve, want 1", n)
 	}
 
-	// The change that was made meanwhile is served, once the API server is back; every answer until then is the old one.
+	// The change made meanwhile is served as soon as the API server is back; every answer until then is the old one.
 	objects(t, "apiVersion: v1\nkind: Service\nmetadata: {name: again, namespace: shop}\nspec: {clusterIP: 10.96.7.40, ports: [{port: 80}]}\n")
 	setConfigMap(t, reverse(stanza(live("10.9.0.2"), "ttl 12")))
 	proxy.Start(t)
@@ -184,7 +185,7 @@ func TestSnapshot(t *testing.T) {
 		return strings.Contains(d.Log(), "come from the Kubernetes API now"), "a line in the log"
 	})
 
-	// On a laptop, the file is a manifest, and the ConfigMap is in it.
+	// On a laptop, the file serves as a manifest and contains the ConfigMap.
 	laptop := cluster.Run(t, coredns(t), `.:PORT {
 	bind 127.0.0.1
 	ready READY
@@ -198,14 +199,14 @@ func TestSnapshot(t *testing.T) {
 	if ip, err := address(udp, serviceName); ip != serviceIP {
 		t.Errorf("on a laptop %s is %q: %v", serviceName, ip, err)
 	}
-	cluster.Eventually(t, bound, func() (bool, string) { // the snapshot follows
+	cluster.Eventually(t, bound, func() (bool, string) { // the snapshot is followed
 		ip, err := address(udp, liveName)
 		return ip == "10.9.0.2", fmt.Sprintf("on a laptop %s is %q: %v", liveName, ip, err)
 	})
 }
 
-// The stanza in the snapshot is the last good one, also where the ConfigMap is found to be gone; that known, it is not
-// called stale.
+// The snapshot has the last good stanza, even if the ConfigMap turns out to be deleted. Once that is certain, the
+// answers are no longer marked as stale.
 func TestSnapshotStanza(t *testing.T) {
 	setConfigMap(t, stanza(live("10.9.0.1")))
 	t.Cleanup(func() { removeConfigMap(t) })
@@ -229,7 +230,7 @@ func TestSnapshotStanza(t *testing.T) {
 		t.Errorf("stanza_rejected is %v while the ConfigMap is gone", n)
 	}
 
-	// A Corefile that the stanza reaches out of serves its own.
+	// If the stanza does not fit its Corefile, kubehosts serves the Corefile's own stanza.
 	e := cluster.Run(t, coredns(t), strings.Replace(corefile, "kubehosts cluster.local", "kubehosts other.local", 1))
 	if ip, err := address(cluster.Dial(t, "udp", e.Addr), liveName); ip != firstIP {
 		t.Errorf("%s is %q, want the Corefile's: %v", liveName, ip, err)
@@ -239,7 +240,7 @@ func TestSnapshotStanza(t *testing.T) {
 	}
 }
 
-// Two server blocks can't share one file, and a Corefile where they do is refused, whether their keys differ or not.
+// Two server blocks can't share one file: a Corefile that tries is refused, whether their keys differ or not.
 func TestSnapshotClaimed(t *testing.T) {
 	kubeconfig := cluster.Kubeconfig(t, api(t).URL, account(t).Token)
 	block := func(port, file, more string) string {
@@ -259,7 +260,7 @@ func TestSnapshotClaimed(t *testing.T) {
 	c = cluster.Launch(t, coredns(t), block("PORT", "snapshot", view)+block("PORT", "snapshot", ""))
 	cluster.Eventually(t, bound, taken(c))
 
-	// With a file each they start, and are read again.
+	// With different files they start, and reload.
 	two := block("PORT", "one", view+"\nready READY") + block("PORT", "two", "")
 	c = cluster.Run(t, coredns(t), two)
 	c.Reload(t)
@@ -274,7 +275,7 @@ func TestSnapshotClaimed(t *testing.T) {
 	}
 }
 
-// A server block may get other keys, or swap places with another, and keep its file.
+// A server block may change its keys, or swap places with another, and retains its file.
 func TestSnapshotKeptUnderOtherKeys(t *testing.T) {
 	kubeconfig := cluster.Kubeconfig(t, api(t).URL, account(t).Token)
 	block := func(keys, file string) string {
@@ -293,7 +294,7 @@ func TestSnapshotKeptUnderOtherKeys(t *testing.T) {
 	}
 }
 
-// A file that is no snapshot, or can't be written, is logged once, and everything else works.
+// A file that is not a snapshot, or can't be written, is logged once, and everything else works.
 func TestSnapshotRefused(t *testing.T) {
 	objects(t, shop)
 	setConfigMap(t, stanza(live("10.9.0.1")))
@@ -310,7 +311,7 @@ func TestSnapshotRefused(t *testing.T) {
 	kubeconfig := cluster.Kubeconfig(t, api(t).URL, account(t).Token)
 	for _, tt := range []struct {
 		file, want string
-		mends      bool // it is replaced by a good one
+		mends      bool // a good one replaces it
 	}{
 		{"damaged", "Snapshot can't be used", true},
 		{"foreign", "Snapshot can't be used", true},

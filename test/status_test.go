@@ -29,10 +29,10 @@ const statusCorefile = `.:PORT {
 }
 `
 
-// freeAddress is an address on which nobody listens.
+// freeAddress is an address without a listener.
 func freeAddress() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(cluster.FreePort())) }
 
-// explain runs the command, and returns what it printed and its exit code.
+// explain runs the command, and returns its output and exit code.
 func explain(t *testing.T, args ...string) (out string, code int) {
 	t.Helper()
 	cmd := exec.Command(coredns(t), append([]string{"explain"}, args...)...)
@@ -43,8 +43,8 @@ func explain(t *testing.T, args ...string) (out string, code int) {
 	return string(b), cmd.ProcessState.ExitCode()
 }
 
-// A running process explains its answers, out of its objects and what the API server says at that moment, with no permission
-// beyond those of an answer; and its page tells when the API server is gone.
+// A running process explains its answers, from its objects and the API server's current state, with no permission
+// beyond those for answers. Its page shows when the API server is unreachable.
 func TestStatus(t *testing.T) {
 	removeConfigMap(t)
 	t.Cleanup(func() { removeConfigMap(t) })
@@ -140,8 +140,8 @@ const pageCorefile = `.:PORT {
 }
 `
 
-// A reload of the Corefile keeps the socket of the page with its connections, and moves it where the option says so. An address
-// that is taken prevents a start, and a reload.
+// A reload of the Corefile preserves the socket of the page and its connections, and moves it if the option changes. An
+// address in use prevents a start and a reload.
 func TestStatusReload(t *testing.T) {
 	first, second := freeAddress(), freeAddress()
 	c := cluster.Run(t, coredns(t), fmt.Sprintf(pageCorefile, first, "one.example.org"))

@@ -12,7 +12,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// hostsExamples are the Corefiles in the manual of the stock plugin hosts.
+// hostsExamples returns the Corefiles in the manual of the stock plugin hosts.
 func hostsExamples(t *testing.T) []string {
 	t.Helper()
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/coredns/coredns").Output()
@@ -30,16 +30,16 @@ func hostsExamples(t *testing.T) []string {
 	return examples
 }
 
-// movedOver is a Corefile with its stanza of hosts as an option of kubehosts, and with what a test needs in the server block.
-// Relative files are in the folder root.
+// movedOver returns a Corefile with its hosts stanza as an option of kubehosts, and with what the test needs in the
+// server block. Relative files are in the folder root.
 func movedOver(corefile, root string) string {
 	keys, body, _ := strings.Cut(corefile, " {\n")
 	body = regexp.MustCompile(`(?m)^ +hosts\b(.*\{\n(.*\n)*? {4}\}|.*)$`).ReplaceAllString(body, "    kubehosts {\n$0\n    }")
 	return strings.Join(strings.Fields(keys), ":PORT ") + ":PORT {\n    bind 127.0.0.1\n    ready READY\n    root " + root + "\n" + body + "\n"
 }
 
-// Each example of the manual of hosts works when it is moved over, or is refused with the reason, and works when that is
-// followed.
+// Each example in the manual of hosts works when moved over, or is refused with a reason and works after the fix in the
+// reason.
 func TestStockHostsExamples(t *testing.T) {
 	root := t.TempDir()
 	cluster.WriteFile(t, filepath.Join(root, "example.hosts"), "192.0.2.1 example.org file.example.com\n")
@@ -48,7 +48,7 @@ func TestStockHostsExamples(t *testing.T) {
 		return regexp.MustCompile(`fallthrough .*`).ReplaceAllString(corefile, "fallthrough")
 	}
 	for i, tt := range []struct {
-		refused string // "" for one that works as it is
+		refused string // "" if it works unchanged
 		answers map[string]string
 	}{
 		{"", map[string]string{"localhost.": "127.0.0.1"}},
@@ -87,8 +87,8 @@ func TestStockHostsExamples(t *testing.T) {
 	}
 }
 
-// A stanza of hosts entries in the server block of their zone starts without a cluster, and leaves the zone to the plugin
-// behind it: no SOA record, and no denial.
+// A stanza with hosts entries in the server block of their zone starts without a cluster, and leaves the zone to the
+// next plugin: no SOA record, and no denials.
 func TestHostsOnlyInServerBlockOfZone(t *testing.T) {
 	for _, stanza := range []string{
 		"kubehosts {\nhosts {\n192.0.2.1 a.corp.example\n}\n}",

@@ -15,8 +15,8 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// wired is a Corefile whose questions over UDP kubehosts answers past CoreDNS's own server. 192.0.2.9 is what the manifest's one
-// Service has; www.example.org is the hosts plugin's, so that questions for it are passed on.
+// wired is a Corefile whose queries over UDP kubehosts answers outside CoreDNS's own server. 192.0.2.9 is the address
+// of the manifest's one Service. www.example.org belongs to the hosts plugin, so that queries for it are passed on.
 const wired = `.:PORT {
 	bind 127.0.0.1
 	errors
@@ -35,7 +35,7 @@ const wired = `.:PORT {
 
 const wiredObjects = "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {clusterIP: 192.0.2.9, ports: [{port: 80}]}\n"
 
-// runWired starts coredns on a Corefile beside the objects that it names.
+// runWired starts coredns on a Corefile, with the objects that the Corefile refers to.
 func runWired(t *testing.T, corefile string) *cluster.CoreDNS {
 	t.Helper()
 	c := cluster.Launch(t, coredns(t), corefile)
@@ -50,8 +50,8 @@ func runWired(t *testing.T, corefile string) *cluster.CoreDNS {
 	return c
 }
 
-// flood asks without a pause, from eight sockets, until it is told to stop: of four questions three that kubehosts answers, and
-// one that is passed on.
+// flood sends queries without pause, from eight sockets, until it is stopped: kubehosts answers three of four, and one
+// is passed on.
 type flood struct {
 	asked, lost, wrong atomic.Int64
 
@@ -104,7 +104,7 @@ func (f *flood) say(what string) {
 	}
 }
 
-// more waits until so many more questions were asked.
+// more waits until that many more queries were sent.
 func (f *flood) more(t *testing.T, n int64) {
 	t.Helper()
 	from := f.asked.Load()
@@ -114,7 +114,7 @@ func (f *flood) more(t *testing.T, n int64) {
 	})
 }
 
-// end stops it, and reports lost and wrong answers.
+// end stops it and reports lost and wrong answers.
 func (f *flood) end(t *testing.T) {
 	t.Helper()
 	close(f.stop)
@@ -125,7 +125,7 @@ func (f *flood) end(t *testing.T) {
 	t.Logf("%d questions, none lost or answered wrongly", f.asked.Load())
 }
 
-// reload gives coredns another Corefile, and waits until the log has the outcome.
+// reload stores another Corefile, and waits until the log has the result.
 func reload(t *testing.T, c *cluster.CoreDNS, corefile, says string) {
 	t.Helper()
 	before := strings.Count(c.Log(), says)
@@ -141,13 +141,13 @@ const (
 	failed   = "SIGUSR1: starting with listener file descriptors"
 )
 
-// answers is how many questions were answered outside CoreDNS's own server.
+// answers returns how many queries were answered outside CoreDNS's own server.
 func answers(t *testing.T, c *cluster.CoreDNS) float64 {
 	t.Helper()
 	return c.Metric(t, "coredns_kubehosts_wire_answers_total")
 }
 
-// TestWireAnswers checks who answered, and the counters.
+// TestWireAnswers checks where queries were answered, and the counters.
 func TestWireAnswers(t *testing.T) {
 	c := runWired(t, wired)
 	conn := cluster.Dial(t, "udp", c.Addr)
@@ -159,16 +159,16 @@ func TestWireAnswers(t *testing.T) {
 			t.Fatalf("%v, %v", m, err)
 		}
 	}
-	cluster.Eventually(t, 5*time.Second, func() (bool, string) { // an answer is counted when it was sent
+	cluster.Eventually(t, 5*time.Second, func() (bool, string) { // an answer is counted after it was sent
 		here, on := answers(t, c), c.Metric(t, "coredns_kubehosts_wire_passed_on_total", "reason", "plugin")
 		counted := c.Metric(t, "coredns_dns_requests_total", "proto", "udp", "type", "A")
-		// The first may have come before the socket had found its place.
+		// The first query may have arrived before the socket was taken over.
 		return here >= 99 && here <= 100 && on >= 99 && on <= 100 && counted == 200,
 			fmt.Sprintf("of 200 questions %v were answered outside CoreDNS's own server, %v passed on, and %v counted", here, on, counted)
 	})
 }
 
-// TestWireOff has server blocks whose questions CoreDNS answers, and checks what the log has about that.
+// TestWireOff has server blocks whose queries CoreDNS's server answers, and checks the log about that.
 func TestWireOff(t *testing.T) {
 	for what, tc := range map[string]struct{ corefile, says string }{
 		"wire off":   {strings.Replace(wired, "ttl 7", "wire off", 1), ""},
@@ -198,7 +198,7 @@ func TestWireOff(t *testing.T) {
 	}
 }
 
-// TestWireShed has a server block with *shed* on the same address, whose hook goes on being called.
+// TestWireShed has a server block with *shed* on the same address; its hook is still called.
 func TestWireShed(t *testing.T) {
 	c := runWired(t, "example.org:PORT {\nbind 127.0.0.1\nshed\nhosts {\n192.0.2.81 www.example.org\n}\n}\n"+wired)
 	conn := cluster.Dial(t, "udp", c.Addr)
@@ -217,8 +217,9 @@ func TestWireShed(t *testing.T) {
 	}
 }
 
-// TestWireReload reloads the Corefile again and again under questions, good ones and ones that fail at each stage, adds and
-// removes addresses, plugins that leave the answers to CoreDNS, and sockets. No question is lost, and nothing is left open.
+// TestWireReload reloads the Corefile again and again under queries, with valid Corefiles and some that fail at each
+// stage. It adds and removes addresses, plugins that leave the answers to CoreDNS, and sockets. No query is lost, and
+// nothing stays open.
 func TestWireReload(t *testing.T) {
 	c := runWired(t, wired)
 	taken, err := net.Listen("tcp", "127.0.0.1:0") // so that a server block on it can't start
@@ -245,7 +246,7 @@ func TestWireReload(t *testing.T) {
 	files := c.FDs(t)
 	before := answers(t, c)
 	for range 3 {
-		// CoreDNS left sockets on the address, when the reload failed, that nobody reads.
+		// When the reload failed, CoreDNS left sockets open on the address that nothing reads.
 		reload(t, c, other(added), reloaded)
 		f.more(t, 500)
 		for range 50 {
@@ -278,7 +279,7 @@ func TestWireReload(t *testing.T) {
 	})
 }
 
-// TestWireGone takes kubehosts out of the Corefile and puts it back in.
+// TestWireGone removes kubehosts from the Corefile and adds it again.
 func TestWireGone(t *testing.T) {
 	c := runWired(t, wired)
 	without := ".:PORT {\nbind 127.0.0.1\nready READY\nprometheus METRICS\nhosts {\n192.0.2.9 web.shop.svc.cluster.local\n192.0.2.80 www.example.org\n}\n}\n"
@@ -295,8 +296,8 @@ func TestWireGone(t *testing.T) {
 	}
 }
 
-// TestWireEnds ends coredns under questions. While health is lame all are answered; what is lost was asked when the process
-// was about to end.
+// TestWireEnds stops coredns under queries. During health's lameduck all are answered; lost queries were sent when the
+// process was about to end.
 func TestWireEnds(t *testing.T) {
 	c := runWired(t, strings.Replace(wired, "errors", "health 127.0.0.1:OTHER {\nlameduck 2s\n}", 1))
 	f := startFlood(t, c.Addr)
@@ -336,7 +337,7 @@ func TestWireAddresses(t *testing.T) {
 			port := c.Addr[strings.LastIndexByte(c.Addr, ':')+1:]
 			asked := 0.0
 			for _, addr := range addrs {
-				conn := cluster.Dial(t, "udp", net.JoinHostPort(addr, port)) // which takes replies from there alone
+				conn := cluster.Dial(t, "udp", net.JoinHostPort(addr, port)) // which only accepts replies from there
 				for i := range 20 {
 					name := []string{"web.shop.svc.cluster.local", "www.example.org"}[i%2]
 					if m, err := conn.Ask(name, dns.TypeA); err != nil || len(m.Answer) != 1 {

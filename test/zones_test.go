@@ -10,8 +10,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// A transfer of the zone holds what its answers hold: each record is in the answer to a question for it. So it has the names
-// that the stock plugin's has, and more.
+// A transfer of the zone has the same records as its answers: each record is in the answer to a query for it. So it has
+// all names of the stock plugin's transfer, and more.
 func TestTransfer(t *testing.T) {
 	objects(t, shop)
 	p := runCorefile(t, strings.NewReplacer("errors", "transfer {\nto *\n}", "bind 127.0.0.1", "", "OPTIONS", "").Replace(pairCorefile))
@@ -53,7 +53,7 @@ func TestTransfer(t *testing.T) {
 	}
 }
 
-// transferred returns what a server sends of cluster.local.
+// transferred returns the records of cluster.local that a server sends.
 func transferred(t *testing.T, addr string) (all []dns.RR) {
 	t.Helper()
 	messages, err := new(dns.Transfer).In(new(dns.Msg).SetAxfr("cluster.local."), addr)
@@ -69,7 +69,7 @@ func transferred(t *testing.T, addr string) (all []dns.RR) {
 	return all
 }
 
-// Names that keep to a zone of the cluster's topology.
+// Names of endpoints in one zone of the cluster's topology.
 func TestZonal(t *testing.T) {
 	objects(t, shop)
 	objects(t, `
@@ -147,7 +147,7 @@ func applyServiceImports(t *testing.T) {
 	api(t).WaitServed(t, "multicluster.x-k8s.io/v1alpha1/serviceimports", true)
 }
 
-// Services that are imported from other clusters, in a zone of their own.
+// Services imported from other clusters, in a zone of their own.
 func TestMulticluster(t *testing.T) {
 	objects(t, shop)
 	objects(t, cluster.ReadFile(t, "../build/kubernetes/rbac/multicluster.yaml"))
@@ -176,7 +176,8 @@ func TestMulticluster(t *testing.T) {
 	p.check(t, question{"db.shop", "AAAA", "db.shop.svc.cluster.local. 5 IN AAAA fd00:244::5"})
 }
 
-// The name servers of the zone are the addresses that coredns listens on, or the Services whose endpoint one of them is.
+// The name servers of the zone are the addresses that coredns listens on, or the Services with one of them as an
+// endpoint.
 func TestNameServers(t *testing.T) {
 	var additional, fours []string
 	addrs, err := net.InterfaceAddrs()
@@ -195,7 +196,7 @@ func TestNameServers(t *testing.T) {
 	}
 	slices.Sort(additional)
 	slices.Sort(fours)
-	// Without bind, for a loopback address is nobody's name server.
+	// Without bind, since a loopback address can't be a name server.
 	p := runCorefile(t, strings.NewReplacer("bind 127.0.0.1", "", "OPTIONS", "").Replace(pairCorefile))
 	if len(fours) == 0 {
 		t.Log("no IPv4 address but loopback")
