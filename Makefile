@@ -8,7 +8,7 @@ INPUTS = 5000
 CHECKED = ./docs/draw ./plugin/... ./build/check ./build/command ./build/corefile ./build/example ./build/follow ./build/image ./build/version
 FUZZED = build/check build/corefile build/follow plugin/hosts plugin/services plugin/source plugin/stanza plugin/status plugin/wire
 
-.PHONY: run build test check unit mutate fuzz kube stock real helm vulns differential faults draw soak monitoring browser image e2e-docker lab lab-down sizes e2e tools node outside bench clean
+.PHONY: run build test check unit mutate fuzz kube stock real helm vulns differential faults draw soak monitoring browser image e2e-docker lab lab-down sizes e2e conformance tools node outside suite bench clean
 
 # run serves corefile.example and shows its answers.
 run: build
@@ -177,9 +177,16 @@ lab-down:
 
 # e2e runs the images and the manifests on whole clusters of one node, in namespaces of their own, as root. ONLY=External, or
 # another test, runs that one.
-e2e: tools image kube stock node outside
+e2e: tools image kube stock node outside suite
 	@echo "tests on whole clusters"
 	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 45m -run '$(ONLY)' ./e2e
+
+# conformance runs the test of e2e that has Kubernetes' own tests of DNS in it, those that conformance asks for. In full: all of them,
+# and the same with stock.
+conformance: tools image kube stock node suite
+	@echo "Kubernetes' own tests of DNS on a whole cluster"
+	@cd test && $(if $(FULL),CONFORMANCE_FULL=1) CGO_ENABLED=0 \
+		$(GO) test -count=1 -v -timeout $(if $(FULL),2h,20m) -run Conformance ./e2e
 
 # tools reports missing tools before minutes of building.
 TOOLS = containerd:containerd runc:runc nft:nftables ip:iproute2 dig:dnsutils curl:curl
@@ -200,6 +207,12 @@ node: kube
 	@mkdir -p test/bin/cni
 	@cd test && CGO_ENABLED=0 $(GO) build -o bin/cni $(CNI:%=github.com/containernetworking/plugins/plugins/%)
 	@cd test && CGO_ENABLED=0 $(GO) build -o bin/pod ./e2e/pod
+
+# suite builds Kubernetes' own tests of the network, and the program in their pods.
+suite: node
+	@echo "building Kubernetes' own tests from Go modules (the first time: about two minutes)"
+	@cd test && CGO_ENABLED=0 $(GO) test -c $(PLAIN) $(NODE) -ldflags='-s -w' -o bin/e2e.test ./conformance
+	@cd test && CGO_ENABLED=0 $(GO) build $(PLAIN) $(NODE) -ldflags='-s -w' -o bin/agnhost k8s.io/kubernetes/test/images/agnhost
 
 # outside builds Traefik and MetalLB's controller. test/traefik/dns.go replaces the code of lego, the ACME client in Traefik,
 # for a hundred clouds, a third of all its packages.

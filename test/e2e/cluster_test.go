@@ -69,16 +69,33 @@ func TestCluster(t *testing.T) {
 	t.Run("stock", ofStock)
 }
 
-// upstream is a DNS server outside the cluster, the one in the node's resolv.conf. It only answers for
-// outside.example.
+// upstreamRecords are all that the DNS server outside the cluster has. Kubernetes' own tests ask for dns.google.
+const upstreamRecords = `
+outside.example. 60 IN A 198.51.100.7
+dns.google. 60 IN A 8.8.8.8
+dns.google. 60 IN A 8.8.4.4
+8.8.8.8.in-addr.arpa. 60 IN PTR dns.google.
+`
+
+// upstream is a DNS server outside the cluster, the one in the node's resolv.conf.
 func upstream(t *testing.T) {
+	var records []dns.RR
+	z := dns.NewZoneParser(strings.NewReader(upstreamRecords), "", "")
+	for rr, ok := z.Next(); ok; rr, ok = z.Next() {
+		records = append(records, rr)
+	}
+	if err := z.Err(); err != nil {
+		t.Fatal(err)
+	}
 	handler := func(w dns.ResponseWriter, q *dns.Msg) {
 		m := new(dns.Msg).SetRcode(q, dns.RcodeNameError)
-		if q.Question[0].Name == "outside.example." {
+		for _, rr := range records {
+			if !strings.EqualFold(rr.Header().Name, q.Question[0].Name) {
+				continue
+			}
 			m.Rcode = dns.RcodeSuccess
-			if q.Question[0].Qtype == dns.TypeA {
-				rr, _ := dns.NewRR("outside.example. 60 IN A 198.51.100.7")
-				m.Answer = []dns.RR{rr}
+			if rr.Header().Rrtype == q.Question[0].Qtype {
+				m.Answer = append(m.Answer, rr)
 			}
 		}
 		w.WriteMsg(m)

@@ -16,19 +16,29 @@ import (
 // the path of the archive. args are the image's default arguments.
 func pack(t testing.TB, tag, binary, at string, args ...string) string {
 	t.Helper()
-	program, err := os.ReadFile(binary)
-	if err != nil {
-		t.Fatal(err)
+	return packFiles(t, []string{tag}, map[string]string{at: binary}, append([]string{at}, args...)...)
+}
+
+// packFiles is pack for an image of several executable files, each by its path in the image, with more than one tag.
+func packFiles(t testing.TB, tags []string, files map[string]string, program ...string) string {
+	t.Helper()
+	content := make(map[string][]byte)
+	for at, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content[at[1:]] = b
 	}
-	layer := archive(t, map[string][]byte{at[1:]: program})
+	layer := archive(t, content)
 	sum := sha256.Sum256(layer)
 	config := encode(t, map[string]any{
 		"architecture": runtime.GOARCH, "os": "linux",
-		"config": map[string]any{"Entrypoint": []string{at}, "Cmd": args},
+		"config": map[string]any{"Entrypoint": program[:1], "Cmd": program[1:]},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + hex.EncodeToString(sum[:])}},
 	})
 	manifest := encode(t, []any{map[string]any{
-		"Config": "config.json", "RepoTags": []string{tag}, "Layers": []string{"layer.tar"},
+		"Config": "config.json", "RepoTags": tags, "Layers": []string{"layer.tar"},
 	}})
 	path := filepath.Join(t.TempDir(), "image.tar")
 	image := archive(t, map[string][]byte{"config.json": config, "layer.tar": layer, "manifest.json": manifest})

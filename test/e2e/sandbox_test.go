@@ -142,7 +142,7 @@ func needs() error {
 	if _, err := os.Stat("/proc/sys/net/bridge"); err != nil {
 		return errors.New("a bridge's packets do not reach the netfilter rules on this kernel: modprobe br_netfilter")
 	}
-	for _, file := range []string{"kube", "node", "pod", "stock", "traefik", "metallb", "cni/bridge", "cni/loopback", "cni/host-local"} {
+	for _, file := range []string{"kube", "node", "pod", "stock", "cni/bridge", "cni/loopback", "cni/host-local"} {
 		if _, err := os.Stat(filepath.Join("../bin", file)); err != nil {
 			return fmt.Errorf("test/bin/%s is missing: run make e2e", file)
 		}
