@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -186,6 +188,9 @@ func (n *node) testWholeCustom(t *testing.T) {
 	soon(t, "kubectl's run and the new answer", all)
 	w.stdin.Close()
 	n.testCustomBroken(t, "192.0.2.82")
+	pod := n.list(t, "kube-system", replicas)[0]
+	n.mounted(t, pod, "config-volume/Corefile", "import custom/")
+	n.mounted(t, pod, "custom/a.override", "192.0.2.82")
 	n.alone(t, map[string]string{"db.corp.example": "192.0.2.10", "custom.example": "192.0.2.82"})
 
 	n.must(t, "delete", "configmap", "coredns-custom", "-n", "kube-system")
@@ -193,6 +198,16 @@ func (n *node) testWholeCustom(t *testing.T) {
 	n.store(t, good)
 	n.must(t, "rollout", "undo", "deployment/coredns", "-n", "kube-system")
 	n.rolled(t)
+}
+
+// mounted waits until the kubelet has updated a file of a pod's ConfigMaps, VOLUME/KEY, to have a text in it.
+func (n *node) mounted(t *testing.T, pod core.Pod, file, text string) {
+	t.Helper()
+	path := filepath.Join(n.dir, "kubelet", "pods", string(pod.UID), "volumes", "kubernetes.io~configmap", file)
+	cluster.Eventually(t, 2*time.Minute, func() (bool, string) {
+		b, err := os.ReadFile(path)
+		return strings.Contains(string(b), text), fmt.Sprintf("%q in %s, which has\n%s%v", text, path, b, err)
+	})
 }
 
 // customText is a file to import that answers custom.example with an address.
