@@ -50,6 +50,16 @@ func (a *Answer) Only() (ip netip.Addr, ok bool) {
 		if a.Type == dns.TypeAAAA && first.Len6() == 1 {
 			return netip.AddrFrom16(first.At6(0)), true
 		}
+	case a.source == fromExternal:
+		n := 0
+		for ip = range a.Addrs {
+			if n++; n > 1 {
+				break
+			}
+		}
+		if n == 1 {
+			return ip, true
+		}
 	}
 	return netip.Addr{}, false
 }
