@@ -55,8 +55,9 @@ func TestCluster(t *testing.T) {
 	t.Run("brokenEdit", n.testBrokenEdit)
 	t.Run("whole", n.testWhole)
 	t.Run("wholeEdits", n.testWholeEdits)
-	t.Run("wholeCustom", n.testWholeCustom)
 	t.Run("wholeBroken", n.testWholeBroken)
+	t.Run("stock", ofStock) // before the API server stops, which ends streams out of pods
+	t.Run("wholeCustom", n.testWholeCustom)
 	t.Run("wholeAlone", n.testWholeAlone)
 	t.Run("privileges", n.testPrivileges)
 	t.Run("explain", n.testExplain)
@@ -66,7 +67,6 @@ func TestCluster(t *testing.T) {
 	t.Run("drain", n.testDrain)
 	t.Run("nodelocal", n.testNodelocal)
 	t.Run("kubeadm", n.testKubeadm)
-	t.Run("stock", ofStock)
 }
 
 // upstreamRecords are all that the DNS server outside the cluster has. Kubernetes' own tests ask for dns.google.
