@@ -8,7 +8,7 @@ INPUTS = 5000
 CHECKED = ./docs/draw ./plugin/... ./build/check ./build/command ./build/corefile ./build/example ./build/follow ./build/image ./build/version
 FUZZED = build/check build/corefile build/follow plugin/hosts plugin/services plugin/source plugin/stanza plugin/status plugin/wire
 
-.PHONY: run build test check unit mutate fuzz kube stock real helm vulns differential faults draw soak monitoring browser image e2e-docker lab lab-down sizes e2e conformance tools node outside suite bench clean
+.PHONY: run build test check unit mutate fuzz kube stock real helm vulns differential faults draw soak monitoring browser image supply e2e-docker lab lab-down sizes e2e conformance tools node outside suite bench clean
 
 # run serves corefile.example and shows its answers.
 run: build
@@ -18,7 +18,7 @@ run: build
 	./build/example/ask $$pid && wait $$pid
 
 # build makes ./coredns: CoreDNS with every stock plugin, and kubehosts. Outside a git checkout it has no version.
-VERSION = $(shell git describe --tags --always --dirty 2>/dev/null)
+VERSION = $(shell git describe --tags --always --abbrev=12 --dirty 2>/dev/null)
 REVISION = $(shell git rev-parse HEAD 2>/dev/null)
 STAMP = -X github.com/kubehosts/kubehosts/build/version.version=$(VERSION) -X github.com/kubehosts/kubehosts/build/version.commit=$(REVISION)
 build:
@@ -40,7 +40,7 @@ check:
 	@test -z "$$(gofmt -l build docs plugin test)" || { gofmt -d build docs plugin test; exit 1; }
 	@$(GO) vet $(CHECKED)
 	@$(STATICCHECK) $(CHECKED)
-	@cd test && $(GO) vet . ./bench/... ./browser ./cluster ./differential ./docker ./faults ./lab ./monitoring ./sizes ./e2e/...
+	@cd test && $(GO) vet . ./bench/... ./browser ./cluster ./differential ./docker ./faults ./lab ./monitoring ./sizes ./supply ./e2e/...
 
 unit:
 	@echo "unit tests, with the race detector"
@@ -144,20 +144,33 @@ browser: kube
 	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v ./browser
 
 # image packs build/image/out/kubehosts.tar and kubehosts-slim.tar, for `docker load` or `ctr images import`, without a
-# container engine. ARCHES="amd64 arm64" makes them for both.
+# container engine. ARCHES="amd64 arm64" makes them for both. It writes an SBOM and a provenance statement beside each binary and
+# attaches them to its image. A commit has the same digests on any machine: -trimpath leaves out the folders, and the variables
+# override what the machine has set for Go.
 ARCHES = $(shell $(GO) env GOARCH)
 OUT = build/image/out
-STRIPPED = CGO_ENABLED=0 $(GO) build -ldflags='-s -w $(STAMP)'
-PACK = $(OUT)/pack -root $(OUT)/root -version $(VERSION) -revision $(REVISION) -created $(shell git log -1 --format=%cI)
+STRIPPED = CGO_ENABLED=0 GOFLAGS= GOEXPERIMENT= GOAMD64=v1 GOARM64=v8.0 GOFIPS140=off \
+	$(GO) build -trimpath -buildvcs=true -ldflags='-s -w $(STAMP)'
+PACK = $(OUT)/pack -root $(OUT)/root -version '$(VERSION)' -revision '$(REVISION)' -created '$(shell git log -1 --format=%cI)'
 image:
 	@echo "building the images for $(ARCHES)"
 	@$(GO) build -o $(OUT)/pack ./build/image
+	@cd build/sbom && $(GO) build -o ../image/out/sbom .
 	@for arch in $(ARCHES); do \
 		GOARCH=$$arch GOOS=linux $(STRIPPED) -o $(OUT)/linux-$$arch/coredns ./build && \
-		GOARCH=$$arch GOOS=linux $(STRIPPED) -o $(OUT)/linux-$$arch/coredns-slim ./build/slim || exit 1; \
+		GOARCH=$$arch GOOS=linux $(STRIPPED) -o $(OUT)/linux-$$arch/coredns-slim ./build/slim && \
+		$(OUT)/sbom $(OUT)/pack $(OUT)/linux-$$arch/coredns $(OUT)/linux-$$arch/coredns-slim || exit 1; \
 	done
 	@$(PACK) -name kubehosts/coredns:dev -o $(OUT)/kubehosts.tar $(ARCHES:%=$(OUT)/linux-%/coredns)
 	@$(PACK) -name kubehosts/coredns:dev-slim -o $(OUT)/kubehosts-slim.tar $(ARCHES:%=$(OUT)/linux-%/coredns-slim)
+
+# supply checks what is attached to the images, in the files and in a registry, and makes the same images in another folder. In
+# full it compiles everything again for the other folder.
+supply: image
+	@echo "SBOM and provenance of the images"
+	@cd build/sbom && $(GO) vet . && $(GO) test .
+	@cd test/registry && CGO_ENABLED=0 $(GO) build -o ../bin/ tool
+	@cd test && $(if $(FULL),SUPPLY_FULL=1) CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 30m ./supply
 
 # e2e-docker runs the image in Docker's networks, as root, with a dockerd in namespaces of its own, and then the lab.
 e2e-docker: image build

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"time"
@@ -16,11 +17,12 @@ import (
 // The types of the OCI image specification 1.1 that are used here.
 
 type descriptor struct {
-	MediaType   string            `json:"mediaType"`
-	Digest      string            `json:"digest"`
-	Size        int               `json:"size"`
-	Platform    *osArch           `json:"platform,omitempty"`
-	Annotations map[string]string `json:"annotations,omitempty"`
+	MediaType    string            `json:"mediaType"`
+	ArtifactType string            `json:"artifactType,omitempty"`
+	Digest       string            `json:"digest"`
+	Size         int               `json:"size"`
+	Platform     *osArch           `json:"platform,omitempty"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
 }
 
 type osArch struct {
@@ -29,10 +31,13 @@ type osArch struct {
 }
 
 type manifest struct {
-	SchemaVersion int          `json:"schemaVersion"`
-	MediaType     string       `json:"mediaType"`
-	Config        descriptor   `json:"config"`
-	Layers        []descriptor `json:"layers"`
+	SchemaVersion int               `json:"schemaVersion"`
+	MediaType     string            `json:"mediaType"`
+	ArtifactType  string            `json:"artifactType,omitempty"`
+	Config        descriptor        `json:"config"`
+	Layers        []descriptor      `json:"layers"`
+	Subject       *descriptor       `json:"subject,omitempty"`
+	Annotations   map[string]string `json:"annotations,omitempty"`
 }
 
 type index struct {
@@ -80,6 +85,9 @@ const (
 	typeManifest = "application/vnd.oci.image.manifest.v1+json"
 	typeConfig   = "application/vnd.oci.image.config.v1+json"
 	typeLayer    = "application/vnd.oci.image.layer.v1.tar+gzip"
+	typeEmpty    = "application/vnd.oci.empty.v1+json"
+	typeSBOM     = "application/vnd.cyclonedx+json"
+	typeInToto   = "application/vnd.in-toto+json"
 )
 
 // source is the source that an image is made from.
@@ -115,27 +123,46 @@ type archive struct {
 	*tar.Writer
 }
 
-// write makes the archive and returns the digest of the image's index. Equal arguments make equal bytes.
-func write(path, name string, from source, platforms []platform) (digest string, err error) {
+// write makes the archive and returns the digest of the image's index, and the provenance of each platform. Equal arguments
+// make equal bytes.
+func write(path, name string, from source, platforms []platform) (digest string, statements [][]byte, err error) {
 	f, err := os.Create(path)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer f.Close()
 	a := archive{tar.NewWriter(f)}
 
-	var manifests []descriptor
+	empty, err := a.blob(typeEmpty, []byte("{}"))
+	if err != nil {
+		return "", nil, err
+	}
+	var manifests, attached []descriptor
 	var docker []dockerImage
 	for _, p := range platforms {
 		m, d, err := a.platform(p, from)
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		manifests, docker = append(manifests, m), append(docker, d)
+		s, err := p.provenance(name, m.Digest)
+		if err != nil {
+			return "", nil, err
+		}
+		statements = append(statements, s)
+		sbom, err := a.attach(m, empty, typeSBOM, p.title("cdx.json"), p.sbom, nil)
+		if err != nil {
+			return "", nil, err
+		}
+		stated, err := a.attach(m, empty, typeInToto, p.title("intoto.json"), s, map[string]string{"in-toto.io/predicate-type": typeProvenance})
+		if err != nil {
+			return "", nil, err
+		}
+		attached = append(attached, sbom, stated)
 	}
-	named, err := a.json(typeIndex, index{2, typeIndex, manifests})
+	named, err := a.json(typeIndex, index{2, typeIndex, append(manifests, attached...)})
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	full := reference(name)
 	named.Annotations = map[string]string{
@@ -148,7 +175,35 @@ func write(path, name string, from source, platforms []platform) (digest string,
 		a.file("index.json", index{2, typeIndex, []descriptor{named}}),
 		a.file("manifest.json", docker[:1]), // it has no room for a second architecture
 		a.Close(), f.Close())
-	return named.Digest, err
+	return named.Digest, statements, err
+}
+
+// attach adds data as a file that a registry lists among the referrers of the manifest m. The descriptor that it returns belongs
+// in the index of the image, after the images: what copies the index then copies the file, and the digest of the index covers
+// it. The platform and the annotations of the descriptor, which are BuildKit's, make container engines pass it over.
+func (a archive) attach(m, empty descriptor, mediaType, title string, data []byte, annotations map[string]string) (descriptor, error) {
+	file, err := a.blob(mediaType, data)
+	if err != nil {
+		return file, err
+	}
+	file.Annotations = map[string]string{"org.opencontainers.image.title": title}
+	maps.Copy(file.Annotations, annotations)
+	d, err := a.json(typeManifest, manifest{
+		SchemaVersion: 2,
+		MediaType:     typeManifest,
+		ArtifactType:  mediaType,
+		Config:        empty,
+		Layers:        []descriptor{file},
+		Subject:       &descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size},
+		Annotations:   annotations,
+	})
+	d.ArtifactType = mediaType
+	d.Platform = &osArch{"unknown", "unknown"}
+	d.Annotations = map[string]string{
+		"vnd.docker.reference.type":   "attestation-manifest",
+		"vnd.docker.reference.digest": m.Digest,
+	}
+	return d, err
 }
 
 // platform adds the layer, the config and the manifest of one architecture.

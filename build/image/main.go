@@ -1,6 +1,6 @@
 // Package main packs container images without a container engine: a static coredns binary and the certificates of
 // public authorities, from scratch, and nothing else. build/Dockerfile makes the same image from the same root file
-// system.
+// system. An SBOM and a provenance statement are attached to each image.
 package main
 
 import (
@@ -20,7 +20,7 @@ func main() {
 	out := flag.String("o", "", "`FILE` to write the image to")
 	root := flag.String("root", "", "`FOLDER` to write the root file systems to, which build/Dockerfile adds")
 	version := flag.String("version", "", "of the source, for a label")
-	revision := flag.String("revision", "", "git commit, for a label")
+	revision := flag.String("revision", "", "git commit from which the binaries were built")
 	created := flag.String("created", "1970-01-01T00:00:00Z", "`TIME` of that commit, of the image and all its files")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "image -name NAME:TAG -o FILE -root FOLDER [FLAGS] BINARY...   (one for each architecture, the machine's own first)")
@@ -31,6 +31,9 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
+	if *revision == "" {
+		log.Fatal("-revision: no commit: an image is made from a git checkout, as its provenance names the commit")
+	}
 	at, err := time.Parse(time.RFC3339, *created)
 	if err != nil {
 		log.Fatalf("-created: %v", err)
@@ -40,7 +43,8 @@ func main() {
 	}
 }
 
-// run writes the image, and a tar of the root file system for each binary: linux-amd64/coredns makes linux-amd64-coredns.tar.
+// run writes the image, and for each binary a tar of the root file system and the statement: linux-amd64/coredns makes
+// linux-amd64-coredns.tar in the folder root, and linux-amd64/coredns.intoto.json.
 func run(name, out, root string, from source, binaries []string) error {
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return err
@@ -48,7 +52,7 @@ func run(name, out, root string, from source, binaries []string) error {
 	var platforms []platform
 	var arches []string
 	for _, path := range binaries {
-		p, err := pack(path, from.created)
+		p, err := pack(path, from)
 		if err != nil {
 			return err
 		}
@@ -58,9 +62,14 @@ func run(name, out, root string, from source, binaries []string) error {
 		}
 		platforms, arches = append(platforms, p), append(arches, p.arch)
 	}
-	digest, err := write(out, name, from, platforms)
+	digest, statements, err := write(out, name, from, platforms)
 	if err != nil {
 		return fmt.Errorf("%s: %w", out, err)
+	}
+	for i, path := range binaries {
+		if err := os.WriteFile(path+".intoto.json", statements[i], 0o644); err != nil {
+			return err
+		}
 	}
 	fmt.Printf("%s: %s for linux on %s, %s\n", out, name, strings.Join(arches, " and "), digest)
 	return nil
