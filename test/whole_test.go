@@ -16,7 +16,8 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// A whole Corefile, live. ADDRESS is that of liveName, by kubehosts, and TEXT that of editName, by the plugin template.
+// A whole Corefile, live. ADDRESS is the address of liveName, from kubehosts, and TEXT the text of editName, from the
+// plugin template.
 const wholeCorefile = `.:PORT {
 	bind 127.0.0.1
 	errors
@@ -44,8 +45,8 @@ type wholeFollower struct {
 	args       []string
 }
 
-// prepareWhole prepares a coredns with those flags; its mounted file has the address 192.0.2.2 and the text mounted. The objects of
-// the Services are there, and no ConfigMap.
+// prepareWhole prepares a coredns with the given flags. Its mounted file has the address 192.0.2.2 and the text
+// "mounted". The objects of the Services exist, but no ConfigMap.
 func prepareWhole(t *testing.T, args ...string) *wholeFollower {
 	t.Helper()
 	for _, name := range []string{"coredns", "coredns-last-good", "coredns-custom"} {
@@ -69,12 +70,12 @@ func (f *wholeFollower) start(t *testing.T) {
 	f.WaitReady(t)
 }
 
-// corefile is a good one.
+// corefile is a valid one.
 func (f *wholeFollower) corefile(ip, text string) string {
 	return f.Fill(strings.NewReplacer("ADDRESS", ip, "TEXT", text, "KUBECONFIG", f.kubeconfig).Replace(wholeCorefile))
 }
 
-// textRecord queries the one TXT record of a name.
+// textRecord queries the only TXT record of a name.
 func textRecord(c *cluster.Client, name string) (string, error) {
 	m, err := c.Ask(name, dns.TypeTXT)
 	if err != nil {
@@ -88,7 +89,7 @@ func textRecord(c *cluster.Client, name string) (string, error) {
 	return "", fmt.Errorf("not one text of %s: %s", name, cluster.Text(m))
 }
 
-// awaitWhole queries until both names have the values of a Corefile, and returns how long it took.
+// await queries until both names have the values of a Corefile, and returns how long it took.
 func (f *wholeFollower) await(t *testing.T, c *cluster.Client, ip, text string) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -122,8 +123,8 @@ func (f *wholeFollower) awaitRejected(t *testing.T, want float64) {
 	})
 }
 
-// Every edit of the ConfigMap serves at once: an edit of kubehosts stanzas in place, without a restart, any other with
-// one. A wrong one changes nothing, and its error names the line.
+// Every edit of the ConfigMap is served at once: an edit of kubehosts stanzas in place, without a restart, any other
+// with one. An invalid edit changes nothing, and its error has the line.
 func TestWholeEdits(t *testing.T) {
 	f := prepareWhole(t)
 	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.9.9", "text0")})
@@ -180,12 +181,12 @@ var brokenWholes = []struct {
 	}, "key Corefile:3 - forward sends queries back to this server block"},
 }
 
-// load sends 1,000 questions a second over UDP, and counts those that fail and those with a wrong answer: of no edit, of
-// one that was not stored yet, or of one before the newest seen.
+// load sends 1,000 queries a second over UDP, and counts those that fail and those with a wrong answer: one from no
+// edit, from an edit not stored yet, or from an edit before the newest one seen.
 type load struct {
 	asked, failed, wrong atomic.Int64
 	stored               atomic.Int64 // the newest edit
-	stop                 func()       // and wait
+	stop                 func()       // and waits
 }
 
 func (l *load) run(t *testing.T, addr string) {
@@ -234,8 +235,8 @@ func (l *load) end(t *testing.T) {
 	}
 }
 
-// 100 edits, a third of them broken, under 1,000 questions a second: none fails, none is answered wrong. Each broken one is refused
-// with its line, in the log, in an Event, in the gauge and in the counter.
+// 100 edits, a third of them broken, with 1,000 queries a second: no query fails, no answer is wrong. Each broken edit
+// is refused and reported with its line: in the log, in an Event, in the gauge and in the counter.
 func TestWholeEditsUnderLoad(t *testing.T) {
 	f := prepareWhole(t)
 	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": f.corefile(editIP(0), "text0")})
@@ -288,7 +289,8 @@ func TestWholeEditsUnderLoad(t *testing.T) {
 	})
 }
 
-// The way to a Corefile without kubehosts and back loses no question: its sockets are closed and opened again.
+// A change to a Corefile without kubehosts and back loses no query; the server's sockets are closed and opened
+// again.
 func TestWholeWayBack(t *testing.T) {
 	f := prepareWhole(t)
 	with := strings.Split(strings.Replace(f.corefile(editIP(0), "text"), "\ttemplate", "}\n#", 1), "#")[0]
@@ -307,8 +309,8 @@ func TestWholeWayBack(t *testing.T) {
 	l.end(t)
 }
 
-// If the ConfigMap's Corefile can't be started with, the process starts from the last good Corefile, is ready, logs that,
-// and applies the next good edit.
+// If the ConfigMap's Corefile can't be used for a start, the process starts from the last good Corefile, is ready, logs
+// that, and applies the next good edit.
 func TestWholeStart(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
@@ -361,7 +363,7 @@ func TestWholeStart(t *testing.T) {
 	}
 }
 
-// Without a good Corefile there is no start, but a reason and an exit code.
+// Without a good Corefile there is no start, but an error and an exit code.
 func TestWholeNoStart(t *testing.T) {
 	f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good")
 	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": ".:53 {\n bogus\n}\n"})
@@ -379,8 +381,8 @@ func TestWholeNoStart(t *testing.T) {
 	}
 }
 
-// If the API server can't be reached the process starts from the file, within a bound, and follows the ConfigMap once it
-// can.
+// If the API server is unreachable, the process starts from the file within a time limit, and follows the ConfigMap as
+// soon as it can.
 func TestWholeAPIServerAway(t *testing.T) {
 	f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good")
 	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.0.1", "new")})
@@ -408,8 +410,8 @@ func TestWholeAPIServerAway(t *testing.T) {
 	f.await(t, c, "10.9.0.1", "new")
 }
 
-// A Corefile that has served for a while is stored, once, and again if what is stored is no Corefile any more. A process that starts
-// later begins with it.
+// A Corefile that has been served for a while is stored, once, and stored again if the stored text is no longer a
+// Corefile. A process that starts later begins with it.
 func TestWholeLastGood(t *testing.T) {
 	f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good")
 	api(t).PutConfigMap(t, "coredns-last-good", nil)
@@ -437,13 +439,14 @@ func TestWholeLastGood(t *testing.T) {
 	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": "broken {\n"})
 	api(t).RemoveConfigMap(t, "coredns-last-good")
 	api(t).PutConfigMap(t, "coredns-last-good", map[string]string{"Corefile": "edited by hand"})
-	kept(want) // what serves, though it is not the ConfigMap's any more
+	kept(want) // the active one, though it is no longer in the ConfigMap
 	f.Stop()
 	f.start(t)
 	f.await(t, cluster.Dial(t, "udp", f.Addr), "10.9.0.2", "one")
 }
 
-// Imports are keys of other ConfigMaps, live, those included that come later; an error names ConfigMap, key and line.
+// Imports are keys of other ConfigMaps, live, including keys that are added later; an error has the ConfigMap, key
+// and line.
 func TestWholeImports(t *testing.T) {
 	f := prepareWhole(t, "-import", "kube-system/coredns-custom=custom")
 	whole := strings.Replace(f.corefile("10.9.0.1", "one"), "\terrors\n", "\terrors\n\timport custom/*.override\n\timport beside\n", 1) + "import custom/*.server\n"
@@ -485,7 +488,7 @@ func TestWholeImports(t *testing.T) {
 	f.await(t, c, "10.9.0.1", "one")
 }
 
-// The plugin reload, and a signal, read the live Corefile, and never an older one: stanzas replaced in place stay,
+// The plugin reload, and a signal, read the live Corefile, never an older one: stanzas replaced in place stay,
 // without a restart.
 func TestWholeReload(t *testing.T) {
 	f := prepareWhole(t)
@@ -503,7 +506,7 @@ func TestWholeReload(t *testing.T) {
 	if strings.Contains(f.Log(), "[INFO] Reloading") {
 		t.Error("an edit in place leads to a restart")
 	}
-	f.Write(t, f.corefile("192.0.2.3", "file")) // nobody reads it any more
+	f.Write(t, f.corefile("192.0.2.3", "file")) // not read any more
 	f.Reload(t)
 	f.awaitLog(t, "Reloading complete")
 	f.await(t, c, "10.9.0.2", "one")
@@ -515,8 +518,8 @@ func TestWholeReload(t *testing.T) {
 	f.await(t, c, "10.9.0.4", "three")
 }
 
-// With -configmap, the option configmap of a stanza that names the same ConfigMap adds nothing: there is one watch, each
-// edit is applied once, and within no bounds but those of a Corefile.
+// With -configmap, the option configmap of a stanza that names the same ConfigMap changes nothing: there is one watch,
+// each edit is applied once, and only the limits of a Corefile apply.
 func TestWholeAndOption(t *testing.T) {
 	f := prepareWhole(t)
 	both := func(ip, text string) string {
@@ -551,7 +554,7 @@ func TestWholeAndOption(t *testing.T) {
 	}
 }
 
-// A failed restart changes nothing, and is tried again.
+// A failed restart changes nothing, and is retried.
 func TestWholeRestartFails(t *testing.T) {
 	f := prepareWhole(t)
 	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": f.corefile(editIP(0), "text0")})
@@ -581,7 +584,8 @@ func TestWholeRestartFails(t *testing.T) {
 	l.end(t)
 }
 
-// A Corefile that needs what is not there is refused, once, and serves when that comes, without another edit.
+// A Corefile that needs something missing is refused once, and served as soon as that exists, without another
+// edit.
 func TestWholeComesLater(t *testing.T) {
 	f := prepareWhole(t)
 	api(t).PutConfigMap(t, "coredns", map[string]string{"Corefile": f.corefile("10.9.0.1", "one")})
@@ -609,8 +613,8 @@ func TestWholeComesLater(t *testing.T) {
 	})
 }
 
-// A Corefile whose objects this account may not list changes nothing: it is refused, in place, with a restart and at a start, and the
-// process is ready. It serves once they are granted, without another edit.
+// A Corefile whose objects this account may not list changes nothing: it is refused in place, with a restart and at a
+// start, and the process is ready. It is served as soon as access is granted, without another edit.
 func TestWholeNotGranted(t *testing.T) {
 	pods := cluster.ReadFile(t, "../build/kubernetes/rbac/pods.yaml")
 	verified := func(corefile string) string {
@@ -660,8 +664,8 @@ func TestWholeNotGranted(t *testing.T) {
 	}
 }
 
-// Whatever becomes of the ConfigMap, and of the right to read it, the last good Corefile serves, no question fails, and the next good
-// edit serves.
+// Whatever happens to the ConfigMap, and to the right to read it, the last good Corefile is served, no query fails, and
+// the next good edit is served.
 func TestWholeComesAndGoes(t *testing.T) {
 	f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good", "-import", "kube-system/coredns-custom=custom")
 	gate := api(t).Gate(t)
@@ -682,7 +686,7 @@ func TestWholeComesAndGoes(t *testing.T) {
 	f.await(t, c, editIP(0), "one")
 	var l load
 	l.run(t, f.Addr)
-	// A right that is withdrawn is missed when the watch ends.
+	// A withdrawn right takes effect when the watch ends.
 	without := func(withdraw func()) func() {
 		return func() {
 			withdraw()
@@ -726,8 +730,9 @@ func TestWholeComesAndGoes(t *testing.T) {
 	}
 }
 
-// A Corefile that ends the process, as the plugin loop does where it finds a loop, or as the kernel does for want of memory, does so once:
-// the next process begins with the last good one, and does not try the other again. The next edit serves.
+// A Corefile that ends the process, like the plugin loop when it finds a loop, or the kernel when memory runs out, does
+// so once: the next process begins with the last good Corefile and does not try the other again. The next edit is
+// served.
 func TestWholeKills(t *testing.T) {
 	f := prepareWhole(t, "-last-good", "kube-system/coredns-last-good")
 	good := f.corefile("10.9.0.1", "one")

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// style has the colours of all pictures, for light and dark pages. The background is part of the picture, because a page may
-// have another scheme than the system.
+// style has the colours of all pictures, for light and dark pages. The background is part of the picture, because the
+// page's colour scheme may differ from the system's.
 const style = `<style>
 svg { font-family: system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; font-size: 12px;
   --page: #fff; --text: #1f2328; --quiet: #59636e; --line: #8c959f; --grid: #d8dee4; --box: #f6f8fa;
@@ -28,7 +28,7 @@ text.ours { fill: var(--ours) } text.good { fill: var(--good) } text.bad { fill:
 </style>
 `
 
-// Colours of boxes, arrows and words: the classes of style.
+// Colours of boxes, arrows and texts: the classes of style.
 const (
 	plain = ""
 	ours  = "ours"
@@ -37,17 +37,17 @@ const (
 	quiet = "quiet"
 )
 
-// The sizes of letters, as style has them.
+// The font sizes of style.
 const (
 	titleSize = 13.0
 	lineSize  = 12.0
 	lineStep  = 16.0 // from one line to the next
 )
 
-// point is a place in a picture, in pixels from its upper left corner.
+// point is a position in a picture, in pixels from its upper left corner.
 type point struct{ x, y float64 }
 
-// box is a part: a title and lines about it.
+// box is a component: a title and lines of text.
 type box struct {
 	x, y, w, h float64
 	title      string
@@ -55,13 +55,13 @@ type box struct {
 	colour     string
 }
 
-// arrow leads along its points.
+// arrow is a line through its points, with a head.
 type arrow struct {
 	colour string
 	points []point
 }
 
-// label is a line of words beside an arrow.
+// label is a line of text beside an arrow.
 type label struct {
 	x, y   float64 // of the baseline, at the anchor
 	anchor string  // start, middle or end
@@ -69,16 +69,16 @@ type label struct {
 	colour string
 }
 
-// diagram is boxes with arrows between them.
+// diagram has boxes and arrows between them.
 type diagram struct {
-	title, description string // for readers that do not see
+	title, description string // for screen readers
 	width, height      float64
 	boxes              []box
 	arrows             []arrow
 	labels             []label
 }
 
-// open begins an SVG.
+// open writes the beginning of an SVG.
 func open(title, description string, width, height float64) *strings.Builder {
 	b := new(strings.Builder)
 	fmt.Fprintf(b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %g %g" role="img" aria-labelledby="t d">`+"\n", width, height)
@@ -110,7 +110,7 @@ func (x *box) draw(b *strings.Builder) {
 	}
 }
 
-// text returns the title and the lines, in the middle of the box.
+// text returns the title and the lines, centered in the box.
 func (x *box) text() (all []label) {
 	middle := x.x + x.w/2
 	y := x.y + (x.h-lineStep*float64(1+len(x.lines)))/2 + 12.5
@@ -121,7 +121,7 @@ func (x *box) text() (all []label) {
 	return all
 }
 
-// headLength and headWidth are those of the head of an arrow.
+// headLength and headWidth are the size of an arrow's head.
 const headLength, headWidth = 8.0, 7.0
 
 func (a *arrow) draw(b *strings.Builder) {

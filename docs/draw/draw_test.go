@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// The files of the documentation are what this program draws.
+// The files of the documentation are up to date with this program.
 func TestCommitted(t *testing.T) {
 	all, err := pictures("..")
 	if err != nil {
@@ -40,7 +40,7 @@ func (a area) holds(o area) bool { return a.x1 <= o.x1 && o.x2 <= a.x2 && a.y1 <
 
 func (x *box) area() area { return area{x.x, x.y, x.x + x.w, x.y + x.h} }
 
-// area is where the words are, in DejaVu Sans, which is wider than the fonts that style names first.
+// area is the area of the text in DejaVu Sans, which is wider than the preferred fonts of style.
 func (l *label) area() area {
 	size := lineSize
 	if l.colour == "title" {
@@ -60,7 +60,7 @@ func (l *label) area() area {
 	return area{from, l.y - 0.78*size, from + width, l.y + 0.22*size}
 }
 
-// letter is the width of a letter as a share of its size.
+// letter is the width of a letter relative to the font size.
 func letter(r rune) float64 {
 	switch {
 	case strings.ContainsRune("ijl'|", r):
@@ -85,10 +85,10 @@ func (a *arrow) pieces() (all []area) {
 	return all
 }
 
-// inner is an area without its border of that many pixels.
+// inner is an area without a border of px pixels.
 func (a area) inner(px float64) area { return area{a.x1 + px, a.y1 + px, a.x2 - px, a.y2 - px} }
 
-// All words are in the picture and fit into their boxes, and nothing lies on anything else.
+// All texts are inside the picture and fit into their boxes, and nothing overlaps.
 func TestLayout(t *testing.T) {
 	for _, d := range []*diagram{&query, &edit} {
 		t.Run(d.title, func(t *testing.T) {
@@ -161,7 +161,7 @@ func TestArrows(t *testing.T) {
 	}
 }
 
-// A run that is not complete is refused.
+// An incomplete run is an error.
 func TestReadRun(t *testing.T) {
 	const whole = "second,stock,kubehosts,event\n0,100,20,\n1,,,down\n2,,,up\n2.5,,,killed\n3,,21,\n"
 	r, err := readRun(whole)

@@ -1,5 +1,6 @@
-// Command draw draws the pictures of the documentation, docs/*.svg: how a query and an edit flow, and what a restart of the API
-// server does to memory, out of docs/memory.csv, which `make faults DRAW=1` measures. It runs in the root of the repository.
+// Command draw draws the pictures of the documentation, docs/*.svg: the path of a query and of an edit, and the memory
+// after a restart of the API server, from docs/memory.csv, which `make faults DRAW=1` measures. It runs in the root of
+// the repository.
 package main
 
 import (

@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// run is what two servers held while the API server was restarted.
+// run is the memory of two servers while the API server was restarted.
 type run struct {
 	samples  []sample
-	down, up float64   // when the API server was killed, and was ready again, in seconds
-	killed   []float64 // when stock was
+	down, up float64   // when the API server was killed, and ready again, in seconds
+	killed   []float64 // when stock was killed
 }
 
-// sample is the memory at a time, in MiB; less than 0 of a server that does not run.
+// sample is the memory at a time, in MiB; negative for a server that is not running.
 type sample struct{ at, stock, ours float64 }
 
-// The limit of memory of a pod of CoreDNS, as kubeadm's manifest has it, and the top of the plot, in MiB.
+// The memory limit of a CoreDNS pod in kubeadm's manifest, and the top of the plot, in MiB.
 const (
 	limit = 170.0
 	top   = 200.0
@@ -31,8 +31,8 @@ const (
 	eventDown, eventUp, eventIs = "down", "up", "killed"
 )
 
-// readRun reads a run: a line for each sample, with its time in seconds and the memory of both in MiB, none for a server that does
-// not run; and a line for each event, with its time and its name in the last column.
+// readRun reads a run. Each sample has a line with its time in seconds and the memory of both servers in MiB, empty for
+// a server that is not running. Each event has a line with its time, and its name in the last column.
 func readRun(text string) (*run, error) {
 	in := csv.NewReader(strings.NewReader(text))
 	in.Comment = '#'
@@ -110,9 +110,9 @@ func (r *run) draw() string {
 	return b.String()
 }
 
-// name writes the name of a line above its beginning.
+// name writes the name of a line above its first point.
 func (r *run) name(b *strings.Builder, colour, text string, of func(sample) float64) {
-	const wide = 110 // pixels, at the most
+	const wide = 110 // pixels, at most
 	most := 0.0
 	for _, s := range r.samples {
 		if r.x(s.at) < left+wide {
@@ -122,7 +122,7 @@ func (r *run) name(b *strings.Builder, colour, text string, of func(sample) floa
 	(&label{left + 6, y(most) - 8, "start", text, colour}).draw(b)
 }
 
-// line draws the memory of one server, with a gap where it does not run.
+// line draws the memory of one server, with gaps where it is not running.
 func (r *run) line(b *strings.Builder, colour string, of func(sample) float64) {
 	path, move := "", "M"
 	for _, s := range r.samples {

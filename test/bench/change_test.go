@@ -16,11 +16,11 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// changes is how many objects are written, one after the other, to see when each is answered.
+// changes is the number of objects written, one after the other, to measure when each is answered.
 const changes = 300
 
-// change is what a change takes to be answered once the API server has told of it: the real one, with a watch of
-// client-go's beside the server's own.
+// change measures the time from the API server's watch event for a change to the new answer. It uses the real
+// API server and a client-go watch beside the server's own.
 func change(t *testing.T) {
 	progress("changes, with the real API server")
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
@@ -71,7 +71,7 @@ func change(t *testing.T) {
 	changeRow("EndpointSlice changed to answered, the same", changed)
 }
 
-// changeRow adds a row about how long changes took to be answered by a plugin, sorted.
+// changeRow adds a row with the times that a plugin took to answer changes, sorted.
 func changeRow(what string, took map[string][]time.Duration) {
 	text := func(d []time.Duration) string {
 		if len(d) == 0 {
@@ -83,8 +83,8 @@ func changeRow(what string, took map[string][]time.Duration) {
 	table.add(what, text(took["kubernetes"]), text(ours), "", "p99 < 10 ms", quantile(ours, 0.99) < 10_000)
 }
 
-// beyond makes changes, one after the other, and returns for each how long after a watch of client-go's told of it the
-// answer was there, sorted. It is less than nothing where the answer was there first. Both are looked for from the moment of
+// beyond makes changes, one after the other, and returns for each how long after the event in a client-go watch the
+// answer was there, sorted. The value is negative if the answer was there first. The test polls both from the moment of
 // the change.
 func beyond(t *testing.T, open func(context.Context, meta.ListOptions) (watch.Interface, error), change func(i int) string, answered func(i int, address string) bool) []time.Duration {
 	t.Helper()
@@ -100,7 +100,7 @@ func beyond(t *testing.T, open func(context.Context, meta.ListOptions) (watch.In
 			told <- time.Now()
 		}
 	}()
-	for quiet := false; !quiet; { // what was there before
+	for quiet := false; !quiet; { // the objects that existed before
 		select {
 		case <-told:
 		case <-time.After(500 * time.Millisecond):
@@ -129,7 +129,7 @@ func beyond(t *testing.T, open func(context.Context, meta.ListOptions) (watch.In
 	return took
 }
 
-// underChange is how long an answer takes while 1,000 EndpointSlices change each second.
+// underChange measures the latency of answers while 1,000 EndpointSlices change each second.
 func underChange(t *testing.T) {
 	const rate = 1000
 	api := serve(t, manyServices, 0)
@@ -151,7 +151,7 @@ func underChange(t *testing.T) {
 	for _, name := range []string{"kubernetes", "kubehosts"} {
 		progress("%s under %d changes a second", name, rate)
 		c, _ := run(t, name, kubeStanza(name, api.kubeconfig(t)))
-		time.Sleep(5 * time.Second) // the start is over
+		time.Sleep(5 * time.Second) // after the start
 		quiet[name] = latencies(t, c.Addr, questions, askRate, window)
 		end, done := make(chan struct{}), make(chan int)
 		go func() {

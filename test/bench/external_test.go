@@ -20,10 +20,10 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// The size of the worlds that external names are measured in: Ingress web-I and HTTPRoute route-I in namespace
-// team-(I mod 500), and Service lb-I in namespace ns-(I mod 80).
+// The size of the clusters for the measurements of external names: Ingress web-I and HTTPRoute route-I in
+// namespace team-(I mod 500), and Service lb-I in namespace ns-(I mod 80).
 const (
-	manyIngresses = 50_000 // of two hosts each
+	manyIngresses = 50_000 // with two hosts each
 	manyRoutes    = 50_000
 	gateways      = 4
 	teams         = 500
@@ -39,7 +39,7 @@ const (
 
 func team(i int) string { return fmt.Sprintf("team-%d", i%teams) }
 
-// hostOf is a name that an object of the i-th team claims.
+// hostOf is a name claimed by an object of the i-th team.
 func hostOf(what string, i int) string { return fmt.Sprintf("%s-%d.%s.example.org", what, i, team(i)) }
 
 func addTeams(add adder) {
@@ -74,7 +74,7 @@ func addBalancers(add adder) {
 	}
 }
 
-// balancer is a Service of type LoadBalancer, which has no address yet.
+// balancer is a Service of type LoadBalancer without an address.
 func balancer(space, name, address string, i int) *core.Service {
 	s := service(space, name, address, i)
 	s.Spec.Type, s.Spec.AllocateLoadBalancerNodePorts = core.ServiceTypeLoadBalancer, new(false)
@@ -97,7 +97,7 @@ func ingress(space, name string, i int, hosts ...string) *networking.Ingress {
 	return o
 }
 
-// gatewayOf is a Gateway that accepts routes of all namespaces.
+// gatewayOf is a Gateway that accepts routes from all namespaces.
 func gatewayOf(space, name string, i int) *gateway.Gateway {
 	return &gateway.Gateway{
 		TypeMeta: meta.TypeMeta{APIVersion: gatewayVersion, Kind: "Gateway"}, ObjectMeta: object(space, name, i),
@@ -109,7 +109,7 @@ func gatewayOf(space, name string, i int) *gateway.Gateway {
 	}
 }
 
-// httpRoute is an HTTPRoute of one host that one of the Gateways in a namespace has accepted.
+// httpRoute is an HTTPRoute with one host, accepted by one of the Gateways in a namespace.
 func httpRoute(space, name string, i int, parents, host string) *gateway.HTTPRoute {
 	parent := gateway.ParentReference{Namespace: new(gateway.Namespace(parents)), Name: gateway.ObjectName(fmt.Sprintf("gateway-%d", i%gateways))}
 	condition := func(what string) meta.Condition {
@@ -131,8 +131,8 @@ func httpRoute(space, name string, i int, parents, host string) *gateway.HTTPRou
 	}
 }
 
-// externalStanza serves external names in example.org that come from sources. Of stock it is k8s_external, which has them of
-// Services alone, behind its kubernetes plugin.
+// externalStanza serves external names in example.org from sources. For stock it is k8s_external, which only supports
+// Services, after its kubernetes plugin.
 func externalStanza(name, kubeconfig, sources string) string {
 	if name == "kubernetes" {
 		return kubeStanza(name, kubeconfig) + "\nk8s_external example.org"
@@ -140,7 +140,7 @@ func externalStanza(name, kubeconfig, sources string) string {
 	return "kubehosts {\nnoservices\nkubeconfig " + kubeconfig + "\nstartup_timeout 600s\nexternal example.org {\nttl 5\nfrom " + sources + "\n}\n}"
 }
 
-// outsideOf is the kubeconfig of the environment, or leads to the objects that each adds.
+// outsideOf is the kubeconfig from the environment, or one for a server with the objects of each.
 func outsideOf(b *testing.B, each func(adder)) string {
 	if kubeconfig := os.Getenv(envKubeconfig); kubeconfig != "" {
 		return kubeconfig
@@ -148,7 +148,7 @@ func outsideOf(b *testing.B, each func(adder)) string {
 	return serveObjects(b, each).kubeconfig(b)
 }
 
-// BenchmarkIngresses asks for hosts of 50,000 Ingresses of two hosts each.
+// BenchmarkIngresses queries hosts of 50,000 Ingresses with two hosts each.
 func BenchmarkIngresses(b *testing.B) {
 	kubeconfig := outsideOf(b, func(add adder) { addTeams(add); addIngresses(add) })
 	host := func(i int) string { return hostOf([]string{"web", "shop"}[i%2], i*7919%manyIngresses) + "." }
@@ -157,7 +157,7 @@ func BenchmarkIngresses(b *testing.B) {
 	race(b, "none-A", h, 1000, dns.TypeA, dns.RcodeNameError, 0, func(i int) string { return hostOf("none", i) + "." })
 }
 
-// BenchmarkRoutes asks for hosts of 50,000 HTTPRoutes.
+// BenchmarkRoutes queries hosts of 50,000 HTTPRoutes.
 func BenchmarkRoutes(b *testing.B) {
 	kubeconfig := outsideOf(b, func(add adder) { addTeams(add); addRoutes(add) })
 	host := func(i int) string { return hostOf("route", i*7919%manyRoutes) + "." }
@@ -165,7 +165,7 @@ func BenchmarkRoutes(b *testing.B) {
 	race(b, "HTTPRoute-A", h, 1000, dns.TypeA, dns.RcodeSuccess, 1, host)
 }
 
-// BenchmarkBalancers asks for the names of 8,000 Services of type LoadBalancer.
+// BenchmarkBalancers queries the names of 8,000 Services of type LoadBalancer.
 func BenchmarkBalancers(b *testing.B) {
 	kubeconfig := outsideOf(b, addBalancers)
 	name := func(i int) string {
@@ -176,7 +176,7 @@ func BenchmarkBalancers(b *testing.B) {
 	race(b, "LoadBalancer-A", h, 1000, dns.TypeA, dns.RcodeSuccess, 1, name)
 }
 
-// external is ServeDNS for external names, and what their objects hold.
+// external measures ServeDNS for external names, and the memory for their objects.
 func external(t *testing.T) {
 	ingresses := serveObjects(t, func(add adder) { addTeams(add); addIngresses(add) })
 	routes := serveObjects(t, func(add adder) { addTeams(add); addRoutes(add) })
@@ -228,7 +228,7 @@ func external(t *testing.T) {
 	}
 }
 
-// outside starts kubehosts for external names and returns what it holds once it answers for a host, unless that is "".
+// outside starts kubehosts for external names and returns its memory once it answers for a host, unless host is "".
 func outside(t *testing.T, api *objectServer, host, address string) (steady, most float64) {
 	t.Helper()
 	progress("memory of external names")
@@ -240,7 +240,8 @@ func outside(t *testing.T, api *objectServer, host, address string) (steady, mos
 	return steady, most
 }
 
-// externalChange is what a change takes to be answered for external names, with the real API server.
+// externalChange measures the time from a change to the answer for external names, with the real API
+// server.
 func externalChange(t *testing.T) {
 	progress("changes of external names, with the real API server")
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
@@ -265,7 +266,8 @@ func externalChange(t *testing.T) {
 	changeRow("HTTPRoute accepted by its Gateway to answered, the same", accepted)
 }
 
-// balancerChange gives the load balancers of Services their address, which make their external names.
+// balancerChange writes addresses into the load balancer status of Services, which creates their
+// external names.
 func balancerChange(ctx context.Context, t *testing.T, a *cluster.API, ask *cluster.Client, prefix string) []time.Duration {
 	t.Helper()
 	client := a.Client.CoreV1().Services("ns-0")
@@ -288,7 +290,8 @@ func balancerChange(ctx context.Context, t *testing.T, a *cluster.API, ask *clus
 	}, func(i int, address string) bool { return answered(ask, all[i].Name+".ns-0.example.org.", address) })
 }
 
-// ingressChange creates Ingresses that have their address in an annotation: the API server takes a status later, as another change.
+// ingressChange creates Ingresses with their address in an annotation: a status would need a second request, and be a
+// second change.
 func ingressChange(ctx context.Context, t *testing.T, a *cluster.API, ask *cluster.Client) []time.Duration {
 	t.Helper()
 	client := a.Client.NetworkingV1().Ingresses("ns-0")
@@ -302,7 +305,7 @@ func ingressChange(ctx context.Context, t *testing.T, a *cluster.API, ask *clust
 	}, func(i int, address string) bool { return answered(ask, hostOf("web", i)+".", address) })
 }
 
-// routeChange writes into the status of HTTPRoutes that a Gateway accepts them, as its controller does.
+// routeChange marks HTTPRoutes as accepted by a Gateway in their status, like its controller.
 func routeChange(ctx context.Context, t *testing.T, a *cluster.API, ask *cluster.Client) []time.Duration {
 	t.Helper()
 	client, err := dynamic.NewForConfig(a.Config)
@@ -312,7 +315,7 @@ func routeChange(ctx context.Context, t *testing.T, a *cluster.API, ask *cluster
 	of := func(resource string) dynamic.ResourceInterface {
 		return client.Resource(schema.GroupVersionResource{Group: gateway.GroupName, Version: "v1", Resource: resource}).Namespace("ns-0")
 	}
-	// create creates an object, and returns it with the status that it does not have yet.
+	// create creates an object and returns it, still without its status.
 	create := func(resource string, o runtime.Object) *unstructured.Unstructured {
 		t.Helper()
 		fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)

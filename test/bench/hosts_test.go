@@ -18,7 +18,8 @@ const million = 1_000_000
 
 func hostName(i int) string { return fmt.Sprintf("host-%d.example.org.", i) }
 
-// hostsFile writes a hosts file of n names into dir and returns its path. Files of another edition have other addresses.
+// hostsFile writes a hosts file with n names into dir and returns its path. Files of different editions have different
+// addresses.
 func hostsFile(t testing.TB, dir string, n, edition int) string {
 	t.Helper()
 	return lines(t, filepath.Join(dir, fmt.Sprintf("hosts-%d", edition)), n, func(w *bufio.Writer, i int) {
@@ -45,7 +46,7 @@ func lines(t testing.TB, path string, n int, write func(w *bufio.Writer, i int))
 	return path
 }
 
-// hostsStanza serves a hosts file by stock's plugin or ours, with more options.
+// hostsStanza serves a hosts file with the stock plugin or kubehosts, with additional options.
 func hostsStanza(name, path, options string) string {
 	if name == "hosts" {
 		return "hosts " + path + " {\n" + options + "\n}"
@@ -53,7 +54,7 @@ func hostsStanza(name, path, options string) string {
 	return name + " {\nhosts " + path + "\n}"
 }
 
-// hostsFiles is what a server makes of a hosts file of 1,000,000 names, beside dnsmasq and unbound.
+// hostsFiles measures servers with a hosts file of 1,000,000 names, beside dnsmasq and unbound.
 func hostsFiles(t *testing.T) {
 	dnsmasq, unbound := tool(t, "dnsmasq", "dnsmasq-base"), tool(t, "unbound", "unbound")
 	dir := t.TempDir()
@@ -105,7 +106,7 @@ func answered(c *cluster.Client, name, address string) bool {
 	return ok && a.A.String() == address
 }
 
-// other starts another DNS server and returns what it has resident when it answers, and how long that took.
+// other starts another DNS server and returns its resident memory when it answers, and how long that took.
 func other(t *testing.T, bin string, args func(port int) []string) (rss float64, took time.Duration) {
 	t.Helper()
 	port := cluster.FreePort()
@@ -145,7 +146,8 @@ func unboundConf(t *testing.T, dir string, port int) string {
 	})
 }
 
-// reloading returns the p99 of an answer, in microseconds, when all is quiet, and while the file changes every second.
+// reloading returns the p99 latency of answers in microseconds, first without changes, and then while the file changes
+// every second.
 func reloading(t *testing.T, name, dir string) (quiet, reload float64) {
 	t.Helper()
 	progress("hosts file of %d names: %s answers while it reloads", million, name)
@@ -190,6 +192,6 @@ func reloading(t *testing.T, name, dir string) (quiet, reload float64) {
 	}()
 	reload = quantile(latencies(t, c.Addr, questions, askRate, window), 0.99)
 	close(end)
-	waitFor(t, 5*time.Minute, edition(<-done)) // or it was not the file that was read
+	waitFor(t, 5*time.Minute, edition(<-done)) // else the server has not read the file
 	return quiet, reload
 }

@@ -29,24 +29,25 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// ServeDNS in process, without a network. The benchmarks measure one plugin, which the environment names, in a process of
-// its own: another's objects would be marked by the same collector. By themselves they measure kubehosts.
+// These benchmarks call ServeDNS in process, without a network. They measure one plugin, selected in the environment,
+// in a process of its own: otherwise the collector would also mark another plugin's objects. By default they measure
+// kubehosts.
 const (
 	envPlugin     = "BENCH_PLUGIN"     // kubehosts, kubernetes or hosts
-	envKubeconfig = "BENCH_KUBECONFIG" // leads to the objects
-	envServices   = "BENCH_SERVICES"   // how many there are
+	envKubeconfig = "BENCH_KUBECONFIG" // for the server with the objects
+	envServices   = "BENCH_SERVICES"   // their number
 )
 
-// The rounds in which the contenders take turns, so that what the machine does besides falls on both. benchstat needs six
-// to say how far off a median may be.
+// The number of rounds. The contenders take turns, so that disturbances of the machine affect both. benchstat needs six
+// to compute the uncertainty of a median.
 const rounds = 6
 
-// grabbed is the handler that stands first in the last server block that was set up.
+// grabbed is the first handler of the last server block that was set up.
 var grabbed plugin.Handler
 
 func init() {
-	// A plugin ahead of all others that is not in the chain of handlers, but takes hold of the one behind it: the
-	// plugin under test, with whatever its own setup made of it.
+	// This plugin precedes all others. It is not in the chain of handlers, but stores the next one: the plugin
+	// under test, as its own setup configured it.
 	plugin.Register("grab", func(c *caddy.Controller) error {
 		dnsserver.GetConfig(c).AddPlugin(func(next plugin.Handler) plugin.Handler {
 			grabbed = next
@@ -78,7 +79,7 @@ func handler(b *testing.B, stanza string) plugin.Handler {
 	return grabbed
 }
 
-// heap is what is live after a collection, in bytes.
+// heap is the live heap after a collection, in bytes.
 func heap() uint64 {
 	goruntime.GC()
 	goruntime.GC() // finalizers and pools
@@ -87,7 +88,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// drop is a writer that forgets the reply, or keeps it where it is asked to.
+// drop is a writer that discards the reply, or stores it if requested.
 type drop struct {
 	keep  bool
 	reply *dns.Msg
@@ -109,7 +110,7 @@ func (d *drop) TsigStatus() error           { return nil }
 func (d *drop) TsigTimersOnly(bool)         {}
 func (d *drop) Hijack()                     {}
 
-// reply is what h answers, in the words of cluster.Text.
+// reply returns the answer of h in the format of cluster.Text.
 func reply(b *testing.B, h plugin.Handler, q *dns.Msg) string {
 	b.Helper()
 	w := &drop{keep: true}
@@ -122,8 +123,8 @@ func reply(b *testing.B, h plugin.Handler, q *dns.Msg) string {
 	return cluster.Text(w.reply)
 }
 
-// race measures how long h takes for as many questions as asked, one after the other, which name gives, having made sure that
-// the answers have rcode and the number of records that the question is meant to have. It prints what they were, to be compared.
+// race measures how long h takes for the queries from name, one after the other, and first checks that the answers have
+// the rcode and the number of records that the query should have. It prints the answers, for comparison.
 func race(b *testing.B, what string, h plugin.Handler, asked int, qtype uint16, rcode, records int, name func(i int) string) {
 	b.Helper()
 	b.Run(what, func(b *testing.B) {
@@ -151,10 +152,10 @@ func race(b *testing.B, what string, h plugin.Handler, asked int, qtype uint16, 
 	})
 }
 
-// answersLine begins a line that says which answers were given.
+// answersLine is the prefix of a line with the answers.
 const answersLine = "Answers "
 
-// subject is the plugin that is measured.
+// subject is the measured plugin.
 func subject() string {
 	if name := os.Getenv(envPlugin); name != "" {
 		return name
@@ -162,8 +163,8 @@ func subject() string {
 	return "kubehosts"
 }
 
-// loaded runs the stanza and reports what it holds for n objects, once it answers for each of names: it is ready before it has
-// read what external names come from.
+// loaded runs the stanza, and reports its memory for n objects once it answers for each of names: it is ready before it
+// has read the objects of external names.
 func loaded(b *testing.B, stanza string, n int, names ...string) plugin.Handler {
 	b.Helper()
 	before := heap()
@@ -188,7 +189,7 @@ func kubeStanza(name, kubeconfig string) string {
 	return name + " cluster.local in-addr.arpa {\nkubeconfig " + kubeconfig + "\nstartup_timeout 600s\n}"
 }
 
-// BenchmarkServices asks for what is in a cluster of 8,000 Services with 10 endpoints each.
+// BenchmarkServices queries a cluster of 8,000 Services with 10 endpoints each.
 func BenchmarkServices(b *testing.B) {
 	kubeconfig, n := os.Getenv(envKubeconfig), manyServices
 	if kubeconfig == "" {
@@ -201,7 +202,7 @@ func BenchmarkServices(b *testing.B) {
 	}
 	asked := 1000
 	if n != manyServices {
-		asked = 500 // of 1,000 Services so many have a cluster IP: in larger worlds no more are asked for
+		asked = 500 // 1,000 Services have this many with a cluster IP; larger clusters use no more
 	}
 	h := loaded(b, kubeStanza(subject(), kubeconfig), n*endpointsEach)
 	even := func(i int) string { return serviceName(i * max(2, n/asked) % n &^ 1) }
@@ -227,7 +228,7 @@ func BenchmarkServices(b *testing.B) {
 	race(b, "headless-SRV-100", h, asked, dns.TypeSRV, dns.RcodeSuccess, 100, func(i int) string { return "_http._tcp." + big(i) })
 }
 
-// BenchmarkHosts asks for what is in a hosts file of 100,000 lines.
+// BenchmarkHosts queries a hosts file of 100,000 lines.
 func BenchmarkHosts(b *testing.B) {
 	const lines = 100_000
 	path := hostsFile(b, b.TempDir(), lines, 0)
@@ -239,7 +240,7 @@ func BenchmarkHosts(b *testing.B) {
 	})
 }
 
-// BenchmarkFloor is what no plugin can be under: a handler that writes one constant A reply.
+// BenchmarkFloor is the lower limit for any plugin: a handler that writes one constant A reply.
 func BenchmarkFloor(b *testing.B) {
 	address := net.IPv4(10, 96, 0, 1).To4()
 	floor := plugin.HandlerFunc(func(_ context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
@@ -254,19 +255,19 @@ func BenchmarkFloor(b *testing.B) {
 	race(b, "A", floor, 1000, dns.TypeA, dns.RcodeSuccess, 1, func(int) string { return "svc.ns.svc.cluster.local." })
 }
 
-// figures are what benchmarks measured: the values of each unit by benchmark, and the answers that they gave.
+// figures are the results of benchmarks: the values of each unit by benchmark, and their answers.
 type figures struct {
 	values  map[string]map[string][]float64
 	answers map[string]string
 }
 
-// How long a benchmark runs: long where a collection takes a good part of short.
+// How long a benchmark runs: long if a collection takes a good part of short.
 const (
 	short = 150 * time.Millisecond
 	long  = 3 * time.Second
 )
 
-// measure runs a benchmark for a plugin in a process of its own and adds what it says to f.
+// measure runs a benchmark for a plugin in a process of its own and adds its results to f.
 func (f *figures) measure(t *testing.T, benchmark, name, kubeconfig string, services int, lasts time.Duration) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^$", "-test.bench=^"+benchmark+"$", "-test.benchtime="+lasts.String(), "-test.timeout=15m")
@@ -300,20 +301,20 @@ func (f *figures) measure(t *testing.T, benchmark, name, kubeconfig string, serv
 	}
 }
 
-// of returns the median of what was measured, and how far off it may be, as benchstat does.
+// of returns the median and its uncertainty, computed like benchstat.
 func (f *figures) of(what, unit string) (float64, string) {
 	s := benchmath.AssumeNothing.Summary(benchmath.NewSample(slices.Clone(f.values[what][unit]), &benchmath.DefaultThresholds), 0.95)
 	return s.Center, s.PctRangeString()
 }
 
-// texts returns the time and the allocations of a benchmark, as the table has them and as numbers.
+// texts returns the time and the allocations of a benchmark, as text for the table and as numbers.
 func (f *figures) texts(what string) (text string, seconds, allocs float64) {
 	seconds, spread := f.of(what, "sec/op")
 	allocs, _ = f.of(what, "allocs/op")
 	return fmt.Sprintf("%.2f µs %s, %.0f", seconds*1e6, spread, allocs), seconds, allocs
 }
 
-// inProcess is ServeDNS, without a network.
+// inProcess measures ServeDNS, without a network.
 func inProcess(t *testing.T) {
 	kubeconfig := serve(t, manyServices, bigServices).kubeconfig(t)
 	var ours, stock, oursHosts, stockHosts, floor figures
@@ -349,7 +350,7 @@ func inProcess(t *testing.T) {
 	table.add("a constant A reply, no plugin", "", fmt.Sprintf("%.2f µs %s, %.0f", ns*1e6, spread, allocs), "", "", false)
 }
 
-// compare adds a row of time and allocations.
+// compare adds a row with time and allocations.
 func compare(t *testing.T, what, name string, stock, ours *figures, faster, allocs float64) {
 	t.Helper()
 	if stock.answers[what] == "" || stock.answers[what] != ours.answers[what] {

@@ -10,14 +10,14 @@ import (
 	"github.com/miekg/dns"
 )
 
-// askRate is how many questions a second are asked of a server that has other work to do: far from all it can.
+// askRate is the number of queries per second to a server that has other work: far below its maximum.
 const askRate = 2000
 
-// patience is how long an answer is waited for.
+// patience is how long the client waits for an answer.
 const patience = 2 * time.Second
 
-// latencies asks a server the questions, over and over, at a steady rate a second whether it answers or not, and returns how long
-// each answer took, sorted. A question that is not answered took two seconds.
+// latencies sends the queries to a server repeatedly, at a steady rate per second whether it answers or not, and
+// returns how long each answer took, sorted. A query without an answer counts as two seconds.
 func latencies(t *testing.T, addr string, questions []*dns.Msg, rate int, d time.Duration) []time.Duration {
 	t.Helper()
 	conn, err := net.Dial("udp", addr)
@@ -49,7 +49,7 @@ func latencies(t *testing.T, addr string, questions []*dns.Msg, rate int, d time
 	}()
 
 	start := time.Now()
-	sent := make([]time.Time, n) // n is below 65536: every question has an ID of its own
+	sent := make([]time.Time, n) // n is below 65536: every query has a unique ID
 	for i := range n {
 		if wait := time.Until(start.Add(time.Duration(i) * time.Second / time.Duration(rate))); wait > 0 {
 			time.Sleep(wait)
@@ -73,7 +73,7 @@ func latencies(t *testing.T, addr string, questions []*dns.Msg, rate int, d time
 	return took
 }
 
-// quantile of sorted durations, in microseconds.
+// quantile returns a quantile of sorted durations, in microseconds.
 func quantile(sorted []time.Duration, q float64) float64 {
 	return float64(sorted[min(len(sorted)-1, int(q*float64(len(sorted))))].Nanoseconds()) / 1000
 }

@@ -14,7 +14,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// TestBench measures all that is in the table, in its order. Nothing in it fails because something was slow.
+// TestBench measures everything in the table, in its order. A slow result does not fail it.
 func TestBench(t *testing.T) {
 	t.Run("InProcess", inProcess)
 	t.Run("UDP", udp)
@@ -34,10 +34,10 @@ type row struct{ what, stock, ours, ratio, goal, reached string }
 
 type rows []row
 
-// table is what is printed in the end.
+// table is printed at the end.
 var table rows
 
-// add adds a row. reached says whether the goal was; without a goal it means nothing.
+// add adds a row. reached is whether the goal was reached; it is meaningless without a goal.
 func (t *rows) add(what, stock, ours, ratio, goal string, reached bool) {
 	verdict := "yes"
 	if goal == "" {
@@ -74,7 +74,7 @@ func (t rows) print() {
 	}
 }
 
-// progress tells whoever waits what is being measured.
+// progress prints what is being measured.
 func progress(format string, a ...any) { fmt.Fprintf(os.Stderr, format+"\n", a...) }
 
 func median(of []float64) float64 {

@@ -8,14 +8,14 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// settle is how long a process is left alone until its memory is what it holds: the collector gives back what a start
-// needed over some seconds.
+// settle is how long a process runs before its memory is measured: it takes the collector some seconds to return the
+// memory that a start needed.
 const settle = 30 * time.Second
 
-// held is what a server holds in the course of a life, in bytes of RssAnon.
+// held is the memory of a server at stages of its life, in bytes of RssAnon.
 type held struct{ empty, start, steady, relist float64 }
 
-// memory is what a server holds of a cluster of 8,000 Services with 80,000 endpoints.
+// memory measures the memory of a server for a cluster of 8,000 Services with 80,000 endpoints.
 func memory(t *testing.T) {
 	empty, full := serve(t, 0, 0), serve(t, manyServices, 0)
 	stock, ours := life(t, "kubernetes", empty, full), life(t, "kubehosts", empty, full)
@@ -27,8 +27,8 @@ func memory(t *testing.T) {
 	peakRow("its peak while everything is listed again", stock.relist, stock.steady, ours.relist, ours.steady)
 }
 
-// peakRow adds a row about what stock (a) and kubehosts (b) hold at the most, beside what they hold later. Without a there is no
-// stock that could do the same.
+// peakRow adds a row with the peak memory of stock (a) and kubehosts (b), beside their later memory. Without a, stock
+// can't do the same.
 func peakRow(what string, a, steadyA, b, steadyB float64) {
 	text := func(peak, steady float64) string { return fmt.Sprintf("%s, %.2f times steady", mb(peak), peak/steady) }
 	stock, ratio := "", ""
@@ -38,7 +38,8 @@ func peakRow(what string, a, steadyA, b, steadyB float64) {
 	table.add(what, stock, text(b, steadyB), ratio, "< 1.3 times steady", b < 1.3*steadyB)
 }
 
-// begin starts a server and leaves it alone for a while. It returns what the server holds at the most meanwhile, and in the end.
+// begin starts a server and lets it run for a while. It returns the server's peak memory in that time, and its memory
+// at the end.
 func begin(t *testing.T, name, stanza string) (c *cluster.CoreDNS, most, steady float64) {
 	t.Helper()
 	c = launch(t, name, stanza)
@@ -48,7 +49,7 @@ func begin(t *testing.T, name, stanza string) (c *cluster.CoreDNS, most, steady 
 	return c, stop(), anonymous(t, c.PID())
 }
 
-// life starts a server, empty and then with objects, and has it list them again.
+// life starts a server, first without and then with objects, and makes it list them again.
 func life(t *testing.T, name string, empty, full *objectServer) (h held) {
 	t.Helper()
 	progress("memory of %s", name)
@@ -62,13 +63,13 @@ func life(t *testing.T, name string, empty, full *objectServer) (h held) {
 	streams := full.sent() + len(paths)
 	full.forget()
 	waitFor(t, 2*time.Minute, func() bool { return full.sent() >= streams })
-	time.Sleep(10 * time.Second) // what was sent is still read
+	time.Sleep(10 * time.Second) // the server is still processing the objects
 	h.relist = stop()
 	c.Stop()
 	return h
 }
 
-// start is how long a server takes from its start to its readiness.
+// start measures the time from a server's start until it is ready.
 func start(t *testing.T) {
 	kubeconfig := serve(t, manyServices, 0).kubeconfig(t)
 	took := map[string][]float64{}

@@ -17,7 +17,7 @@ const (
 	plotLeft, plotTop     = 60.0, 40.0
 )
 
-// plot draws panels side by side over x, which is logarithmic, as SVG.
+// plot draws panels side by side as SVG; x has a logarithmic scale.
 func plot(x []float64, panels ...panel) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" font-family="sans-serif" font-size="11">`+"\n",

@@ -6,17 +6,18 @@ import (
 	"testing"
 )
 
-// sizes of the worlds, in Services of 10 endpoints.
+// sizes of the clusters, in Services with 10 endpoints.
 var sizes = []int{10, 100, 1000, 10_000, 100_000}
 
-// The turns that the largest world takes with one of 1,000 Services, so that what the machine does besides falls on both.
+// The largest cluster and one of 1,000 Services take turns, so that disturbances of the machine affect both.
 const (
 	turns      = 12
-	stockTurns = 3 // it takes half a minute to start
+	stockTurns = 3 // stock takes half a minute to start
 )
 
-// scale is the time of an answer and the memory for an endpoint from 100 endpoints to 1,000,000: the plot, and how the
-// largest world compares with one of 1,000 Services. The questions are 500, spread over all Services that there are.
+// scale measures the time of an answer and the memory for an endpoint, from 100 endpoints to 1,000,000: the plot, and
+// how the largest cluster compares with one of 1,000 Services. It sends 500 different queries, spread over all
+// Services.
 func scale(t *testing.T) {
 	const thousand = 2
 	last := len(sizes) - 1
@@ -32,7 +33,8 @@ func scale(t *testing.T) {
 			}
 		}
 	}
-	// How much longer an answer takes in the largest world, whose figures it adds to of: the median of the turns.
+	// longer returns how much longer an answer takes in the largest cluster, the median of the turns, and adds
+	// that cluster's figures to of.
 	longer := func(plugin string, turns int, of *figures) float64 {
 		var beside figures
 		var ratios []float64

@@ -14,7 +14,7 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// The servers that are compared, by their plugin, as `make bench` builds them.
+// The servers to compare, by plugin, built by `make bench`.
 var binaries = map[string]string{
 	"kubehosts":  "../../coredns",
 	"kubernetes": "../bin/stock",
@@ -22,7 +22,7 @@ var binaries = map[string]string{
 	"constant":   "../bin/floor",
 }
 
-// program is the full path of the server with that plugin.
+// program is the full path of the server with the plugin.
 func program(t testing.TB, plugin string) string {
 	t.Helper()
 	path, err := filepath.Abs(binaries[plugin])
@@ -35,20 +35,20 @@ func program(t testing.TB, plugin string) string {
 	return path
 }
 
-// block is a server block with the stanza of a plugin. The ready plugin says when it serves.
+// block is a server block with the stanza of a plugin. The ready plugin reports when it serves.
 func block(stanza string) string { return ".:PORT {\nbind 127.0.0.1\nready READY\n" + stanza + "\n}\n" }
 
 // launch starts a server and does not wait; it ends with the test, or by Stop.
 func launch(t testing.TB, plugin, stanza string) *cluster.CoreDNS {
 	t.Helper()
 	if plugin == "constant" {
-		_, stanza, _ = strings.Cut(stanza, "}") // what stands behind the stanza of a plugin
+		_, stanza, _ = strings.Cut(stanza, "}") // the lines after the stanza of a plugin
 		return cluster.Launch(t, program(t, plugin), ".:PORT {\nbind 127.0.0.1\nconstant\n"+stanza+"\n}\n")
 	}
 	return cluster.Launch(t, program(t, plugin), block(stanza))
 }
 
-// run starts a server and waits until it is ready. It returns how long that took.
+// run starts a server, waits until it is ready, and returns how long that took.
 func run(t testing.TB, plugin, stanza string) (*cluster.CoreDNS, time.Duration) {
 	t.Helper()
 	start := time.Now()
@@ -76,7 +76,7 @@ func realServer(ctx context.Context, t *testing.T) *cluster.API {
 	return a
 }
 
-// waitFor asks ok every five milliseconds until it says true.
+// waitFor calls ok every five milliseconds until it returns true.
 func waitFor(t testing.TB, bound time.Duration, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -88,7 +88,7 @@ func waitFor(t testing.TB, bound time.Duration, ok func() bool) {
 	}
 }
 
-// tool is the path of a program out of Debian, or the end of the test.
+// tool returns the path of a program from Debian, or fails the test.
 func tool(t testing.TB, name, debian string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -101,8 +101,8 @@ func tool(t testing.TB, name, debian string) string {
 	return path
 }
 
-// anonymous is the memory that the process holds of its own, RssAnon, in bytes: without the pages of its executable, which
-// the kernel may drop.
+// anonymous is the process's anonymous memory, RssAnon, in bytes: without the pages of its executable, which the kernel
+// may drop.
 func anonymous(t testing.TB, pid int) float64 {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -116,7 +116,7 @@ func anonymous(t testing.TB, pid int) float64 {
 	return float64(kb) * 1024
 }
 
-// peak samples the memory of a process every five milliseconds until stop is called, which returns the most there was.
+// peak samples the memory of a process every five milliseconds until stop is called, which returns the maximum.
 func peak(t testing.TB, pid int) (stop func() float64) {
 	end, most := make(chan struct{}), make(chan float64)
 	go func() {

@@ -23,8 +23,8 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// startReal is how long a server takes from its start to its readiness with the real API server, beside clients that read the
-// same lists and keep nothing: streamed ones as stock does, and plain ones as kubehosts does.
+// startReal measures the time from a server's start until it is ready with the real API server, beside clients that
+// read the same lists and discard them: streamed lists like stock, and plain ones like kubehosts.
 func startReal(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
@@ -45,7 +45,7 @@ func startReal(t *testing.T) {
 		for _, r := range readings {
 			add(r.String(), r.read(ctx, t, a))
 		}
-		if i == 0 { // the server has got its caches warm
+		if i == 0 { // the API server has warmed up its caches
 			clear(took)
 		}
 	}
@@ -67,7 +67,8 @@ func startReal(t *testing.T) {
 	table.add(without(plain), "", text(plain.String()), "", "", false)
 }
 
-// fill writes the objects of a cluster of 8,000 Services, without what the API server sets itself.
+// fill writes the objects of a cluster of 8,000 Services, without the fields that the API server
+// sets itself.
 func fill(ctx context.Context, t *testing.T, a *cluster.API) {
 	t.Helper()
 	cfg := rest.CopyConfig(a.Config)
@@ -106,7 +107,7 @@ func fill(ctx context.Context, t *testing.T, a *cluster.API) {
 		m.SetResourceVersion("")
 		m.SetUID("")
 		m.SetManagedFields(nil)
-		if kind == "namespaces" { // ahead of what is in it
+		if kind == "namespaces" { // before the objects in them
 			if err := create(o); err != nil {
 				t.Fatal(err)
 			}
@@ -121,7 +122,7 @@ func fill(ctx context.Context, t *testing.T, a *cluster.API) {
 	}
 }
 
-// reading is a way to read all that a server lists at its start.
+// reading is a way to read everything that a server lists at its start.
 type reading struct{ streamed, gzip bool }
 
 var readings = []reading{{true, true}, {true, false}, {false, true}, {false, false}}
@@ -135,10 +136,10 @@ func (r reading) lists() string {
 
 func (r reading) String() string { return fmt.Sprintf("%s, gzip %v", r.lists(), r.gzip) }
 
-// The paths of what is listed.
+// The paths of the lists.
 var paths = []string{"/api/v1/namespaces", "/api/v1/services", "/apis/discovery.k8s.io/v1/endpointslices"}
 
-// read reads the lists side by side, over a connection of its own, and keeps nothing.
+// read reads the lists concurrently, over a connection of its own, and discards them.
 func (r reading) read(ctx context.Context, t *testing.T, a *cluster.API) time.Duration {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{
@@ -159,7 +160,7 @@ func (r reading) read(ctx context.Context, t *testing.T, a *cluster.API) time.Du
 }
 
 func (r reading) readOne(ctx context.Context, client *http.Client, url string) error {
-	ctx, cancel := context.WithCancel(ctx) // which ends a stream that goes on as a watch
+	ctx, cancel := context.WithCancel(ctx) // ends a stream that continues as a watch
 	defer cancel()
 	accept := protobufType
 	if r.streamed {
@@ -189,7 +190,8 @@ func (r reading) readOne(ctx context.Context, client *http.Client, url string) e
 	return readStream(bufio.NewReaderSize(resp.Body, 64<<10))
 }
 
-// readStream reads the events of a streamed list up to the bookmark behind them. Each has its length before it, in four bytes.
+// readStream reads the events of a streamed list up to the bookmark at the end. Each is preceded by its length in four
+// bytes.
 func readStream(in io.Reader) error {
 	var event []byte
 	for {

@@ -24,8 +24,8 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// mix is what dnsperf asks, over and over: what a pod does that looks up a Service and a name outside the cluster by its
-// short forms, and one PTR in ten. All answers are of one record, as the constant one is.
+// mix is the list of queries that dnsperf repeats: the queries of a pod that resolves a Service and a name outside the
+// cluster by their short forms, and one PTR in ten. All answers have one record, like the constant one.
 func mix() string {
 	var b strings.Builder
 	for i := range 1000 {
@@ -40,11 +40,11 @@ func mix() string {
 	return b.String()
 }
 
-// asked is what dnsperf printed: the answers that it got, and the seconds that took.
+// asked matches dnsperf's output: the number of answers, and the seconds.
 var asked = regexp.MustCompile(`Queries completed:\s+([0-9]+)[^$]*Run time \(s\):\s+([0-9.]+)`)
 
-// dnsperf asks a server for some seconds, with never more than 100 questions open, and returns how many it answered, and how
-// many that were in a second. cpu is where it runs, "" for anywhere.
+// dnsperf queries a server for some seconds, with at most 100 queries in flight, and returns how many it answered, and
+// how many per second. cpu is the CPU that it runs on, "" for any.
 func dnsperf(t *testing.T, addr, questions string, seconds int, cpu string) (answers, perSecond float64) {
 	t.Helper()
 	args := []string{tool(t, "dnsperf", "dnsperf"), "-s", "127.0.0.1", "-p", addr[strings.LastIndexByte(addr, ':')+1:],
@@ -62,7 +62,7 @@ func dnsperf(t *testing.T, addr, questions string, seconds int, cpu string) (ans
 	return answers, answers / took
 }
 
-// echo starts the program that sends each packet back, and returns where it listens, and its process.
+// echo starts the program that sends each packet back, and returns its listen address and process.
 func echo(t *testing.T, args ...string) (addr string, pid int) {
 	t.Helper()
 	cmd := exec.Command("../bin/echo", args...)
@@ -81,7 +81,7 @@ func echo(t *testing.T, args ...string) (addr string, pid int) {
 	return strings.TrimSpace(line), cmd.Process.Pid
 }
 
-// cpuTime is the CPU time that a process has taken, in seconds.
+// cpuTime is the CPU time that a process has used, in seconds.
 func cpuTime(t testing.TB, pid int) float64 {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -94,7 +94,7 @@ func cpuTime(t testing.TB, pid int) float64 {
 	return (user + system) / 100 // USER_HZ
 }
 
-// pin keeps all threads of a process on one CPU, or lets them run anywhere again.
+// pin restricts all threads of a process to one CPU, or lets them run anywhere again.
 func pin(t testing.TB, pid int, cpus string) {
 	t.Helper()
 	if out, err := exec.Command("taskset", "-a", "-c", "-p", cpus, strconv.Itoa(pid)).CombinedOutput(); err != nil {
@@ -107,12 +107,12 @@ type contender struct {
 	name   string
 	addr   string
 	pid    int
-	pprof  string  // "" without
-	qps    samples // answers a second
-	cost   samples // CPU time of an answer, in microseconds
-	pinned samples // answers a second with a core for the server and one for dnsperf
+	pprof  string  // "" for none
+	qps    samples // answers per second
+	cost   samples // CPU time per answer, in microseconds
+	pinned samples // answers per second with one core for the server and one for dnsperf
 	memory samples // RssAnon
-	share  samples // of the CPU time that the collector takes
+	share  samples // of the collector in the CPU time
 }
 
 type samples []float64
@@ -124,7 +124,7 @@ func (s samples) median() float64 {
 	return median(s)
 }
 
-// load has dnsperf ask c, and samples what that comes to.
+// load runs dnsperf against c, and samples the results.
 func (c *contender) load(t *testing.T, questions string) {
 	t.Helper()
 	dnsperf(t, c.addr, questions, 1, "")
@@ -135,7 +135,7 @@ func (c *contender) load(t *testing.T, questions string) {
 	c.memory = append(c.memory, anonymous(t, c.pid))
 }
 
-// loadPinned is load with a core each.
+// loadPinned is load with one core each.
 func (c *contender) loadPinned(t *testing.T, questions string) {
 	t.Helper()
 	pin(t, c.pid, "0")
@@ -144,7 +144,7 @@ func (c *contender) loadPinned(t *testing.T, questions string) {
 	pin(t, c.pid, fmt.Sprintf("0-%d", runtime.NumCPU()-1))
 }
 
-// corefiles are the plugins around kubehosts, and around kubernetes, under load: none, and those that people have.
+// corefiles are the plugins around kubehosts, and around kubernetes, under load: none, and a common set.
 var corefiles = []struct{ what, plugins string }{
 	{"no other plugin", ""},
 	{"with *errors* and *prometheus*", "errors\nprometheus METRICS"},
@@ -153,8 +153,8 @@ var corefiles = []struct{ what, plugins string }{
 		"errors\nprometheus METRICS\nloadbalance\ncache 30 {\ndisable success cluster.local\ndisable denial cluster.local\n}"},
 }
 
-// udp is how many answers a second a server gives on the two cores that it shares with dnsperf, what CPU time each takes it,
-// and what of that the collector takes.
+// udp measures how many answers per second a server gives on the two cores that it shares with dnsperf, the CPU time of
+// each answer, and the collector's share of it.
 func udp(t *testing.T) {
 	tool(t, "dnsperf", "dnsperf")
 	kubeconfig := serve(t, manyServices, 0).kubeconfig(t)
@@ -166,8 +166,8 @@ func udp(t *testing.T) {
 		all = append(all, &contender{name: name, addr: c.Addr, pid: c.PID(), pprof: c.Other})
 		return all[len(all)-1]
 	}
-	// The program that sends each packet back in batches takes its turn right before kubehosts, which it is compared with: the
-	// speed of the machine changes little in between.
+	// The program that sends packets back in batches runs right before kubehosts, which is compared with it: the speed of
+	// the machine changes little in between.
 	var echoes [2]*contender
 	for i, args := range [][]string{nil, {"-batch"}} {
 		addr, pid := echo(t, args...)
@@ -230,7 +230,7 @@ func udp(t *testing.T) {
 	udpLatency(t, stock[0], ours[0], off)
 }
 
-// udpLatency is how long answers take at a rate that no server is troubled by.
+// udpLatency measures the latency of answers at a rate that is easy for every server.
 func udpLatency(t *testing.T, stock, ours, off *contender) {
 	var qs []*dns.Msg
 	for line := range strings.Lines(mix()) {
@@ -251,14 +251,14 @@ func udpLatency(t *testing.T, stock, ours, off *contender) {
 	}
 }
 
-// collecting are the functions of the runtime that do the collector's work: in the background, on behalf of who allocates,
-// and between collections.
+// collecting matches the runtime's functions for garbage collection: in the background, in allocations, and between
+// collections.
 var collecting = regexp.MustCompile(`^runtime\.(gcBgMarkWorker|gcAssistAlloc|gcStart|gcMarkTermination|gcWriteBarrier|bgsweep|bgscavenge|\(\*mcentral\)\.cacheSpan|\(\*mheap\)\.reclaim)`)
 
-// envProfile names a file for the last CPU profile of kubehosts.
+// envProfile is the file for the last CPU profile of kubehosts.
 const envProfile = "BENCH_PROFILE"
 
-// collector returns the share of a server's CPU time that its collector takes over some seconds, out of a CPU profile.
+// collector returns the collector's share of a server's CPU time over some seconds, from a CPU profile.
 func collector(t *testing.T, name, pprof string, seconds int) float64 {
 	t.Helper()
 	res, err := http.Get(fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", pprof, seconds))

@@ -10,16 +10,16 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// The size of the world that most is measured in: Service svc-I in namespace ns-(I mod 80), with a cluster IP where I is
-// even and headless where it is odd.
+// The size of the cluster for most measurements: Service svc-I in namespace ns-(I mod 80), with a cluster IP for even I
+// and headless for odd I.
 const (
 	manyServices  = 8000
 	endpointsEach = 10
 	spaces        = 80
-	bigServices   = 100 // big-I in namespace ns-0, headless, of 100 endpoints
+	bigServices   = 100 // big-I in namespace ns-0, headless, with 100 endpoints
 )
 
-// world calls add with the objects of a cluster of n Services and of the big ones.
+// world calls add for the objects of a cluster of n Services and for the big ones.
 func world(n, big int, add func(kind string, o runtime.Object)) {
 	for i := range spaces {
 		add("namespaces", &core.Namespace{ObjectMeta: object("", fmt.Sprintf("ns-%d", i), i)})
@@ -48,7 +48,7 @@ func service(space, name, address string, i int) *core.Service {
 	}}
 }
 
-// slice is the EndpointSlice of a Service with n endpoints, whose addresses count from first.
+// slice is the EndpointSlice of a Service with n endpoints, whose addresses count up from first.
 func slice(space, service string, i, first, n int) *discovery.EndpointSlice {
 	s := &discovery.EndpointSlice{
 		ObjectMeta:  object(space, service+"-x2zf8", i),
@@ -70,7 +70,7 @@ func slice(space, service string, i, first, n int) *discovery.EndpointSlice {
 	return s
 }
 
-// object is the metadata that a controller's object carries, what stock and kubehosts leave away included.
+// object is the metadata of a controller's object, including the parts that stock and kubehosts drop.
 func object(namespace, name string, i int) meta.ObjectMeta {
 	return meta.ObjectMeta{
 		Namespace: namespace, Name: name, ResourceVersion: fmt.Sprint(i + 1), UID: uid(i), Generation: 1,
@@ -89,7 +89,7 @@ func uid(i int) types.UID { return types.UID(fmt.Sprintf("8b1f2c3e-7d44-4a55-9e0
 func clusterIP(i int) string { return fmt.Sprintf("10.%d.%d.%d", 64+i>>16, i>>8&255, i&255) }
 func podIP(i int) string     { return fmt.Sprintf("11.%d.%d.%d", i>>16&255, i>>8&255, i&255) }
 
-// serviceName is what the i-th Service is asked for by.
+// serviceName is the name queried for the i-th Service.
 func serviceName(i int) string {
 	return fmt.Sprintf("svc-%d.ns-%d.svc.cluster.local.", i, i%spaces)
 }

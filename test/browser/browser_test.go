@@ -25,20 +25,20 @@ const screenshots = "../bin/screenshots"
 type tab struct {
 	ctx context.Context
 	mu  sync.Mutex
-	bad []string // what the browser complained of
+	bad []string // errors reported by the browser
 }
 
 // open starts Chromium, which ends with the test.
 func open(t *testing.T) *tab {
 	t.Helper()
-	// The sandbox needs user namespaces, which machines of tests may not have; the page is ours.
+	// Chromium's sandbox needs user namespaces, which test machines may not have; the page is our own.
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.NoSandbox)...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
 	b := &tab{ctx: ctx}
 	console := chromedp.Console(ctx)
-	if err := chromedp.Do(ctx); err != nil { // which starts it, without a bound of time
+	if err := chromedp.Do(ctx); err != nil { // starts it, without a time limit
 		t.Fatal(err)
 	}
 	go func() {
@@ -54,7 +54,7 @@ func open(t *testing.T) *tab {
 	return b
 }
 
-// run has the browser do something, for 20 seconds at most.
+// run runs an action in the browser, for 20 seconds at most.
 func run[T any](t *testing.T, b *tab, action chromedp.Action[T]) T {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, bound)
@@ -66,13 +66,13 @@ func run[T any](t *testing.T, b *tab, action chromedp.Action[T]) T {
 	return v
 }
 
-// do has the browser take some steps.
+// do runs steps in the browser.
 func (b *tab) do(t *testing.T, steps ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
 	run(t, b, chromedp.Steps(steps...))
 }
 
-// eval returns what a script in the page returns.
+// eval returns the result of a script in the page.
 func eval[T any](t *testing.T, b *tab, script string) T {
 	t.Helper()
 	return run(t, b, chromedp.Evaluate[T](script))
@@ -86,7 +86,7 @@ func call[P, R any](t *testing.T, b *tab, command cdp.Command[P, R], params P) R
 	})
 }
 
-// look is a way to look at the page.
+// look is a way to display the page.
 type look struct {
 	name          string
 	width, height int64
@@ -101,8 +101,9 @@ var looks = []look{
 	{"phone-dark", 375, 812, "dark", true},
 }
 
-// shoot looks at the page that is open in all ways, leaves a screenshot of each, and checks what a person would see: nothing
-// runs out of the page, and all text stands out from what is behind it (WCAG 2.2, success criteria 1.4.10 and 1.4.3).
+// shoot displays the open page in all ways, takes a screenshot of each, and checks what a person would notice: nothing
+// overflows the page, and all text has enough contrast with its background (WCAG 2.2, success criteria 1.4.10 and
+// 1.4.3).
 func (b *tab) shoot(t *testing.T, name string) {
 	t.Helper()
 	for _, l := range looks {
@@ -123,7 +124,7 @@ func (b *tab) shoot(t *testing.T, name string) {
 	}
 }
 
-// pale lists the texts whose contrast with what is behind them is less than 4.5.
+// pale lists the texts whose contrast with their background is less than 4.5.
 const pale = `(() => {
 	const rgb = color => color.match(/[\d.]+/g).map(Number);
 	const luminance = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
@@ -146,7 +147,7 @@ const pale = `(() => {
 	return all;
 })()`
 
-// named checks that a screen reader has a name for all that can be reached or landed on.
+// named checks that all controls and landmarks have a name for screen readers.
 func (b *tab) named(t *testing.T) {
 	t.Helper()
 	nodes := call(t, b, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{}).Nodes
@@ -184,13 +185,13 @@ func value(v *accessibility.Value) string {
 	return strings.Trim(string(v.Value), `"`)
 }
 
-// text is what a person reads of the page.
+// text is the visible text of the page.
 func (b *tab) text(t *testing.T) string {
 	t.Helper()
 	return eval[string](t, b, "document.body.innerText")
 }
 
-// has checks that the page has these words.
+// has checks that the page contains these texts.
 func (b *tab) has(t *testing.T, words ...string) {
 	t.Helper()
 	text := b.text(t)
@@ -201,14 +202,14 @@ func (b *tab) has(t *testing.T, words ...string) {
 	}
 }
 
-// focused is what has the focus of the keyboard.
+// focused is the element with the keyboard focus.
 func (b *tab) focused(t *testing.T) string {
 	t.Helper()
 	return eval[string](t, b, "document.activeElement.id || document.activeElement.innerText || document.activeElement.tagName")
 }
 
-// The page of a server with trouble says what is wrong, reads well in both colour schemes and on a phone, is used by the
-// keyboard alone, has names for a screen reader, and needs no script.
+// The page of a server with problems shows what is wrong, is readable in both colour schemes and on a phone, works with
+// the keyboard alone, has names for screen readers, and needs no script.
 func TestPage(t *testing.T) {
 	if err := os.MkdirAll(screenshots, 0o755); err != nil {
 		t.Fatal(err)
@@ -217,7 +218,7 @@ func TestPage(t *testing.T) {
 	b := open(t)
 	call(t, b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 
-	// The snapshot has no folder, so one thing is wrong from the start.
+	// The folder of the snapshot does not exist, so there is one problem from the start.
 	cluster.WriteFile(t, w.Path("corp.hosts"), "192.0.2.20  registry.corp.example\n")
 	w.problems(t, 1)
 	if err := os.Mkdir(w.Path("missing"), 0o755); err != nil {
@@ -228,7 +229,7 @@ func TestPage(t *testing.T) {
 	b.has(t, "All is well", "of ConfigMap kube-system/coredns, applied", "connected", "ttl 20")
 	b.shoot(t, "well")
 
-	// Then much is.
+	// Now there are many problems.
 	w.edit(t, "    ttl 17\n    hosts {\n        192.0.2.99 shop.corp.example\n    }\n")
 	w.edit(t, "    ttl 17s\n")
 	cluster.WriteFile(t, w.Path("corp.hosts"), corpHosts)
@@ -242,7 +243,8 @@ func TestPage(t *testing.T) {
 	b.named(t)
 	b.shoot(t, "trouble")
 
-	// By the keyboard: past the link that skips the head and the link to this page, into the form, and off.
+	// With the keyboard: past the link that skips the head and the link to this page, into the form, and
+	// submit it.
 	w.proxy.Start(t)
 	w.problems(t, 2)
 	b.do(t, chromedp.Navigate(w.page))
@@ -273,7 +275,7 @@ func TestPage(t *testing.T) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, bad := range b.bad {
-		if !strings.Contains(bad, "/favicon.ico") && !strings.Contains(bad, "400 (Bad Request)") { // which were asked for
+		if !strings.Contains(bad, "/favicon.ico") && !strings.Contains(bad, "400 (Bad Request)") { // the test requested these
 			t.Errorf("the browser complains: %s", bad)
 		}
 	}

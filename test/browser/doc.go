@@ -1,3 +1,3 @@
-// Package browser looks at the status page with a real browser, Chromium, while a server has trouble with its real API server.
-// The screenshots are in test/bin/screenshots afterwards.
+// Package browser opens the status page in a real browser, Chromium, while a server has problems with its real API
+// server. The screenshots are in test/bin/screenshots afterwards.
 package browser

@@ -75,7 +75,7 @@ const corpHosts = `# Hosts of the company.
 files.corp.example 192.0.2.50
 `
 
-// world is a server with its API server, in good order.
+// world is a server with its API server, without problems.
 type world struct {
 	*cluster.CoreDNS
 	api   *cluster.API
@@ -114,14 +114,14 @@ func start(t *testing.T) *world {
 	return w
 }
 
-// edit writes a stanza with these lines into the ConfigMap.
+// edit stores a stanza with these lines in the ConfigMap.
 func (w *world) edit(t *testing.T, lines string) {
 	t.Helper()
 	text := "kubehosts cluster.local in-addr.arpa ip6.arpa {\n    pods insecure\n" + lines + "}\n"
 	w.api.Apply(t, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: coredns, namespace: kube-system}\ndata:\n  Corefile: "+strconv.Quote(text)+"\n")
 }
 
-// problems waits until the page has n problems.
+// problems waits until the page shows n problems.
 func (w *world) problems(t *testing.T, n int) {
 	t.Helper()
 	cluster.Eventually(t, bound, func() (bool, string) {

@@ -1,5 +1,5 @@
-// Package main sends each packet back as it came, marked as a reply: what a Go program can do that knows no DNS. With -batch it
-// reads and sends up to 32 packets at a time. It prints the address that it listens on.
+// Package main sends each packet back unchanged, except that it marks it as a reply: the limit of a Go program without
+// any DNS. With -batch it reads and sends up to 32 packets at a time. It prints its listen address.
 package main
 
 import (
@@ -11,7 +11,7 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// largest is the longest packet that is read, as CoreDNS reads them.
+// largest is the maximum length of packets, the same as CoreDNS's.
 const largest = 512
 
 func main() {

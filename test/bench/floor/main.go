@@ -1,5 +1,5 @@
-// Package main is a CoreDNS with a plugin that writes one constant A reply to whatever is asked: the floor that no plugin
-// can be under, as all the rest is the server's own.
+// Package main is CoreDNS with a plugin that writes one constant A reply to every query. It is the lower limit for any
+// plugin: the rest of the time is the server's own.
 package main
 
 import (
