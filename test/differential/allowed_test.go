@@ -10,17 +10,17 @@ import (
 	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 )
 
-// allowed is a difference that is meant.
+// allowed is an intended difference.
 type allowed struct {
 	name string
 	why  string
 	is   func(*difference) bool
 }
 
-// differences are all that are meant; plugin/README.md lists them for users.
+// differences are all intended differences; plugin/README.md lists them for users.
 var differences []allowed
 
-func init() { // some ask whether another one is at the end of an alias
+func init() { // some check whether another one applies at the end of an alias
 	differences = servicesDifferences
 }
 
@@ -298,7 +298,8 @@ var servicesDifferences = []allowed{
 	},
 }
 
-// allowed returns the name of the allowed difference that d is, or one that it comes of, "" if there is none.
+// allowed returns the name of the intended difference that explains d, directly or at the end of an alias, ""
+// if there is none.
 func (d *difference) allowed() string {
 	if why := d.listed(); why != "" {
 		return why
@@ -316,8 +317,8 @@ func (d *difference) allowed() string {
 	return ""
 }
 
-// whole returns the replies of both to the question with another type. They are those of d if it is the same type, unless
-// these are truncated.
+// whole returns the replies of both to the question with another type. For the same type these are the replies of d,
+// unless they are truncated.
 func (d *difference) whole(qtype uint16) (stock, ours reply) {
 	if qtype == d.q.qtype && !d.stock.Truncated && !d.ours.Truncated {
 		return d.stock, d.ours
@@ -325,8 +326,8 @@ func (d *difference) whole(qtype uint16) (stock, ours reply) {
 	return d.ask(d.q.name, qtype)
 }
 
-// endsAsTarget reports whether the question's name is an alias that kubehosts answers as it answers for one of the targets,
-// and that stock leaves off before, or where both answer for the target in ways that are meant to differ.
+// endsAsTarget reports whether the question's name is an alias, kubehosts answers it like one of its targets, and stock
+// stops before that target, or both answer for the target with an intended difference.
 func (d *difference) endsAsTarget() bool {
 	stock, ours := d.whole(d.q.qtype)
 	right, own := d.whole(dns.TypeCNAME)
@@ -362,14 +363,14 @@ func nextAlias(owner string, r reply) (target string, rest reply, ok bool) {
 	return target, r, true
 }
 
-// within reports whether the records of the answer section of a are all in that of b.
+// within reports whether b has all records of a's answer section.
 func within(a, b reply) bool {
 	all := folded(b.Answer)
 	return !slices.ContainsFunc(folded(a.Answer), func(line string) bool { return !slices.Contains(all, line) })
 }
 
-// endsNowhere reports whether the question's name is an alias that leads in a circle, over too many names, or to a target
-// that kubehosts has no answer for either.
+// endsNowhere reports whether the question's name is an alias that leads in a circle, through too many names, or to a
+// target without an answer in kubehosts.
 func (d *difference) endsNowhere() bool {
 	_, ours := d.whole(d.q.qtype)
 	if ours.none || ours.Rcode != dns.RcodeServerFailure || len(ours.Answer) > 0 {
@@ -394,14 +395,13 @@ func (d *difference) endsNowhere() bool {
 	return aliases > 0 && (ours.none || ours.Rcode != dns.RcodeSuccess && ours.Rcode != dns.RcodeNameError)
 }
 
-// How many CNAME records in a row are followed within a zone, and out of zones.
+// The maximum numbers of consecutive CNAME records, within a zone and out of zones.
 const (
 	maxAliases = 10
 	maxDepth   = 8
 )
 
-// abovePointers reports whether the question's name stands above the reverse name of an address that both have a PTR record
-// for.
+// abovePointers reports whether the question's name is above the reverse name of an address with a PTR record in both.
 func (d *difference) abovePointers() bool {
 	suffix := "." + strings.ToLower(d.name())
 	return slices.ContainsFunc(d.pair.reverseNames(), func(name string) bool {
@@ -409,8 +409,8 @@ func (d *difference) abovePointers() bool {
 	})
 }
 
-// behind returns the names that a plugin ahead asks for to answer the question. The client that p.ask asks as is no pod,
-// so autopath puts nothing behind its names, and it wants no signatures, so that dnssec makes none.
+// behind returns the names that a preceding plugin queries to answer the question. The client of p.ask is not a pod, so
+// autopath appends nothing to its names, and it requests no signatures, so dnssec makes none.
 func (d *difference) behind() []string {
 	name := strings.ToLower(d.q.name)
 	for _, namespace := range d.pair.config.search {
@@ -427,7 +427,7 @@ func (d *difference) behind() []string {
 	return nil
 }
 
-// listed returns the name of the allowed difference that d is by itself.
+// listed returns the name of the intended difference that d matches directly.
 func (d *difference) listed() string {
 	all := slices.Concat(d.pair.config.also, differences)
 	if d.pair.config.hosts {
@@ -464,7 +464,7 @@ func (d *difference) records() (stock, ours []dns.RR) {
 	return without(of(d.stock), of(d.ours)), without(of(d.ours), of(d.stock))
 }
 
-// without returns the records that are not among those.
+// without returns the records of rrs that are not in those.
 func without(rrs, those []dns.RR) (rest []dns.RR) {
 	seen := set(those)
 	for _, rr := range rrs {
@@ -475,7 +475,7 @@ func without(rrs, those []dns.RR) (rest []dns.RR) {
 	return rest
 }
 
-// endpointIn returns the name of the endpoint that a record is about, in lower case.
+// endpointIn returns the name of the endpoint in a record, in lower case.
 func endpointIn(rr dns.RR) string {
 	switch v := rr.(type) {
 	case *dns.PTR:
@@ -500,7 +500,7 @@ func (d *difference) zone() (zone string) {
 	return zone
 }
 
-// base returns the question's name before its zone, in lower case. It is "." outside of all zones.
+// base returns the question's name without its zone, in lower case. It is "." outside all zones.
 func (d *difference) base() string {
 	zone := d.zone()
 	if zone == "" {
@@ -526,14 +526,14 @@ func (d *difference) isDenial(r reply, rcode int) bool {
 	return ok && strings.EqualFold(soa.Hdr.Name, d.zone())
 }
 
-// ask asks both again, as the client that asked before.
+// ask queries both again, from the same client.
 func (d *difference) ask(name string, qtype uint16) (stock, ours reply) {
 	return d.pair.askAs(d.client, name, qtype)
 }
 
 func (d *difference) isNoData(r reply) bool { return d.isDenial(r, dns.RcodeSuccess) }
 
-// denied reports whether r denies the name: NXDOMAIN, or what the plugin behind says where such names fall through.
+// denied reports whether r denies the name: NXDOMAIN, or the answer of the next plugin for names that fall through.
 func (d *difference) denied(r reply) bool {
 	return d.isDenial(r, dns.RcodeNameError) || d.pair.config.fallsThrough(d.q.name) && isMark(r)
 }
@@ -541,14 +541,14 @@ func (d *difference) denied(r reply) bool {
 func (d *difference) deniedByStock() bool { return d.denied(d.stock) }
 func (d *difference) deniedByUs() bool    { return d.denied(d.ours) }
 
-// existsInStock reports whether the name exists in stock, as seen by a question for an address.
+// existsInStock reports whether the name exists in stock, according to an address query.
 func (d *difference) existsInStock(name string) bool {
 	stock, _ := d.pair.ask(name, dns.TypeA)
 	return !stock.none && stock.Rcode == dns.RcodeSuccess && !isMark(stock)
 }
 
-// fromOwnServers reports whether kubehosts has name servers for the zone, all with addresses, and stock has none, or such as
-// it denies. ns.dns has no address in stock if there are none.
+// fromOwnServers reports whether kubehosts has name servers for the zone, all with addresses, and stock has none, or
+// some that it denies. In stock, ns.dns has no address if there are none.
 func (d *difference) fromOwnServers() bool {
 	switch {
 	case !isPositive(d.ours):
@@ -578,7 +578,7 @@ func (d *difference) addressesOf(name string) (v4, v6 bool) {
 	return isPositive(a), isPositive(aaaa)
 }
 
-// bothPoint reports whether both have PTR records for name, though stock may have one that no message can hold.
+// bothPoint reports whether both have PTR records for name, though one of stock's may not fit into a message.
 func (d *difference) bothPoint(name string) bool {
 	stock, ours := d.pair.ask(strings.ToLower(name), dns.TypePTR)
 	a, _ := reverseAddr(name)
@@ -599,7 +599,7 @@ func leadsToServer(r reply) bool {
 
 func isPositive(r reply) bool { return !r.none && len(r.Answer) > 0 && !isMark(r) }
 
-// isMark reports whether r is of the zone that answers behind the plugin.
+// isMark reports whether r comes from the zone behind the plugin.
 func isMark(r reply) bool {
 	if r.none {
 		return false
@@ -623,8 +623,8 @@ func isMark(r reply) bool {
 	return false
 }
 
-// sameFolded compares the records of two replies without regard to the case of names, nor to TTLs, as the client that
-// p.ask asks as may be in another view.
+// sameFolded compares the records of two replies regardless of case, and of TTLs, as the client of p.ask may be in
+// another view.
 func sameFolded(a, b reply) bool {
 	if a.none || b.none || a.Rcode != b.Rcode {
 		return false
@@ -632,7 +632,7 @@ func sameFolded(a, b reply) bool {
 	return slices.Equal(folded(a.Answer), folded(b.Answer)) && slices.Equal(folded(a.Ns), folded(b.Ns)) && slices.Equal(folded(a.Extra), folded(b.Extra))
 }
 
-// sameRecords compares the records of the answer sections, as sameFolded does.
+// sameRecords compares the records of the answer sections like sameFolded.
 func sameRecords(a, b reply) bool { return slices.Equal(folded(a.Answer), folded(b.Answer)) }
 
 // folded returns records as lines in lower case, without TTLs, sorted.
@@ -646,7 +646,7 @@ func folded(rrs []dns.RR) (all []string) {
 	return all
 }
 
-// reverseAddr returns the address that a reverse name stands for.
+// reverseAddr returns the address of a reverse name.
 func reverseAddr(name string) (netip.Addr, bool) {
 	name = strings.ToLower(name)
 	labels := dns.SplitDomainName(name)

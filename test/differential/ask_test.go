@@ -16,17 +16,17 @@ import (
 	"github.com/miekg/dns"
 )
 
-// question is one query, less its ID.
+// question is a query without its ID.
 type question struct {
 	name  string
 	qtype uint16
 	via   variant
 }
 
-// variant is how a question is asked.
+// variant is the form of a query.
 type variant struct {
 	tcp   bool
-	edns  uint16 // UDP size of the OPT record, 0 for no such record
+	edns  uint16 // UDP size in the OPT record, 0 for none
 	do    bool   // of that record
 	rd    bool
 	cd    bool
@@ -34,10 +34,10 @@ type variant struct {
 	class uint16
 }
 
-// plain is the variant of a question that wants all of the answer.
+// plain is the variant that gets the whole answer.
 var plain = variant{tcp: true, rd: true, class: dns.ClassINET}
 
-// draw returns a variant: UDP mostly, with each size of an OPT record.
+// draw returns a random variant: mostly UDP, with all sizes of the OPT record.
 func draw(r *rand.Rand) variant {
 	v := variant{tcp: r.IntN(8) == 0, rd: r.IntN(4) > 0, cd: r.IntN(16) == 0, ad: r.IntN(16) == 0, class: dns.ClassINET}
 	if r.IntN(200) == 0 {
@@ -69,7 +69,7 @@ func (q question) String() string {
 	return s
 }
 
-// pack writes the query, with an ID of 0.
+// pack encodes the query, with an ID of 0.
 func (q question) pack() ([]byte, error) {
 	m := dns.Msg{
 		MsgHdr:   dns.MsgHdr{RecursionDesired: q.via.rd, CheckingDisabled: q.via.cd, AuthenticatedData: q.via.ad},
@@ -81,7 +81,7 @@ func (q question) pack() ([]byte, error) {
 	return m.Pack()
 }
 
-// askable reports whether a message can carry name.
+// askable reports whether a message can contain name.
 func askable(name string) bool {
 	if _, ok := dns.IsDomainName(name); !ok || !dns.IsFqdn(name) {
 		return false
@@ -91,7 +91,7 @@ func askable(name string) bool {
 	return err == nil && n <= 255
 }
 
-// asker asks one server from one address, on one socket for each of UDP and TCP that it keeps.
+// asker queries one server from one address, on one persistent socket each for UDP and TCP.
 type asker struct {
 	local, remote string
 	udp           net.Conn
@@ -119,7 +119,8 @@ func (a *asker) close() {
 	a.udp, a.tcp = nil, nil
 }
 
-// ask sends all queries at once and returns the replies, nil for each that is not there within patience.
+// ask sends all queries at once and returns the replies, nil for those that do not arrive within
+// patience.
 func (a *asker) ask(qs []question, patience time.Duration) ([][]byte, error) {
 	replies := make([][]byte, len(qs))
 	for _, network := range []string{"udp", "tcp"} {
@@ -130,7 +131,7 @@ func (a *asker) ask(qs []question, patience time.Duration) ([][]byte, error) {
 	return replies, nil
 }
 
-// exchange is ask for the questions that are for a network and have no reply yet.
+// exchange is ask for the queries of one network that have no reply yet.
 func (a *asker) exchange(network string, qs []question, replies [][]byte, patience time.Duration) error {
 	tcp := network == "tcp"
 	var out []byte
@@ -156,13 +157,13 @@ func (a *asker) exchange(network string, qs []question, replies [][]byte, patien
 		if err != nil {
 			return fmt.Errorf("%v: %w", q, err)
 		}
-		a.id++ // another one each time, so that a reply that is late is no other question's
+		a.id++ // a new one each time, so that a late reply does not match another query
 		at[a.id] = i
 		binary.BigEndian.PutUint16(wire, a.id)
 		if tcp {
 			out = append(binary.BigEndian.AppendUint16(out, uint16(len(wire))), wire...)
 		} else if _, err := (*conn).Write(wire); errors.Is(err, os.ErrDeadlineExceeded) {
-			return nil // a busy machine: what has no reply is asked again
+			return nil // a busy machine: the caller repeats queries without a reply
 		} else if err != nil && !refused(err) {
 			return err
 		}
@@ -174,14 +175,14 @@ func (a *asker) exchange(network string, qs []question, replies [][]byte, patien
 		if _, err := (*conn).Write(out); err != nil {
 			(*conn).Close()
 			*conn = nil
-			return nil // the server may close a connection, and is asked again
+			return nil // the server may close a connection; the caller repeats the query
 		}
 	}
 	buf := make([]byte, dns.MaxMsgSize)
 	for len(at) > 0 {
 		wire, err := read(*conn, tcp, buf)
 		if err != nil {
-			if tcp { // what comes next on it is not known
+			if tcp { // the rest of the stream is undefined
 				(*conn).Close()
 				*conn = nil
 			}
@@ -196,7 +197,7 @@ func (a *asker) exchange(network string, qs []question, replies [][]byte, patien
 			continue
 		}
 		delete(at, id)
-		if tcp { // questions of one connection are answered in order: those before get no reply
+		if tcp { // a connection's queries are answered in order: earlier ones get no reply
 			maps.DeleteFunc(at, func(_ uint16, other int) bool { return other < i })
 		}
 		replies[i] = append([]byte(nil), wire...)
@@ -223,7 +224,7 @@ func read(conn net.Conn, tcp bool, buf []byte) ([]byte, error) {
 	return wire, err
 }
 
-// both asks stock and kubehosts the same.
+// both sends the same queries to stock and kubehosts.
 type both struct{ stock, ours asker }
 
 func newBoth(p *pair, client string) *both {

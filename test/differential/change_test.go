@@ -21,34 +21,35 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// How fast objects change, how often both are compared meanwhile, and how many objects of each kind there may be.
+// How fast objects change, how often both are compared meanwhile, and the maximum number of objects of each kind.
 const (
 	changesPerSecond = 100
 	betweenChecks    = 2500 * time.Millisecond
 	changingServices = 60
 	changingSlices   = 120
 	changingPods     = 40
-	fleeting         = 3 // namespaces that come and go
+	fleeting         = 3 // namespaces that are created and deleted
 )
 
 // changing are the namespaces of the objects that change.
 var changing = []string{"change-0", "change-1", "change-2"}
 
-// marker is the name of the objects that show how many of the changes were seen.
+// marker is the name of the objects that show how many changes a server has seen.
 const marker = "marker"
 
-// churn makes changes, one after the other for an object, and many at once.
+// churn makes changes, sequential for each object, and many in parallel.
 type churn struct {
 	api     *cluster.API
-	w       *world // for its dice; each worker has its own
+	w       *world // for its random choices; each worker has its own
 	ctx     context.Context
-	pause   sync.RWMutex // held for reading by a change, for writing while both are compared
+	pause   sync.RWMutex // read-locked during a change, write-locked while both are compared
 	made    atomic.Int64
 	refused atomic.Int64
 	failed  func(error)
 }
 
-// Both give the same answers while objects come, change and go, and have the same zones in the end.
+// Both give the same answers while objects are created, changed and deleted, and have the same
+// zones in the end.
 func TestChange(t *testing.T) {
 	api, _ := start(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -80,7 +81,7 @@ func TestChange(t *testing.T) {
 		}
 	}
 
-	changes := int64(changeTime(t).Seconds() * changesPerSecond) // that long, less the time that comparing takes
+	changes := int64(changeTime(t).Seconds() * changesPerSecond) // that long, not counting the comparisons
 	var workers sync.WaitGroup
 	tick := time.NewTicker(time.Second / changesPerSecond)
 	defer tick.Stop()
@@ -108,7 +109,8 @@ func TestChange(t *testing.T) {
 	}
 }
 
-// prepare writes the objects that the changes need: namespaces, and Services in those that come and go.
+// prepare creates the objects that the changes need: namespaces, and Services in those that are created
+// and deleted.
 func (c *churn) prepare(t *testing.T) {
 	t.Helper()
 	for i, name := range slices.Concat(changing, []string{marker}) {
@@ -153,7 +155,7 @@ func markerAddr(net, n int) string {
 	return netip.AddrFrom4([4]byte{10, byte(net), byte(n >> 8), byte(n)}).String()
 }
 
-// mark changes one object of each kind, each of which has a watch of its own.
+// mark changes one object of each kind, as each kind has a watch of its own.
 func (c *churn) mark(t *testing.T, n int) {
 	t.Helper()
 	k := c.api.Client
@@ -180,7 +182,7 @@ func (c *churn) mark(t *testing.T, n int) {
 	c.namespace(fmt.Sprintf("%s-%d", marker, n), "red")
 }
 
-// await waits until both have seen mark n, and so everything before it.
+// await waits until both have seen mark n, and so all earlier changes.
 func (p *pair) await(t *testing.T, n int) {
 	t.Helper()
 	cluster.Eventually(t, serverBound, func() (bool, string) {
@@ -207,14 +209,14 @@ func (p *pair) await(t *testing.T, n int) {
 	})
 }
 
-// forget drops the questions asked so far.
+// forget discards the cached replies.
 func (p *pair) forget() {
 	p.mu.Lock()
 	clear(p.probed)
 	p.mu.Unlock()
 }
 
-// changeQuestions draws questions about all that the changes can bring about.
+// changeQuestions draws queries about all possible results of the changes.
 func changeQuestions(r *rand.Rand) []question {
 	n := &namer{r: r, seen: make(map[string]bool)}
 	for j, ns := range changing {
@@ -255,7 +257,7 @@ func changeQuestions(r *rand.Rand) []question {
 // isTransfer reports whether q is for a zone transfer, which TestTransfer compares.
 func isTransfer(q question) bool { return q.qtype == dns.TypeAXFR }
 
-// work makes a change at each tick, to the objects that are its own: those whose number is i modulo n.
+// work makes a change at each tick, to its own objects: those whose number is i modulo n.
 func (c *churn) work(all *churn, i, n int, tick <-chan time.Time, done <-chan struct{}) {
 	services, slices, pods := make(map[int]*core.Service), make(map[int]*discovery.EndpointSlice), make(map[int]*core.Pod)
 	own := func(of int) int { return i + n*c.w.r.IntN((of-i+n-1)/n) }
@@ -283,9 +285,9 @@ func (c *churn) work(all *churn, i, n int, tick <-chan time.Time, done <-chan st
 		}
 		all.pause.RUnlock()
 		switch {
-		case err == nil, apierrors.IsNotFound(err): // a Pod that has ended takes no long farewell
+		case err == nil, apierrors.IsNotFound(err): // a Pod that has ended terminates quickly
 			all.made.Add(1)
-		case apierrors.IsInvalid(err): // a cluster IP that another Service has
+		case apierrors.IsInvalid(err): // another Service has the cluster IP
 			all.refused.Add(1)
 		case c.ctx.Err() == nil:
 			c.failed(err)
@@ -326,7 +328,7 @@ func (c *churn) changeService(have map[int]*core.Service, i int) error {
 	return err
 }
 
-// spec draws a Service of any kind. Some want the same few cluster IPs.
+// spec draws a Service of any kind. Some request the same few cluster IPs.
 func (c *churn) spec() core.ServiceSpec {
 	switch c.w.r.IntN(5) {
 	case 0:
@@ -355,7 +357,7 @@ func (c *churn) changeSlice(have map[int]*discovery.EndpointSlice, i int) error 
 		return client.Delete(c.ctx, s.Name, meta.DeleteOptions{})
 	}
 	drawn := c.w.addSlice("", fmt.Sprintf("svc-%d", c.w.r.IntN(changingServices)), c.w.ports())
-	for e := range drawn.Endpoints { // what is allowed to differ is not what this is about
+	for e := range drawn.Endpoints { // intended differences are not the subject of this test
 		ep := &drawn.Endpoints[e]
 		ep.Addresses = ep.Addresses[:1]
 		if ep.TargetRef != nil {
@@ -370,7 +372,7 @@ func (c *churn) changeSlice(have map[int]*discovery.EndpointSlice, i int) error 
 		}
 		return err
 	}
-	if c.w.chance(2) { // another Service, and selected or not
+	if c.w.chance(2) { // another Service, selected or not
 		s.Labels = drawn.Labels
 	}
 	if drawn.AddressType == s.AddressType {
@@ -388,7 +390,7 @@ func (c *churn) changeSlice(have map[int]*discovery.EndpointSlice, i int) error 
 	return err
 }
 
-// changePod creates Pod i, or gives it other addresses or another phase, or deletes it, at once or with a long farewell.
+// changePod creates Pod i, changes its addresses or phase, or deletes it, at once or with a long grace period.
 func (c *churn) changePod(have map[int]*core.Pod, i int) error {
 	namespace := changing[i%len(changing)]
 	client := c.api.Client.CoreV1().Pods(namespace)
@@ -424,7 +426,7 @@ func (c *churn) podStatus(phase core.PodPhase) core.PodStatus {
 	return core.PodStatus{Phase: phase, PodIP: ips[0].IP, PodIPs: ips}
 }
 
-// changeNamespace takes a namespace away, or brings it back. No controller runs that would end it, or clear it.
+// changeNamespace deletes a namespace or recreates it. No controller finalizes or empties it.
 func (c *churn) changeNamespace(name string) {
 	client := c.api.Client.CoreV1().Namespaces()
 	ns, err := client.Get(c.ctx, name, meta.GetOptions{})

@@ -16,8 +16,8 @@ const (
 	flagTC    = 2 // in its third octet
 )
 
-// sameWire reports whether two replies are the same but for the serial of a zone's SOA record. It is the short way for
-// nearly all; replies that it tells apart may still be the same.
+// sameWire reports whether two replies are equal except for the serial of a zone's SOA record. It is a fast check for
+// almost all replies; those that differ here may still be equivalent.
 func sameWire(a, b []byte) bool {
 	if len(a) != len(b) || len(a) < headerLen {
 		return false
@@ -29,8 +29,8 @@ func sameWire(a, b []byte) bool {
 	return at > 0 && bytes.Equal(a[:at], b[:at]) && bytes.Equal(a[at+4:], b[at+4:])
 }
 
-// serialAt returns where the serial stands in a reply that has a SOA record in its authority section and nothing else
-// before that, 0 in others.
+// serialAt returns the offset of the serial in a reply whose first record is a SOA record in the authority section,
+// and 0 for others.
 func serialAt(m []byte) int {
 	counts := [4]uint16{}
 	for i := range counts {
@@ -54,7 +54,7 @@ func serialAt(m []byte) int {
 	return at
 }
 
-// skipName returns where the name at at ends, 0 if it does not.
+// skipName returns the end of the name at offset at, 0 if it has none.
 func skipName(m []byte, at int) int {
 	for at < len(m) {
 		switch n := int(m[at]); {
@@ -69,7 +69,7 @@ func skipName(m []byte, at int) int {
 	return 0
 }
 
-// reply is a message, or an empty one with a note that there was none.
+// reply is a message, or an empty one marked as missing.
 type reply struct {
 	dns.Msg
 	none bool
@@ -86,13 +86,13 @@ func parse(wire []byte) (r reply, err error) {
 	return r, nil
 }
 
-// lines returns the text of a reply: its header, and its records without order.
+// lines is a text form of replies: the header, and the records regardless of order.
 type lines struct {
 	ttl     bool // with TTLs
 	records bool // with records at all
 }
 
-// text writes a reply as lines that can be compared. The serial of a SOA record is left out.
+// text formats a reply as lines that can be compared, without the serial of a SOA record.
 func (l lines) text(r reply) string {
 	if r.none {
 		return "no reply"
@@ -129,16 +129,16 @@ func (l lines) text(r reply) string {
 	return b.String()
 }
 
-// record writes a record down on one line.
+// record formats a record as one line.
 func (l lines) record(rr dns.RR) string {
 	switch v := rr.(type) {
-	case *dns.OPT: // its String is of several lines, and some of its header has another meaning
+	case *dns.OPT: // its String has several lines, and its header fields have other meanings
 		return fmt.Sprintf("OPT size %d do %v version %d rcode %d options %v", v.UDPSize(), v.Do(), v.Version(), v.ExtendedRcode(), v.Option)
 	case *dns.SOA:
 		unserial := *v
 		unserial.Serial = 0
 		rr = &unserial
-	case *dns.RRSIG: // made when it was asked for, and of another random number each time
+	case *dns.RRSIG: // made for each query, and with a new random number
 		undated := *v
 		undated.Inception, undated.Expiration, undated.Signature = 0, 0, ""
 		rr = &undated
@@ -150,8 +150,8 @@ func (l lines) record(rr dns.RR) string {
 	return strings.Join(strings.Fields(rr.String()), " ")
 }
 
-// sameReply reports whether two replies are the same. Of two that are truncated, only the headers count: which records
-// are left depends on their order, which is anybody's.
+// sameReply reports whether two replies are the same. For two truncated ones only the headers count: the remaining
+// records depend on their order, which is arbitrary.
 func sameReply(a, b reply, l lines) bool {
 	if a.none || b.none {
 		return a.none && b.none

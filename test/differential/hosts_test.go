@@ -15,7 +15,7 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// ugly is a hosts file of all that people and programs write into one.
+// ugly is a hosts file with everything that people and programs write into one.
 var ugly = "\ufeff10.0.0.1 after-bom.test\n" + `# a comment
 127.0.0.1	localhost localhost.localdomain
 ::1		localhost ip6-localhost
@@ -75,7 +75,7 @@ fe80::1%eth1 zoned.test zoned-too.test
 	"10.0.0.39 " + strings.Repeat("short.test ", 3000) + "end-of-line.test\n" +
 	"10.0.0.40 before-the-end.test\n10.0.0.41 no-newline.test"
 
-// hostsFile draws a hosts file whose lines meet in names and addresses.
+// hostsFile draws a hosts file whose lines share names and addresses.
 func hostsFile(r *rand.Rand) string {
 	pieces := strings.Fields("a b web *. . .. test example.org EXAMPLE.org. sub. * x-y 10. \\. \\046 # :: % _")
 	addresses := strings.Fields("10.1.0.1 10.1.0.2 10.1.0.3 2001:db8::1 2001:DB8:0::1 fe80::1%en0 ::ffff:10.1.0.1 10.1.0 junk 10.1.0.1#")
@@ -97,7 +97,7 @@ func hostsFile(r *rand.Rand) string {
 	return b.String()
 }
 
-// hostsCase is a hosts file and how it is served.
+// hostsCase is a hosts file and the configuration that serves it.
 type hostsCase struct {
 	name    string
 	keys    string // of the server block
@@ -120,7 +120,7 @@ func hostsCases() []hostsCase {
 	}
 }
 
-// Hosts lines, however they are written, have the same answers from the hosts plugin and from the option of that name.
+// Hosts lines in any format get the same answers from the hosts plugin and from the option of that name.
 func TestHosts(t *testing.T) {
 	start(t)
 	total := newTally()
@@ -138,7 +138,7 @@ func TestHosts(t *testing.T) {
 			}
 			text := keys + " {\nready READY\nBIND\n%s\n" + mark + "\n}\n"
 			stanza := "kubehosts {\n"
-			if c.keys != "" { // there the zones of the server block would be those of Services
+			if c.keys != "" { // else the zones of the server block would become zones of Services
 				stanza = "kubehosts cluster.local {\nkubeconfig KUBECONFIG\n"
 			}
 			options := c.inline + "\n" + c.options + "\n"
@@ -148,7 +148,7 @@ func TestHosts(t *testing.T) {
 			n := hostsNames(random(c.name), c.text+"\n"+c.inline)
 			asked := 1200
 			if full {
-				asked = 3 * 4 * len(n.real) // a third of the questions are for the records of these, of four types
+				asked = 3 * 4 * len(n.real) // a third of the queries are for these records, with four types
 			}
 			s := p.compare(t, n.questions(asked))
 			t.Logf("%d names held, %d others", len(n.real), len(n.other))
@@ -164,7 +164,7 @@ func TestHosts(t *testing.T) {
 	}
 }
 
-// hostsNames collects the names to ask for with a hosts file.
+// hostsNames collects the names to query for a hosts file.
 func hostsNames(r *rand.Rand, text string) *namer {
 	n := &namer{r: r, seen: make(map[string]bool)}
 	n.add(".", "test.", "nowhere.test.", "x.nowhere.test.", "*.", "in-addr.arpa.", "254.254.254.10.in-addr.arpa.", "localhost.")
@@ -196,7 +196,7 @@ func hostsNames(r *rand.Rand, text string) *namer {
 // between reports whether a character separates fields.
 func between(c rune) bool { return c == '#' || c < 0x80 && unicode.IsSpace(c) }
 
-// spelled returns the names that stock does not find, because a hosts file spells them in a way in which no question does.
+// spelled returns the names that stock does not find, because no query spells them like the hosts file.
 func spelled(text string) map[string]bool {
 	all := make(map[string]bool)
 	for field := range strings.FieldsFuncSeq(text, between) {
@@ -211,7 +211,7 @@ func spelled(text string) map[string]bool {
 	return all
 }
 
-// toASCII returns the form that a name beyond ASCII has in hostnames, "" if it has none.
+// toASCII returns the hostname form of a non-ASCII name, "" if it has none.
 func toASCII(name string) string {
 	octets := make([]byte, 256)
 	n, err := dns.PackDomainName(name, octets, 0, nil, false)
@@ -233,7 +233,7 @@ func toASCII(name string) string {
 	return dns.Fqdn(ascii)
 }
 
-// onWire returns the name that a question for field has, "" if no message holds it.
+// onWire returns the name of a query for field, "" if it does not fit into a message.
 func onWire(field string) string {
 	m := new(dns.Msg).SetQuestion(dns.Fqdn(strings.ReplaceAll(field, " ", "")), dns.TypeA)
 	wire, err := m.Pack()
@@ -243,7 +243,8 @@ func onWire(field string) string {
 	return m.Question[0].Name
 }
 
-// hostsDifferences are all that are meant between the hosts plugin and the option; plugin/README.md lists them.
+// hostsDifferences are all intended differences between the hosts plugin and the option; plugin/README.md lists
+// them.
 var hostsDifferences = []allowed{
 	{
 		"a held name is NODATA for PTR",
@@ -302,7 +303,7 @@ var hostsDifferences = []allowed{
 			case isMark(d.stock) || d.refusedByNext():
 				stock = nil
 			case d.pair.config.spelled[name] && slices.Equal(stock, d.wildcard()):
-				stock = nil // for the name that stock does not find
+				stock = nil // stock does not find this name
 			}
 			return covered && (isPositive(d.ours) || isEmpty(d.ours)) && contains(rdata(d.ours), stock)
 		},
@@ -346,7 +347,7 @@ var hostsDifferences = []allowed{
 		"old Macs wrote such files; stock takes the next line's fields for more names",
 		func(d *difference) bool {
 			switch name := strings.ToLower(d.q.name); name {
-			case "10.0.0.34.": // is a name in stock
+			case "10.0.0.34.": // a name in stock
 				return isPositive(d.stock) && isMark(d.ours) || isEmpty(d.stock) && (isMark(d.ours) || d.ours.Rcode == dns.RcodeRefused)
 			case "lone-return.test.":
 				return slices.Equal(rdata(d.stock), []string{"10.0.0.33"}) && slices.Equal(rdata(d.ours), []string{"10.0.0.34"})
@@ -390,12 +391,12 @@ var hostsDifferences = []allowed{
 	},
 }
 
-// refusedByNext reports whether stock passed a transfer on to the next plugin, which refused it.
+// refusedByNext reports whether stock passed a transfer to the next plugin, which refused it.
 func (d *difference) refusedByNext() bool {
 	return d.q.qtype == dns.TypeAXFR && d.stock.Rcode == dns.RcodeRefused
 }
 
-// wildcard returns stock's records of the wildcard that covers the name.
+// wildcard returns stock's records of the wildcard that matches the name.
 func (d *difference) wildcard() []string {
 	next, end := dns.NextLabel(d.q.name, 0)
 	if end {
@@ -405,7 +406,7 @@ func (d *difference) wildcard() []string {
 	return rdata(r)
 }
 
-// contains reports whether all has each of some.
+// contains reports whether all contains each element of some.
 func contains(all, some []string) bool {
 	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
@@ -419,7 +420,7 @@ func rdata(r reply) (all []string) {
 	return all
 }
 
-// isEmpty reports whether r is NODATA of hosts entries: without a SOA record.
+// isEmpty reports whether r is NODATA from hosts entries: without a SOA record.
 func isEmpty(r reply) bool {
 	return !r.none && r.Rcode == dns.RcodeSuccess && r.Authoritative && len(r.Answer)+len(r.Ns) == 0
 }

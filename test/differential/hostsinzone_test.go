@@ -13,11 +13,11 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// entriesTTL is the TTL of hosts entries, which nothing else has.
+// entriesTTL is the TTL of hosts entries; nothing else has this TTL.
 const entriesTTL = 77
 
-// entriesIn draws hosts lines with names in the zones: over Services, endpoints and pods, above them and below, at the
-// zones' own names, and where nothing else is. Their addresses are new ones, or such that Services and endpoints have.
+// entriesIn draws hosts lines with names in the zones: the names of Services, endpoints and pods, names above and
+// below them, the zones' own names, and unused names. Their addresses are new, or belong to Services and endpoints.
 // names has the name of each entry.
 func (w *world) entriesIn(r *rand.Rand) (lines []string, names []string) {
 	all := []string{
@@ -30,7 +30,7 @@ func (w *world) entriesIn(r *rand.Rand) (lines []string, names []string) {
 	}
 	for _, s := range w.services {
 		owner := s.Name + "." + s.Namespace + ".svc.cluster.local"
-		if s.Name+"."+s.Namespace == fqdnOwner { // which differs by itself
+		if s.Name+"."+s.Namespace == fqdnOwner { // a difference of its own
 			continue
 		}
 		switch r.IntN(8) {
@@ -74,8 +74,8 @@ func (w *world) entriesIn(r *rand.Rand) (lines []string, names []string) {
 	return lines, names
 }
 
-// Hosts entries inside zones answer as those of the hosts plugin ahead of kubernetes do, and make up one zone with the
-// names of Services. In kubehosts they stand in several files.
+// Hosts entries inside zones get the same answers as those of the hosts plugin before kubernetes, and form one zone
+// with the names of Services. In kubehosts they are in several files.
 func TestHostsInZones(t *testing.T) {
 	_, w := start(t)
 	r := random("hosts in zones")
@@ -133,7 +133,7 @@ func TestHostsInZones(t *testing.T) {
 	}
 }
 
-// transferHasEntries fails the test if the transfer of a zone lacks an entry that is in it.
+// transferHasEntries fails the test if the transfer of a zone lacks one of its entries.
 func (p *pair) transferHasEntries(t *testing.T, zone string, rrs []dns.RR) {
 	t.Helper()
 	held := make(map[string]bool)
@@ -154,10 +154,10 @@ func (p *pair) transferHasEntries(t *testing.T, zone string, rrs []dns.RR) {
 	t.Logf("%s: %d names of hosts entries in the zone", zone, n)
 }
 
-// inZoneDifferences are those that are meant where hosts entries are in a zone, besides the ones that there are without.
+// inZoneDifferences are the additional intended differences for hosts entries in a zone.
 var inZoneDifferences []allowed
 
-func init() { // some ask whether another one is at the end of an alias
+func init() { // some check whether another one applies at the end of an alias
 	inZoneDifferences = []allowed{
 		{
 			"NODATA of a hosts entry in a zone has the zone's SOA record",
@@ -233,10 +233,10 @@ func init() { // some ask whether another one is at the end of an alias
 	}
 }
 
-// isEntry reports whether a record is out of a hosts entry.
+// isEntry reports whether a record comes from a hosts entry.
 func isEntry(rr dns.RR) bool { return rr.Header().Ttl == entriesTTL }
 
-// isNothing reports whether r is NODATA, in a zone or outside of all.
+// isNothing reports whether r is NODATA, in a zone or outside all zones.
 func (d *difference) isNothing(r reply) bool {
 	if d.zone() == "" {
 		return isEmpty(r)
@@ -249,7 +249,7 @@ func (d *difference) exact(name string) bool {
 	return slices.Contains(d.pair.config.entries, strings.ToLower(name))
 }
 
-// entry reports whether both answer for the name out of a hosts entry.
+// entry reports whether both answer for the name from a hosts entry.
 func (d *difference) entry(name string) bool {
 	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
 		stock, ours := d.pair.ask(name, qtype)
@@ -260,10 +260,10 @@ func (d *difference) entry(name string) bool {
 	return false
 }
 
-// entryOrReverse reports whether the answer is one out of a hosts entry.
+// entryOrReverse reports whether the answer comes from a hosts entry.
 func (d *difference) entryOrReverse() bool { return slices.ContainsFunc(d.ours.Answer, isEntry) }
 
-// aboveEntry reports whether a hosts entry, or the reverse name of an address of one, stands below the question's name.
+// aboveEntry reports whether a hosts entry, or the reverse name of its address, is below the question's name.
 func (d *difference) aboveEntry() bool {
 	suffix := "." + strings.ToLower(d.q.name)
 	for i, name := range d.pair.config.entries {

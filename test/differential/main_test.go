@@ -16,18 +16,19 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// What a run without a word about it in the environment does, in less than a minute: a part of the configurations, which
-// the seed draws. `make differential` does it all.
+// The defaults of a run, which takes less than a minute: a part of the configurations, selected by the seed. `make
+// differential` runs all of it.
 const (
 	defaultConfigs   = 12
 	defaultQuestions = 24_000           // DIFFERENTIAL_QUESTIONS: over all configurations
-	defaultChange    = 10 * time.Second // DIFFERENTIAL_CHANGE: how long objects change under the questions
+	defaultChange    = 10 * time.Second // DIFFERENTIAL_CHANGE: how long objects change during the queries
 )
 
-// serverBound is how long the API server may take for what it does by itself. It is a limit on broken, not a goal.
+// serverBound limits the time of the API server's own actions. Beyond it the server counts as broken; it is not a
+// goal.
 const serverBound = time.Minute
 
-// seed determines the objects and the questions. DIFFERENTIAL_SEED repeats a run.
+// seed determines the objects and the queries. DIFFERENTIAL_SEED repeats a run.
 var seed = func() uint64 {
 	if s, err := strconv.ParseUint(os.Getenv("DIFFERENTIAL_SEED"), 10, 64); err == nil {
 		return s
@@ -35,7 +36,7 @@ var seed = func() uint64 {
 	return rand.Uint64N(1_000_000)
 }()
 
-// random returns a source of its own for each use of the seed, so that one test draws the same with and without another.
+// random returns a source of its own for each use of the seed, so that a test draws the same whether or not others run.
 func random(use string) *rand.Rand {
 	var n uint64
 	for _, c := range use {
@@ -44,7 +45,7 @@ func random(use string) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, n))
 }
 
-// questionCount returns how many questions are asked, and whether under all configurations.
+// questionCount returns the number of queries, and whether all configurations are used.
 func questionCount(t testing.TB) (count int, all bool) {
 	t.Helper()
 	text, ok := os.LookupEnv("DIFFERENTIAL_QUESTIONS")
@@ -75,7 +76,7 @@ func TestMain(m *testing.M) {
 	if code, done := inNetworkOfItsOwn(); done {
 		os.Exit(code)
 	}
-	rest.SetDefaultWarningHandler(rest.NoWarnings{}) // of deprecated fields, which the world is full of
+	rest.SetDefaultWarningHandler(rest.NoWarnings{}) // of deprecated fields, which these objects use often
 	fmt.Printf("DIFFERENTIAL_SEED=%d repeats this run\n", seed)
 	code := m.Run()
 	stopShared()
@@ -89,11 +90,11 @@ var shared struct {
 	dir        string
 	world      *world
 	kubeconfig string
-	upstream   string // address of the server that forward asks
+	upstream   string // address of the server that forward uses
 	err        error
 }
 
-// start returns the API server, full of objects, once they are all there.
+// start returns the API server once it has all objects.
 func start(t testing.TB) (*cluster.API, *world) {
 	t.Helper()
 	shared.Do(func() { shared.err = startShared(t) })
@@ -144,7 +145,8 @@ func stockBinary(t testing.TB) string {
 	return path
 }
 
-// ourBinary is the CoreDNS under test. DIFFERENTIAL_COREDNS names another build of it, such as one with -race.
+// ourBinary is the CoreDNS under test. DIFFERENTIAL_COREDNS is the path of another build, such as one with
+// -race.
 func ourBinary(t testing.TB) string {
 	t.Helper()
 	if path := os.Getenv("DIFFERENTIAL_COREDNS"); path != "" {

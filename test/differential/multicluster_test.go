@@ -19,7 +19,8 @@ import (
 // clusters are the origins of imported endpoints; one has no name.
 var clusters = []string{"cluster-a", "cluster-b", ""}
 
-// addImports adds ServiceImports of every kind and their EndpointSlices. Some are called like Services.
+// addImports adds ServiceImports of every kind and their EndpointSlices. Some have the same names as
+// Services.
 func (w *world) addImports() {
 	ports := func() (all []mcs.ServicePort) {
 		for _, p := range w.ports() {
@@ -51,7 +52,7 @@ func (w *world) addImports() {
 				TypeMeta: meta.TypeMeta{APIVersion: mcs.GroupVersion.String(), Kind: "ServiceImport"},
 				ObjectMeta: meta.ObjectMeta{
 					Namespace: namespace, Name: name,
-					Labels: map[string]string{"tier": "front", "team": "red"}, // what selects them is another thing in stock
+					Labels: map[string]string{"tier": "front", "team": "red"}, // stock selects by other labels
 				},
 				Spec: spec,
 			})
@@ -61,12 +62,13 @@ func (w *world) addImports() {
 		}
 	}
 	w.addImportedSlice("shop", "no-such-import", nil)
-	for i := range 3 { // one is asked for whatever the seed: what is allowed has to be seen
+	for i := range 3 { // one is queried with any seed: the intended difference must occur
 		w.addFromNowhere(fmt.Sprintf("from-nowhere-%d", i))
 	}
 }
 
-// addFromNowhere adds a headless ServiceImport and its one EndpointSlice, which names no cluster.
+// addFromNowhere adds a headless ServiceImport and its only EndpointSlice, which has no cluster
+// label.
 func (w *world) addFromNowhere(name string) {
 	ports := []mcs.ServicePort{{Name: "http", Protocol: core.ProtocolTCP, Port: 80}}
 	w.imports = append(w.imports, &mcs.ServiceImport{
@@ -97,7 +99,7 @@ func (w *world) addImportedSlice(namespace, service string, ports []mcs.ServiceP
 		of = append(of, port(p.Name, p.Port, cmp.Or(p.Protocol, core.ProtocolTCP)))
 	}
 	s := w.addSlice(namespace, "", of)
-	for i := range s.Endpoints { // few addresses, and their own: stock gives no reply about them in a reverse zone
+	for i := range s.Endpoints { // few addresses, only used here: stock gives no reply about them in a reverse zone
 		for j := range s.Endpoints[i].Addresses {
 			s.Endpoints[i].Addresses[j] = fmt.Sprintf("10.245.0.%d", w.r.IntN(16))
 			if s.AddressType == discovery.AddressTypeIPv6 {
@@ -109,7 +111,7 @@ func (w *world) addImportedSlice(namespace, service string, ports []mcs.ServiceP
 	if from := pick(w.r, clusters); from != "" {
 		meta.SetMetaDataLabel(&s.ObjectMeta, mcs.LabelSourceCluster, from)
 	}
-	if w.chance(8) { // a slice that is in both worlds
+	if w.chance(8) { // a slice of a Service and of a ServiceImport
 		meta.SetMetaDataLabel(&s.ObjectMeta, discovery.LabelServiceName, pick(w.r, w.services).Name)
 	}
 }
@@ -129,7 +131,7 @@ func (w *world) exports(from, owner string) bool {
 	return false
 }
 
-// createImports writes the ServiceImports, once the API server knows the kind.
+// createImports creates the ServiceImports, once the API server serves the kind.
 func (w *world) createImports(t testing.TB, api *cluster.API) error {
 	api.Apply(t, string(crd.ServiceImportCRD))
 	api.WaitServed(t, mcs.GroupVersion.String()+"/serviceimports", true)

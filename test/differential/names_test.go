@@ -11,14 +11,14 @@ import (
 	core "k8s.io/api/core/v1"
 )
 
-// types are what every name may be asked for: those that the plugins know, those that they don't, and a private one.
+// types are the types queried for every name: those that the plugins support, others, and a private one.
 var types = []uint16{
 	dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypePTR, dns.TypeCNAME, dns.TypeTXT, dns.TypeMX, dns.TypeNS, dns.TypeSOA,
 	dns.TypeHTTPS, dns.TypeSVCB, dns.TypeANY, dns.TypeCAA, dns.TypeNAPTR, dns.TypeDS, dns.TypeDNSKEY, dns.TypeAXFR, 65280,
 }
 
-// questions draws questions out of all that the names can be asked for: a third are for records that should be there,
-// a sixth for other types of these names, the rest for all other names.
+// questions draws queries from all combinations: a third are for records that should exist, a sixth for other types
+// of these names, the rest for all other names.
 func (n *namer) questions(count int) []question {
 	held, known, other := n.crossed()
 	all := n.draw(held, count/3)
@@ -28,8 +28,8 @@ func (n *namer) questions(count int) []question {
 	return all
 }
 
-// crossed returns all names with all types: names that should have records with the types of these, and with all; and the
-// other names.
+// crossed returns all combinations of names and types: names that should have records with these types, and with all
+// types; and the other names.
 func (n *namer) crossed() (held, known, other []question) {
 	for _, name := range n.real {
 		records := []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeSRV, dns.TypeCNAME}
@@ -52,7 +52,7 @@ func cross(name string, types []uint16) (all []question) {
 	return all
 }
 
-// draw returns count of the questions, each once or, if there are fewer, more often.
+// draw returns count queries, each once or, if there are fewer, several times.
 func (n *namer) draw(from []question, count int) (all []question) {
 	for len(from) > 0 && len(all) < count {
 		n.r.Shuffle(len(from), func(i, j int) { from[i], from[j] = from[j], from[i] })
@@ -64,16 +64,16 @@ func (n *namer) draw(from []question, count int) (all []question) {
 	return all
 }
 
-// namer collects the names that a world gives reason to ask for.
+// namer collects the names to query for a world.
 type namer struct {
 	w     *world
 	r     *rand.Rand
 	seen  map[string]bool
-	real  []string // what should have records
+	real  []string // names that should have records
 	other []string
 }
 
-// names collects names to ask for of w in zones: existing ones, similar ones, and others.
+// names collects names to query for w in zones: existing ones, similar ones, and others.
 func (w *world) names(r *rand.Rand, zones []string) *namer {
 	n := &namer{w: w, r: r, seen: make(map[string]bool)}
 	for _, zone := range zones {
@@ -91,10 +91,10 @@ func (w *world) names(r *rand.Rand, zones []string) *namer {
 	return n
 }
 
-// add adds names, and some of them in another case.
+// add adds names, and changes the case of some.
 func (n *namer) add(names ...string) { n.put(&n.other, names) }
 
-// have adds names that should have records, and some of them in another case.
+// have adds names that should have records, and changes the case of some.
 func (n *namer) have(names ...string) { n.put(&n.real, names) }
 
 func (n *namer) put(list *[]string, names []string) {
@@ -123,7 +123,7 @@ func mixCase(r *rand.Rand, name string) string {
 	return string(b)
 }
 
-// below puts labels before a zone, which may be the root.
+// below prepends labels to a zone, which may be the root.
 func below(labels, zone string) string {
 	if zone == "." {
 		return labels + "."
@@ -149,7 +149,7 @@ func (n *namer) zone(zone string) {
 	}
 }
 
-// services adds the names of each Service, with everything that may be left of it.
+// services adds the names of each Service, with all labels that may precede them.
 func (n *namer) services(zone string) {
 	for _, ns := range append(slices.Clone(namespaces), "default", "kube-system", "missing") {
 		for _, labels := range []string{"svc", "pod", "other", "svc.svc"} {
@@ -177,7 +177,7 @@ func (n *namer) services(zone string) {
 	n.add(below("kubernetes.default.svc", zone), below("_https._tcp.kubernetes.default.svc", zone))
 }
 
-// left returns labels that may be left of a Service.
+// left returns labels that may precede a Service's name.
 func (n *namer) left(s *core.Service) []string {
 	all := []string{
 		"_tcp", "_udp", "_sctp", "_", "tcp", "*", "_*", "any", "a", "-", "0", "_._", "_._tcp", "_http._", "*.*", "*._tcp", "_http.*",
@@ -199,7 +199,7 @@ func (n *namer) left(s *core.Service) []string {
 	return all
 }
 
-// endpoints adds the names of endpoints, under their own Service and under others.
+// endpoints adds the names of endpoints, below their own Service and below others.
 func (n *namer) endpoints(zone string) {
 	for _, s := range n.w.slices {
 		owner := s.Labels["kubernetes.io/service-name"] + "." + s.Namespace
@@ -232,7 +232,7 @@ func (n *namer) endpoints(zone string) {
 // dashed is an address as a label.
 func dashed(addr string) string { return strings.NewReplacer(".", "-", ":", "-").Replace(addr) }
 
-// pods adds names made from addresses, of existing pods and of none.
+// pods adds names made from addresses, of existing pods and others.
 func (n *namer) pods(zone string) {
 	labels := []string{
 		"1-2-3-4", "10-9-0-1", "10-9-0-2", "0-0-0-0", "255-255-255-255", "256-1-1-1", "01-2-3-4", "1-2-3", "1-2-3-4-5", "1-2-3-x", "-1-2-3", "1-2-3-",
@@ -254,7 +254,7 @@ func (n *namer) pods(zone string) {
 	}
 }
 
-// addresses adds the reverse names of all addresses, and names that are nearly such.
+// addresses adds the reverse names of all addresses, and similar names.
 func (n *namer) addresses() {
 	var all []string
 	for _, s := range n.w.services {
@@ -289,7 +289,7 @@ func (n *namer) addresses() {
 		"a.f.f.f.0.1.0.9.0.0.0.in-addr.arpa.", "1.0.96.10.in-addr.arpa.cluster.local.", "1.0.96.10.in-addr.arp.", "x1.0.96.10.in-addr.arpa.")
 }
 
-// near adds names like a reverse name: shorter by some labels, longer by some, or with other labels.
+// near adds names similar to a reverse name: with fewer, more, or other labels.
 func (n *namer) near(name string) {
 	labels := dns.SplitDomainName(name)
 	for i := 1; i < len(labels); i++ {
@@ -304,7 +304,7 @@ func (n *namer) near(name string) {
 	}
 }
 
-// outside adds names of no zone, and of the servers behind ExternalNames.
+// outside adds names outside the zones, and the targets of ExternalNames.
 func (n *namer) outside(zones []string) {
 	for _, name := range []string{
 		".", "com.", "example.com.", "local.", "x.local.", "cluster.local.example.com.", "notcluster.local.", `a\.cluster.local.`,

@@ -9,22 +9,21 @@ import (
 	"unsafe"
 )
 
-// The addresses of this machine in a network of its own, besides those of loopback. The servers take them for the ones
-// that clients reach them at.
+// The addresses of this machine in a network of its own, besides loopback. The servers consider them the addresses at
+// which clients reach them.
 const (
 	ownAddr4 = "192.0.2.53"
 	ownAddr6 = "2001:db8::53"
 )
 
-// isolated says whether the tests have a network of their own: a loopback interface that nobody else sees, with ownAddr4
-// and ownAddr6 on it.
+// isolated is whether the tests have a network of their own: a private loopback interface with ownAddr4 and ownAddr6.
 var isolated bool
 
 const inside = "DIFFERENTIAL_INSIDE"
 
-// inNetworkOfItsOwn runs the test binary again in a new network namespace, where the servers can listen on all addresses
-// and nothing from outside reaches them, and returns its exit code. done is false in there, and where the kernel makes
-// no namespace: then the servers are bound to 127.0.0.1, and what they say of their own addresses stays unasked.
+// inNetworkOfItsOwn runs the test binary again in a new network namespace and returns its exit code. There the servers
+// can listen on all addresses, and nothing from outside reaches them. done is false inside, and if the kernel can't
+// create a namespace: then the servers listen on 127.0.0.1, and the tests do not query their own addresses.
 func inNetworkOfItsOwn() (code int, done bool) {
 	if os.Getenv(inside) != "" {
 		if err := raiseLoopback(); err != nil {
@@ -47,7 +46,7 @@ func inNetworkOfItsOwn() (code int, done bool) {
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
 	}
-	runtime.LockOSThread() // Pdeathsig is sent when the thread ends that forked
+	runtime.LockOSThread() // the kernel sends Pdeathsig when the thread that forked ends
 	if err := cmd.Start(); err != nil {
 		fmt.Printf("no network namespace (%v): servers are bound to 127.0.0.1, their own addresses are not asked for\n", err)
 		return 0, false
@@ -58,7 +57,7 @@ func inNetworkOfItsOwn() (code int, done bool) {
 	return 0, true
 }
 
-// raiseLoopback brings up the interface lo of a new network namespace, with this machine's addresses on it.
+// raiseLoopback brings up the interface lo of a new network namespace, with this machine's addresses.
 func raiseLoopback() error {
 	var v4 struct {
 		name   [syscall.IFNAMSIZ]byte

@@ -22,29 +22,29 @@ type config struct {
 	name    string
 	keys    string // of the server block
 	zones   string // of the plugin
-	options string // of the plugin, one a line
-	ours    string // options that stock lacks, one a line
-	before  string // plugins ahead of it in the chain
-	after   string // plugins behind it
+	options string // of the plugin, one per line
+	ours    string // options that stock lacks, one per line
+	before  string // preceding plugins in the chain
+	after   string // following plugins
 	blocks  string // other server blocks
 
-	served   []string                            // the zones that it serves; those of zones if nil
-	asks     func(question, *rand.Rand) question // what is asked in place of a question
-	means    func(string) string                 // the name that the plugin sees of one that is asked
-	search   []string                            // namespaces of clients whose names autopath takes through the search list
+	served   []string                            // the zones it serves; those of zones if nil
+	asks     func(question, *rand.Rand) question // replaces a query
+	means    func(string) string                 // the name that the plugin receives for a queried name
+	search   []string                            // namespaces of clients for whose names autopath uses the search list
 	signed   bool                                // with dnssec
-	bind     string                              // in place of all addresses
+	bind     string                              // instead of all addresses
 	isolated bool                                // needs a network of its own
 	through  []string                            // zones that fall through to the zone of marks
-	lower    bool                                // ask in lower case only
-	hosts    bool                                // the hosts plugin is compared
-	spelled  map[string]bool                     // names that its file spells in a way in which no question does
-	also     []allowed                           // differences that are meant besides those of Services
+	lower    bool                                // query in lower case only
+	hosts    bool                                // compare with the hosts plugin
+	spelled  map[string]bool                     // names that no query spells like its file
+	also     []allowed                           // intended differences besides those of Services
 	entries  []string                            // names of hosts entries in the zones
-	minimal  bool                                // a plugin ahead leaves the other sections out where the answer section has records
-	remade   bool                                // a plugin ahead makes replies anew that are not authoritative
-	loose    bool                                // TTLs are of no interest
-	logged   bool                                // the lines that the log plugin writes are compared as well
+	minimal  bool                                // a preceding plugin drops the other sections if the answer section has records
+	remade   bool                                // a preceding plugin recreates replies, which are not authoritative then
+	loose    bool                                // ignore TTLs
+	logged   bool                                // also compare the lines of the log plugin
 }
 
 // corefile returns the Corefile of c for a plugin.
@@ -75,7 +75,7 @@ func (c *config) corefile(plugin string) string {
 	return strings.ReplaceAll(text, "PLUGIN", plugin)
 }
 
-// fill puts values that are only known at a run into a Corefile.
+// fill inserts the values that are only known at runtime into a Corefile.
 func (c *config) fill(corefile string) string {
 	bind := c.bind
 	if bind == "" && !isolated {
@@ -89,7 +89,7 @@ func (c *config) fill(corefile string) string {
 		"MARK", filepath.Join(shared.dir, "mark.zone"), "KEY", filepath.Join(shared.dir, "key")).Replace(corefile)
 }
 
-// zonesServed are the zones of the plugin, fully qualified.
+// zonesServed returns the zones of the plugin, fully qualified.
 func (c *config) zonesServed() (all []string) {
 	if c.served != nil {
 		return c.served
@@ -103,12 +103,12 @@ func (c *config) zonesServed() (all []string) {
 	return all
 }
 
-// fallsThrough reports whether names like this one go on to the plugin behind.
+// fallsThrough reports whether such names are passed to the next plugin.
 func (c *config) fallsThrough(name string) bool {
 	return slices.ContainsFunc(c.through, func(zone string) bool { return dns.IsSubDomain(zone, name) })
 }
 
-// upstream answers for the names outside the cluster that ExternalNames point to.
+// upstream answers for the external targets of ExternalNames.
 const upstream = `
 ext.test:PORT {
     BIND
@@ -145,7 +145,8 @@ up.test:PORT {
 }
 `
 
-// markZone answers behind the plugin, where names fall through: every name in it exists, with addresses of its own.
+// markZone is behind the plugin and gets the names that fall through: every name in it exists, with its own
+// addresses.
 const (
 	markZone = `. 60 IN SOA mark. mark. 1 2 3 4 5
 . 60 IN NS mark.
@@ -157,7 +158,7 @@ const (
 	markAddr = "192.0.2.99"
 )
 
-// pair is stock CoreDNS and kubehosts beside each other on one Corefile.
+// pair is stock CoreDNS and kubehosts side by side on one Corefile.
 type pair struct {
 	config      *config
 	stock, ours *cluster.CoreDNS
@@ -175,7 +176,7 @@ func run(t *testing.T, c *config) *pair {
 	return runBoth(t, c, c.corefile("kubernetes"), c.corefile("kubehosts"))
 }
 
-// runBoth starts both, each on its Corefile.
+// runBoth starts both, each with its Corefile.
 func runBoth(t *testing.T, c *config, stock, ours string) *pair {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(shared.dir, "mark.zone"), []byte(markZone), 0o644); err != nil {
@@ -208,7 +209,7 @@ func runBoth(t *testing.T, c *config, stock, ours string) *pair {
 	return p
 }
 
-// writeKey makes a key that dnssec signs cluster.local with.
+// writeKey writes a key with which dnssec signs cluster.local.
 func writeKey(t *testing.T, path string) {
 	t.Helper()
 	key := &dns.DNSKEY{
@@ -223,12 +224,12 @@ func writeKey(t *testing.T, path string) {
 	cluster.WriteFile(t, path+".private", key.PrivateKeyString(private))
 }
 
-// ask returns the replies of both to a client that is no pod.
+// ask returns the replies of both to a client that is not a pod.
 func (p *pair) ask(name string, qtype uint16) (stock, ours reply) {
 	return p.askAs(nobody, name, qtype)
 }
 
-// askAs returns the replies of both to a client, asked over TCP. What was asked before is remembered, as nothing changes.
+// askAs returns the replies of both to a client, over TCP. It caches replies, as nothing changes.
 func (p *pair) askAs(client, name string, qtype uint16) (stock, ours reply) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -236,10 +237,10 @@ func (p *pair) askAs(client, name string, qtype uint16) (stock, ours reply) {
 	if r, ok := p.probed[key]; ok {
 		return r[0], r[1]
 	}
-	// A reply to the second question shows that there is none to the first.
+	// A reply to the second query shows that the first gets none.
 	qs := []question{{name, qtype, plain}, {".", dns.TypeNS, plain}}
 	stock, ours = reply{none: true}, reply{none: true}
-	for range 3 { // a connection that was idle may be closed by now
+	for range 3 { // an idle connection may be closed by now
 		s, o, err := p.probes[client].ask(qs, 5*time.Second)
 		if err != nil {
 			continue
@@ -258,7 +259,7 @@ func (p *pair) askAs(client, name string, qtype uint16) (stock, ours reply) {
 	return stock, ours
 }
 
-// mute reports whether stock may give no reply to q because it can't be packed, so that waiting is useless.
+// mute reports whether stock may give no reply to q because it can't pack it, so that waiting is useless.
 func (p *pair) mute(q question) bool {
 	name := strings.ToLower(q.name)
 	a, _ := reverseAddr(name)
@@ -271,13 +272,13 @@ func (p *pair) mute(q question) bool {
 	return strings.Contains(name, "long."+broken+".") || q.qtype == dns.TypeSRV && strings.HasSuffix(name, ".clusterset.local.")
 }
 
-// tally counts the results of questions.
+// tally counts results.
 type tally struct {
 	mu        sync.Mutex
 	asked     int
 	positive  int // replies with records in the answer section
 	truncated int
-	silent    int // questions to which stock gave no reply
+	silent    int // queries without a reply from stock
 	uses      map[string]int
 	differ    int
 	shown     []string
@@ -296,7 +297,7 @@ func (s *tally) add(o *tally) {
 	}
 }
 
-// report fails the test for the differences that nobody allowed.
+// report fails the test for unintended differences.
 func (s *tally) report(t *testing.T) {
 	t.Helper()
 	t.Logf("%d questions, %d with records in the answer, %d truncated, %d without a reply from stock", s.asked, s.positive, s.truncated, s.silent)
@@ -311,7 +312,7 @@ func (s *tally) report(t *testing.T) {
 	}
 }
 
-// compare asks both all questions and returns the results.
+// compare sends all queries to both and returns the results.
 func (p *pair) compare(t *testing.T, qs []question) *tally {
 	t.Helper()
 	const batch, workers = 48, 6
@@ -362,7 +363,7 @@ func (p *pair) compare(t *testing.T, qs []question) *tally {
 	return s
 }
 
-// again repeats questions without a reply, a few times and with more patience.
+// again repeats queries without a reply, a few times and with more patience.
 func (p *pair) again(t *testing.T, s *tally, qs []question) {
 	const batch = 100
 	b := newBoth(p, clients[0])
@@ -401,7 +402,7 @@ func (p *pair) judge(t *testing.T, s *tally, client string, q question, stockWir
 	same := sameWire(stockWire, oursWire)
 	if !same {
 		var err error
-		if d.stock, err = parse(stockWire); err != nil { // stock does send names that are too long
+		if d.stock, err = parse(stockWire); err != nil { // stock sends names that are too long
 			d.stock = reply{none: true}
 		}
 		if d.ours, err = parse(oursWire); err != nil {
@@ -435,7 +436,7 @@ func (p *pair) judge(t *testing.T, s *tally, client string, q question, stockWir
 	}
 }
 
-// difference is two replies to one question that are not the same.
+// difference is a pair of different replies to one query.
 type difference struct {
 	pair        *pair
 	client      string

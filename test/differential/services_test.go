@@ -14,7 +14,8 @@ import (
 // mark is behind the plugin and answers for names that fall through.
 const mark = "file MARK ."
 
-// configs are the Corefiles that both serve: every option of the stock plugin, and the plugins that stand around it.
+// configs are the Corefiles that both serve: every option of the stock plugin, and the plugins commonly used with
+// it.
 var configs = []*config{
 	{name: "default"},
 	{name: "bound to loopback", bind: "bind 127.0.0.1"},
@@ -64,20 +65,20 @@ var configs = []*config{
 		blocks: ".:PORT {\nBIND\nmetadata\nacl {\nblock type MX\n}\nPLUGIN cluster.local in-addr.arpa ip6.arpa {\nkubeconfig KUBECONFIG\npods disabled\n}\n}\n"},
 }
 
-// unwired sends every question of kubehosts through CoreDNS's own server, as a plugin ahead of it does.
+// unwired sends every query of kubehosts through CoreDNS's own server, as a preceding plugin does.
 var unwired = &config{name: "wire off", ours: "wire off"}
 
 // metadata is all metadata that the plugin publishes about a query, under stock's names.
 const metadata = " {/kubernetes/kind} {/kubernetes/namespace} {/kubernetes/service} {/kubernetes/endpoint} {/kubernetes/port-name}" +
 	" {/kubernetes/protocol} {/kubernetes/parse-error} {/kubernetes/client-namespace} {/kubernetes/client-pod-name} {/kubernetes/client-label/app}"
 
-// inLowerCase keeps a cache from answering in the case of an earlier question, which comes by chance.
+// inLowerCase prevents a cache from answering in the case of an earlier query, which is random.
 func inLowerCase(q question, _ *rand.Rand) question {
 	q.name = strings.ToLower(q.name)
 	return q
 }
 
-// shortened asks for a name in the form that the rewrite plugin expands.
+// shortened queries a name in the form that the rewrite plugin expands.
 func shortened(q question, r *rand.Rand) question {
 	if name, ok := strings.CutSuffix(q.name, ".svc.cluster.local."); ok && r.IntN(2) == 0 {
 		q.name = name + ".short.test."
@@ -92,8 +93,8 @@ func lengthened(name string) string {
 	return name
 }
 
-// searched asks for a name as a pod of the namespace shop does that has not gone through its search list. The types
-// whose denials are meant to differ are left out: that sends stock on through the search list.
+// searched queries a name like a pod of the namespace shop that has not used its search list. It leaves out the
+// types whose denials differ intentionally: for these, stock continues through the search list.
 func searched(q question, r *rand.Rand) question {
 	if q.qtype == dns.TypeSOA || q.qtype == dns.TypeTXT {
 		q.qtype = dns.TypeA
@@ -105,7 +106,7 @@ func searched(q question, r *rand.Rand) question {
 	return q
 }
 
-// mixed is a configuration of options that the seed decides on.
+// mixed is a configuration with options selected by the seed.
 func mixed(n int) *config {
 	r := random(fmt.Sprint("mixed", n))
 	c := &config{name: fmt.Sprint("mixed ", n), zones: "cluster.local in-addr.arpa ip6.arpa"}
@@ -125,10 +126,11 @@ func mixed(n int) *config {
 	return c
 }
 
-// fullRun is from how many questions on each allowed difference is expected to occur.
+// fullRun is the number of queries from which on each intended difference must occur.
 const fullRun = 500_000
 
-// Every name and every type, asked in every way, under every option, has the same answer from both.
+// Every name and every type, in every variant and under every option, gets the same answer from
+// both.
 func TestServices(t *testing.T) {
 	start(t)
 	count, full := questionCount(t)
@@ -172,9 +174,9 @@ func TestServices(t *testing.T) {
 	}
 }
 
-// compareLogs compares what the log plugin wrote of the questions. One may have been asked again, so each line counts
-// once; the look-ups that the plugins make themselves, as stock does more of them, count for nothing, and nor does the
-// address of an ExternalName's target, which may be one of these.
+// compareLogs compares the lines of the log plugin about the queries. A query may be repeated, so each line counts
+// once. It ignores the plugins' own lookups, as stock makes more of them, and the address of an ExternalName's target,
+// which may be one of these.
 func (p *pair) compareLogs(t *testing.T, qs []question) {
 	t.Helper()
 	targets := make(map[string]bool)
@@ -192,7 +194,7 @@ func (p *pair) compareLogs(t *testing.T, qs []question) {
 	for begin, tick := time.Now(), time.Tick(100*time.Millisecond); time.Since(begin) < 10*time.Second; <-tick {
 		stock, ours = logged(p.stock.Log(), asked), logged(p.ours.Log(), asked)
 		if maps.Equal(stock, ours) {
-			break // else a line may come yet, which is written after the reply
+			break // else a line may be missing, as it is written after the reply
 		}
 	}
 	if len(stock) == 0 {
@@ -212,7 +214,7 @@ func (p *pair) compareLogs(t *testing.T, qs []question) {
 	t.Logf("%d different log lines compared", len(stock))
 }
 
-// logged returns the lines of a log about the questions.
+// logged returns the lines of a log about the queries.
 func logged(log string, asked map[string]bool) map[string]bool {
 	all := make(map[string]bool)
 	for line := range strings.Lines(log) {

@@ -11,7 +11,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// transferable are the namespaces less the one whose records stock cannot pack, which breaks its transfers off.
+// transferable are the namespaces except the one whose records stock can't pack, which breaks off its
+// transfers.
 var transferable = "namespaces default " + strings.Join(slices.DeleteFunc(slices.Clone(namespaces), func(ns string) bool { return ns == broken }), " ")
 
 const transfer = "transfer {\nto *\n}"
@@ -29,7 +30,7 @@ var transferred = []*config{
 	{name: "multicluster", before: transfer, zones: "cluster.local clusterset.local", options: transferable + "\nmulticluster clusterset.local"},
 }
 
-// A zone that is transferred whole holds the same records.
+// A zone transfer has the same records.
 func TestTransfer(t *testing.T) {
 	start(t)
 	all := transferred
@@ -53,7 +54,7 @@ func TestTransfer(t *testing.T) {
 	}
 }
 
-// axfr transfers a zone. The records are without the SOA at the end.
+// axfr transfers a zone. It drops the SOA record at the end.
 func axfr(t *testing.T, addr, zone string) []dns.RR {
 	t.Helper()
 	m := new(dns.Msg).SetAxfr(zone)
@@ -75,7 +76,7 @@ func axfr(t *testing.T, addr, zone string) []dns.RR {
 	return all[:last]
 }
 
-// set returns records as lines, each once.
+// set returns records as lines, without duplicates.
 func set(rrs []dns.RR) map[string]bool {
 	all := make(map[string]bool)
 	for _, rr := range rrs {
@@ -84,7 +85,7 @@ func set(rrs []dns.RR) map[string]bool {
 	return all
 }
 
-// compareZone compares a zone of Services. A record that only one transfers has to be one that stock answers with, or not.
+// compareZone compares a zone of Services. For a record that only one of them transfers, stock's answers decide.
 func (p *pair) compareZone(t *testing.T, zone string) {
 	t.Helper()
 	ours, theirs := axfr(t, p.ours.Addr, zone), axfr(t, p.stock.Addr, zone)
@@ -95,8 +96,8 @@ func (p *pair) compareZone(t *testing.T, zone string) {
 	t.Logf("%s: %d records, %d of them not in stock's transfer, which has %d others", zone, len(ours), len(more), len(less))
 }
 
-// judgeRecords fails the test if records that one transfers are not in the right place: what only kubehosts transfers is in
-// answers of stock, and what only stock transfers is in none, or else these answers are meant to differ.
+// judgeRecords checks records that only one of them transfers: stock must answer with the records that only kubehosts
+// transfers, and must not answer with those that only stock transfers, unless these answers differ intentionally.
 func (p *pair) judgeRecords(t *testing.T, rrs []dns.RR, areOurs bool) {
 	t.Helper()
 	of := make(map[question][]dns.RR)
@@ -115,10 +116,10 @@ func (p *pair) judgeRecords(t *testing.T, rrs []dns.RR, areOurs bool) {
 	}
 }
 
-// transferAndAnswers holds a transfer of kubehosts against its answers: every record is in the answer to a question for
-// it, no record is there twice, and every record of the zone in any answer is in the transfer, but for what no list can
-// have: names of pods under "pods insecure", names with a topology zone in them, a port that the question does not name, and
-// names that a wildcard covers.
+// transferAndAnswers compares a transfer of kubehosts with its answers: every record is in the answer to a query for
+// it, no record is there twice, and every record of the zone in any answer is in the transfer. Exceptions are records
+// that can't be listed: names of pods under "pods insecure", names with a topology zone, a port that the query does not
+// contain, and names that match a wildcard.
 func (p *pair) transferAndAnswers(t *testing.T, zone string, rrs []dns.RR) {
 	t.Helper()
 	transferred := set(rrs)
@@ -178,13 +179,13 @@ func (p *pair) transferAndAnswers(t *testing.T, zone string, rrs []dns.RR) {
 	t.Logf("%s: %d records in answers to %d questions", zone, len(answered), len(qs))
 }
 
-// covered reports whether a name is answered by a wildcard among the hosts entries.
+// covered reports whether a wildcard among the hosts entries answers the name.
 func (p *pair) covered(name string) bool {
 	at, end := dns.NextLabel(name, 0)
 	return !end && slices.Contains(p.config.entries, "*."+name[at:])
 }
 
-// zoneOf returns the zone that kubehosts answers a name in, "" for none.
+// zoneOf returns the zone in which kubehosts answers a name, "" for none.
 func (p *pair) zoneOf(name string) (zone string) {
 	for _, z := range p.config.zonesServed() {
 		if dns.IsSubDomain(z, strings.ToLower(name)) && len(z) > len(zone) {
@@ -194,7 +195,7 @@ func (p *pair) zoneOf(name string) (zone string) {
 	return zone
 }
 
-// answers returns the records in all sections of the replies of kubehosts, as lines in lower case with the serial left out.
+// answers returns the records in all sections of the replies of kubehosts, as lines in lower case without the serial.
 func (p *pair) answers(t *testing.T, zone string, qs []question) map[string]bool {
 	t.Helper()
 	all := make(map[string]bool)
@@ -202,7 +203,7 @@ func (p *pair) answers(t *testing.T, zone string, qs []question) map[string]bool
 	defer b.close()
 	for part := range slices.Chunk(qs, 50) {
 		replies := make([][]byte, len(part))
-		for range 3 { // the server closes a connection after some questions
+		for range 3 { // the server closes a connection after some queries
 			more, err := b.ours.ask(part, 5*time.Second)
 			if err != nil {
 				t.Fatal(err)
@@ -245,7 +246,7 @@ func fold(rr dns.RR) dns.RR {
 	return rr
 }
 
-// report fails the test for records that only one has.
+// report fails the test for records that only one of them has.
 func (p *pair) report(t *testing.T, zone string, stock, ours map[string]bool) {
 	t.Helper()
 	only := func(who string, these, those map[string]bool) {
@@ -266,8 +267,8 @@ func (p *pair) report(t *testing.T, zone string, stock, ours map[string]bool) {
 	only("kubehosts", ours, stock)
 }
 
-// dottedRecord reports whether a record is about an endpoint that is called after a pod whose name has dots in stock, and
-// after its address in kubehosts.
+// dottedRecord reports whether a record is about an endpoint that stock names after a pod with dots in its name, and
+// kubehosts after its address.
 func (p *pair) dottedRecord(text string) bool {
 	if !strings.Contains(p.config.options, "endpoint_pod_names") {
 		return false
@@ -280,8 +281,8 @@ func (p *pair) dottedRecord(text string) bool {
 	return strings.HasPrefix(name, dottedPod+".") || shared.world.dotted(name[:max(0, strings.LastIndex(name, ".svc."))])
 }
 
-// compareReverseZone compares the PTR records of a reverse zone with the replies of stock to PTR questions: its own
-// transfer of such a zone holds the names of Services, as if they were below it.
+// compareReverseZone compares the PTR records of a reverse zone with stock's replies to PTR queries: stock's own
+// transfer of such a zone has the names of Services, as if they were below it.
 func (p *pair) compareReverseZone(t *testing.T, zone string) {
 	t.Helper()
 	ours := axfr(t, p.ours.Addr, zone)
@@ -322,7 +323,7 @@ func (p *pair) compareReverseZone(t *testing.T, zone string) {
 	}
 	pointers := slices.DeleteFunc(slices.Clone(ours), func(rr dns.RR) bool { return rr.Header().Rrtype != dns.TypePTR })
 	left := set(pointers)
-	maps.DeleteFunc(left, func(text string, _ bool) bool { // addresses that stock gives no reply for
+	maps.DeleteFunc(left, func(text string, _ bool) bool { // addresses without a reply from stock
 		rr, _ := dns.NewRR(text)
 		a, _ := reverseAddr(rr.Header().Name)
 		return shared.world.unowned(a)
@@ -333,7 +334,8 @@ func (p *pair) compareReverseZone(t *testing.T, zone string) {
 	t.Logf("%s: %d records, %d of them PTR", zone, len(ours), len(pointers))
 }
 
-// upToDate asks for a transfer of changes newer than the zone: its SOA record is the whole answer (RFC 1995, section 2).
+// upToDate requests a transfer of changes newer than the zone: its SOA record is the whole answer (RFC 1995, section
+// 2).
 func (p *pair) upToDate(t *testing.T, zone string) {
 	t.Helper()
 	for who, addr := range map[string]string{"stock": p.stock.Addr, "kubehosts": p.ours.Addr} {
@@ -350,7 +352,7 @@ func (p *pair) upToDate(t *testing.T, zone string) {
 	}
 }
 
-// belowZone asks for a transfer of a name that is not a zone. Stock makes up a zone of that name; kubehosts refuses.
+// belowZone requests a transfer of a name that is not a zone. Stock makes up a zone of that name; kubehosts refuses.
 func (p *pair) belowZone(t *testing.T, zone string) {
 	t.Helper()
 	for _, name := range []string{below("svc", zone), below("web.shop.svc", zone), below("1", zone)} {

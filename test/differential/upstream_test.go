@@ -9,8 +9,8 @@ import (
 	"github.com/miekg/dns"
 )
 
-// upTargets are the names that the server of the test's own answers for, one for each way in which an alias may end. It
-// stands behind forward in both.
+// upTargets are the names of the test's own server, one for each way in which an alias may end. Both use it through
+// forward.
 var upTargets = []string{"all.up.test", "nodata.up.test", "nx.up.test", "fail.up.test", "refused.up.test", "alias.up.test", "into.up.test", "empty.up.test"}
 
 // upRecords are the records of all.up.test.
@@ -68,7 +68,7 @@ func answerUpstream(w dns.ResponseWriter, r *dns.Msg) {
 		add(q.Name, "web.shop.svc.cluster.local.", dns.TypeCNAME)
 	case "nodata":
 		deny(dns.RcodeSuccess)
-	case "empty": // NODATA without a SOA record, as small servers have it
+	case "empty": // NODATA without a SOA record, like from small servers
 	case "fail":
 		m.Rcode = dns.RcodeServerFailure
 	case "refused":

@@ -20,7 +20,7 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// world is the objects of a cluster. No controller runs, so that each of them may be as odd as the API lets it be.
+// world is the objects of a cluster. No controller runs, so each object may be as odd as the API allows.
 type world struct {
 	r          *rand.Rand
 	namespaces []*core.Namespace
@@ -30,19 +30,20 @@ type world struct {
 	imports    []*mcs.ServiceImport
 }
 
-// The namespaces of the world. Some are called like the labels of the specification.
+// The namespaces of the world. Some have the names of labels of the specification.
 var (
 	longLabel  = "l" + strings.Repeat("ong", 20) + "er" // 63 octets
 	namespaces = []string{"shop", "dev", "prod", "svc", "pod", "10-244-0-1", longLabel, "empty", broken}
 )
 
-// broken is the namespace of names that no message can hold: stock can't pack its replies about it, or zone transfers.
+// broken is the namespace of names that do not fit into a message: stock can't pack its replies about it, or zone
+// transfers.
 const broken = "broken"
 
-// unreachable is a name that the label of an EndpointSlice may have, and no Service can.
+// unreachable is a name that the label of an EndpointSlice may have, but no Service.
 const unreachable = "No.Such.Service"
 
-// labels that the options labels and namespace_labels select by.
+// labels for the options labels and namespace_labels.
 var (
 	tiers = []string{"front", "back", ""}
 	teams = []string{"red", "blue", ""}
@@ -55,7 +56,7 @@ func labelled(key, value string) map[string]string {
 	return map[string]string{key: value}
 }
 
-// newWorld makes a world. Every kind of object is in it whatever r is; r determines the details.
+// newWorld makes a world. It has every kind of object for any r; r determines the details.
 func newWorld(r *rand.Rand) *world {
 	w := &world{r: r}
 	for i, name := range namespaces {
@@ -81,7 +82,7 @@ func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
 // chance is true in one of n cases.
 func (w *world) chance(n int) bool { return w.r.IntN(n) == 0 }
 
-// namespace returns one of those that services and pods are in.
+// namespace returns a random namespace of services and pods.
 func (w *world) namespace() string { return pick(w.r, namespaces[:len(namespaces)-2]) }
 
 func (w *world) addServices() {
@@ -106,7 +107,7 @@ func (w *world) addServices() {
 	}
 	w.addService("shop", "chain-14", clusterIP(port("http", 80, core.ProtocolTCP)))
 
-	// Aliases in a circle, and from zone to zone where there is another zone; a circle over zones would end stock.
+	// Aliases in a circle, and from zone to zone if there is another zone; a circle over zones would crash stock.
 	w.addService("shop", "self", external("self.shop.svc.cluster.local"))
 	w.addService("shop", "ring-0", external("ring-1.shop.svc.cluster.local"))
 	w.addService("shop", "ring-1", external("ring-0.shop.svc.cluster.local"))
@@ -119,7 +120,8 @@ func (w *world) addServices() {
 	w.addService("prod", "kube-dns", families(clusterIP(port("dns", 53, core.ProtocolUDP)), core.IPv4Protocol, core.IPv6Protocol))
 	w.addService("shop", "kube-dns-headless", headless(port("dns", 53, core.ProtocolUDP)))
 
-	// A target with a label of more than 63 octets fits no message, though the API takes it.
+	// A target with a label of more than 63 octets does not fit into a message, though the API accepts
+	// it.
 	w.addService(broken, "long", external(strings.Repeat("a", 64)+".ext.test"))
 	w.addService(broken, "to-long", external("long."+broken+".svc.cluster.local"))
 }
@@ -136,7 +138,7 @@ func (w *world) addService(namespace, name string, spec core.ServiceSpec) {
 	})
 }
 
-// kinds are the Services that have endpoints.
+// kinds are the Services with endpoints.
 var kinds = []struct {
 	name string
 	spec func(*world) core.ServiceSpec
@@ -212,7 +214,7 @@ func (w *world) ports() []core.ServicePort {
 	return all[:1+w.r.IntN(2)]
 }
 
-// manyPorts are so many that an SRV reply does not fit 512 octets.
+// manyPorts are so many that an SRV reply exceeds 512 octets.
 func manyPorts() (all []core.ServicePort) {
 	for i := range int32(30) {
 		all = append(all, port(fmt.Sprintf("p%d", i), 1000+i/2, []core.Protocol{core.ProtocolTCP, core.ProtocolUDP}[i%2]))
@@ -220,8 +222,8 @@ func manyPorts() (all []core.ServicePort) {
 	return all
 }
 
-// targets are possible targets of ExternalNames: names of the cluster, names that another server block answers for, names
-// that nobody does, and texts that are no names.
+// targets are possible targets of ExternalNames: names in the cluster, names of another server block, names that do not
+// exist, and invalid names.
 func (w *world) targets() []string {
 	all := []string{
 		"one.ext.test", "two.ext.test.", "six.ext.test", "missing.ext.test", "back.test", "host.back.test", "x.nx.test",
@@ -241,7 +243,7 @@ func (w *world) targets() []string {
 	return all
 }
 
-// addresses that endpoints and pods share.
+// v4 returns an address from a range that endpoints and pods share.
 func (w *world) v4() string {
 	if w.chance(4) {
 		return fmt.Sprintf("10.244.0.%d", 1+w.r.IntN(12))
@@ -263,10 +265,11 @@ func (w *world) v6() string {
 	return netip.AddrFrom16(b).String()
 }
 
-// podNames are names of pods that endpoints are called after. A pod's name may be no label.
+// podNames are names of pods that give endpoints their names. A pod's name may not be a valid
+// label.
 var podNames = []string{"web-0", "web-1", "db-0", longLabel, longLabel + "x", "10-244-0-1", "fd00-244--1", dottedPod, "a", "x--y"}
 
-// zoneLabels are topology zones. A zone may hold dots and capitals.
+// zoneLabels are topology zones. A zone may contain dots and capitals.
 var zoneLabels = []string{"zone-a", "zone-b", "eu.west.1", "Zone-C", "pin", ""}
 
 // addSlice adds an EndpointSlice of a Service, with its ports or others.
@@ -299,7 +302,7 @@ func (w *world) addSlice(namespace, service string, ports []core.ServicePort) *d
 
 func (w *world) slicePorts(of []core.ServicePort) (all []discovery.EndpointPort) {
 	switch w.r.IntN(6) {
-	case 0: // all ports: the API's word for none given
+	case 0: // all ports: in the API, none given
 		return nil
 	case 1: // a port without a number, one without a name
 		return []discovery.EndpointPort{{Name: new("http")}, {Port: new(int32(7))}}
@@ -337,25 +340,25 @@ func (w *world) endpoint(address func() string) discovery.Endpoint {
 	return ep
 }
 
-// addOddSlices adds EndpointSlices that no controller would make.
+// addOddSlices adds EndpointSlices that no controller would create.
 func (w *world) addOddSlices() {
 	w.addSlice("shop", "no-such-service", nil)
 	lost := w.addSlice("dev", unreachable, nil)
 	lost.AddressType, lost.Endpoints = discovery.AddressTypeIPv4, []discovery.Endpoint{{Addresses: []string{"10.9.0.4"}}, w.endpoint(w.v4)}
 
-	// The servers are endpoints of two Services themselves. One of these claims the address of Service kubernetes as well.
+	// The servers are endpoints of two Services themselves. One of these also has the address of Service kubernetes.
 	own := w.addSlice("prod", "kube-dns", nil)
 	own.AddressType, own.Endpoints = discovery.AddressTypeIPv4, []discovery.Endpoint{{Addresses: []string{ownAddr4}}, {Addresses: []string{"10.96.0.1"}}}
 	own = w.addSlice("shop", "kube-dns-headless", nil)
 	own.AddressType, own.Endpoints = discovery.AddressTypeIPv6, []discovery.Endpoint{{Addresses: []string{ownAddr6}, Hostname: new("dns-0")}}
-	w.addSlice("empty", "web", nil) // of a namespace without Services
+	w.addSlice("empty", "web", nil) // in a namespace without Services
 
-	// Without the label of a Service, stock makes names with an empty label from it.
+	// Without the label of a Service, stock makes names with an empty label.
 	unowned := w.addSlice(broken, "", nil)
 	unowned.AddressType, unowned.Endpoints = discovery.AddressTypeIPv4, []discovery.Endpoint{{Addresses: []string{"10.9.0.3"}}, w.endpoint(w.v4)}
 }
 
-// addOddServices adds Services that nothing else belongs to.
+// addOddServices adds Services without other objects.
 func (w *world) addOddServices() {
 	w.addService("shop", twoZones, headless(port("http", 80, core.ProtocolTCP)))
 	near := w.addSlice("shop", twoZones, []core.ServicePort{port("http", 80, core.ProtocolTCP)})
@@ -371,10 +374,10 @@ func (w *world) addOddServices() {
 	names.Endpoints = []discovery.Endpoint{{Addresses: []string{"one.ext.test"}}, {Addresses: []string{"web.shop.svc.cluster.local"}}}
 }
 
-// twoZones is the Service of which an EndpointSlice has an address in two topology zones.
+// twoZones is the Service with an address in two topology zones in one EndpointSlice.
 const twoZones = "two-zones"
 
-// The Service that has names for endpoints, and the labels that stock makes of them.
+// The Service with names for endpoints, and the labels that stock makes from them.
 const fqdnOwner = "fqdn.shop"
 
 var fqdnLabels = []string{"one-ext-test", "web-shop-svc-cluster-local"}
@@ -382,7 +385,7 @@ var fqdnLabels = []string{"one-ext-test", "web-shop-svc-cluster-local"}
 // unowned reports whether an EndpointSlice without a Service has the address.
 func (w *world) unowned(a netip.Addr) bool { return w.has("", a) }
 
-// has reports whether an EndpointSlice that names the Service has the address.
+// has reports whether an EndpointSlice with this Service has the address.
 func (w *world) has(service string, a netip.Addr) bool {
 	for _, s := range w.slices {
 		for _, ep := range s.Endpoints {
@@ -395,7 +398,7 @@ func (w *world) has(service string, a netip.Addr) bool {
 }
 
 // inTwoZones reports whether an EndpointSlice of the Service, "name.namespace", has an address more than once, with
-// different topology zones. The API server knows of the slices that have changed.
+// different topology zones. It reads the current slices from the API server.
 func inTwoZones(api *cluster.API, owner string) bool {
 	_, namespace, _ := strings.Cut(owner, ".")
 	list, err := api.Client.DiscoveryV1().EndpointSlices(namespace).List(context.Background(), meta.ListOptions{})
@@ -423,7 +426,7 @@ func inTwoZones(api *cluster.API, owner string) bool {
 	return false
 }
 
-// addresses returns the addresses of all Services and endpoints that the API server has, which may be more than the world's.
+// addresses returns the addresses of all Services and endpoints in the API server, which may be more than the world's.
 func addresses(api *cluster.API) (all []string, err error) {
 	services, err := api.Client.CoreV1().Services("").List(context.Background(), meta.ListOptions{})
 	if err != nil {
@@ -444,10 +447,10 @@ func addresses(api *cluster.API) (all []string, err error) {
 	return all, nil
 }
 
-// dottedPod is the name of a pod that is no label.
+// dottedPod is the name of a pod that is not a valid label.
 const dottedPod = "pod.with.dots"
 
-// dotted reports whether name, a label and a Service, is what follows from the address of an endpoint whose pod is
+// dotted reports whether name, a label and a Service, is derived from the address of an endpoint whose pod is
 // dottedPod.
 func (w *world) dotted(name string) bool {
 	label, owner, _ := strings.Cut(name, ".")
@@ -508,20 +511,20 @@ func (w *world) addPods() {
 	addPod("dev", "addressless", core.PodPending)
 	addPod("shop", "leaving", core.PodRunning, "10.9.0.2").Annotations = map[string]string{leaving: "yes"}
 
-	// The clients that ask.
+	// The clients.
 	addPod("shop", "client-1", core.PodRunning, clients[0]).Labels["tier"] = "front"
 	addPod("dev", "client-2", core.PodRunning, clients[1]).Labels["tier"] = "front"
 }
 
-// leaving marks a Pod that is to be deleted and stays, as nobody ends it.
+// leaving marks a Pod that is deleted but stays, as nothing finalizes it.
 const leaving = "leaving"
 
-// clients are the addresses that questions come from. The first two are those of Pods, in shop and in dev.
+// clients are the source addresses of queries. The first two are those of Pods, in shop and in dev.
 var clients = []string{"127.0.0.1", "127.0.0.2", nobody}
 
 const nobody = "127.0.0.3"
 
-// create writes the world to the API server, which allocates the cluster IPs.
+// create creates the world in the API server, which allocates the cluster IPs.
 func (w *world) create(ctx context.Context, t testing.TB, api *cluster.API) error {
 	c := api.Client
 	if err := each(w.namespaces, func(o *core.Namespace) error {
@@ -548,7 +551,7 @@ func (w *world) create(ctx context.Context, t testing.TB, api *cluster.API) erro
 	return w.createImports(t, api)
 }
 
-// createPod writes a Pod with its status, which is a request of its own.
+// createPod creates a Pod and then writes its status with a request of its own.
 func createPod(ctx context.Context, api *cluster.API, o *core.Pod) error {
 	pods := api.Client.CoreV1().Pods(o.Namespace)
 	made, err := pods.Create(ctx, o, meta.CreateOptions{})
@@ -569,7 +572,7 @@ func describe(err error, kind string, o meta.Object) error {
 	return nil
 }
 
-// each calls do for all of list, a few at a time.
+// each calls do for all elements of list, a few at a time.
 func each[T any](list []T, do func(T) error) error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex

@@ -1,4 +1,4 @@
-// Package docker runs the image as plain Docker users do, with no cluster in sight.
+// Package docker runs the image like plain Docker users, without a cluster.
 package docker
 
 import (
@@ -16,13 +16,14 @@ import (
 	"time"
 )
 
-// dockerd lives in namespaces of its own: its bridge and iptables rules in the network, its mounts and what it writes to
-// fixed paths in the mounts, its processes in the PID namespace. It is process 1 there, so that its end is the end of all
-// of it. What the kernel does not take away with it is a folder and a cgroup, which carry the id of the test's process.
+// dockerd runs in namespaces of its own: the network namespace has its bridge and iptables rules, the mount namespace
+// its mounts and everything that it writes to fixed paths, and the PID namespace its processes. It is process 1 there,
+// so when it ends, all of it ends. The kernel does not remove a folder and a cgroup, whose names contain the id of the
+// test's process.
 const prefix = "kubehosts-docker-"
 
-// daemon is the shell that becomes dockerd. $1 is the folder, $2 the cgroup. A tmpfs or an overlay hides the folders that
-// dockerd writes to, and AppArmor, into which it would load a profile.
+// daemon is the shell that becomes dockerd. $1 is the folder, $2 the cgroup. A tmpfs or an overlay hides the folders
+// that dockerd writes to, and AppArmor, into which it would load a profile.
 const daemon = `set -e
 mount --make-rprivate /
 mount -t proc proc /proc
@@ -53,7 +54,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// start runs dockerd, and returns when it answers.
+// start runs dockerd, and returns when it responds.
 func start() error {
 	if os.Getuid() != 0 {
 		return errors.New("dockerd needs root: namespaces, mounts, cgroups and containers are made")
@@ -88,7 +89,7 @@ func start() error {
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC,
 		Pdeathsig:  syscall.SIGKILL,
 	}
-	runtime.LockOSThread() // Pdeathsig comes when the thread that forked ends: this one, which runs the tests, does not
+	runtime.LockOSThread() // the kernel sends Pdeathsig when the thread that forked ends; this thread runs the tests and does not end
 	if err := server.Start(); err != nil {
 		return fmt.Errorf("new namespaces: %w", err)
 	}
@@ -102,7 +103,7 @@ func start() error {
 	return fmt.Errorf("dockerd does not answer after a minute: %v\n%s\n%s", err, out, text)
 }
 
-// stop ends dockerd and with it all that it started, and removes what is left.
+// stop ends dockerd and everything that it started, and removes the rest.
 func stop() {
 	if server != nil && server.Process != nil {
 		server.Process.Kill()
@@ -128,12 +129,12 @@ func leftovers() (ids []string) {
 	return ids
 }
 
-// remove takes away the folder and the cgroups of a run whose processes have ended. A cgroup is busy for some
+// remove removes the folder and the cgroups of a run whose processes have ended. A cgroup stays busy for some
 // milliseconds after its last process.
 func remove(id string) error {
 	err := os.RemoveAll(filepath.Join(os.TempDir(), id))
 	for _, tree := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
-		// Containers' first, then the one they are in.
+		// First those of the containers, then their parent.
 		for _, below := range []string{"*", ""} {
 			found, _ := filepath.Glob(filepath.Join(tree, id, below))
 			for _, path := range found {
@@ -153,7 +154,7 @@ func remove(id string) error {
 	return err
 }
 
-// command is the docker client that belongs to dockerd, or else the first in PATH.
+// command is the docker client beside dockerd, or else the first one in PATH.
 func command(args ...string) *exec.Cmd {
 	path := "docker"
 	if d, err := exec.LookPath("dockerd"); err == nil {
@@ -166,7 +167,7 @@ func command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// docker runs the docker client and returns what it prints on stdout.
+// docker runs the docker client and returns its stdout.
 func docker(t *testing.T, args ...string) string {
 	t.Helper()
 	return run(t, command(args...))

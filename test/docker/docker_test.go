@@ -18,15 +18,15 @@ import (
 )
 
 const (
-	out  = "../../build/image/out/" // of make image
+	out  = "../../build/image/out/" // from make image
 	full = "kubehosts/coredns:dev"
 	slim = "kubehosts/coredns:dev-slim"
 
-	bound   = time.Minute // of a wait that is over in seconds on an idle machine
+	bound   = time.Minute // for waits that take seconds on an idle machine
 	dockerd = "1"         // its process, in the PID namespace
 )
 
-// What a Linux host needs to be a DNS server for its own /etc/hosts.
+// The Corefile of a Linux host that serves its own /etc/hosts.
 const corefile = `. {
     errors
     kubehosts {
@@ -35,7 +35,7 @@ const corefile = `. {
 }
 `
 
-// config is what an image says about how to run it.
+// config is the configuration of an image.
 type config struct {
 	User, WorkingDir string
 	ExposedPorts     map[string]struct{}
@@ -51,8 +51,8 @@ func configOf(t *testing.T, image string) (c config) {
 	return c
 }
 
-// The tars that need no engine and the Dockerfile, with either of Docker's builders, make the same image. It serves
-// /etc/hosts in each of Docker's networks.
+// The tars built without an engine and the Dockerfile, with either of Docker's builders, make the same image. It
+// serves /etc/hosts in each of Docker's networks.
 func TestImage(t *testing.T) {
 	docker(t, "load", "-i", out+"kubehosts.tar")
 	docker(t, "load", "-i", out+"kubehosts-slim.tar")
@@ -60,7 +60,7 @@ func TestImage(t *testing.T) {
 	labels := []string{
 		"--build-arg", "VERSION=" + packed.Labels["org.opencontainers.image.version"],
 		"--build-arg", "REVISION=" + packed.Labels["org.opencontainers.image.revision"],
-		"--build-arg", "TARGETARCH=" + runtime.GOARCH, // BuildKit knows, the classic builder does not
+		"--build-arg", "TARGETARCH=" + runtime.GOARCH, // BuildKit sets it, the classic builder does not
 	}
 	images := []string{full, slim}
 	for _, b := range []struct{ image, binary, kit, like string }{
@@ -84,14 +84,15 @@ func TestImage(t *testing.T) {
 	t.Run("none", testNone)
 }
 
-// In the network of the host, that of dockerd here, coredns itself opens port 53 there. Its user is not root, so this
-// takes the file capability.
+// In the host's network, here that of dockerd, coredns itself opens port 53. Its user is not root, so this needs the
+// file capability.
 func testHost(t *testing.T, image string) {
 	serve(t, image, "host")
 	testServing(t, dockerd, "127.0.0.1:53")
 }
 
-// The kernel starts no program that has a file capability in effect and may not have it. The stock image is the same.
+// The kernel does not start a program with an effective file capability that it may not have. The stock image behaves
+// the same.
 func testDropped(t *testing.T) {
 	out, err := command("run", "--rm", "--cap-drop", "ALL", full, "-version").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "operation not permitted") {
@@ -99,7 +100,8 @@ func testDropped(t *testing.T) {
 	}
 }
 
-// In Docker's bridge network a container has an address of its own, and ports of the host lead to it.
+// In Docker's bridge network a container has its own address, and ports of the host are forwarded to
+// it.
 func testBridge(t *testing.T) {
 	serve(t, full, "bridge", "-p", "1053:53/udp", "-p", "1053:53/tcp")
 	address := docker(t, "inspect", "-f", "{{.NetworkSettings.IPAddress}}", "server")
@@ -107,7 +109,7 @@ func testBridge(t *testing.T) {
 	testServing(t, dockerd, "127.0.0.1:1053")
 }
 
-// With no network there is loopback, and other programs of the same container.
+// Without a network there is only loopback, for other programs of the same container.
 func testNone(t *testing.T) {
 	serve(t, full, "none")
 	pid := docker(t, "inspect", "-f", "{{.State.Pid}}", "server")
@@ -115,7 +117,7 @@ func testNone(t *testing.T) {
 	testEdit(t, pid, "127.0.0.1:53")
 }
 
-// serve starts a container that may do nothing but open port 53, and may write nowhere.
+// serve starts a container that may only open port 53, and may not write anywhere.
 func serve(t *testing.T, image, network string, more ...string) {
 	t.Helper()
 	path := filepath.Join(folder, "Corefile")
@@ -133,7 +135,8 @@ func serve(t *testing.T, image, network string, more ...string) {
 	})
 }
 
-// testServing asks for what /etc/hosts says at addr, in the network of a process of dockerd's PID namespace.
+// testServing queries the content of /etc/hosts at addr, in the network of a process of dockerd's PID
+// namespace.
 func testServing(t *testing.T, pid, addr string) {
 	t.Helper()
 	for _, proto := range []string{"udp", "tcp"} {
@@ -147,7 +150,7 @@ func testServing(t *testing.T, pid, addr string) {
 	}
 }
 
-// testEdit writes a line more into the file that the container sees as /etc/hosts, and asks for it.
+// testEdit adds a line to the file that the container sees as /etc/hosts, and queries it.
 func testEdit(t *testing.T, pid, addr string) {
 	t.Helper()
 	path := filepath.Join(fmt.Sprintf("/proc/%d/root", server.Process.Pid), docker(t, "inspect", "-f", "{{.HostsPath}}", "server"))
@@ -166,7 +169,7 @@ func testEdit(t *testing.T, pid, addr string) {
 	t.Logf("a line more in /etc/hosts is answered after %v", took.Round(time.Millisecond))
 }
 
-// ask sends one question from within the network of a process, and returns the first record's data, or what is wrong.
+// ask sends one query from the network of a process, and returns the first record's data, or an error text.
 func ask(pid, proto, addr, name string, qtype uint16) string {
 	type result struct {
 		conn *dns.Conn
@@ -174,7 +177,7 @@ func ask(pid, proto, addr, name string, qtype uint16) string {
 	}
 	dialled := make(chan result)
 	go func() {
-		runtime.LockOSThread() // for good: the thread ends with the goroutine, and its namespace with it
+		runtime.LockOSThread() // not unlocked: the thread ends with the goroutine, and so does its use of the namespace
 		var r result
 		if r.err = enter(fmt.Sprintf("/proc/%d/root/proc/%s/ns/net", server.Process.Pid, pid)); r.err == nil {
 			r.conn, r.err = (&dns.Client{Net: proto, Timeout: time.Second}).Dial(addr)

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// members returns the files of a tar, links and folders with no bytes.
+// members returns the files of a tar; links and folders have no bytes.
 func members(t *testing.T, r io.Reader) map[string][]byte {
 	t.Helper()
 	all := make(map[string][]byte)
@@ -31,11 +31,11 @@ func members(t *testing.T, r io.Reader) map[string][]byte {
 	}
 }
 
-// secret is a private key with some of it, and not only its name, which the programs that read keys hold; or a token of a
-// ServiceAccount.
+// secret matches a private key with some of its data, as programs that read keys contain only its header; or a token of
+// a ServiceAccount.
 var secret = regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/=]{40}|eyJhbGciOi[A-Za-z0-9_-]+\.eyJ[A-Za-z0-9_-]+\.`)
 
-// The images hold the one program and the certificates: no shell, no library, and no secret in any of it.
+// The images contain only the program and the certificates: no shell, no library, and no secret.
 func TestImageHolds(t *testing.T) {
 	for _, file := range []string{"kubehosts.tar", "kubehosts-slim.tar"} {
 		f, err := os.Open(out + file)

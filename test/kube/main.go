@@ -1,5 +1,5 @@
-// Package main is etcd and kube-apiserver in one binary, built out of Go modules, so that a machine with nothing but
-// Go and a module proxy can run the real API server. Like busybox it picks the program by the name it is called by:
+// Package main is etcd and kube-apiserver in one binary, built from Go modules, so that a machine with only Go and a
+// module proxy can run the real API server. Like busybox it selects the program by the name that it is run as:
 //
 //	ln -s kube etcd && ./etcd --data-dir ...
 //	ln -s kube kube-apiserver && ./kube-apiserver --etcd-servers ...

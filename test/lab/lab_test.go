@@ -1,4 +1,5 @@
-// Package lab checks the smallest lab, which `make lab` leaves up for a person to play in.
+// Package lab checks the smallest lab, which `make lab` leaves running for a person to experiment
+// with.
 package lab
 
 import (
@@ -13,7 +14,7 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// TestLab does what lab.sh says to try, and sees that nothing is left of it at the end.
+// TestLab runs the commands that lab.sh suggests, and checks that nothing is left at the end.
 func TestLab(t *testing.T) {
 	for tool, pkg := range map[string]string{"ip": "iproute2", "dig": "dnsutils"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -52,7 +53,7 @@ func TestLab(t *testing.T) {
 		}
 	})
 
-	// The lines that are indented are commands.
+	// The indented lines are commands.
 	var commands, answers []string
 	for line := range strings.Lines(sh("./lab.sh up")) {
 		if command, ok := strings.CutPrefix(line, "  "); ok {
@@ -72,7 +73,7 @@ func TestLab(t *testing.T) {
 			t.Errorf("%s: %s, want %s", commands[i], got, want)
 		}
 	}
-	// The line more.
+	// The additional line.
 	again := strings.Replace(commands[0], "db.corp", "git.corp", 1)
 	took := cluster.Eventually(t, time.Minute, func() (bool, string) {
 		got := sh(again)
@@ -80,21 +81,21 @@ func TestLab(t *testing.T) {
 	})
 	t.Logf("the line more is answered after %v, dig included", took.Round(time.Millisecond))
 
-	// Replies come from the address that was asked, of which the server has several: dig takes no others.
+	// Replies come from the queried address, of which the server has several: dig accepts no others.
 	sh("ip -n " + lab + "-veth-server address add 10.99.0.7/24 dev eth0")
 	local := strings.Fields(sh("ip -n " + lab + "-veth-server -6 -oneline address show eth0 scope link"))[3]
 	local, _, _ = strings.Cut(local, "/")
 	for _, server := range []string{"10.99.0.7", "10.99.0.1", local + "%eth0"} {
-		for _, name := range []string{"git.corp.example A", "git.corp.example MX", "nobody.example A"} { // the last is not for kubehosts to answer
+		for _, name := range []string{"git.corp.example A", "git.corp.example MX", "nobody.example A"} { // kubehosts does not answer the last one
 			ask := fmt.Sprintf("ip netns exec %s-veth-client dig @%s +noall +comments +tries=1 %s", lab, server, name)
-			cluster.Eventually(t, time.Minute, func() (bool, string) { // a new IPv6 address is looked for on the link first
+			cluster.Eventually(t, time.Minute, func() (bool, string) { // a new IPv6 address first needs neighbor discovery
 				out, err := exec.Command("sh", "-c", ask).CombinedOutput()
 				return err == nil && strings.Contains(string(out), "status: "), string(out)
 			})
 		}
 	}
 
-	// A second lab of the same name is refused, and does the first no harm.
+	// A second lab with the same name is refused, and does not affect the first.
 	if out, err := exec.Command("env", "LAB="+lab, "TMPDIR="+dir, "./lab.sh", "up").CombinedOutput(); err == nil || !strings.Contains(string(out), "make lab-down first") {
 		t.Errorf("a second lab: %v %s", err, out)
 	}

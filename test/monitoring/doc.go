@@ -1,3 +1,4 @@
-// Package monitoring tests what build/kubernetes/monitoring ships: the alerts by promtool, and alerts and dashboard in a real
-// Prometheus that scrapes the real coredns while things break. `make monitoring` runs it. It needs prometheus and promtool.
+// Package monitoring tests the content of build/kubernetes/monitoring: the alerts with promtool, and alerts and
+// dashboard with a real Prometheus that scrapes the real coredns during faults. `make monitoring` runs it. It needs
+// prometheus and promtool.
 package monitoring

@@ -30,10 +30,10 @@ var colours = []string{"#3274d9", "#e0752d", "#56a64b", "#a352cc", "#e02f44", "#
 type drawing struct {
 	strings.Builder
 	start, end   float64
-	began, ended float64 // between these something was broken
+	began, ended float64 // between these there were faults
 }
 
-// draw draws the dashboard as SVG, with what its queries give. The time in which things were broken is shaded.
+// draw draws the dashboard as SVG, from the results of its queries. It shades the time with faults.
 func (w *world) draw(t *testing.T, began, ended time.Time) string {
 	t.Helper()
 	d := dashboard(t)
@@ -107,7 +107,7 @@ func (p *drawing) stat(panel *Panel, results [][]series, width float64) {
 	}
 }
 
-// table draws the labels and values of the series that are there at the end.
+// table draws the labels and values of the series that exist at the end.
 func (p *drawing) table(results [][]series) {
 	y := 50.0
 	row := func(weight string, cells ...string) {
@@ -124,12 +124,12 @@ func (p *drawing) table(results [][]series) {
 	}
 }
 
-// line is one of a panel, with its values by the time.
+// line is one line of a panel, with its values over time.
 type line struct {
 	name   string
 	colour string
 	series
-	base []float64 // what it is stacked on
+	base []float64 // the sum of the lines below
 }
 
 func (p *drawing) lines(panel *Panel, results [][]series, width, height float64) {
@@ -180,7 +180,7 @@ func (p *drawing) lines(panel *Panel, results [][]series, width, height float64)
 	p.legend(all, width, height)
 }
 
-// draw draws one line, with gaps where it has no values, over the area that is stacked on the lines below it.
+// draw draws one line, with gaps where it has no values, over the area stacked below it.
 func (l *line) draw(p *drawing, x, y func(float64) float64, stacked bool) {
 	step := scraping.Seconds()
 	for from := 0; from < len(l.at); {
@@ -205,12 +205,12 @@ func (l *line) draw(p *drawing, x, y func(float64) float64, stacked bool) {
 	}
 }
 
-// flat reports whether the line goes on at i as it did before.
+// flat reports whether the line continues unchanged at i.
 func (l *line) flat(i int) bool {
 	return l.values[i-1] == l.values[i] && l.values[i] == l.values[i+1] && l.base[i-1] == l.base[i] && l.base[i] == l.base[i+1]
 }
 
-// legend draws the names of lines in two rows, as many as there is room for.
+// legend draws the names of lines in two rows, as far as they fit.
 func (p *drawing) legend(all []line, width, height float64) {
 	x, y := 12.0, height-20
 	for _, l := range all {
@@ -228,7 +228,8 @@ func (p *drawing) legend(all []line, width, height float64) {
 
 var labelName = regexp.MustCompile(`\{\{(\w+)\}\}`)
 
-// legend fills the labels of a series into a legend's format. Of a path in a test's own folder the last name is enough.
+// legend fills the labels of a series into a legend's format. It shortens a path in a test's own folder to the last
+// element.
 func legend(format string, labels map[string]string) string {
 	return labelName.ReplaceAllStringFunc(format, func(part string) string {
 		value := labels[labelName.FindStringSubmatch(part)[1]]
@@ -239,7 +240,7 @@ func legend(format string, labels map[string]string) string {
 	})
 }
 
-// rounded is the next number above top that is easy to read, and in how many steps.
+// rounded returns the next round number above top, and its number of steps.
 func rounded(top float64) (round float64, steps int) {
 	if top <= 0 {
 		return 1, 2
@@ -256,7 +257,7 @@ func rounded(top float64) (round float64, steps int) {
 	return 10 * unit, 4
 }
 
-// formatted writes a value in a unit of Grafana's.
+// formatted formats a value in one of Grafana's units.
 func formatted(v float64, unit string) string {
 	switch unit {
 	case "percentunit":

@@ -16,17 +16,18 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// patience is how long an alert may take to fire, and to clear. It is a limit on broken, not a goal.
+// patience limits the time until an alert fires, and until it clears. Beyond it the test fails; it
+// is not a goal.
 const patience = 90 * time.Second
 
-// fault is something that breaks, and the alerts that tell of it, each with its severity.
+// fault is something broken, and the alerts for it, each with its severity.
 type fault struct {
 	name   string
 	alerts []string
 	begin  func(*testing.T, *world) (repair func())
 }
 
-// faults are there at one time. Alerts of several say that either is enough.
+// faults happen at the same time. Several alerts separated by "or" are alternatives.
 var faults = []fault{
 	{"the upstream server takes questions and never answers", []string{
 		"CoreDNSLatencyHigh critical", "CoreDNSErrorsHigh critical", "CoreDNSErrorsHigh warning",
@@ -77,7 +78,7 @@ var faults = []fault{
 	}},
 }
 
-// outage ends the rest.
+// outage stops the remaining replicas.
 var outage = fault{"all replicas are halted", []string{"CoreDNSDown critical"}, func(t *testing.T, w *world) func() {
 	var thaw []func()
 	for _, c := range w.replicas {
@@ -90,9 +91,9 @@ var outage = fault{"all replicas are halted", []string{"CoreDNSDown critical"}, 
 	}
 }}
 
-// Each alert fires when that breaks which it is for, and clears when it is repaired, in a real Prometheus that scrapes the real
-// coredns. Durations are shorter than they are shipped (sped). Meanwhile every query of the dashboard has data, and all metrics
-// that dashboard and alerts name are exported.
+// Each alert fires when its fault occurs and clears after the repair, in a real Prometheus that scrapes the real
+// coredns. Durations are shorter than in the shipped alerts (sped). Meanwhile every query of the dashboard has data,
+// and all metrics in dashboard and alerts are exported.
 func TestFaults(t *testing.T) {
 	w := newWorld(t)
 	cluster.Eventually(t, patience, func() (bool, string) {
@@ -151,7 +152,7 @@ func (w *world) fires(t *testing.T, alerts []string) {
 	})
 }
 
-// quiet waits until no alert fires, or is about to.
+// quiet waits until no alert fires or is pending.
 func (w *world) quiet(t *testing.T, when string) {
 	t.Helper()
 	took := cluster.Eventually(t, patience, func() (bool, string) {
@@ -161,7 +162,7 @@ func (w *world) quiet(t *testing.T, when string) {
 	t.Logf("%s: no alert is active after %v", when, took.Round(time.Second/10))
 }
 
-// testExported finds all metrics that are named anywhere among those of the replicas.
+// testExported checks that the replicas export all metrics used anywhere.
 func (w *world) testExported(t *testing.T) {
 	exprs := dashboard(t).exprs()
 	each(alerts(t), func(r *operator.Rule) { exprs = append(exprs, r.Expr.StrVal) })
@@ -180,7 +181,7 @@ func (w *world) testExported(t *testing.T) {
 	t.Logf("%d metrics", len(checked))
 }
 
-// testQueries asks Prometheus all that the dashboard asks.
+// testQueries runs all queries of the dashboard.
 func (w *world) testQueries(t *testing.T) {
 	for _, expr := range dashboard(t).exprs() {
 		if len(w.prom.queryRange(expr, w.started)) == 0 {
@@ -189,7 +190,7 @@ func (w *world) testQueries(t *testing.T) {
 	}
 }
 
-// hashOf is the hash of the stanza that a replica serves.
+// hashOf returns the hash of a replica's active stanza.
 func hashOf(t *testing.T, c *cluster.CoreDNS) string {
 	t.Helper()
 	for _, m := range c.Series(t, "coredns_kubehosts_stanza_info") {
@@ -202,7 +203,7 @@ func hashOf(t *testing.T, c *cluster.CoreDNS) string {
 	return ""
 }
 
-// halt stops a process where it is, and returns what lets it go on.
+// halt suspends a process, and returns a function that resumes it.
 func halt(t *testing.T, c *cluster.CoreDNS) (thaw func()) {
 	send := func(s syscall.Signal) {
 		if err := syscall.Kill(c.PID(), s); err != nil {
@@ -213,8 +214,8 @@ func halt(t *testing.T, c *cluster.CoreDNS) (thaw func()) {
 	return func() { send(syscall.SIGCONT) }
 }
 
-// spoil writes over the method ServeDNS of a type in a process of ours what reads from address 0, so that each call of it
-// panics. It returns what puts the old code back.
+// spoil overwrites the method ServeDNS of a type in a process of ours with code that reads from address 0, so that each
+// call panics. It returns a function that restores the old code.
 func spoil(t *testing.T, pid int, pkg, typeName string) (repair func()) {
 	t.Helper()
 	exe, err := elf.Open(fmt.Sprintf("/proc/%d/exe", pid))

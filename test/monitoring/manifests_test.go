@@ -17,10 +17,10 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// folder is what is tested.
+// folder is the folder under test.
 const folder = "../../build/kubernetes/monitoring/"
 
-// strictly decodes YAML. A field that the type does not have is an error.
+// strictly decodes YAML. A field that the type lacks is an error.
 func strictly(t *testing.T, text string, into any) {
 	t.Helper()
 	if err := yaml.UnmarshalStrict([]byte(text), into); err != nil {
@@ -36,7 +36,7 @@ func alerts(t *testing.T) operator.PrometheusRuleSpec {
 	return rule.Spec
 }
 
-// each calls do with every alert.
+// each calls do for every alert.
 func each(spec operator.PrometheusRuleSpec, do func(*operator.Rule)) {
 	for g := range spec.Groups {
 		for r := range spec.Groups[g].Rules {
@@ -45,7 +45,8 @@ func each(spec operator.PrometheusRuleSpec, do func(*operator.Rule)) {
 	}
 }
 
-// The component adds to an overlay of the base what the Prometheus Operator and Grafana take, and changes nothing of the base.
+// The component adds objects for the Prometheus Operator and Grafana to an overlay of the base, and changes nothing of
+// the base.
 func TestComponent(t *testing.T) {
 	dir := t.TempDir()
 	build := func(lines string) (objects []string) {
@@ -102,7 +103,7 @@ func TestComponent(t *testing.T) {
 	}
 }
 
-// relative is the path of a folder as seen from dir: kustomize takes no other for a base.
+// relative returns the path of a folder relative to dir: kustomize only accepts relative bases.
 func relative(t *testing.T, dir, folder string) string {
 	t.Helper()
 	folder, err := filepath.Abs(folder)
@@ -116,8 +117,8 @@ func relative(t *testing.T, dir, folder string) string {
 	return path
 }
 
-// testPodMonitor compares the PodMonitor with the pods of the base: it selects them by labels that they have, asks a port that
-// they name, and gives them the job that the alerts look for.
+// testPodMonitor compares the PodMonitor with the pods of the base: it selects them by existing labels, scrapes an
+// existing port, and sets the job that the alerts use.
 func testPodMonitor(t *testing.T, m *operator.PodMonitor, base []string) {
 	var pods struct {
 		Spec struct{ Template core.PodTemplateSpec }
@@ -144,7 +145,8 @@ func testPodMonitor(t *testing.T, m *operator.PodMonitor, base []string) {
 	}
 }
 
-// Each alert says what is wrong, where, and what to do: README has a paragraph of its own for it.
+// Each alert has a summary of the problem, its place, and the remedy: README has a paragraph for
+// each.
 func TestRunbooks(t *testing.T) {
 	readme := cluster.ReadFile(t, "../../README.md")
 	_, chapter, _ := strings.Cut(readme, "\n## Alerts\n")
@@ -176,7 +178,7 @@ func TestRunbooks(t *testing.T) {
 	}
 }
 
-// The dashboard and the alerts name metrics that the manual explains, and the dashboard has nothing that Grafana trips over.
+// The manual documents all metrics of the dashboard and the alerts, and the dashboard has nothing that Grafana rejects.
 func TestDashboard(t *testing.T) {
 	d := dashboard(t)
 	manual := cluster.ReadFile(t, "../../plugin/README.md")
@@ -219,7 +221,7 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// Dashboard is as much of a Grafana dashboard as is looked at here.
+// Dashboard has the checked parts of a Grafana dashboard.
 type Dashboard struct {
 	Title       string
 	Panels      []*Panel
@@ -258,7 +260,7 @@ func dashboard(t *testing.T) *Dashboard {
 	return d
 }
 
-// exprs are all queries.
+// exprs returns all queries.
 func (d *Dashboard) exprs() (all []string) {
 	for _, a := range d.Annotations.List {
 		all = append(all, a.Expr)
@@ -277,7 +279,8 @@ var (
 	aName     = regexp.MustCompile(`\b([a-zA-Z_:][a-zA-Z0-9_:]*)\b\s*(\(?)`)
 )
 
-// metricsOf are the names of metrics in an expression: what is left without selectors, ranges and groupings, and no function.
+// metricsOf returns the names of metrics in an expression: the names that remain without selectors, ranges, groupings
+// and functions.
 func metricsOf(expr string) (names []string) {
 	expr = noMetrics.ReplaceAllString(groupings.ReplaceAllString(expr, " "), ",")
 	for _, m := range aName.FindAllStringSubmatch(expr, -1) {
@@ -288,7 +291,7 @@ func metricsOf(expr string) (names []string) {
 	return names
 }
 
-// family is the metric that a series of a histogram belongs to.
+// family returns the metric that a histogram's series belongs to.
 func family(name string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_count")
 }

@@ -22,10 +22,10 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// sped is by how much each duration of the alerts is shorter here than as they are shipped. Five minutes are 2.5 seconds.
+// sped is the factor by which the durations of the alerts are shortened here. Five minutes become 2.5 seconds.
 const sped = 120
 
-// scraping is how often Prometheus scrapes and evaluates.
+// scraping is the interval at which Prometheus scrapes and evaluates.
 const scraping = 500 * time.Millisecond
 
 var (
@@ -33,8 +33,8 @@ var (
 	threshold = regexp.MustCompile(`> (\d+)\s*$`)
 )
 
-// shorter divides each duration of the alerts by sped: `for`, ranges, offsets, and how many seconds old something may be, which
-// is the number at the end of an expression that begins with time(). Nothing else is changed.
+// shorter divides each duration of the alerts by sped: `for`, ranges, offsets, and ages in seconds, the number at the
+// end of an expression that begins with time(). Nothing else changes.
 func shorter(t *testing.T, spec operator.PrometheusRuleSpec) operator.PrometheusRuleSpec {
 	t.Helper()
 	short := func(text string) string {
@@ -88,8 +88,8 @@ type prometheus struct {
 	t   *testing.T
 }
 
-// startPrometheus runs Prometheus with the alerts, which scrapes the replicas, by their names, as the PodMonitor has it done. It
-// ends with the test.
+// startPrometheus runs Prometheus with the alerts. It scrapes the replicas, by their names, as configured by the
+// PodMonitor. It ends with the test.
 func startPrometheus(t *testing.T, replicas map[string]*cluster.CoreDNS) *prometheus {
 	t.Helper()
 	dir := t.TempDir()
@@ -154,7 +154,7 @@ func (p *prometheus) get(path string, query url.Values, into any) {
 	}
 }
 
-// scrapes is how often each replica was scraped.
+// scrapes returns how often each replica was scraped.
 func (p *prometheus) scrapes() int {
 	p.t.Helper()
 	least := math.MaxInt
@@ -168,8 +168,8 @@ func (p *prometheus) scrapes() int {
 	return least
 }
 
-// active returns the alerts that are in one of the states, each as its name, a blank and its severity, as of a moment from now:
-// more often there is nothing new.
+// active returns the alerts in one of the states, each as its name, a blank and its severity, as of now or a moment
+// later: polling more often gives nothing new.
 func (p *prometheus) active(states ...string) map[string]bool {
 	p.t.Helper()
 	<-time.After(scraping / 2)
@@ -189,14 +189,14 @@ func (p *prometheus) active(states ...string) map[string]bool {
 	return active
 }
 
-// series is what a query over a range gives for one set of labels.
+// series is the result of a range query for one set of labels.
 type series struct {
 	labels map[string]string
 	at     []float64 // Unix time
 	values []float64
 }
 
-// queryRange asks for an expression of the dashboard, with Grafana's variables filled in, from start on until now.
+// queryRange runs an expression of the dashboard, with Grafana's variables filled in, from start until now.
 func (p *prometheus) queryRange(expr string, start time.Time) (all []series) {
 	p.t.Helper()
 	expr = strings.NewReplacer("$__rate_interval", (4 * scraping).String(), "$job", "kube-dns", "$pod", ".*").Replace(expr)

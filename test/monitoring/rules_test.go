@@ -12,7 +12,8 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// writeRules writes the groups of a PrometheusRule into dir, in the form that Prometheus itself reads, and returns the path.
+// writeRules writes the groups of a PrometheusRule into dir, in the format of Prometheus's own rule files, and returns
+// the path.
 func writeRules(t *testing.T, dir string, spec operator.PrometheusRuleSpec) string {
 	t.Helper()
 	text, err := yaml.Marshal(spec)
@@ -33,7 +34,7 @@ func promtool(t *testing.T, args ...string) {
 	t.Logf("%s", out)
 }
 
-// promtool finds nothing wrong with the alerts, and they fire when they should, with durations as they are. Each one is tested.
+// promtool accepts the alerts, and they fire when they should, with their real durations. Each one is tested.
 func TestRules(t *testing.T) {
 	dir := t.TempDir()
 	spec := alerts(t)

@@ -18,7 +18,8 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// The shape of build/kubernetes/base. Replicas differ in BIND, READY and METRICS: the name of their server block and their stanza are the same.
+// A Corefile like that of build/kubernetes/base. Replicas differ in BIND, READY and METRICS; the name of their server
+// block and their stanza are the same.
 const corefile = `.:PORT {
 	bind BIND
 	errors
@@ -49,7 +50,8 @@ whoami.example:PORT {
 }
 `
 
-// wholeCorefile is what the fourth replica follows by -configmap, with an address in place of ADDRESS.
+// wholeCorefile is the Corefile that the fourth replica follows with -configmap. ADDRESS stands for an
+// address.
 const wholeCorefile = `.:PORT {
 	bind 127.0.0.1
 	errors
@@ -93,7 +95,7 @@ spec: {type: LoadBalancer, ports: [{port: 80}]}
 status: {loadBalancer: {ingress: [{ip: 198.51.100.NUMBER}]}}
 `
 
-// endpoints is the EndpointSlice of a Service as the endpoint controller writes them: with the time of the change.
+// endpoints is the EndpointSlice of a Service as the endpoint controller writes it: with the time of the change.
 const endpoints = `
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -108,8 +110,8 @@ endpoints:
 - {addresses: [10.244.1.NUMBER], conditions: {ready: true}}
 `
 
-// world is four replicas on an API server, and a Prometheus that scrapes them while they are asked and objects change. The second
-// is behind a gate, and the fourth has the whole Corefile from the ConfigMap.
+// world is four replicas on an API server, and a Prometheus that scrapes them while they get queries and objects
+// change. The second replica is behind a gate, and the fourth has the whole Corefile from the ConfigMap.
 type world struct {
 	api      *cluster.API
 	gate     *cluster.Gate
@@ -144,7 +146,7 @@ func newWorld(t *testing.T) *world {
 	kubeconfig := cluster.Kubeconfig(t, w.gate.URL, who.Token)
 	text := strings.NewReplacer("PORT", fmt.Sprint(cluster.FreePort()), "UPSTREAM", strings.Join(w.upstream.addrs, " "), "KUBECONFIG", kubeconfig).Replace(corefile)
 	w.launch(t, second, "127.0.0.2", text)
-	// It has read the file. The others find the way around the gate there.
+	// This replica has read the file. For the others it contains the API server's own address.
 	cluster.WriteFile(t, kubeconfig, strings.ReplaceAll(cluster.ReadFile(t, kubeconfig), w.gate.URL, w.api.URL))
 	w.launch(t, first, "127.0.0.1", text)
 	w.launch(t, third, "127.0.0.3", text)
@@ -168,7 +170,8 @@ func (w *world) launch(t *testing.T, name, address, text string) {
 	}
 	c := cluster.Launch(t, bin, strings.ReplaceAll(text, "BIND", address))
 	w.replicas[name] = c
-	// The folder of the Corefile is known now, and with neither of these the start goes on: both are looked for again.
+	// The folder of the Corefile is known now. Without these two the start goes on, and kubehosts looks for both again
+	// later.
 	if err := os.Mkdir(c.Path("state"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +182,7 @@ func (w *world) launch(t *testing.T, name, address, text string) {
 	c.Addr = net.JoinHostPort(address, port)
 }
 
-// claim makes the Service of that number, and returns what takes it away.
+// claim creates the Service of that number, and returns a function that removes it.
 func (w *world) claim(t *testing.T, number string) (remove func()) {
 	t.Helper()
 	text := strings.ReplaceAll(claim, "NUMBER", number)
@@ -204,7 +207,7 @@ func (w *world) launchWhole(t *testing.T, kubeconfig string) {
 	c.WaitReady(t)
 }
 
-// edit makes a stanza the one that the replicas follow, with an entry that has that address.
+// edit stores the stanza that the replicas follow, with an entry for the address.
 func (w *world) edit(t *testing.T, address string) {
 	t.Helper()
 	w.put(t, "Corefile", "kubehosts cluster.local in-addr.arpa {\n hosts {\n  "+address+" live.example.org\n }\n"+
@@ -218,8 +221,8 @@ func (w *world) put(t *testing.T, key, text string) {
 	w.api.PutConfigMap(t, "coredns", w.data)
 }
 
-// change changes one object of each kind that is watched again and again until the test ends, so that the API server has
-// something to send more often than once a minute.
+// change repeatedly changes one object of each watched kind until the test ends, so that the API server sends something
+// more often than once a minute.
 func (w *world) change(t *testing.T) {
 	ctx, client := t.Context(), w.api.Client.CoreV1()
 	var number atomic.Int64
@@ -273,8 +276,8 @@ func every(t *testing.T, period time.Duration, do func()) {
 	t.Cleanup(func() { <-ended })
 }
 
-// ask asks a replica what pods ask, twenty times a second, and eight times a second what the upstream servers answer, without
-// waiting for that. Whether there are answers is for the metrics to say.
+// ask sends a replica the queries of pods, twenty times a second, and queries for the upstream servers eight times a
+// second, without waiting for their replies. The metrics show whether there are answers.
 func ask(t *testing.T, addr string) {
 	type question struct {
 		name  string
@@ -293,14 +296,14 @@ func ask(t *testing.T, addr string) {
 	})
 	number, forwarded := 0, client(t, "udp", addr)
 	every(t, 125*time.Millisecond, func() {
-		number++ // every other name is a new one, and the rest can be answered by *cache*
+		number++ // every other name is new, and *cache* can answer the rest
 		forwarded.ask(fmt.Sprintf("%d.example.com.", number%2*number), dns.TypeA, 0)
 	})
 	tcp := client(t, "tcp", addr)
 	every(t, time.Second, func() { tcp.ask("web.shop.svc.cluster.local.", dns.TypeA, time.Second) })
 }
 
-// asker is a client that makes its socket anew when it has to.
+// asker is a client that replaces its socket when necessary.
 type asker struct {
 	network, addr string
 	conn          *dns.Conn
@@ -319,7 +322,7 @@ func (a *asker) close() {
 	}
 }
 
-// ask sends a question and waits for the answer, unless patience is 0.
+// ask sends a query and waits for the answer, unless patience is 0.
 func (a *asker) ask(name string, qtype uint16, patience time.Duration) {
 	if a.conn == nil {
 		conn, err := dns.DialTimeout(a.network, a.addr, time.Second)
