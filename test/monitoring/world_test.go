@@ -342,8 +342,8 @@ func (a *asker) ask(name string, qtype uint16, patience time.Duration) {
 	}
 }
 
-// upstream is the DNS servers that questions are forwarded to, three as in many a resolv.conf. Mute, they take questions and
-// never answer: *forward* asks one after the other, 2 seconds each.
+// upstream is the DNS servers to which queries are forwarded, three as in many a resolv.conf. When mute, they accept
+// queries and never answer: *forward* tries one after the other, 2 seconds each.
 type upstream struct {
 	addrs []string
 	mute  atomic.Bool
@@ -378,7 +378,8 @@ func (u *upstream) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	w.WriteMsg(m)
 }
 
-// breakCorefile saves a Corefile that does not parse as the replica's, and returns what puts the old one back.
+// breakCorefile replaces the replica's Corefile by one that does not parse, and returns a function that
+// restores the old one.
 func breakCorefile(t *testing.T, c *cluster.CoreDNS) (repair func()) {
 	path := c.Path("Corefile")
 	good := cluster.ReadFile(t, path)
@@ -386,7 +387,7 @@ func breakCorefile(t *testing.T, c *cluster.CoreDNS) (repair func()) {
 	return func() { cluster.WriteFile(t, path, good) }
 }
 
-// move renames a folder, and returns what puts it back.
+// move renames a folder, and returns a function that moves it back.
 func move(t *testing.T, folder string) (back func()) {
 	away := filepath.Clean(folder) + ".away"
 	rename := func(from, to string) {
