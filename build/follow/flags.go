@@ -37,7 +37,7 @@ func Register(flags *flag.FlagSet) *Flags {
 	return f
 }
 
-// Check reports whether a ConfigMap is to be followed. The error is for the caller of the command.
+// Check reports whether to follow a ConfigMap. The error is for the user of the command.
 func (f *Flags) Check(conf string) (follows bool, err error) {
 	switch {
 	case f.configMap.name == "" && (f.lastGood.name != "" || len(f.imports) > 0):
@@ -76,7 +76,7 @@ func (r *keyRef) Set(s string) error {
 	return nil
 }
 
-// objectName splits [NAMESPACE/]NAME. Without a namespace it is that of the pod.
+// objectName splits [NAMESPACE/]NAME. The default namespace is that of the pod.
 func objectName(s string) (namespace, name string, err error) {
 	namespace, name, written := strings.Cut(s, "/")
 	if !written {

@@ -23,7 +23,7 @@ import (
 
 var log = clog.NewWithPlugin(stanza.Name)
 
-// The origins of a Corefile that serves.
+// The origins of the active Corefile.
 const (
 	fromConfigMap = "configmap"
 	fromLastGood  = "last-good"
@@ -31,54 +31,55 @@ const (
 )
 
 const (
-	// A refused Corefile is tried again after retryFirst, then after twice as long each time, up to retryMost: a file that it needs may
-	// have come, or a port may be free.
+	// A refused Corefile is retried after retryFirst, then after twice as long each time, up to retryMost: a file that it
+	// needs may exist by then, or a port may be free.
 	retryFirst = 30 * time.Second
 	retryMost  = 5 * time.Minute
 	never      = 100 * 365 * 24 * time.Hour
-	// reread is how often the files that a Corefile imports are read again. There are no events for those.
+	// reread is how often the files that a Corefile imports are read again. There are no events for them.
 	reread = 30 * time.Second
-	// listMost is how long a start or a restart waits for objects that the Corefile needs and the one before did not.
+	// listMost limits how long a start or a restart waits for objects that the Corefile needs and the previous one
+	// did not.
 	listMost = 5 * time.Second
 )
 
 // Follower follows the ConfigMap of the Corefile.
 //
-// It has one writer, the goroutine of follow, which restarts the server and replaces stanzas in place. The watches, the plugin
-// reload, signals and metrics read its state, and hold mu no longer than that takes.
+// It has one writer, the goroutine of follow, which restarts the server and replaces stanzas in place. The watches, the
+// plugin reload, signals and metrics read its state, and hold mu only for that.
 type Follower struct {
 	flags  *Flags
 	conf   string         // the file of -conf; "" for none
-	source *source.Source // nil if no API server is known
-	wake   chan struct{}  // holds one token when there is news
-	ahead  *live.Ahead    // what the Corefile of the start needs, until the server runs
+	source *source.Source // nil if no API server is configured
+	wake   chan struct{}  // holds one token when there is an event
+	ahead  *live.Ahead    // the objects that the first Corefile needs, until the server runs
 	judges judges
-	trial  *note  // of the Corefile that is on trial; nil if there are no notes
-	died   string // the hash of the Corefile that the process before had on trial; "" for none
+	trial  *note  // for the Corefile on trial; nil if there are no notes
+	died   string // the hash of the Corefile that the previous process had on trial; "" for none
 
 	mu       sync.Mutex
-	events   map[object]source.ConfigMapEvent // the newest of each ConfigMap
-	readable map[object]bool                  // those that could be read once
+	events   map[object]source.ConfigMapEvent // the newest one of each ConfigMap
+	readable map[object]bool                  // those that could be read at least once
 	serving  *state
 	read     *state      // what CoreDNS has read; stanzas may have been replaced since
 	refused  refusal     // of the newest Corefile
 	unkept   string      // why the last good Corefile could not be stored, as last logged
-	keeping  *time.Timer // until the serving one is stored; nil if it is not to be
-	looked   string      // the version of the last good Corefile that mend looked at
+	keeping  *time.Timer // until the active one is stored; nil if it will not be
+	looked   string      // the version of the last good Corefile that mend has checked
 }
 
-// refusal is why a Corefile is not applied. The zero value stands for one that is.
+// refusal is the reason why a Corefile is not applied. The zero value means that it is applied.
 type refusal struct {
 	why  string
-	hash string // of the Corefile; "" if it can't be read, which is tried again at each look
+	hash string // of the Corefile; "" if it can't be read, which is retried at each look
 
-	pause time.Duration // until it is tried again
+	pause time.Duration // until the next attempt
 	until time.Time
-	again *time.Timer // looks then
-	ahead *live.Ahead // the objects that it waits for; nil if it is refused for something else
+	again *time.Timer // wakes follow then
+	ahead *live.Ahead // the missing objects; nil if there is another reason
 }
 
-// drop ends what r waits for.
+// drop stops the timer and the requests of r.
 func (r *refusal) drop() {
 	if r.again != nil {
 		r.again.Stop()
@@ -88,7 +89,7 @@ func (r *refusal) drop() {
 	}
 }
 
-// covers reports whether a Corefile is refused and not to be tried again yet.
+// covers reports whether a Corefile is refused and must not be retried yet.
 func (r *refusal) covers(hash string) bool { return r.hash == hash && time.Now().Before(r.until) }
 
 // object is a ConfigMap.
@@ -124,7 +125,7 @@ func newState(text *corefile.Text, origin string) (*state, error) {
 	return &state{text, text.Position(1).File, hashOf(text), origin, blocks, time.Now()}, nil
 }
 
-// hashLen is the length of the hash that stands for a Corefile in logs and metrics.
+// hashLen is the length of a Corefile's hash in logs and metrics.
 const hashLen = 12
 
 func hashOf(text *corefile.Text) string { return hashOfBody(text.Body) }
@@ -139,7 +140,7 @@ func (s *state) input() caddy.Input {
 	return caddy.CaddyfileInput{Filepath: s.name, Contents: []byte(s.text.Body), ServerTypeName: "dns"}
 }
 
-// located returns an error of CoreDNS or of a plugin with its line in the ConfigMap or file.
+// located adds the line in the ConfigMap or file to an error of CoreDNS or of a plugin.
 func (s *state) located(err error) error { return s.text.Locate(err, s.name, s.text.Position(1)) }
 
 // New returns the Follower of the ConfigMaps of flags. conf is the file for starts without the API server; "" for none.
@@ -147,13 +148,13 @@ func New(flags *Flags, conf string) *Follower {
 	return &Follower{flags: flags, conf: conf, wake: make(chan struct{}, 1), events: make(map[object]source.ConfigMapEvent), readable: make(map[object]bool)}
 }
 
-// spec returns where the ConfigMaps are: the cluster that the process runs in, or the one of the environment variable
-// KUBECONFIG.
+// spec returns the cluster with the ConfigMaps: the one in which the process runs, or the one of the environment
+// variable KUBECONFIG.
 func spec() source.Spec {
 	return source.Spec{Kubeconfig: os.Getenv("KUBECONFIG"), Audit: stanza.DefaultAudit}
 }
 
-// listen begins to follow all ConfigMaps.
+// listen starts watching all ConfigMaps.
 func (f *Follower) listen() error {
 	source.RouteKlog()
 	main := f.flags.configMap
@@ -172,7 +173,7 @@ func (f *Follower) listen() error {
 	return nil
 }
 
-// objects returns the ConfigMaps to follow, each once, that of the Corefile first.
+// objects returns the ConfigMaps to follow, without duplicates, the one of the Corefile first.
 func (f *Follower) objects() (all []object) {
 	known := map[object]bool{}
 	add := func(o object) {
@@ -189,7 +190,7 @@ func (f *Follower) objects() (all []object) {
 	return all
 }
 
-// hear stores the news of a ConfigMap.
+// hear stores the event of a ConfigMap.
 func (f *Follower) hear(o object, e source.ConfigMapEvent) {
 	f.mu.Lock()
 	before := f.events[o]
@@ -234,7 +235,7 @@ func (f *Follower) textOf(r keyRef, e source.ConfigMapEvent) (*corefile.Text, er
 	}
 }
 
-// dir returns the folder of relative imports: that of the file of -conf.
+// dir returns the folder of relative imports: the folder of the file of -conf.
 func (f *Follower) dir() string {
 	dir, err := filepath.Abs(filepath.Dir(f.conf))
 	if err != nil {
@@ -243,8 +244,9 @@ func (f *Follower) dir() string {
 	return dir
 }
 
-// imports is the Importer: of the ConfigMaps of -import, else of files. A ConfigMap that does not exist has no keys; one that is not
-// known yet, or could never be read, has those that the kubelet mounts as files. It is an error if it can't be read any more.
+// imports is the Importer: it imports from the ConfigMaps of -import, else from files. A ConfigMap that does not exist
+// has no keys. For one that has not been read yet, or could never be read, it uses the keys that the kubelet mounts as
+// files. A ConfigMap that can no longer be read is an error.
 func (f *Follower) imports(pattern string, from *corefile.Source) ([]corefile.Source, error) {
 	path := pattern
 	if !filepath.IsAbs(path) {
@@ -276,26 +278,27 @@ func (f *Follower) imports(pattern string, from *corefile.Source) ([]corefile.So
 	return corefile.Files(pattern, from)
 }
 
-// imported returns the state of a ConfigMap for imports, and whether it could be read once.
+// imported returns the last event of a ConfigMap for imports, and whether it could be read at least
+// once.
 func (f *Follower) imported(o object) (e source.ConfigMapEvent, readable bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.events[o], f.readable[o]
 }
 
-// unreadable is the error that the API server refuses a ConfigMap.
+// unreadable is the error for a ConfigMap that the API server refuses to return.
 func unreadable(o object, err error) error {
 	return fmt.Errorf("%s can't be read: this account needs list and watch on it (%s)", o, source.Printable(err.Error()))
 }
 
-// follow applies edits until ctx ends, one after the other: of those in between, only the last.
+// follow applies edits one after the other until ctx ends. It skips those superseded meanwhile.
 func (f *Follower) follow(ctx context.Context) {
 	again := time.NewTicker(reread)
 	defer again.Stop()
 	f.applyAll(ctx, again.C)
 }
 
-// applyAll applies the present Corefile at each news, and at each tick of again.
+// applyAll applies the current Corefile after each event, and at each tick of again.
 func (f *Follower) applyAll(ctx context.Context, again <-chan time.Time) {
 	for {
 		select {
@@ -309,7 +312,8 @@ func (f *Follower) applyAll(ctx context.Context, again <-chan time.Time) {
 	}
 }
 
-// apply applies the present Corefile of the ConfigMaps, unless it already serves or was just refused.
+// apply applies the current Corefile of the ConfigMaps, unless it is already active or was just
+// refused.
 func (f *Follower) apply() {
 	main := f.flags.configMap
 	e, heard := f.event(main.object())
@@ -351,7 +355,8 @@ const (
 	byRestart = "restart"
 )
 
-// put makes next serve instead of serving, and returns how: "" if they mean the same.
+// put makes next the active Corefile instead of serving, and returns how: "" if they are
+// equivalent.
 func (f *Follower) put(serving, next *state) (how string, err error) {
 	edit := corefile.Compare(serving.blocks, next.blocks)
 	switch {
@@ -392,7 +397,7 @@ func (f *Follower) put(serving, next *state) (how string, err error) {
 	return byRestart, nil
 }
 
-// places returns stanzas by their place among the server blocks with one.
+// places maps stanzas by their position among the server blocks that have one.
 func places(blocks []corefile.Block, stanzas map[int]corefile.Config) map[int]*stanza.Config {
 	all := make(map[int]*stanza.Config)
 	place := 0
@@ -408,9 +413,9 @@ func places(blocks []corefile.Block, stanzas map[int]corefile.Config) map[int]*s
 	return all
 }
 
-// listed waits, at most for listMost, until the API server has listed what the kubehosts stanzas of a Corefile need, so that no name is
-// unknown after a restart with it. The result is to be closed after the restart. The error is an *unlisted if the API server refuses to
-// list something, or takes longer.
+// listed waits, at most for listMost, until the API server has listed what the kubehosts stanzas of a Corefile need, so
+// that all names are available after a restart with it. The caller closes the result after the restart. The error is an
+// *unlisted if the API server refuses to list something, or takes longer.
 func listed(blocks []corefile.Block) (*live.Ahead, error) {
 	ahead, err := live.OpenAhead(stanzas(blocks))
 	if err != nil {
@@ -429,7 +434,7 @@ func listed(blocks []corefile.Block) (*live.Ahead, error) {
 	return nil, &unlisted{context.Cause(ctx), ahead, false}
 }
 
-// stanzas returns the kubehosts stanzas of server blocks. All are good.
+// stanzas returns the kubehosts stanzas of server blocks. All are valid.
 func stanzas(blocks []corefile.Block) (all []*stanza.Config) {
 	for i := range blocks {
 		if blocks[i].Directives[stanza.Name] == nil {
@@ -442,14 +447,14 @@ func stanzas(blocks []corefile.Block) (all []*stanza.Config) {
 	return all
 }
 
-// unlisted is the error that the API server did not list what a Corefile needs.
+// unlisted is the error that the API server has not listed what a Corefile needs.
 type unlisted struct {
 	error
-	ahead *live.Ahead // what it did not list, still open
-	late  bool        // it may still list it
+	ahead *live.Ahead // the missing lists, still being requested
+	late  bool        // the lists may still arrive
 }
 
-// restart restarts the server with a Corefile, as the plugin reload does. If that fails, the previous one goes on serving.
+// restart restarts the server with a Corefile, like the plugin reload. If that fails, the previous one goes on serving.
 func restart(next *state) error {
 	instance := running()
 	if instance == nil {
@@ -469,7 +474,7 @@ func restart(next *state) error {
 	return err
 }
 
-// running returns the instance of CoreDNS that serves.
+// running returns the running instance of CoreDNS.
 func running() (last *caddy.Instance) {
 	for _, i := range caddy.Instances() {
 		if len(i.Servers()) > 0 {
@@ -479,7 +484,8 @@ func running() (last *caddy.Instance) {
 	return last
 }
 
-// accept notes that s, the ConfigMap's Corefile, serves, and how it was applied: "" if it served already.
+// accept records that s, the ConfigMap's Corefile, is active, and how it was applied: "" if it was active
+// already.
 func (f *Follower) accept(s *state, how string) {
 	f.mu.Lock()
 	before, refused := f.serving, f.refused
@@ -505,8 +511,8 @@ func (f *Follower) accept(s *state, how string) {
 	}
 }
 
-// refuse notes that the newest Corefile, with that hash, is not applied. It logs why, unless it did so before, and counts each Corefile
-// once.
+// refuse records that the newest Corefile, with that hash, is not applied. It logs the reason, unless it has already
+// done so, and counts each Corefile once.
 func (f *Follower) refuse(err error, hash string) {
 	why := err.Error()
 	before := f.setRefused(err, hash)
@@ -520,8 +526,8 @@ func (f *Follower) refuse(err error, hash string) {
 	f.report(source.Report{Refused: true, Note: "Corefile not changed, the last good one goes on serving: " + why, Reason: "CorefileRejected"})
 }
 
-// setRefused makes err the reason why the newest Corefile, with that hash, is not applied, and returns the refusal before. The Corefile is
-// tried again after a while, and at once when what it needs is listed.
+// setRefused stores err as the reason why the newest Corefile, with that hash, is not applied, and returns the previous
+// refusal. The Corefile is retried after a while, and at once when the missing objects are listed.
 func (f *Follower) setRefused(err error, hash string) (before refusal) {
 	r := refusal{why: err.Error(), hash: hash}
 	var waits *unlisted
@@ -555,7 +561,7 @@ func (f *Follower) setRefused(err error, hash string) (before refusal) {
 	return before
 }
 
-// tryNow tries the refused Corefile with that hash again, if it is still the newest.
+// tryNow retries the refused Corefile with that hash, if it is still the newest.
 func (f *Follower) tryNow(hash string) {
 	f.mu.Lock()
 	if f.refused.hash == hash {
@@ -565,7 +571,7 @@ func (f *Follower) tryNow(hash string) {
 	f.look()
 }
 
-// now returns the Corefile that serves.
+// now returns the active Corefile.
 func (f *Follower) now() *state {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -31,7 +31,7 @@ func parsed(t testing.TB, args ...string) (*Flags, error) {
 }
 
 func TestFlags(t *testing.T) {
-	for _, tt := range []struct{ args, want string }{ // what -configmap, -last-good and -import are; or an error
+	for _, tt := range []struct{ args, want string }{ // the values of -configmap, -last-good and -import; or an error
 		{"-configmap coredns", "kube-system/coredns:Corefile |  | "},
 		{"-configmap dns/coredns:Main", "dns/coredns:Main |  | "},
 		{"-configmap a/b -last-good a/c -import a/d=custom -import a/e=/etc/x/", "a/b:Corefile | a/c:Corefile | a/d=custom a/e=/etc/x"},
@@ -75,7 +75,7 @@ func many(n int) (args string) {
 	return args
 }
 
-// following returns a Follower that has heard of ConfigMaps, without an API server. The file of -conf is in dir.
+// following returns a Follower with the ConfigMaps of data, without an API server. The file of -conf is in dir.
 func following(t testing.TB, dir string, data map[string]map[string]string) *Follower {
 	t.Helper()
 	flags, err := parsed(t, "-configmap", "kube-system/coredns", "-import", "kube-system/coredns-custom=custom", "-import", "kube-system/unheard=unheard")
@@ -94,7 +94,7 @@ func (f *Follower) text() (*corefile.Text, error) {
 	return f.textOf(f.flags.configMap, e)
 }
 
-// Imports are keys of the ConfigMaps of -import, and else files beside the Corefile. Errors name where a line came from.
+// Imports are keys of the ConfigMaps of -import, else files beside the Corefile. Errors have the origin of a line.
 func TestImports(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"unheard/a.override", "custom/hidden.override", "beside"} {
@@ -108,8 +108,8 @@ func TestImports(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name, corefile string
-		custom         map[string]string // nil: it is not there
-		want           string            // what of it is in the text, or the error
+		custom         map[string]string // nil: it does not exist
+		want           string            // the part of it in the text, or the error
 	}{
 		{"keys", ". {\n import custom/*.override\n}\n", map[string]string{"b.override": "bbb", "a.override": "aaa", "c.server": "ccc"}, "aaa\nbbb\n"},
 		{"an absolute path", ". {\n import " + dir + "/custom/*.override\n}\n", map[string]string{"a.override": "aaa"}, "aaa"},
@@ -137,7 +137,7 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// A Corefile that imports a file is refused while the file is not there, and serves when it comes, with no other edit.
+// A Corefile that imports a missing file is refused, and applied when the file appears, without another edit.
 func TestFilesAreReadAgain(t *testing.T) {
 	dir := t.TempDir()
 	f := following(t, dir, map[string]map[string]string{"coredns": {"Corefile": ". {\n import more\n}\n"}})
@@ -154,7 +154,7 @@ func TestFilesAreReadAgain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { defer close(ended); f.applyAll(ctx, again) }()
 	again <- time.Time{}
-	again <- time.Time{} // what the first one led to is done
+	again <- time.Time{} // follow has processed the first one
 	state := func() (refused, origin string) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -191,7 +191,7 @@ func TestTextOf(t *testing.T) {
 	}
 }
 
-// FuzzImports resolves imports of ConfigMaps that may hold nonsense.
+// FuzzImports resolves imports of ConfigMaps with arbitrary content.
 func FuzzImports(f *testing.F) {
 	f.Add(". {\n import custom/*.override\n}\nimport custom/b\n", "a.override", "errors\nimport b", "import custom/*")
 	f.Add("import custom/a", "a", "import a", "\"")
@@ -218,7 +218,7 @@ func FuzzImports(f *testing.F) {
 	})
 }
 
-// What the other process finds has the lines of where the Corefile came from.
+// The findings of the other process get the lines of the Corefile's sources.
 func TestFindings(t *testing.T) {
 	f := following(t, t.TempDir(), map[string]map[string]string{"coredns": {"Corefile": ". {\n import custom/a\n log\n}\n"}, "coredns-custom": {"a": "errors\ncache 0"}})
 	text, err := f.text()
@@ -250,7 +250,8 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-// The judging process may not start, not end, end in an unexpected way, or print something else.
+// The judging process may fail to start, not end, end in an unexpected way, or print something
+// else.
 func TestJudgeBy(t *testing.T) {
 	text, err := following(t, t.TempDir(), map[string]map[string]string{"coredns": {"Corefile": ". {\n}\n"}}).text()
 	if err != nil {
@@ -292,7 +293,8 @@ func TestJudgeBy(t *testing.T) {
 	}
 }
 
-// A refused Corefile is logged for each reason, and counted once; it is tried again after pauses that grow, or at once if told so.
+// A refused Corefile is logged for each reason, and counted once. It is retried after growing pauses, or at once if
+// triggered.
 func TestRefuse(t *testing.T) {
 	f := following(t, t.TempDir(), map[string]map[string]string{"coredns": {"Corefile": ". {\n errors\n}\n"}})
 	text, err := f.text()
@@ -353,7 +355,7 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
-// A Corefile without a plugin is none: CoreDNS would serve nothing.
+// A Corefile without a plugin is invalid: CoreDNS would serve nothing.
 func TestIdle(t *testing.T) {
 	for _, body := range []string{"", "# a comment\n", "(snippet) {\n errors\n}\n", "edited by hand", ". {\n}\n"} {
 		text, err := following(t, t.TempDir(), map[string]map[string]string{"coredns": {"Corefile": body}}).text()
@@ -366,8 +368,8 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// A ConfigMap for imports that could be read and no longer can takes nothing out of the Corefile: it is refused. One that never could is
-// replaced by files.
+// If a ConfigMap for imports can no longer be read, the Corefile is refused rather than applied without it. One that
+// could never be read is replaced by files.
 func TestImportForbidden(t *testing.T) {
 	dir := t.TempDir()
 	f := following(t, dir, map[string]map[string]string{"coredns": {"Corefile": ". {\n import custom/*.override\n import unheard/*.override\n}\n"}, "coredns-custom": {"a.override": "errors"}})
@@ -393,7 +395,8 @@ func TestImportForbidden(t *testing.T) {
 	}
 }
 
-// The last good Corefile is stored again if what is kept is none, not if it is another one.
+// The last good Corefile is stored again if the stored text is not a Corefile, but not if it is a
+// different one.
 func TestMend(t *testing.T) {
 	flags, err := parsed(t, "-configmap", "kube-system/coredns", "-last-good", "kube-system/good")
 	if err != nil {
@@ -474,7 +477,7 @@ func TestListenable(t *testing.T) {
 	}
 }
 
-// A stanza's place is that among the server blocks that have one.
+// A stanza's place is its position among the server blocks that have one.
 func TestPlaces(t *testing.T) {
 	blocks := blocksOf(t, "a {\n}\nb {\n kubehosts b\n}\nc {\n}\nd {\n kubehosts d\n}\n")
 	c, err := blocks[3].Stanza()
@@ -486,7 +489,8 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-// A spare process judges the next Corefile, and ends if there is none. If it ended before, another one judges.
+// A spare process judges the next Corefile, and ends if none comes. If it has ended before, another process
+// judges.
 func TestSpareJudge(t *testing.T) {
 	text, err := following(t, t.TempDir(), map[string]map[string]string{"coredns": {"Corefile": ". {\n}\n"}}).text()
 	if err != nil {
@@ -538,7 +542,8 @@ func TestLimited(t *testing.T) {
 	}
 }
 
-// What served for a moment is not held until it might be kept as the last good Corefile.
+// A Corefile that was active only for a moment does not stay in memory until it could be stored as
+// the last good one.
 func TestEditsThatComeFast(t *testing.T) {
 	flags, err := parsed(t, "-configmap", "kube-system/coredns", "-last-good", "kube-system/good")
 	if err != nil {

@@ -18,18 +18,18 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// judgeMost is how long judging a Corefile may take.
+// judgeMost limits the time to judge a Corefile.
 const judgeMost = 20 * time.Second
 
-// errNoJudge is the error of judge if no process can be started. CoreDNS itself is then the judge, as it is for the plugin
-// reload.
+// errNoJudge is the error of judge if no process can be started. Then CoreDNS itself checks the Corefile, as it does
+// for the plugin reload.
 var errNoJudge = errors.New("no process can be started to judge the Corefile")
 
 // errLate is the error of judge if it takes too long.
 var errLate = errors.New("the setups of its plugins take longer")
 
-// A process that judged a Corefile is followed by a spare one, which is ready for the next: an edit is often followed by another, and most
-// of the time that an edit takes is the start of a process. The spare one takes 8 MB and ends after spareFor.
+// After judging a Corefile, the package starts a spare process for the next one: an edit is often followed by another,
+// and starting a process takes most of the time of an edit. The spare process takes 8 MB and ends after spareFor.
 const spareFor = time.Minute
 
 // judges judges Corefiles, one after the other.
@@ -39,8 +39,9 @@ type judges struct {
 	ends  *time.Timer // of the spare one
 }
 
-// judge has another process of this program judge a Corefile, as `coredns check` does, and returns the findings. So whatever the setups of
-// plugins leave behind, use up or break has no effect here; some change state that all server blocks share.
+// judge has another process of this program judge a Corefile, as `coredns check` does, and returns the findings. This
+// isolates the server from the side effects of the plugins' setups, some of which change state that all server blocks
+// share.
 //
 // It is an error if a Corefile ends that process, or can't be judged.
 func (a *judges) judge(text *corefile.Text) ([]check.Finding, error) {
@@ -53,7 +54,7 @@ func (a *judges) judge(text *corefile.Text) ([]check.Finding, error) {
 		if err == nil || errors.Is(err, errLate) {
 			return found, err
 		}
-		// it may have ended for another reason, so a fresh one has the last word
+		// it may have ended for another reason, so let a fresh process decide
 	}
 	return judgeBy(program, judgeMost, text)
 }
@@ -83,7 +84,7 @@ func (a *judges) prepare() {
 	}
 	j, err := startJudge(program)
 	if err != nil {
-		return // the next Corefile is judged by a fresh one, or not
+		return // a fresh process judges the next Corefile, if it can be started
 	}
 	a.spare = j
 	a.ends = time.AfterFunc(spareFor, func() {
@@ -122,7 +123,7 @@ func (j *judge) end() {
 	_ = j.cmd.Wait()
 }
 
-// judgeBy judges a Corefile by a process of a program, within a time limit.
+// judgeBy judges a Corefile with a process of a program, within a time limit.
 func judgeBy(program string, most time.Duration, text *corefile.Text) ([]check.Finding, error) {
 	j, err := startJudge(program)
 	if err != nil {
@@ -131,14 +132,14 @@ func judgeBy(program string, most time.Duration, text *corefile.Text) ([]check.F
 	return j.judge(most, text)
 }
 
-// judge has the process judge a Corefile within a time limit. The process then ends.
+// judge judges a Corefile with the process, within a time limit. The process then ends.
 func (j *judge) judge(most time.Duration, text *corefile.Text) ([]check.Finding, error) {
 	var late atomic.Bool
 	limit := time.AfterFunc(most, func() {
 		late.Store(true)
 		_ = j.cmd.Process.Kill()
 	})
-	_, _ = io.WriteString(j.stdin, text.Body) // it fails if the process has ended, which Wait tells
+	_, _ = io.WriteString(j.stdin, text.Body) // fails if the process has ended; Wait returns why
 	j.stdin.Close()
 	err := j.cmd.Wait()
 	limit.Stop()
@@ -155,7 +156,8 @@ func (j *judge) judge(most time.Duration, text *corefile.Text) ([]check.Finding,
 	return found, malformed
 }
 
-// thisProgram returns a path of the running program, even if its file was replaced or removed.
+// thisProgram returns a path of the running program that is valid even if its file was replaced or
+// removed.
 func thisProgram() (string, error) {
 	const link = "/proc/self/exe"
 	if _, err := os.Stat(link); err == nil {

@@ -14,11 +14,11 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// proven is how long a Corefile must have served before it is stored as the last good one.
+// proven is how long a Corefile must have been active before it is stored as the last good one.
 const proven = 30 * time.Second
 
-// keepLater stores s as the last good Corefile once it has served for long enough, and the process is ready, unless it
-// no longer serves.
+// keepLater stores s as the last good Corefile once it has been active for long enough and the process is ready,
+// unless it is no longer active.
 func (f *Follower) keepLater(s *state) {
 	if f.flags.lastGood.name == "" || f.source == nil || s.origin == fromFile {
 		return
@@ -29,14 +29,15 @@ func (f *Follower) keepLater(s *state) {
 		return
 	}
 	if f.keeping != nil {
-		f.keeping.Stop() // so quick edits do not keep every Corefile in memory that served for a moment
+		f.keeping.Stop() // so quick edits do not leave every Corefile in memory that was active for a moment
 	}
 	f.keeping = time.AfterFunc(proven, func() {
 		_ = source.Recovered("keeping the last good Corefile", func() { f.keep(s) }) // logged
 	})
 }
 
-// keep stores s, if it still serves. If the process is not ready yet, or a stanza of s waits for its objects, it tries again later.
+// keep stores s if it is still active. If the process is not ready yet, or a stanza of s waits for its objects, it
+// tries again later.
 func (f *Follower) keep(s *state) {
 	f.mu.Lock()
 	f.keeping = nil
@@ -67,8 +68,8 @@ func (f *Follower) keep(s *state) {
 	log.Infof("Corefile %s is kept in %s as the last good one", s.hash, good.object())
 }
 
-// mend stores the Corefile that serves, after a while, if the one that is kept is none: somebody edited it, or made its ConfigMap anew. One
-// that only differs stays, as it may be another replica's.
+// mend stores the active Corefile, after a while, if the stored text is not a Corefile: somebody may have edited it or
+// recreated its ConfigMap. A different Corefile stays, as it may be another replica's.
 func (f *Follower) mend() {
 	good := f.flags.lastGood
 	e, heard := f.event(good.object())
@@ -104,7 +105,7 @@ func (f *Follower) notKept(s *state, err error) {
 	f.keepLater(s)
 }
 
-// ready asks the plugin ready of a Corefile. Without that plugin, any serving process is ready.
+// ready queries the plugin ready of a Corefile. Without that plugin, any running process is ready.
 func ready(blocks []corefile.Block) bool {
 	addr := ""
 	for i := range blocks {

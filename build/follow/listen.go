@@ -54,8 +54,9 @@ func listeners(blocks []corefile.Block) map[string]bool {
 	return all
 }
 
-// listenable returns why the server can't listen where the Corefile after does and the one before did not. If CoreDNS notices
-// that in a restart, it leaves sockets open, and their packets are lost when somebody listens there later.
+// listenable returns why the server can't listen on an address that is in the Corefile after and not in the one before.
+// If CoreDNS notices this during a restart, it leaves sockets open, and their packets are lost when somebody listens
+// there later.
 func listenable(before, after []corefile.Block) error {
 	had := listeners(before)
 	for addr, udp := range listeners(after) {

@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// note is a file with a hash. It is locked for as long as the process lives, so that a process beside it is not taken for one that ended.
-// A nil note does nothing.
+// note is a file with a hash. It is locked as long as the process lives, so that a concurrent process is not mistaken
+// for one that ended. A nil note does nothing.
 type note struct {
 	mu   sync.Mutex
 	file *os.File
-	mine bool // the content, if any, is this process's
+	mine bool // this process wrote the content, if any
 }
 
 // openNote opens or creates a note, and returns the hash in it. It returns nil if that is not possible, or another process has it open.
@@ -28,11 +28,11 @@ func openNote(path string) (n *note, found string) {
 		return nil, ""
 	}
 	b := make([]byte, hashLen)
-	k, _ := io.ReadFull(file, b) // less than a hash is none
+	k, _ := io.ReadFull(file, b) // a shorter content is not a hash
 	return &note{file: file, mine: k < hashLen}, string(b[:k])
 }
 
-// write makes hash the content.
+// write replaces the content by hash.
 func (n *note) write(hash string) {
 	if n == nil {
 		return
@@ -53,11 +53,11 @@ func (n *note) clear() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.mine {
-		_ = n.file.Truncate(0) // else the next process begins with the last good one once
+		_ = n.file.Truncate(0) // if this fails, the next process begins with the last good one once
 	}
 }
 
-// end removes the note, if this process wrote it, at the end of the process.
+// end removes the note, if this process wrote it, when the process ends.
 func (n *note) end() {
 	if n == nil {
 		return
@@ -65,6 +65,6 @@ func (n *note) end() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.mine {
-		_ = os.Remove(n.file.Name()) // else as in clear
+		_ = os.Remove(n.file.Name()) // errors have the same effect as in clear
 	}
 }

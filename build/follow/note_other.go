@@ -2,7 +2,7 @@
 
 package follow
 
-// note makes no notes on this system.
+// note does nothing on this system.
 type note struct{}
 
 func openNote(string) (*note, string) { return nil, "" }

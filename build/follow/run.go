@@ -39,8 +39,8 @@ func Main() {
 
 func isSet(name string) bool { return flag.Lookup(name).Value.String() == "true" }
 
-// run is coremain.Run for a Corefile that is followed. It differs if a start fails: there may be another Corefile to start
-// with.
+// run is coremain.Run for a Corefile that is followed. It differs if a start fails: there may be another Corefile to
+// start with.
 func (f *Follower) run() {
 	caddy.TrapSignals()
 	if err := setLog(flag.Lookup("log-format").Value.String()); err != nil {
@@ -75,7 +75,7 @@ func (f *Follower) run() {
 	instance.Wait()
 }
 
-// adopt begins with the Corefile of the previous process, which handed it over with its sockets (SIGUSR2).
+// adopt begins with the Corefile of the previous process, which passed it on with its sockets (SIGUSR2).
 func (f *Follower) adopt(input caddy.Input) error {
 	text, err := corefile.Read(corefile.Source{Name: input.Path(), Text: string(input.Body()), Dir: f.dir()}, f.imports)
 	if err != nil {
@@ -90,11 +90,11 @@ func (f *Follower) adopt(input caddy.Input) error {
 		log.Warningf("%s can't be followed: %v", f.flags.configMap.object(), err)
 		return nil
 	}
-	_ = f.awaitEvents(patience) // else what is imported might be gone for a moment
+	_ = f.awaitEvents(patience) // else imports might be missing for a moment
 	return nil
 }
 
-// setLog sets the log up as coremain.Run does.
+// setLog sets up the log like coremain.Run.
 func setLog(format string) error {
 	if format != "text" {
 		if err := clog.Configure(format, os.Stdout); err != nil {
@@ -108,8 +108,9 @@ func setLog(format string) error {
 	return nil
 }
 
-// startFailed starts this program again in place of this process, and passes on that the start failed with the Corefile:
-// CoreDNS does not close what it has opened. This ends, as each attempt leaves one Corefile less to start with.
+// startFailed replaces this process by a new one of the same program, and passes on that the start failed with the
+// Corefile: CoreDNS does not close what it has opened. This terminates, as each attempt leaves one Corefile less to
+// try.
 func (f *Follower) startFailed(failed error) {
 	f.mu.Lock()
 	s := f.read

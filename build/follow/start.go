@@ -14,16 +14,16 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// patience is how long a start waits for the ConfigMaps from the API server.
+// patience limits how long a start waits for the ConfigMaps from the API server.
 const patience = 3 * time.Second
 
-// notStarted is the environment variable with the hashes of Corefiles that this process could not start with, one a line, each
-// followed by a space and the reason.
+// notStarted is the environment variable with the hashes of Corefiles that failed to start, one per line, each followed
+// by a space and the reason.
 const notStarted = "KUBEHOSTS_COREFILES_NOT_STARTED"
 
-// Load implements caddy.Loader: at the start, it returns the Corefile to start with; later, the one that CoreDNS has read last,
-// whose kubehosts stanzas may have been replaced since. So the plugin reload sees neither live edits as news nor an older
-// Corefile.
+// Load implements caddy.Loader: at the start, it returns the Corefile to start with; later, the one that CoreDNS has
+// read last, whose kubehosts stanzas may have been replaced since. So the plugin reload neither treats live edits as
+// changes nor loads an older Corefile.
 func (f *Follower) Load(string) (caddy.Input, error) {
 	f.mu.Lock()
 	read := f.read
@@ -51,8 +51,8 @@ type candidate struct {
 	text          func() (*corefile.Text, error)
 }
 
-// first returns the Corefile to start with: that of the ConfigMap, else the last good one, else that of the file. If the API
-// server can't be reached it is the file's, which the kubelet stores.
+// first returns the Corefile to start with: that of the ConfigMap, else the last good one, else that of the file. If
+// the API server can't be reached, it is the file's, which the kubelet stores.
 func (f *Follower) first() (*state, error) {
 	main, err := f.flags.configMap, f.listen()
 	if err == nil {
@@ -74,7 +74,7 @@ func (f *Follower) first() (*state, error) {
 		}
 		var waits *unlisted
 		if len(reasons) > 0 && errors.As(err, &waits) {
-			waits.ahead.Close() // the ConfigMap's alone is waited for
+			waits.ahead.Close() // only wait for the objects of the ConfigMap's Corefile
 		}
 		reasons = append(reasons, fmt.Errorf("%s: %w", c.title, err))
 	}
@@ -95,8 +95,8 @@ func joined(reasons []error) string {
 	return strings.Join(texts, "; ")
 }
 
-// unjudged returns the best Corefile that this process has not tried to start with yet, whatever is wrong with it, nil if there
-// is none. It is for a Corefile that CoreDNS accepts, and that was refused for something probably unintended.
+// unjudged returns the best Corefile that this process has not tried to start with yet, even if its check failed; nil
+// if there is none. It is for a Corefile that CoreDNS accepts, and that was refused for something probably unintended.
 func (f *Follower) unjudged(e source.ConfigMapEvent, heard bool) *state {
 	for _, c := range f.candidates(e, heard) {
 		text, err := c.text()
@@ -110,7 +110,7 @@ func (f *Follower) unjudged(e source.ConfigMapEvent, heard bool) *state {
 	return nil
 }
 
-// startedBefore returns why this process did not start with s; "" if it has not tried.
+// startedBefore returns why the start with s failed; "" if it has not been tried.
 func startedBefore(s *state) string {
 	for line := range strings.Lines(os.Getenv(notStarted)) {
 		if hash, why, _ := strings.Cut(strings.TrimSpace(line), " "); hash == s.hash {
@@ -120,7 +120,7 @@ func startedBefore(s *state) string {
 	return ""
 }
 
-// awaitEvents waits until the state of each ConfigMap is known, at most for most.
+// awaitEvents waits until the state of each ConfigMap is available, at most for most.
 func (f *Follower) awaitEvents(most time.Duration) error {
 	deadline := time.NewTimer(most)
 	defer deadline.Stop()
@@ -129,7 +129,7 @@ func (f *Follower) awaitEvents(most time.Duration) error {
 		all := len(f.events) == len(f.objects())
 		f.mu.Unlock()
 		if all {
-			f.look() // look at the state once more when the server runs
+			f.look() // check the state again when the server runs
 			return nil
 		}
 		select {
@@ -199,8 +199,8 @@ func (f *Follower) try(c candidate) (*state, error) {
 	return s, f.granted(s)
 }
 
-// granted returns why the API server does not let this account list what a Corefile needs, nil if it does, or is slow to reply. What is
-// listed stays open until the server runs. A start with a snapshot waits for nothing.
+// granted returns why the API server does not let this account list what a Corefile needs, nil if it does, or is slow
+// to reply. The lists stay open until the server runs. With a snapshot, a start does not wait.
 func (f *Follower) granted(s *state) error {
 	for _, c := range stanzas(s.blocks) {
 		if c.Snapshot != "" {

@@ -10,24 +10,26 @@ import (
 	"github.com/coredns/caddy"
 )
 
-// CoreDNS may accept a Corefile that then ends the process: the plugin loop ends it when it finds a loop, and the container may have too
-// little memory. The next process would begin with it again. So a process notes the hash of the Corefile that it has on trial, until that
-// is proven, or until the process ends in an orderly way. A process that finds such a note begins with the last good Corefile.
+// CoreDNS may accept a Corefile that then ends the process: the plugin loop ends it when it finds a loop, and the
+// container may have too little memory. The next process would begin with it again. So a process writes the hash of the
+// Corefile on trial into a note, and removes the note when the Corefile is proven, or when the process ends normally. A
+// process that finds such a note begins with the last good Corefile.
 //
-// The note is a file in memory that outlives the process and, in Kubernetes, its container: it is the pod's. Where there is no such folder
-// there are no notes.
+// The note is a file in memory that outlives the process and, in Kubernetes, its container: it belongs to the pod.
+// Without this folder there are no notes.
 
 // trialDir is the folder of notes.
 const trialDir = "/dev/shm"
 
-// deadly is why a Corefile is not tried again.
+// deadly is the reason for not retrying a Corefile.
 type deadly struct{}
 
 func (deadly) Error() string {
 	return fmt.Sprintf("a process that had it ended without a word within %s, and its log has why (kubectl logs --previous): a loop, or too little memory; edit it to have it tried again", proven)
 }
 
-// beginTrials looks for a note of the process before, and makes notes from now on. They are about a Corefile other than the last good one.
+// beginTrials reads the note of the previous process, and enables notes from now on. They are about Corefiles other
+// than the last good one.
 func (f *Follower) beginTrials(dir string) {
 	if f.flags.lastGood.name == "" {
 		return
@@ -37,7 +39,8 @@ func (f *Follower) beginTrials(dir string) {
 	caddy.OnProcessExit = append(caddy.OnProcessExit, f.trial.end)
 }
 
-// onTrial notes that the Corefile with that hash is on trial, unless it is the last good one.
+// onTrial writes a note that the Corefile with that hash is on trial, unless it is the last good
+// one.
 func (f *Follower) onTrial(hash string) {
 	if f.proved(hash) {
 		f.trial.clear()
@@ -46,7 +49,7 @@ func (f *Follower) onTrial(hash string) {
 	f.trial.write(hash)
 }
 
-// kills reports whether the process before ended while it had the Corefile with that hash on trial.
+// kills reports whether the previous process ended while the Corefile with that hash was on trial.
 func (f *Follower) kills(hash string) bool { return f.died == hash && !f.proved(hash) }
 
 // proved reports whether the last good Corefile has that hash.

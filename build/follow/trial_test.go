@@ -10,8 +10,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// A process that ended without a word leaves the hash of the Corefile that it had on trial. One that ends in an orderly way, that proved
-// the Corefile, or that still runs does not.
+// A process that ended unexpectedly leaves the hash of the Corefile on trial. One that ended normally, that proved the
+// Corefile, or that is still running does not.
 func TestTrials(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		return // there are no notes

@@ -27,7 +27,7 @@ type fault struct {
 	begin  func(*testing.T, *world) (repair func())
 }
 
-// faults happen at the same time. Several alerts separated by "or" are alternatives.
+// faults happen at the same time. An alert listed for several of them fires for any of them.
 var faults = []fault{
 	{"the upstream server takes questions and never answers", []string{
 		"CoreDNSLatencyHigh critical", "CoreDNSErrorsHigh critical", "CoreDNSErrorsHigh warning",
