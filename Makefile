@@ -8,7 +8,7 @@ INPUTS = 5000
 CHECKED = ./docs/draw ./plugin/... ./build/check ./build/command ./build/corefile ./build/example ./build/follow ./build/image ./build/version
 FUZZED = build/check build/corefile build/follow plugin/hosts plugin/services plugin/source plugin/stanza plugin/status plugin/wire
 
-.PHONY: run build test check unit mutate fuzz kube stock real helm vulns differential faults draw soak monitoring browser image supply e2e-docker lab lab-down sizes e2e conformance tools node outside suite bench clean
+.PHONY: run build test check unit mutate fuzz kube stock real versions helm vulns differential faults draw soak monitoring browser image supply e2e-docker lab lab-down sizes e2e conformance tools node outside suite bench clean
 
 # run serves corefile.example and shows its answers.
 run: build
@@ -81,6 +81,22 @@ kube: build
 real: kube
 	@echo "tests with the real API server"
 	@cd test && CGO_ENABLED=0 $(GO) test -count=1 -v . ./cluster
+
+# versions runs the tests with other releases of the API server, and with one that does not stream lists. test/versions has a
+# module file for each, which `go build -mod=mod` completes after a change of the versions in it. VERSIONS=1.35 runs one.
+VERSIONS = 1.34 1.35 1.36
+versions: kube
+	@for version in $(VERSIONS); do \
+		echo "building kube-apiserver $$version from Go modules (the first time: about three minutes)"; \
+		(cd test && CGO_ENABLED=0 $(GO) build -modfile=versions/$$version.mod $(PLAIN) -ldflags='-s -w' \
+			-o bin/kube-apiserver-$$version ./apiserver) || exit 1; \
+	done
+	@for version in $(VERSIONS); do \
+		echo "tests with the API server of $$version"; \
+		(cd test && KUBE_VERSION=$$version CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 20m .) || exit 1; \
+	done
+	@version=$(firstword $(VERSIONS)); echo "the same with $$version, without streamed lists"; \
+		cd test && KUBE_VERSION=$$version KUBE_FEATURES=WatchList=false CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 20m .
 
 # helm installs the chart coredns with our values on the real API server. CHART is its folder or archive, as
 # `helm pull coredns --repo https://coredns.github.io/helm` brings it: no Go module has it.

@@ -57,7 +57,7 @@ func startShared() (err error) {
 		return err
 	}
 	shared.api = a
-	fmt.Printf("etcd and kube-apiserver ready after %v\n", time.Since(start).Round(time.Millisecond))
+	fmt.Printf("etcd and kube-apiserver %s %s ready after %v\n", cluster.Version(), cluster.Features(), time.Since(start).Round(time.Millisecond))
 	return nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -99,6 +100,9 @@ func start(ctx context.Context, kube, dir, address string, flags ...string) (*AP
 		"--audit-policy-file", a.path("audit.yaml"), "--audit-log-path", a.path("audit.log"),
 		"--enable-priority-and-fairness=false", "--profiling=false",
 	}, flags...)
+	if gates := Features(); gates != "" {
+		a.flags = append(a.flags, "--feature-gates", gates)
+	}
 	a.URL = fmt.Sprintf("https://%s:%d", address, port)
 	a.Config = &rest.Config{
 		Host: a.URL, BearerToken: AdminToken, QPS: -1,
@@ -112,6 +116,26 @@ func start(ctx context.Context, kube, dir, address string, flags ...string) (*AP
 		a.Stop()
 	}
 	return a, err
+}
+
+// Features are the feature gates that the API server is started with: KUBE_FEATURES of the environment, such as WatchList=false.
+// They are "" for the release's own.
+func Features() string { return os.Getenv("KUBE_FEATURES") }
+
+// Has reports whether the API server has a feature gate enabled, by its metrics.
+func (a *API) Has(t testing.TB, feature string) bool {
+	t.Helper()
+	text, err := a.Client.RESTClient().Get().AbsPath("/metrics").DoRaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "kubernetes_feature_enabled{name="+strconv.Quote(feature)+",") {
+			return strings.HasSuffix(line, " 1\n")
+		}
+	}
+	t.Fatalf("the API server has no metric of the feature gate %s", feature)
+	return false
 }
 
 // Certificate is the path of the API server's certificate, followed by the certificate of its generated
@@ -148,8 +172,12 @@ func (a *API) files() error {
 			return err
 		}
 	}
-	for _, name := range []string{"etcd", "etcd-restore", "kube-apiserver"} {
-		if err := os.Symlink(a.bin, a.path(name)); err != nil {
+	apiserver, err := server(a.bin)
+	if err != nil {
+		return err
+	}
+	for name, bin := range map[string]string{"etcd": a.bin, "etcd-restore": a.bin, "kube-apiserver": apiserver} {
+		if err := os.Symlink(bin, a.path(name)); err != nil {
 			return err
 		}
 	}

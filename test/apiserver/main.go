@@ -1,0 +1,11 @@
+// Package main is kube-apiserver alone, for the releases of which test/versions has a module file.
+package main
+
+import (
+	"os"
+
+	"k8s.io/component-base/cli"
+	"k8s.io/kubernetes/cmd/kube-apiserver/app"
+)
+
+func main() { os.Exit(cli.Run(app.NewAPIServerCommand())) }
