@@ -3,9 +3,9 @@ package main
 // edit is how an edit of the ConfigMap takes effect, with -configmap.
 var edit = diagram{
 	title: "How an edit of the ConfigMap takes effect",
-	description: "An edit reaches follow by a watch. A change of kubehosts stanzas alone becomes a new View, any other change is judged " +
-		"by coredns check and restarts the server blocks, and a wrong text changes nothing. A text that has served for 30 seconds is kept " +
-		"for the next start.",
+	description: "An edit reaches follow through a watch. A change of only kubehosts stanzas becomes a new View. Any other change is checked " +
+		"by coredns check and restarts the server blocks. An invalid text changes nothing. A text that has been active for 30 seconds " +
+		"is stored for the next start.",
 	width: 830, height: 472,
 	boxes: []box{
 		{16, 30, 110, 62, "an edit", []string{"kubectl, GitOps"}, plain},

@@ -4,7 +4,7 @@ package main
 var query = diagram{
 	title: "How a query is answered",
 	description: "A query over UDP reaches wire, which asks answer, which looks into the hosts tables and the indexes of Services " +
-		"and of names from outside. What wire does not answer, and queries over other transports, go through CoreDNS's server and " +
+		"and external names. What wire does not answer, and queries over other transports, go through CoreDNS's server and " +
 		"the plugins of the server block to the same decision.",
 	width: 830, height: 420,
 	boxes: []box{

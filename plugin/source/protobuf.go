@@ -329,7 +329,7 @@ func decodeIngressStatus(status *networking.IngressStatus, b []byte) bool {
 	return ok && !m.bad
 }
 
-// decodePublished adds the metadata that only objects with names from outside need: see externalMeta.
+// decodePublished adds the metadata that only objects with external names need: see externalMeta.
 func decodePublished(o *meta.ObjectMeta, b []byte) bool {
 	ok := true
 	m := message{rest: b}

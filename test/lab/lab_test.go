@@ -81,7 +81,7 @@ func TestLab(t *testing.T) {
 	})
 	t.Logf("the line more is answered after %v, dig included", took.Round(time.Millisecond))
 
-	// Replies come from the queried address, of which the server has several: dig accepts no others.
+	// The server has several addresses, and replies come from the queried one: dig accepts no others.
 	sh("ip -n " + lab + "-veth-server address add 10.99.0.7/24 dev eth0")
 	local := strings.Fields(sh("ip -n " + lab + "-veth-server -6 -oneline address show eth0 scope link"))[3]
 	local, _, _ = strings.Cut(local, "/")

@@ -1,4 +1,4 @@
-// MetalLB's controller, which gives load balancers their addresses in the tests of names from outside. `make outside` builds it.
+// MetalLB's controller, which gives load balancers their addresses in the tests of external names. `make outside` builds it.
 module github.com/kubehosts/kubehosts/test/metallb
 
 go 1.27.0

@@ -1,4 +1,4 @@
-// Traefik, which the tests of names from outside run as Ingress controller and Gateway. `make outside` builds it, and puts the copy of
+// Traefik, which the tests of external names run as Ingress controller and Gateway. `make outside` builds it, and puts the copy of
 // lego into test/bin.
 module github.com/kubehosts/kubehosts/test/traefik
 
