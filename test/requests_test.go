@@ -112,8 +112,11 @@ func TestRolesGrantWhatIsUsed(t *testing.T) {
 					t.Errorf("%v is forbidden", r)
 				}
 			}
-			unused := slices.DeleteFunc(slices.Sorted(maps.Keys(granted)), func(right string) bool { return used[right] })
-			return used["create events"] && (!noStreams || len(unused) == 0), fmt.Sprintf("an Event; it did not ask for %v yet", unused)
+			unused := slices.DeleteFunc(slices.Sorted(maps.Keys(granted)), func(right string) bool {
+				// A resource that does not exist is only watched as a stream, and is listed once that is refused.
+				return used[right] || !noStreams && strings.HasPrefix(right, "list ")
+			})
+			return used["create events"] && len(unused) == 0, fmt.Sprintf("an Event; it did not ask for %v yet", unused)
 		})
 	}
 	if want, got := slices.Sorted(maps.Keys(used)), slices.Sorted(maps.Keys(granted)); !slices.Equal(got, want) {
