@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/kubehosts/kubehosts/test/cluster"
 	rbac "k8s.io/api/rbac/v1"
@@ -103,9 +102,7 @@ func TestRolesGrantWhatIsUsed(t *testing.T) {
 		ip := editIP(i + 1)
 		setConfigMap(t, stanza(live(ip))) // which causes an Event
 		awaitLive(t, cluster.Dial(t, "udp", c.Addr), ip)
-		// A request is in the audit log once the API server begins to reply. On a busy machine that took more than 15 s for
-		// watches of custom resources.
-		cluster.Eventually(t, time.Minute, func() (bool, string) {
+		cluster.Eventually(t, bound, func() (bool, string) {
 			for _, r := range api(t).Audit(t, who) {
 				used[r.Verb+" "+r.Resource] = true
 				if r.Code == http.StatusForbidden {
