@@ -44,6 +44,11 @@ spec: {clusterIP: None, ports: [{name: pg, port: 5432}]}
 		{"cluster.local a.b.cluster.local", "", "xb.cluster.local.", dns.TypeA, "NXDOMAIN | SOA cluster.local."},
 		{". cluster.local", "", "local.", dns.TypeTXT, "NOERROR | SOA ."},
 		{"cluster.local in-addr.arpa 96.10.in-addr.arpa", "namespaces none", "10.in-addr.arpa.", dns.TypePTR, "NOERROR | SOA in-addr.arpa."},
+		// Above the reverse names of a cluster, and of hosts entries.
+		{".", "", "arpa.", dns.TypePTR, "NOERROR | SOA ."},
+		{".", "", "in-addr.arpa.", dns.TypePTR, "NOERROR | SOA ."},
+		{".", "namespaces none\n" + entries, "arpa.", dns.TypePTR, "NOERROR | SOA ."},
+		{".", "namespaces none", "arpa.", dns.TypePTR, "NXDOMAIN | SOA ."},
 		// A hosts entry passes other types on to a zone without the name.
 		{"cluster.local", entries, "held.cluster.local.", dns.TypeA, "NOERROR A 192.0.2.7"},
 		{"cluster.local", entries, "held.cluster.local.", dns.TypeMX, "NOERROR | SOA cluster.local."},

@@ -444,6 +444,23 @@ func TestExternalMetadata(t *testing.T) {
 	}
 }
 
+// A hosts entry with the name of a Service is the address of that target of SRV records, too.
+func TestExternalHosts(t *testing.T) {
+	k := serveOutside(t, "", "hosts {\n192.0.2.99 lb.shop.example.org\n}\n"+bothZones)
+	for qtype, want := range map[uint16]string{
+		dns.TypeA:   "NOERROR A 192.0.2.99",
+		dns.TypeSRV: "NOERROR SRV 0 100 80 lb.shop.example.org. + lb.shop.example.org. 192.0.2.99",
+	} {
+		name := "lb.shop.example.org."
+		if qtype == dns.TypeSRV {
+			name = "_http._tcp." + name
+		}
+		if got := described(ask(t, k, name, qtype)); got != want {
+			t.Errorf("%s %s: got %s, want %s", name, dns.TypeToString[qtype], got, want)
+		}
+	}
+}
+
 // What an answer in an external zone costs in allocations: the message and its records.
 func TestExternalAllocations(t *testing.T) {
 	k := serveOutside(t, "", bothZones)

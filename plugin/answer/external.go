@@ -256,6 +256,19 @@ func (a *Answer) serverWeight() uint16 {
 func (a *Answer) ServerAddrs(yield func(target string, ip netip.Addr) bool) {
 	for _, service := range a.host.Ports {
 		target := a.as(service)
+		if h, ok := a.view.hold(ToLower(target)); ok { // hosts entries have the name
+			for _, is6 := range [...]bool{false, true} {
+				more := true
+				a.view.addrs(&h, is6, func(ip netip.Addr) bool {
+					more = yield(target, ip)
+					return more
+				})
+				if !more {
+					return
+				}
+			}
+			return
+		}
 		a.host.Addrs(func(ip netip.Addr) bool { return yield(target, ip) })
 		return
 	}

@@ -128,13 +128,18 @@ func (a *Answer) aboveHosts() bool {
 	if len(a.view.Hosts) == 0 {
 		return false
 	}
-	prefix, reverse := services.ParseReversePrefix(a.lower)
+	above, n := prefixes(a.lower)
 	for i := range a.view.Hosts {
 		l := &a.view.Hosts[i]
 		for _, t := range l.Tables.All() {
 			// Most tables have no name in the zone, and checking that takes fewer labels.
-			if t.NonTerminal(a.Zone.Name) && t.NonTerminal(a.lower) || reverse && !l.NoReverse && t.HasNames(prefix) {
+			if t.NonTerminal(a.Zone.Name) && t.NonTerminal(a.lower) {
 				return true
+			}
+			for _, prefix := range above[:n] {
+				if !l.NoReverse && t.HasNames(prefix) {
+					return true
+				}
 			}
 		}
 	}

@@ -123,11 +123,14 @@ func (a *Answer) apex() {
 func (a *Answer) reverse() bool {
 	ip, ok := services.ParseReverse(a.lower)
 	if !ok {
-		prefix, ok := services.ParseReversePrefix(a.lower)
-		if ok = ok && a.state.AddressBelow(prefix, &a.view.Options); ok {
-			a.noData()
+		all, n := prefixes(a.lower)
+		for _, prefix := range all[:n] {
+			if a.state.AddressBelow(prefix, &a.view.Options) {
+				a.noData()
+				return true
+			}
 		}
-		return ok
+		return false
 	}
 	if !a.pointed(ip) {
 		return false

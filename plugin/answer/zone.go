@@ -211,7 +211,8 @@ func (t *Transfer) reverseNames(yield func(string) bool) {
 			}
 		}
 	}
-	for _, prefix := range t.zone.prefixes() {
+	all, n := prefixes(t.zone.Name)
+	for _, prefix := range all[:n] {
 		for ip := range t.state.Addresses(prefix, &t.view.Options) {
 			if !entries.has(ip) && !named(ip) {
 				return
@@ -220,15 +221,16 @@ func (t *Transfer) reverseNames(yield func(string) bool) {
 	}
 }
 
-// prefixes returns the networks whose reverse names may be in z.
-func (z *Zone) prefixes() []netip.Prefix {
-	if z.Name == "." || z.Name == "arpa." {
-		return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+// prefixes returns the networks whose reverse names are below name: two, one or none.
+func prefixes(name string) (all [2]netip.Prefix, n int) {
+	if name == "." || name == "arpa." {
+		return [2]netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}, 2
 	}
-	if prefix, ok := services.ParseReversePrefix(z.Name); ok {
-		return []netip.Prefix{prefix}
+	prefix, ok := services.ParseReversePrefix(name)
+	if ok {
+		n = 1
 	}
-	return nil
+	return [2]netip.Prefix{prefix}, n
 }
 
 // entries yields the names of hosts entries, each once.

@@ -97,13 +97,15 @@ func (r *registry) remove(b *Block) {
 	}
 }
 
-// newest returns the newest Block of each name.
+// newest returns the newest Block of each name that serves, or one that does not serve yet if there is no other.
 func (r *registry) newest() map[string]*Block {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := make(map[string]*Block)
 	for _, b := range r.all {
-		all[b.name] = b
+		if all[b.name] == nil || b.serving.Load() != nil {
+			all[b.name] = b
+		}
 	}
 	return all
 }

@@ -178,7 +178,7 @@ func (r *reporter) write(key reportKey, event *api.Event) {
 		return
 	}
 	if !apierrors.IsForbidden(err) {
-		log.Debugf("no Event %s on ConfigMap %s/%s: %v", event.Reason, event.Namespace, event.InvolvedObject.Name, err)
+		log.Debugf("no Event %s on ConfigMap %s/%s: %s", event.Reason, event.Namespace, event.InvolvedObject.Name, Printable(err.Error()))
 		return
 	}
 	r.mu.Lock()
@@ -186,7 +186,7 @@ func (r *reporter) write(key reportKey, event *api.Event) {
 	r.denied = true
 	r.mu.Unlock()
 	if !known {
-		log.Infof("ConfigMap %s/%s gets no Events: %v; everything else works; to enable Events, grant this account create on events in that namespace",
-			event.Namespace, event.InvolvedObject.Name, err)
+		log.Infof("ConfigMap %s/%s gets no Events: %s; everything else works; to enable Events, grant this account create on events in that namespace",
+			event.Namespace, event.InvolvedObject.Name, Printable(err.Error()))
 	}
 }
