@@ -37,7 +37,7 @@ func (a *Answer) fromServices() {
 		a.noData()
 		return
 	}
-	if strings.HasSuffix(a.lower, ".arpa.") && a.reverse() {
+	if strings.HasSuffix(a.lower, "arpa.") && a.reverse() {
 		a.why = IsReverse
 		return
 	}
