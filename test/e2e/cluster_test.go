@@ -58,7 +58,6 @@ func TestCluster(t *testing.T) {
 	t.Run("wholeBroken", n.testWholeBroken)
 	t.Run("stock", ofStock) // before the API server stops, which ends streams out of pods
 	t.Run("wholeCustom", n.testWholeCustom)
-	t.Run("wholeAlone", n.testWholeAlone)
 	t.Run("privileges", n.testPrivileges)
 	t.Run("explain", n.testExplain)
 	t.Run("scale", n.testScale)

@@ -247,11 +247,6 @@ func (n *node) testCustomBroken(t *testing.T, ip string) {
 	n.answersFor(t, all, "custom.example", ip)
 }
 
-// testWholeAlone starts the process of a replica without an API server: it serves the mounted Corefile.
-func (n *node) testWholeAlone(t *testing.T) {
-	n.alone(t, map[string]string{"db.corp.example": "192.0.2.10"})
-}
-
 // alone kills the process of a replica without an API server: the next process serves the mounted files, which answer
 // these names with these addresses. It follows the ConfigMap as soon as there is an API server.
 func (n *node) alone(t *testing.T, serves map[string]string) {
