@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -413,7 +414,11 @@ func TestAllocations(t *testing.T) {
 				k := newReader(theWorld(t), ch)
 				packet := queryOf(t, name, qtype, nil)
 				k.ask(packet, true)
-				if n := testing.AllocsPerRun(100, func() { k.ask(packet, true) }); n > 0 {
+				n := math.Inf(1)
+				for try := 0; try < 20 && n > 0; try++ { // other goroutines' allocations count as well, now and then
+					n = min(n, testing.AllocsPerRun(100, func() { k.ask(packet, true) }))
+				}
+				if n > 0 {
 					t.Errorf("%s %s%s: %v allocations", name, dns.Type(qtype), what, n)
 				}
 			}
