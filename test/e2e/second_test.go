@@ -19,8 +19,10 @@ func (n *node) testSecond(t *testing.T) {
 	answers := func(network, name, want string) {
 		t.Helper()
 		cluster.Eventually(t, 20*time.Second, func() (bool, string) {
-			got := strings.TrimSpace(n.in(t, "client", "ask", server, network, name, "A"))
-			return got == want, name + " over " + network + ": " + got
+			// The query fails until kube-proxy has the Service.
+			out, err := n.kubectl("exec", "-n", "shop", "client", "--", "/pod", "ask", server, network, name, "A").CombinedOutput()
+			got := strings.TrimSpace(string(out))
+			return err == nil && got == want, name + " over " + network + ": " + got
 		})
 	}
 	for _, network := range []string{"udp", "tcp"} {
