@@ -24,8 +24,8 @@ type Source struct {
 	Name string // the file, or the ConfigMap and its key, as in errors
 	Text string
 	Dir  string // where relative imports are searched
-	// // the number of the first line of Text in Name; 0 stands for 1. All lines have that number if
-	// OneLine.
+	// First is the number of the first line of Text in Name; 0 stands for 1. If OneLine is set, all lines have that
+	// number.
 	First   int
 	OneLine bool
 }

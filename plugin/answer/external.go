@@ -252,20 +252,22 @@ func (a *Answer) serverWeight() uint16 {
 	return uint16(max(1, 100/max(1, places*ports))) // #nosec G115 -- at most 100
 }
 
-// ServerAddrs yields the name of the Service that is a target of Servers, and its addresses, for the additional section.
+// ServerAddrs yields the name of the Service that is a target of Servers, and its addresses, for the additional section. The
+// addresses are those of hosts entries with that name, up to MaxRecords, or else those of the Service.
 func (a *Answer) ServerAddrs(yield func(target string, ip netip.Addr) bool) {
 	for _, service := range a.host.Ports {
 		target := a.as(service)
 		if h, ok := a.view.hold(ToLower(target)); ok { // hosts entries have the name
+			n, more := 0, true
 			for _, is6 := range [...]bool{false, true} {
-				more := true
-				a.view.addrs(&h, is6, func(ip netip.Addr) bool {
-					more = yield(target, ip)
-					return more
-				})
 				if !more {
 					return
 				}
+				a.view.addrs(&h, is6, func(ip netip.Addr) bool {
+					n++
+					more = n <= MaxRecords && yield(target, ip)
+					return more
+				})
 			}
 			return
 		}

@@ -19,7 +19,7 @@ import (
 const (
 	maxHostsFiles = 2 * hosts.MaxSize // bytes of all files behind one FILE
 
-	// // bytes of hosts lines that make it worthwhile to return memory at once
+	// largeFile is the number of bytes of hosts lines from which it is worthwhile to return memory at once.
 	largeFile = 1 << 20
 )
 
