@@ -325,7 +325,7 @@ func TestWholeStart(t *testing.T) {
 		{"another key", func(*wholeFollower) string { return "-" }, "has no key Corefile"},
 		{"too much", func(f *wholeFollower) string {
 			return strings.Replace(f.corefile("10.9.0.1", "new"), "\terrors", "\ttls /dev/zero /dev/zero", 1)
-		}, "the setups of its plugins end the process that tries them"},
+		}, "the setup of its plugins ended the process that checked it"},
 		{"a start that fails", func(f *wholeFollower) string {
 			return f.corefile("10.9.0.1", "new") + "example.com:53 {\n\tbind 203.0.113.1\n}\n"
 		}, "the server does not start with it: "},
@@ -356,7 +356,7 @@ func TestWholeStart(t *testing.T) {
 				n := f.Metric(t, "coredns_kubehosts_corefile_rejected")
 				return n == 0 && f.Metric(t, "coredns_kubehosts_corefile_info", "origin", "configmap") == 1, fmt.Sprintf("the gauge is %v", n)
 			})
-			if n := strings.Count(f.Log(), "is not started with"); n != 1 {
+			if n := strings.Count(f.Log(), "The server starts with"); n != 1 {
 				t.Errorf("it is said %d times what the start was made from", n)
 			}
 		})

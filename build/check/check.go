@@ -69,7 +69,7 @@ func Corefile(text *corefile.Text, there map[string]corefile.Source) []Finding {
 	}
 	all := unbalanced
 	if !IsWrong(all) {
-		all = append(all, judge(blocks)...)
+		all = append(all, setUp(blocks)...)
 	}
 	for i := range blocks {
 		all = append(all, habits(&blocks[i], there)...)

@@ -49,8 +49,8 @@ func init() {
 	}
 }
 
-// judged returns the findings for a Corefile, one per line.
-func judged(t testing.TB, body string) string {
+// checked returns the findings for a Corefile, one per line.
+func checked(t testing.TB, body string) string {
 	t.Helper()
 	text, err := corefile.Read(corefile.Source{Name: "Corefile", Text: body}, corefile.Files)
 	if err != nil {
@@ -128,7 +128,7 @@ func TestCorefile(t *testing.T) {
 		{"bind everywhere", ".:53 {\n bind 127.0.0.1\n whoami\n}\nexample.org {\n bind 127.0.0.2\n whoami\n}\n", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := strings.Split(strings.TrimSuffix(judged(t, tt.body), "\n"), "\n")
+			got := strings.Split(strings.TrimSuffix(checked(t, tt.body), "\n"), "\n")
 			if got[0] == "" {
 				got = nil
 			}
@@ -271,7 +271,7 @@ func FuzzCorefile(f *testing.F) {
 		}
 		units, _ := unitsOf(corefile.Source{Name: "Corefile", Text: body, Dir: t.TempDir()})
 		for _, u := range units {
-			all := u.judge()
+			all := u.check()
 			for _, finding := range all {
 				if strings.ContainsAny(finding.String(), "\n\r") {
 					t.Fatalf("a finding of more than one line: %q", finding)

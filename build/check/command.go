@@ -92,7 +92,7 @@ func files(conf, base string, stdin io.Reader) ([]Finding, error) {
 	units, wrong := unitsOf(edited)
 	all := wrong
 	for _, u := range units {
-		all = append(all, u.judge()...)
+		all = append(all, u.check()...)
 	}
 	if base == "" || IsWrong(all) {
 		return all, nil
@@ -132,8 +132,8 @@ type unit struct {
 	part  bool                       // it is for imports, and may be empty
 }
 
-// judge returns the findings of a unit.
-func (u *unit) judge() []Finding {
+// check returns the findings of a unit.
+func (u *unit) check() []Finding {
 	if blocks, err := u.text.Blocks(nil); u.part && err == nil && corefile.Idle(blocks) {
 		return nil
 	}

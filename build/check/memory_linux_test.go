@@ -30,7 +30,7 @@ func TestBoundMemory(t *testing.T) {
 		os.Exit(Main([]string{"-conf", "-"}, os.Stdin, os.Stdout, os.Stderr))
 	}
 	const room = 56 << 20
-	judged := func(body string) (code int, used int64) {
+	checked := func(body string) (code int, used int64) {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestBoundMemory$")
 		cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", roomVariable, room))
 		cmd.Stdin = strings.NewReader(body)
@@ -50,12 +50,12 @@ func TestBoundMemory(t *testing.T) {
 	for i := range 5_000 {
 		fmt.Fprintf(&rewrites, " rewrite name regex (a{1000})b%d c\n", i)
 	}
-	least, before := judged(".:53 {\n errors\n whoami\n}\n")
-	large, _ := judged(hosts.String() + "  }\n }\n}\n")
+	least, before := checked(".:53 {\n errors\n whoami\n}\n")
+	large, _ := checked(hosts.String() + "  }\n }\n}\n")
 	if least != exitGood || large != exitGood {
 		t.Errorf("a good Corefile: exit code %d, one of %d KiB: %d", least, hosts.Len()>>10, large)
 	}
-	if code, used := judged(rewrites.String() + "}\n"); code == exitGood || used > before+4*room { // under the race detector memory has a shadow
+	if code, used := checked(rewrites.String() + "}\n"); code == exitGood || used > before+4*room { // under the race detector memory has a shadow
 		t.Errorf("one that takes too much: exit code %d, %d MiB more than a small one", code, (used-before)>>20)
 	}
 }

@@ -39,9 +39,9 @@ func reachesOut(name string, words []corefile.Word) string {
 	return ""
 }
 
-// judge runs every plugin's setup on its stanza, and has CoreDNS make the servers. It finds further invalid stanzas by
+// setUp runs every plugin's setup on its stanza, and has CoreDNS make the servers. It finds further invalid stanzas by
 // leaving out those already found.
-func judge(blocks []corefile.Block) (all []Finding) {
+func setUp(blocks []corefile.Block) (all []Finding) {
 	blocks, all = checkable(blocks)
 	for range maxFindings {
 		err := run(blocks)

@@ -32,7 +32,7 @@ type importRefs []importRef
 func Register(flags *flag.FlagSet) *Flags {
 	f := &Flags{}
 	flags.Var(&f.configMap, "configmap", "`[NAMESPACE/]NAME[:KEY]` of the ConfigMap that is the Corefile, live; -conf is for a start without the API server")
-	flags.Var(&f.lastGood, "last-good", "`[NAMESPACE/]NAME[:KEY]` of the ConfigMap in which the last good Corefile is kept, for starts while that of -configmap is wrong")
+	flags.Var(&f.lastGood, "last-good", "`[NAMESPACE/]NAME[:KEY]` of the ConfigMap in which the last good Corefile is stored, for starts while that of -configmap is wrong")
 	flags.Var(&f.imports, "import", "`NAMESPACE/NAME=DIR`: import DIR/PATTERN takes keys of that ConfigMap, live; may be repeated")
 	return f
 }
@@ -45,9 +45,9 @@ func (f *Flags) Check(conf string) (follows bool, err error) {
 	case f.configMap.name == "":
 		return false, nil
 	case conf == "stdin":
-		return false, errors.New("-configmap and -conf stdin can't be had together: name a file")
+		return false, errors.New("-configmap does not work with -conf stdin: name a file")
 	case f.lastGood == f.configMap:
-		return false, errors.New("-last-good can't be the key of -configmap")
+		return false, errors.New("-last-good must name another key than -configmap")
 	}
 	return true, nil
 }
@@ -117,7 +117,7 @@ func (r *importRefs) Set(s string) error {
 	dir = path.Clean(dir)
 	for _, other := range *r {
 		if other.dir == dir {
-			return fmt.Errorf("folder %s is given twice", dir)
+			return fmt.Errorf("folder %s is named twice", dir)
 		}
 	}
 	if len(*r) == maxImports {

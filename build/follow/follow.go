@@ -48,14 +48,14 @@ const (
 // It has one writer, the goroutine of follow, which restarts the server and replaces stanzas in place. The watches, the
 // plugin reload, signals and metrics read its state, and hold mu only for that.
 type Follower struct {
-	flags  *Flags
-	conf   string         // the file of -conf; "" for none
-	source *source.Source // nil if no API server is configured
-	wake   chan struct{}  // holds one token when there is an event
-	ahead  *live.Ahead    // the objects that the first Corefile needs, until the server runs
-	judges judges
-	trial  *note  // for the Corefile on trial; nil if there are no notes
-	died   string // the hash of the Corefile that the previous process had on trial; "" for none
+	flags    *Flags
+	conf     string         // the file of -conf; "" for none
+	source   *source.Source // nil if no API server is configured
+	wake     chan struct{}  // holds one token when there is an event
+	ahead    *live.Ahead    // the objects that the first Corefile needs, until the server runs
+	checkers checkers
+	trial    *note  // for the Corefile on trial; nil if there are no notes
+	died     string // the hash of the Corefile that the previous process had on trial; "" for none
 
 	mu       sync.Mutex
 	events   map[object]source.ConfigMapEvent // the newest one of each ConfigMap
@@ -63,8 +63,8 @@ type Follower struct {
 	serving  *state
 	read     *state      // what CoreDNS has read; stanzas may have been replaced since
 	refused  refusal     // of the newest Corefile
-	unkept   string      // why the last good Corefile could not be stored, as last logged
-	keeping  *time.Timer // until the active one is stored; nil if it will not be
+	unstored string      // why the last good Corefile could not be stored, as last logged
+	storing  *time.Timer // until the active one is stored; nil if it will not be
 	looked   string      // the version of the last good Corefile that mend has checked
 }
 
@@ -160,7 +160,7 @@ func (f *Follower) listen() error {
 	main := f.flags.configMap
 	live.FollowCorefile(live.Corefile{Spec: spec(), Namespace: main.namespace, Name: main.name, Key: main.key, Report: f.report})
 	if os.Getenv("KUBECONFIG") == "" && os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
-		return errors.New("no API server is known: this is no pod, and the environment variable KUBECONFIG is not set")
+		return errors.New("no API server is known: this process does not run in a pod, and the environment variable KUBECONFIG is not set")
 	}
 	s, err := source.Open(spec())
 	if err != nil {
@@ -201,7 +201,7 @@ func (f *Follower) hear(o object, e source.ConfigMapEvent) {
 	once := f.readable[o]
 	f.mu.Unlock()
 	if e.Err != nil && before.Err == nil && !once && o != f.flags.configMap.object() && o != f.flags.lastGood.object() {
-		log.Warningf("%v; until it is granted, imports of it come from files", unreadable(o, e.Err))
+		log.Warningf("%v; until then its imports come from files", unreadable(o, e.Err))
 	}
 	f.look()
 }
@@ -369,10 +369,10 @@ func (f *Follower) put(serving, next *state) (how string, err error) {
 			return inPlace, err
 		}
 	}
-	found, err := f.judges.judge(next.text)
-	defer f.judges.prepare()
-	if errors.Is(err, errNoJudge) {
-		log.Warningf("Corefile %s is not judged before the restart: %v", next.hash, err)
+	found, err := f.checkers.check(next.text)
+	defer f.checkers.prepare()
+	if errors.Is(err, errNoChecker) {
+		log.Warningf("Corefile %s was not checked before the restart: %v", next.hash, err)
 	} else if err != nil {
 		return "", err
 	}
@@ -429,7 +429,7 @@ func listed(blocks []corefile.Block) (*live.Ahead, error) {
 		return ahead, nil
 	}
 	if bound.Err() != nil {
-		return nil, &unlisted{fmt.Errorf("the API server does not list within %s what it needs", listMost), ahead, true}
+		return nil, &unlisted{fmt.Errorf("the API server did not list within %s the objects that it needs", listMost), ahead, true}
 	}
 	return nil, &unlisted{context.Cause(ctx), ahead, false}
 }
@@ -458,14 +458,14 @@ type unlisted struct {
 func restart(next *state) error {
 	instance := running()
 	if instance == nil {
-		return errors.New("the server does not run")
+		return errors.New("the server is not running")
 	}
 	undo := live.Forget()
 	token := new(int)
 	live.RestartBegan(token) // for a previous Corefile without kubehosts
 	after, err := instance.Restart(next.input())
 	if after == nil && err == nil {
-		err = errors.New("a panic, which the log has")
+		err = errors.New("a panic; the log has its stack")
 	}
 	if err != nil {
 		undo()
@@ -505,7 +505,7 @@ func (f *Follower) accept(s *state, how string) {
 	case before == s:
 		return
 	}
-	f.keepLater(s)
+	f.storeLater(s)
 	if note != "" {
 		f.report(source.Report{Note: note, Reason: "CorefileApplied"})
 	}

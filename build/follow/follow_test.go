@@ -43,11 +43,11 @@ func TestFlags(t *testing.T) {
 		{"-configmap a/b:", "error: key ''"},
 		{"-configmap a/b -import a/c", "error: expecting NAMESPACE/NAME=DIR"},
 		{"-configmap a/b -import a/c=", "error: expecting NAMESPACE/NAME=DIR"},
-		{"-configmap a/b -import a/c=x -import a/d=./x", "error: folder x is given twice"},
+		{"-configmap a/b -import a/c=x -import a/d=./x", "error: folder x is named twice"},
 		{"-configmap a/b" + many(maxImports+1), "error: more than 20"},
 		{"-last-good a/b", "error: -last-good and -import need -configmap"},
 		{"-import a/b=c", "error: -last-good and -import need -configmap"},
-		{"-configmap a/b -last-good a/b", "error: -last-good can't be the key of -configmap"},
+		{"-configmap a/b -last-good a/b", "error: -last-good must name another key than -configmap"},
 	} {
 		f, err := parsed(t, strings.Fields(tt.args)...)
 		if err == nil {
@@ -250,15 +250,15 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-// The judging process may fail to start, not end, end in an unexpected way, or print something
+// The process that checks may fail to start, not end, end in an unexpected way, or print something
 // else.
-func TestJudgeBy(t *testing.T) {
+func TestCheckBy(t *testing.T) {
 	text, err := following(t, t.TempDir(), map[string]map[string]string{"coredns": {"Corefile": ". {\n}\n"}}).text()
 	if err != nil {
 		t.Fatal(err)
 	}
 	script := func(body string) string {
-		path := filepath.Join(t.TempDir(), "judge")
+		path := filepath.Join(t.TempDir(), "checker")
 		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+body+"\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -269,25 +269,25 @@ func TestJudgeBy(t *testing.T) {
 		program, want string // in the error, "" for none
 		found         int
 	}{
-		{"/nonexistent/program", errNoJudge.Error(), 0},
+		{"/nonexistent/program", errNoChecker.Error(), 0},
 		{script("exit 0"), "", 0},
 		{script(finding + "; exit 1"), "", 1},
-		{script("exit 1"), "end the process that tries them: exit status 1", 0},
-		{script("echo fatal error: out of memory >&2; exit 2"), "end the process that tries them: exit status 2: fatal error: out of memory", 0},
-		{script("kill -9 $$"), "end the process that tries them: signal: killed", 0},
-		{script("exec sleep 60"), "take longer than 300ms", 0},
-		{script("echo nonsense"), "is not understood", 0},
+		{script("exit 1"), "ended the process that checked it: exit status 1", 0},
+		{script("echo fatal error: out of memory >&2; exit 2"), "ended the process that checked it: exit status 2: fatal error: out of memory", 0},
+		{script("kill -9 $$"), "ended the process that checked it: signal: killed", 0},
+		{script("exec sleep 60"), "takes longer than 300ms", 0},
+		{script("echo nonsense"), "can't read its input", 0},
 		{script("cat >&2; exit 3"), ". {", 0},
 	} {
 		most := time.Minute
-		if strings.Contains(tt.want, "take longer") {
+		if strings.Contains(tt.want, "takes longer") {
 			most = 300 * time.Millisecond
 		}
-		found, err := judgeBy(tt.program, most, text)
+		found, err := checkBy(tt.program, most, text)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) || len(found) != tt.found {
 			t.Errorf("%s: %v %v, want %d and %q", tt.program, found, err, tt.found, tt.want)
 		}
-		if errors.Is(err, errNoJudge) != strings.HasPrefix(tt.program, "/nonexistent") {
+		if errors.Is(err, errNoChecker) != strings.HasPrefix(tt.program, "/nonexistent") {
 			t.Errorf("%s: %v", tt.program, err)
 		}
 	}
@@ -428,14 +428,14 @@ func TestMend(t *testing.T) {
 		if f.serving, err = newState(text, tt.origin); err != nil {
 			t.Fatal(err)
 		}
-		f.keeping, f.looked = nil, "none"
+		f.storing, f.looked = nil, "none"
 		f.hear(flags.lastGood.object(), tt.e)
 		f.mend()
-		if mends := f.keeping != nil; mends != tt.mends {
-			t.Errorf("%s, kept: %v: stored again: %v", tt.origin, tt.e, mends)
+		if mends := f.storing != nil; mends != tt.mends {
+			t.Errorf("%s, stored: %v: stored again: %v", tt.origin, tt.e, mends)
 		}
-		if f.keeping != nil {
-			f.keeping.Stop()
+		if f.storing != nil {
+			f.storing.Stop()
 		}
 	}
 }
@@ -489,43 +489,43 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-// A spare process judges the next Corefile, and ends if none comes. If it has ended before, another process
-// judges.
-func TestSpareJudge(t *testing.T) {
+// A spare process checks the next Corefile, and ends if none comes. If it has ended before, another process
+// checks it.
+func TestSpareChecker(t *testing.T) {
 	text, err := following(t, t.TempDir(), map[string]map[string]string{"coredns": {"Corefile": ". {\n}\n"}}).text()
 	if err != nil {
 		t.Fatal(err)
 	}
-	program := filepath.Join(t.TempDir(), "judge")
+	program := filepath.Join(t.TempDir(), "checker")
 	if err := os.WriteFile(program, []byte("#!/bin/sh\nread first\n[ \"$first\" = '. {' ] || exit 3\necho '{\"file\":\"stdin\",\"line\":1,\"level\":\"warning\",\"text\":\"w\"}'\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	var a judges
+	var a checkers
 	if a.take() != nil {
 		t.Error("there is a spare one at first")
 	}
 	for _, killed := range []bool{false, true} {
-		j, err := startJudge(program)
+		c, err := startChecker(program)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if killed {
-			_ = j.cmd.Process.Kill()
+			_ = c.cmd.Process.Kill()
 		}
-		if found, err := j.judge(time.Minute, text); (err != nil) != killed || !killed && len(found) != 1 {
+		if found, err := c.check(time.Minute, text); (err != nil) != killed || !killed && len(found) != 1 {
 			t.Errorf("killed: %v: %v %v", killed, found, err)
 		}
 	}
-	j, err := startJudge(program)
+	c, err := startChecker(program)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.spare, a.ends = j, time.NewTimer(time.Hour)
+	a.spare, a.ends = c, time.NewTimer(time.Hour)
 	a.prepare()
-	if a.take() != j || a.take() != nil {
+	if a.take() != c || a.take() != nil {
 		t.Error("the spare one is not taken, or taken twice")
 	}
-	if j.end(); j.cmd.ProcessState == nil {
+	if c.end(); c.cmd.ProcessState == nil {
 		t.Error("it does not end")
 	}
 }
@@ -538,7 +538,7 @@ func TestLimited(t *testing.T) {
 		}
 	}
 	if l.Len() != 1<<20 {
-		t.Errorf("%d bytes are kept", l.Len())
+		t.Errorf("%d bytes are stored", l.Len())
 	}
 }
 
@@ -562,7 +562,7 @@ func TestEditsThatComeFast(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.serving = s
-		f.keepLater(s)
+		f.storeLater(s)
 		served = append(served, weak.Make(s))
 	}
 	runtime.GC()
@@ -571,8 +571,8 @@ func TestEditsThatComeFast(t *testing.T) {
 			t.Errorf("Corefile %d of %d is held: %v", i, len(served), held)
 		}
 	}
-	f.keepLater(&state{origin: fromConfigMap})
-	if !f.keeping.Stop() {
-		t.Error("nothing is to be kept")
+	f.storeLater(&state{origin: fromConfigMap})
+	if !f.storing.Stop() {
+		t.Error("nothing is to be stored")
 	}
 }

@@ -17,9 +17,9 @@ import (
 // proven is how long a Corefile must have been active before it is stored as the last good one.
 const proven = 30 * time.Second
 
-// keepLater stores s as the last good Corefile once it has been active for long enough and the process is ready,
+// storeLater stores s as the last good Corefile once it has been active for long enough and the process is ready,
 // unless it is no longer active.
-func (f *Follower) keepLater(s *state) {
+func (f *Follower) storeLater(s *state) {
 	if f.flags.lastGood.name == "" || f.source == nil || s.origin == fromFile {
 		return
 	}
@@ -28,26 +28,26 @@ func (f *Follower) keepLater(s *state) {
 	if f.serving != s {
 		return
 	}
-	if f.keeping != nil {
-		f.keeping.Stop() // so quick edits do not leave every Corefile in memory that was active for a moment
+	if f.storing != nil {
+		f.storing.Stop() // so quick edits do not leave every Corefile in memory that was active for a moment
 	}
-	f.keeping = time.AfterFunc(proven, func() {
-		_ = source.Recovered("keeping the last good Corefile", func() { f.keep(s) }) // logged
+	f.storing = time.AfterFunc(proven, func() {
+		_ = source.Recovered("storing the last good Corefile", func() { f.store(s) }) // logged
 	})
 }
 
-// keep stores s if it is still active. If the process is not ready yet, or a stanza of s waits for its objects, it
+// store stores s if it is still active. If the process is not ready yet, or a stanza of s waits for its objects, it
 // tries again later.
-func (f *Follower) keep(s *state) {
+func (f *Follower) store(s *state) {
 	f.mu.Lock()
-	f.keeping = nil
+	f.storing = nil
 	serves := f.serving == s
 	f.mu.Unlock()
 	if !serves {
 		return
 	}
 	if !ready(s.blocks) || live.Waits() {
-		f.keepLater(s)
+		f.storeLater(s)
 		return
 	}
 	f.trial.clear()
@@ -62,10 +62,10 @@ func (f *Follower) keep(s *state) {
 		return // another replica was first, just now
 	}
 	if err != nil {
-		f.notKept(s, err)
+		f.notStored(s, err)
 		return
 	}
-	log.Infof("Corefile %s is kept in %s as the last good one", s.hash, good.object())
+	log.Infof("Corefile %s is stored in %s as the last good one", s.hash, good.object())
 }
 
 // mend stores the active Corefile, after a while, if the stored text is not a Corefile: somebody may have edited it or
@@ -76,7 +76,7 @@ func (f *Follower) mend() {
 	f.mu.Lock()
 	s, looked := f.serving, f.looked == e.ResourceVersion
 	f.looked = e.ResourceVersion
-	waits := f.keeping != nil
+	waits := f.storing != nil
 	f.mu.Unlock()
 	if looked || waits || !heard || !e.Found || s.origin == fromFile {
 		return
@@ -88,21 +88,21 @@ func (f *Follower) mend() {
 	if err == nil {
 		return
 	}
-	log.Warningf("What %s has is no Corefile, so %s is kept there in %s, if it still serves then: %v", good.title(), s.hash, proven, err)
-	f.keepLater(s)
+	log.Warningf("%s can't be used as a Corefile; %s is stored in its place in %s, if it still serves then: %v", good.title(), s.hash, proven, err)
+	f.storeLater(s)
 }
 
-// notKept records why s could not be stored, and schedules another attempt.
-func (f *Follower) notKept(s *state, err error) {
+// notStored records why s could not be stored, and schedules another attempt.
+func (f *Follower) notStored(s *state, err error) {
 	why := source.Printable(err.Error())
 	f.mu.Lock()
-	known := f.unkept == why
-	f.unkept = why
+	known := f.unstored == why
+	f.unstored = why
 	f.mu.Unlock()
 	if !known {
-		log.Warningf("Corefile %s is not kept in %s, whose Corefile before stays; it is tried again every %s: %s", s.hash, f.flags.lastGood.object(), proven, why)
+		log.Warningf("Corefile %s can't be stored in %s, which still has an earlier one; retrying every %s: %s", s.hash, f.flags.lastGood.object(), proven, why)
 	}
-	f.keepLater(s)
+	f.storeLater(s)
 }
 
 // ready queries the plugin ready of a Corefile. Without that plugin, any running process is ready.

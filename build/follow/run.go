@@ -70,7 +70,7 @@ func (f *Follower) run() {
 	f.mu.Lock()
 	first := f.serving
 	f.mu.Unlock()
-	f.keepLater(first)
+	f.storeLater(first)
 	source.Go(context.Background(), "following the Corefile", f.follow)
 	instance.Wait()
 }

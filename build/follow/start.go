@@ -63,7 +63,7 @@ func (f *Follower) first() (*state, error) {
 		if err == nil {
 			err = fmt.Errorf("the API server does not answer within %s", patience)
 		}
-		log.Warningf("%s can't be read, so the start is made from the file; it is followed as soon as it can be: %v", main.object(), err)
+		log.Warningf("%s can't be read, so the server starts with the file, and follows the ConfigMap as soon as it can: %v", main.object(), err)
 	}
 	var reasons []error
 	for _, c := range f.candidates(e, heard) {
@@ -79,8 +79,8 @@ func (f *Follower) first() (*state, error) {
 		reasons = append(reasons, fmt.Errorf("%s: %w", c.title, err))
 	}
 	why := joined(reasons)
-	if s := f.unjudged(e, heard); s != nil {
-		log.Errorf("There is no good Corefile to start with, so that of %s is tried as it is: %s", s.name, why)
+	if s := f.untried(e, heard); s != nil {
+		log.Errorf("No Corefile passes its check; starting with that of %s all the same: %s", s.name, why)
 		return s, nil
 	}
 	return nil, fmt.Errorf("there is no Corefile to start with: %s", why)
@@ -95,9 +95,9 @@ func joined(reasons []error) string {
 	return strings.Join(texts, "; ")
 }
 
-// unjudged returns the best Corefile that this process has not tried to start with yet, even if its check failed; nil
+// untried returns the best Corefile that this process has not tried to start with yet, even if its check failed; nil
 // if there is none. It is for a Corefile that CoreDNS accepts, and that was refused for something probably unintended.
-func (f *Follower) unjudged(e source.ConfigMapEvent, heard bool) *state {
+func (f *Follower) untried(e source.ConfigMapEvent, heard bool) *state {
 	for _, c := range f.candidates(e, heard) {
 		text, err := c.text()
 		if err != nil {
@@ -179,9 +179,9 @@ func (f *Follower) try(c candidate) (*state, error) {
 	case f.kills(s.hash):
 		return nil, deadly{}
 	}
-	found, err := f.judges.judge(text)
-	if errors.Is(err, errNoJudge) {
-		log.Warningf("Corefile %s is not judged before the start: %v", s.hash, err)
+	found, err := f.checkers.check(text)
+	if errors.Is(err, errNoChecker) {
+		log.Warningf("Corefile %s was not checked before the start: %v", s.hash, err)
 	} else if err != nil {
 		return nil, err
 	}
@@ -230,8 +230,8 @@ func (f *Follower) startsFrom(c candidate, s *state, heard bool, reasons []error
 	f.mu.Unlock()
 	f.setRefused(why, f.newest())
 	rejected.Inc()
-	log.Errorf("%s is not started with, %s (%s) is: %s", f.flags.configMap.title(), c.title, s.hash, joined(reasons))
-	f.report(source.Report{Refused: true, Reason: "CorefileRejected", Note: fmt.Sprintf("A start was made from %s: %v", c.title, why)})
+	log.Errorf("The server starts with %s (%s), not with %s: %s", c.title, s.hash, f.flags.configMap.title(), joined(reasons))
+	f.report(source.Report{Refused: true, Reason: "CorefileRejected", Note: fmt.Sprintf("The server started with %s: %v", c.title, why)})
 }
 
 // newest returns the hash of the ConfigMap's Corefile, "" if it has none.

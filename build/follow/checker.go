@@ -18,61 +18,61 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
-// judgeMost limits the time to judge a Corefile.
-const judgeMost = 20 * time.Second
+// checkMost limits the time to check a Corefile.
+const checkMost = 20 * time.Second
 
-// errNoJudge is the error of judge if no process can be started. Then CoreDNS itself checks the Corefile, as it does
+// errNoChecker is the error of check if no process can be started. Then CoreDNS itself checks the Corefile, as it does
 // for the plugin reload.
-var errNoJudge = errors.New("no process can be started to judge the Corefile")
+var errNoChecker = errors.New("can't start a process that checks the Corefile")
 
-// errLate is the error of judge if it takes too long.
-var errLate = errors.New("the setups of its plugins take longer")
+// errLate is the error of check if it takes too long.
+var errLate = errors.New("the setup of its plugins takes longer")
 
-// After judging a Corefile, the package starts a spare process for the next one: an edit is often followed by another,
+// After checking a Corefile, the package starts a spare process for the next one: an edit is often followed by another,
 // and starting a process takes most of the time of an edit. The spare process takes 8 MB and ends after spareFor.
 const spareFor = time.Minute
 
-// judges judges Corefiles, one after the other.
-type judges struct {
+// checkers check Corefiles, one after the other.
+type checkers struct {
 	mu    sync.Mutex
-	spare *judge      // nil if there is none
+	spare *checker    // nil if there is none
 	ends  *time.Timer // of the spare one
 }
 
-// judge has another process of this program judge a Corefile, as `coredns check` does, and returns the findings. This
+// check has another process of this program check a Corefile, as `coredns check` does, and returns the findings. This
 // isolates the server from the side effects of the plugins' setups, some of which change state that all server blocks
 // share.
 //
-// It is an error if a Corefile ends that process, or can't be judged.
-func (a *judges) judge(text *corefile.Text) ([]check.Finding, error) {
+// It is an error if a Corefile ends that process, or can't be checked.
+func (a *checkers) check(text *corefile.Text) ([]check.Finding, error) {
 	program, err := thisProgram()
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errNoJudge, err)
+		return nil, fmt.Errorf("%w: %w", errNoChecker, err)
 	}
-	if j := a.take(); j != nil {
-		found, err := j.judge(judgeMost, text)
+	if c := a.take(); c != nil {
+		found, err := c.check(checkMost, text)
 		if err == nil || errors.Is(err, errLate) {
 			return found, err
 		}
 		// it may have ended for another reason, so let a fresh process decide
 	}
-	return judgeBy(program, judgeMost, text)
+	return checkBy(program, checkMost, text)
 }
 
 // take returns the spare process, nil if there is none.
-func (a *judges) take() *judge {
+func (a *checkers) take() *checker {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	j := a.spare
-	if j != nil {
+	c := a.spare
+	if c != nil {
 		a.ends.Stop()
 		a.spare = nil
 	}
-	return j
+	return c
 }
 
 // prepare starts a spare process, unless there is one.
-func (a *judges) prepare() {
+func (a *checkers) prepare() {
 	program, err := thisProgram()
 	if err != nil {
 		return
@@ -82,76 +82,76 @@ func (a *judges) prepare() {
 	if a.spare != nil {
 		return
 	}
-	j, err := startJudge(program)
+	c, err := startChecker(program)
 	if err != nil {
-		return // a fresh process judges the next Corefile, if it can be started
+		return // a fresh process checks the next Corefile, if it can be started
 	}
-	a.spare = j
+	a.spare = c
 	a.ends = time.AfterFunc(spareFor, func() {
-		if j := a.take(); j != nil {
-			j.end()
+		if c := a.take(); c != nil {
+			c.end()
 		}
 	})
 }
 
-// judge is a process that waits for a Corefile to judge.
-type judge struct {
+// checker is a process that waits for a Corefile to check.
+type checker struct {
 	cmd            *exec.Cmd
 	stdin          io.WriteCloser
 	stdout, stderr limited
 }
 
-// startJudge starts a process of a program.
-func startJudge(program string) (*judge, error) {
-	j := &judge{cmd: exec.Command(program, "check", "-json", "-conf", "-")} // #nosec G204 -- this program itself
-	j.cmd.Args[0] = "coredns"
-	j.cmd.Env = append(os.Environ(), check.Alone+"=1")
-	j.cmd.Stdout, j.cmd.Stderr = &j.stdout, &j.stderr
+// startChecker starts a process of a program.
+func startChecker(program string) (*checker, error) {
+	c := &checker{cmd: exec.Command(program, "check", "-json", "-conf", "-")} // #nosec G204 -- this program itself
+	c.cmd.Args[0] = "coredns"
+	c.cmd.Env = append(os.Environ(), check.Alone+"=1")
+	c.cmd.Stdout, c.cmd.Stderr = &c.stdout, &c.stderr
 	var err error
-	if j.stdin, err = j.cmd.StdinPipe(); err == nil {
-		err = j.cmd.Start()
+	if c.stdin, err = c.cmd.StdinPipe(); err == nil {
+		err = c.cmd.Start()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errNoJudge, err)
+		return nil, fmt.Errorf("%w: %w", errNoChecker, err)
 	}
-	return j, nil
+	return c, nil
 }
 
 // end ends a process that was given no Corefile.
-func (j *judge) end() {
-	_ = j.cmd.Process.Kill()
-	_ = j.cmd.Wait()
+func (c *checker) end() {
+	_ = c.cmd.Process.Kill()
+	_ = c.cmd.Wait()
 }
 
-// judgeBy judges a Corefile with a process of a program, within a time limit.
-func judgeBy(program string, most time.Duration, text *corefile.Text) ([]check.Finding, error) {
-	j, err := startJudge(program)
+// checkBy checks a Corefile with a process of a program, within a time limit.
+func checkBy(program string, most time.Duration, text *corefile.Text) ([]check.Finding, error) {
+	c, err := startChecker(program)
 	if err != nil {
 		return nil, err
 	}
-	return j.judge(most, text)
+	return c.check(most, text)
 }
 
-// judge judges a Corefile with the process, within a time limit. The process then ends.
-func (j *judge) judge(most time.Duration, text *corefile.Text) ([]check.Finding, error) {
+// check checks a Corefile with the process, within a time limit. The process then ends.
+func (c *checker) check(most time.Duration, text *corefile.Text) ([]check.Finding, error) {
 	var late atomic.Bool
 	limit := time.AfterFunc(most, func() {
 		late.Store(true)
-		_ = j.cmd.Process.Kill()
+		_ = c.cmd.Process.Kill()
 	})
-	_, _ = io.WriteString(j.stdin, text.Body) // fails if the process has ended; Wait returns why
-	j.stdin.Close()
-	err := j.cmd.Wait()
+	_, _ = io.WriteString(c.stdin, text.Body) // fails if the process has ended; Wait returns why
+	c.stdin.Close()
+	err := c.cmd.Wait()
 	limit.Stop()
 	if late.Load() {
 		return nil, fmt.Errorf("%w than %s", errLate, most)
 	}
-	found, malformed := findings(text, j.stdout.Bytes())
+	found, malformed := findings(text, c.stdout.Bytes())
 	var exit *exec.ExitError
-	judged := err == nil || errors.As(err, &exit) && exit.ExitCode() == check.ExitWrong && check.IsWrong(found)
-	if !judged {
-		first, _, _ := strings.Cut(strings.TrimSpace(j.stderr.String()), "\n")
-		return nil, fmt.Errorf("the setups of its plugins end the process that tries them: %v: %s", err, source.Printable(first))
+	done := err == nil || errors.As(err, &exit) && exit.ExitCode() == check.ExitWrong && check.IsWrong(found)
+	if !done {
+		first, _, _ := strings.Cut(strings.TrimSpace(c.stderr.String()), "\n")
+		return nil, fmt.Errorf("the setup of its plugins ended the process that checked it: %v: %s", err, source.Printable(first))
 	}
 	return found, malformed
 }
@@ -172,7 +172,7 @@ func findings(text *corefile.Text, lines []byte) (all []check.Finding, err error
 	for decoder.More() {
 		var f check.Finding
 		if err := decoder.Decode(&f); err != nil {
-			return nil, fmt.Errorf("what it is to be judged by is not understood: %w", err)
+			return nil, fmt.Errorf("the process that checks it can't read its input: %w", err)
 		}
 		at := text.Position(f.Line)
 		f.File, f.Line = at.File, at.Line
