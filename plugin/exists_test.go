@@ -86,8 +86,8 @@ func TestTablesExchanged(t *testing.T) {
 			case <-done:
 				return
 			default:
-				tables.Set([]*hosts.Table{few})
-				tables.Set([]*hosts.Table{many})
+				tables.Set([]*hosts.Table{few}, nil)
+				tables.Set([]*hosts.Table{many}, nil)
 			}
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/coredns/coredns/plugin/test"
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
 	"github.com/kubehosts/kubehosts/plugin/hosts"
@@ -58,7 +60,7 @@ func ask(t testing.TB, k *Kubehosts, name string, qtype uint16) *dns.Msg {
 	return w.Msg
 }
 
-// metric returns the value of the metric of that name, without the common prefix, whose one label has
+// metric returns the value of the metric of that name, without the common prefix, with a label that has
 // that value.
 func metric(t testing.TB, name, label string) float64 {
 	t.Helper()
@@ -68,7 +70,7 @@ func metric(t testing.TB, name, label string) float64 {
 	}
 	for _, f := range families {
 		for _, m := range f.Metric {
-			if f.GetName() == "coredns_kubehosts_"+name && len(m.Label) == 1 && m.Label[0].GetValue() == label {
+			if f.GetName() == "coredns_kubehosts_"+name && slices.ContainsFunc(m.Label, func(l *dto.LabelPair) bool { return l.GetValue() == label }) {
 				return m.GetCounter().GetValue() + m.GetGauge().GetValue()
 			}
 		}
@@ -421,6 +423,37 @@ func TestExactHidesWildcard(t *testing.T) {
 		}
 		if err := test.SortAndCheck(m, tc); err != nil {
 			t.Errorf("%s %s: %v", tc.Qname, dns.TypeToString[tc.Qtype], err)
+		}
+	}
+}
+
+// Of many files, which are merged for look-ups, each may change, appear and vanish, and has figures of its own.
+func TestManyHostsFiles(t *testing.T) {
+	dir := t.TempDir()
+	file := func(i int) string { return filepath.Join(dir, fmt.Sprintf("%03d.hosts", i)) }
+	for i := range 50 {
+		save(t, file(i), fmt.Sprintf("192.0.2.%d n%d.example all.example\n", i, i))
+	}
+	k := serve(t, "dns://.:53", fmt.Sprintf("kubehosts {\n hosts %s/*.hosts\n}", dir))
+	get := func(name string, qtype uint16) func() string {
+		return func() string { return short(ask(t, k, name, qtype)) }
+	}
+	if n := len(ask(t, k, "all.example.", dns.TypeA).Answer); n != 50 {
+		t.Errorf("%d addresses, want 50", n)
+	}
+	within(t, "PTR", "n31.example., all.example.", get("31.2.0.192.in-addr.arpa.", dns.TypePTR))
+	save(t, file(31), "192.0.2.131 n31.example all.example other.example\n")
+	within(t, "a changed file", "192.0.2.131", get("n31.example.", dns.TypeA))
+	within(t, "an address that is gone", "next", get("31.2.0.192.in-addr.arpa.", dns.TypePTR))
+	save(t, file(50), "192.0.2.200 new.example\n")
+	within(t, "another file", "192.0.2.200", get("new.example.", dns.TypeA))
+	if err := os.Remove(file(7)); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "a file that is gone", "next", get("n7.example.", dns.TypeA))
+	for i, want := range map[int]float64{8: 4, 31: 6, 50: 2} {
+		if got := metric(t, "hosts_entries", file(i)); got != want {
+			t.Errorf("file %d has %v entries, want %v", i, got, want)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func (v *View) hold(name string) (h held, ok bool) {
 func (v *View) collect(h *held) {
 	for i := range v.Hosts {
 		l := &v.Hosts[i]
-		for _, t := range l.Tables.All() {
+		for _, t := range l.Tables.few() {
 			found, ok := h.lookup(t)
 			switch {
 			case !ok:
@@ -131,7 +131,7 @@ func (a *Answer) aboveHosts() bool {
 	above, n := prefixes(a.lower)
 	for i := range a.view.Hosts {
 		l := &a.view.Hosts[i]
-		for _, t := range l.Tables.All() {
+		for _, t := range l.Tables.few() {
 			// Most tables have no name in the zone, and checking that takes fewer labels.
 			if t.NonTerminal(a.Zone.Name) && t.NonTerminal(a.lower) {
 				return true
@@ -149,7 +149,7 @@ func (a *Answer) aboveHosts() bool {
 // hostsIn reports whether the hosts entries have names below the zone.
 func (v *View) hostsIn(zone string) bool {
 	for i := range v.Hosts {
-		for _, t := range v.Hosts[i].Tables.All() {
+		for _, t := range v.Hosts[i].Tables.few() {
 			if t.NonTerminal(zone) {
 				return true
 			}

@@ -385,7 +385,7 @@ func (v *View) onlyEntry(ip netip.Addr) string {
 	if len(v.Hosts) > 1 || v.Hosts[0].NoReverse {
 		return ""
 	}
-	tables := v.Hosts[0].Tables.All()
+	tables := v.Hosts[0].Tables.few()
 	if len(tables) != 1 {
 		return ""
 	}
@@ -426,13 +426,13 @@ func (a *Answer) Pointers(yield func(Pointer) bool) {
 // entries yields the names that hosts entries have for the address.
 func (a *Answer) entries(yield func(Pointer) bool) {
 	var seen set[string]
-	several := len(a.view.Hosts) > 1 || len(a.view.Hosts[0].Tables.All()) > 1 // within a table, each name of an address is unique
+	several := len(a.view.Hosts) > 1 || len(a.view.Hosts[0].Tables.few()) > 1 // within a table, each name of an address is unique
 	for i := range a.view.Hosts {
 		l := &a.view.Hosts[i]
 		if l.NoReverse {
 			continue
 		}
-		for _, t := range l.Tables.All() {
+		for _, t := range l.Tables.few() {
 			names := t.Names(a.address)
 			for i := range names.Len() {
 				p := Pointer{TTL: l.TTL, entry: names.At(i)}

@@ -50,35 +50,46 @@ type Layer struct {
 	PassOn bool
 }
 
-// Tables is a list of hosts tables that one writer replaces while queries read it. The zero Tables is empty.
+// Tables holds the hosts tables of a FILE, which one writer replaces while queries read them. The zero Tables is empty.
 type Tables struct{ now atomic.Pointer[tables] }
 
 // tables is the content of Tables at one moment.
 type tables struct {
-	all    []*hosts.Table
+	set    *hosts.Set
 	serial uint32 // of the change that made it, 0 for the first
 }
 
 // NewTables returns Tables that hold all.
 func NewTables(all ...*hosts.Table) *Tables {
 	t := new(Tables)
-	t.Set(all)
+	t.Set(all, nil)
 	return t
 }
 
-// Set replaces the list. The caller must not change all afterwards.
-func (t *Tables) Set(all []*hosts.Table) {
-	next := &tables{all: all}
-	if last := t.now.Load(); last != nil {
-		next.serial = services.Serial(time.Now(), last.serial)
+// Set replaces the tables. The caller must not change all afterwards. Many small tables are merged for queries, during
+// which the last ones serve, and pause is called again and again; it may be nil.
+func (t *Tables) Set(all []*hosts.Table, pause func()) {
+	last := t.now.Load()
+	if last == nil {
+		t.now.Store(&tables{set: hosts.NewSet(all, nil, pause)})
+		return
 	}
-	t.now.Store(next)
+	set := hosts.NewSet(all, last.set, pause)
+	t.now.Store(&tables{set: set, serial: services.Serial(time.Now(), last.serial)})
 }
 
-// All returns the present list. The caller must not change it.
+// All returns the present tables, one for each file. The caller must not change the result.
 func (t *Tables) All() []*hosts.Table {
 	if now := t.now.Load(); now != nil {
-		return now.all
+		return now.set.Files()
+	}
+	return nil
+}
+
+// few returns tables with the same entries, as few as look-ups should go through.
+func (t *Tables) few() []*hosts.Table {
+	if now := t.now.Load(); now != nil {
+		return now.set.Tables()
 	}
 	return nil
 }

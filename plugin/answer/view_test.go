@@ -56,17 +56,17 @@ func TestSerialOfHosts(t *testing.T) {
 	state := services.NewIndex().State()
 	tables := new(Tables)
 	v := New(&View{Serial: 7, Hosts: []Layer{{Tables: NewTables()}, {Tables: tables}}})
-	tables.Set(nil)
+	tables.Set(nil, nil)
 	if got := v.SerialOf(state, nil); got != 7 {
 		t.Errorf("after the first reading: serial %d, want the View's, 7", got)
 	}
 	before := uint32(time.Now().Unix())
-	tables.Set(nil)
+	tables.Set(nil, nil)
 	first := v.SerialOf(state, nil)
 	if services.SerialBefore(first, before) {
 		t.Errorf("after a change: serial %d, want a later one than %d", first, before)
 	}
-	tables.Set(nil)
+	tables.Set(nil, nil)
 	if again := v.SerialOf(state, nil); services.SerialBefore(again, first) {
 		t.Errorf("after another change: serial %d, want a later one than %d", again, first)
 	}

@@ -203,7 +203,7 @@ func (t *Transfer) reverseNames(yield func(string) bool) {
 		if l.NoReverse {
 			continue
 		}
-		for _, table := range l.Tables.All() {
+		for _, table := range l.Tables.few() {
 			for ip := range table.Addrs {
 				if entries.add(ip) && !named(ip) {
 					return
@@ -237,7 +237,7 @@ func prefixes(name string) (all [2]netip.Prefix, n int) {
 func (v *View) entries(yield func(string) bool) {
 	var before []*hosts.Table
 	for i := range v.Hosts {
-		for _, table := range v.Hosts[i].Tables.All() {
+		for _, table := range v.Hosts[i].Tables.few() {
 			for name := range table.All {
 				if !hasEntry(before, name) && !yield(strings.Clone(name)) {
 					return
@@ -251,7 +251,7 @@ func (v *View) entries(yield func(string) bool) {
 // entry reports whether a hosts entry has the name itself.
 func (v *View) entry(name string) bool {
 	for i := range v.Hosts {
-		if hasEntry(v.Hosts[i].Tables.All(), name) {
+		if hasEntry(v.Hosts[i].Tables.few(), name) {
 			return true
 		}
 	}

@@ -27,7 +27,8 @@ type builder struct {
 	noReverse bool
 	max       limits
 	pause     func()
-	names     uint8 // number since the last pause
+	names     uint8    // number since the last pause
+	merged    []*Table // the tables that the entries come from, nil for a file
 
 	log    [][]pair
 	logged int
@@ -256,6 +257,9 @@ func (b *builder) inline(record uint32) []byte {
 // each yields every name that is a PTR target with every address of size octets, in the order of
 // the file.
 func (b *builder) each(size int) iter.Seq2[uint32, []byte] {
+	if b.merged != nil {
+		return b.eachMerged(size)
+	}
 	return func(yield func(uint32, []byte) bool) {
 		next := uint32(0)
 		further := func(end uint32) bool {
@@ -313,6 +317,9 @@ func (b *builder) makeReverse(r *reverse, size, n int) {
 	}
 	if len(r.groups) > 0 {
 		b.fillGroups(r, size)
+		if b.merged != nil {
+			r.unrepeat(size)
+		}
 	}
 	if r.used < n-n/8 {
 		b.shrink(r, size)

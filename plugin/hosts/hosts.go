@@ -159,11 +159,7 @@ func (t *Table) Names(addr netip.Addr) Names {
 	if !ok {
 		return Names{}
 	}
-	v := r.slots[i]
-	if v&isGroup == 0 {
-		return Names{t: t, one: v}
-	}
-	return Names{t: t, group: r.members(v, len(k))}
+	return r.names(t, r.slots[i], len(k))
 }
 
 // Len returns the number of addresses of all names plus the number of names of

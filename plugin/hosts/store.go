@@ -268,6 +268,14 @@ func (r *reverse) addr(s *store, value uint32, buf []byte) []byte {
 	return buf
 }
 
+// names returns the names of the address of a value, which is size octets long, in t.
+func (r *reverse) names(t *Table, value uint32, size int) Names {
+	if value&isGroup == 0 {
+		return Names{t: t, one: value}
+	}
+	return Names{t: t, group: r.members(value, size)}
+}
+
 // members returns the records of a group whose address is size octets long.
 func (r *reverse) members(value uint32, size int) []uint32 {
 	g := r.groups[int(value&^isGroup)+size/4:]

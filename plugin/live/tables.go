@@ -128,11 +128,7 @@ func (t *fileTables) reload() (shortest time.Duration) {
 // open reads the files.
 func (t *fileTables) open(origins []string, poll time.Duration) {
 	parse := func(_ string, r io.Reader) (*hosts.Table, error) {
-		opts := hosts.Options{Origins: origins}
-		if t.serving.Load() {
-			opts.Pause = pauser()
-		}
-		return hosts.Parse(r, opts)
+		return hosts.Parse(r, hosts.Options{Origins: origins, Pause: t.pause()})
 	}
 	files, err := source.Follow(source.Reading[*hosts.Table]{
 		Patterns: []string{t.key.path}, Poll: poll, MaxSize: hosts.MaxSize, MaxTotal: maxHostsFiles, KeepGone: true,
@@ -145,6 +141,14 @@ func (t *fileTables) open(origins []string, poll time.Duration) {
 	t.files.Store(files)
 	t.publish()
 	t.serving.Store(true)
+}
+
+// pause returns a function for long work to call often, so that queries soon get the CPU. It is nil before there are any.
+func (t *fileTables) pause() func() {
+	if t.serving.Load() {
+		return pauser()
+	}
+	return nil
 }
 
 func refuseHosts(path string, err error, repeated bool) {
@@ -175,7 +179,7 @@ func (t *fileTables) publish() {
 			warnOf(f.Path, f.Content, before)
 		}
 	}
-	t.tables.Set(all)
+	t.tables.Set(all, t.pause())
 	t.last = now
 	if large {
 		debug.FreeOSMemory() // of the previous tables, and of building these: with 1,000,000 names, 162 MB become 50

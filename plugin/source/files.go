@@ -102,6 +102,8 @@ type Files[T any] struct {
 	retry    time.Time     // the time of the retry; zero without a failure that may pass
 	again    time.Time     // when to check a file that was changing; zero for none
 	took     time.Duration // duration of the last checks, without reading
+	total    int64         // the sum of Size of files
+	hanging  int           // the number of files with an errand
 }
 
 // patternState is the last known state of a pattern.
@@ -300,6 +302,7 @@ func (fs *Files[T]) round(ctx context.Context, notified bool) {
 		fs.look(ctx, p)
 	}
 	fs.keepWatches()
+	fs.count()
 	now := time.Now()
 	var changed bool
 	seen := make(map[string]bool)
@@ -331,6 +334,18 @@ func (fs *Files[T]) round(ctx context.Context, notified bool) {
 	fs.publish()
 	if changed && !fs.first && ctx.Err() == nil {
 		fs.reading.Changed()
+	}
+}
+
+// count sets total and hanging, which the rest of the round keeps up to date: with thousands of files, no file is compared
+// with all others.
+func (fs *Files[T]) count() {
+	fs.total, fs.hanging = 0, 0
+	for _, st := range fs.files {
+		fs.total += st.Size
+		if st.errand != nil {
+			fs.hanging++
+		}
 	}
 }
 
@@ -470,6 +485,7 @@ func (fs *Files[T]) take(ctx context.Context, st *fileState[T], f match, notifie
 			return false
 		}
 		st.errand = nil
+		fs.hanging--
 		if o.err == nil {
 			return fs.judge(st, o.result, now)
 		}
@@ -531,15 +547,7 @@ func (fs *Files[T]) settled(st *fileState[T], f match, notified bool, now time.T
 
 // read reads the file f, and reports whether its content changed.
 func (fs *Files[T]) read(ctx context.Context, st *fileState[T], f match, now time.Time) bool {
-	total, hanging := f.info.Size(), 0
-	for _, other := range fs.files {
-		if other != st {
-			total += other.Size
-		}
-		if other.errand != nil {
-			hanging++
-		}
-	}
+	total := fs.total - st.Size + f.info.Size()
 	switch {
 	case f.info.Size() > fs.reading.MaxSize:
 		fs.refuse(st, f.info, tooLarge(f.info.Size(), fs.reading.MaxSize), false)
@@ -547,8 +555,8 @@ func (fs *Files[T]) read(ctx context.Context, st *fileState[T], f match, now tim
 	case total > fs.reading.MaxTotal:
 		fs.refuse(st, f.info, fmt.Errorf("with it, the files of %s have %d MiB together, above the limit of %d MiB", st.pattern.pattern, total>>20, fs.reading.MaxTotal>>20), true)
 		return false
-	case hanging >= maxStuck:
-		fs.refuse(st, f.info, fmt.Errorf("the file system does not respond for %d others", hanging), true)
+	case fs.hanging >= maxStuck:
+		fs.refuse(st, f.info, fmt.Errorf("the file system does not respond for %d others", fs.hanging), true)
 		return false
 	}
 	fs.watches.forget(f.real)
@@ -563,6 +571,7 @@ func (fs *Files[T]) read(ctx context.Context, st *fileState[T], f match, now tim
 		return false
 	case err == errStuck:
 		st.errand = e
+		fs.hanging++
 		fs.refuse(st, f.info, err, true)
 		return false
 	case err != nil: // a panic
@@ -623,6 +632,7 @@ func (fs *Files[T]) judge(st *fileState[T], r read[T], now time.Time) bool {
 		log.Infof("%s can be read again", Printable(st.Path))
 	}
 	fs.readAgain(st, r)
+	fs.total += r.info.Size() - st.Size
 	st.File = File[T]{Path: st.Path, Content: r.content, Good: true, Modified: r.info.ModTime(), Size: r.info.Size(), Refused: st.Refused}
 	st.info, st.passing = r.info, false
 	return true
