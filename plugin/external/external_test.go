@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/kubehosts/kubehosts/plugin/growth"
 )
 
 const zone = "example.org."
@@ -559,7 +561,7 @@ func TestClaimsThatAreNotAdmitted(t *testing.T) {
 				if got := answerTo(ix.State(), name, &c.sel); got != want {
 					t.Errorf("%s: %s, want %s", name, got, want)
 				}
-				if n := testing.AllocsPerRun(10, func() { ix.State().Lookup(zone, name, &c.sel) }); n != 0 {
+				if n := growth.Allocations(10, 0, func() { ix.State().Lookup(zone, name, &c.sel) }); n != 0 {
 					t.Errorf("%s: %v allocations", name, n)
 				}
 			}
@@ -721,7 +723,7 @@ func TestLookupAllocatesNothing(t *testing.T) {
 	for _, name := range []string{"web-00001.team-1.example.org.", "route-00002.team-2.example.org.", "two.example.org.", "same.example.org.", "x.wild.example.org.", "wild.example.org.", "team-1.example.org.", "team-3.example.org.",
 		"none.example.org.", "lb.shop.example.org.", "_http._tcp.lb.shop.example.org.", "_tcp.lb.shop.example.org.", "in.example.org.", "mx.example.org.", "node.example.org.", "shop.example.org.", zone} {
 		for _, sel := range []*Selection{&everything, &sel} {
-			n := testing.AllocsPerRun(100, func() {
+			n := growth.Allocations(100, 0, func() {
 				m := s.Lookup(zone, name, sel)
 				if m.Outcome == NameError || m.Outcome == NoData {
 					return

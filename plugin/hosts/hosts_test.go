@@ -12,6 +12,8 @@ import (
 	"testing/iotest"
 
 	"github.com/coredns/coredns/plugin"
+
+	"github.com/kubehosts/kubehosts/plugin/growth"
 )
 
 func mustParse(t testing.TB, text string, o Options) *Table {
@@ -336,7 +338,7 @@ func TestNoAllocations(t *testing.T) {
 	alone, shared := netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.1")
 	six, net := netip.MustParseAddr("::1"), netip.MustParsePrefix("10.0.0.0/24")
 	seen := 0
-	n := testing.AllocsPerRun(100, func() {
+	n := growth.Allocations(100, 0, func() {
 		for _, name := range []string{"a.test.", "x.d.test.", "none.test."} {
 			a, _ := answer(table, name)
 			if table.NonTerminal(name) || table.HasNames(net) {
@@ -358,6 +360,53 @@ func TestNoAllocations(t *testing.T) {
 	})
 	if n != 0 || seen == 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// Four times as many lines take four times the work, or a little more, whatever they share, and so do the names of one
+// line.
+func TestWorkGrowsWithTheLines(t *testing.T) {
+	lines := func(n int, line func(i int) string) string {
+		var b strings.Builder
+		for i := range n {
+			b.WriteString(line(i))
+		}
+		return b.String()
+	}
+	addr := func(i int) string { return fmt.Sprintf("10.%d.%d.%d", i>>16&255, i>>8&255, i&255) }
+	for what, text := range map[string]func(n int) string{
+		"of their own": func(n int) string {
+			return lines(n, func(i int) string { return fmt.Sprintf("%s h%d.test\n", addr(i), i) })
+		},
+		"of one name": func(n int) string { return lines(n, func(i int) string { return addr(i) + " a.test\n" }) },
+		"of one address": func(n int) string {
+			return lines(n, func(i int) string { return fmt.Sprintf("10.0.0.1 h%d.test\n", i) })
+		},
+		"that are all the same": func(n int) string { return strings.Repeat("10.0.0.1 a.test\n", n) },
+		"of wildcards": func(n int) string {
+			return lines(n, func(i int) string { return fmt.Sprintf("%s *.h%d.test\n", addr(i), i) })
+		},
+		"below one another": func(n int) string {
+			return lines(n, func(i int) string { return addr(i) + " " + strings.Repeat("a.", 1+i%100) + "test\n" })
+		},
+		"that can't be used": func(n int) string {
+			return lines(n, func(i int) string { return fmt.Sprintf("10.0.0.%d..1 a.test\n", i) })
+		},
+		"names of one line": func(n int) string {
+			return "10.0.0.1" + lines(n, func(i int) string { return fmt.Sprintf(" h%d.test", i) }) + "\n"
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			growth.Linear(t, 2000, func(n int) []growth.Work {
+				text := text(n)
+				var table *Table
+				parse := growth.Of(func() { table = mustParse(t, text, Options{}) })
+				return []growth.Work{parse, growth.Of(func() {
+					for range table.All {
+					}
+				})}
+			})
+		})
 	}
 }
 

@@ -171,16 +171,14 @@ func TestSetGrowth(t *testing.T) {
 		"a name":     func(i int) string { return fmt.Sprintf("10.%d.%d.1 same.test\n", i>>8, i&255) },
 		"a line":     func(int) string { return "10.0.0.1 same.test\n" },
 	} {
-		work := func(n int) float64 {
-			var files []*Table
-			for i := range n {
-				files = append(files, mustParse(t, line(i), Options{}))
-			}
-			return growth.Allocated(func() { NewSet(files, nil, nil) })
-		}
-		work(10)
-		if one, two := work(2000), work(4000); two > 2.6*one {
-			t.Errorf("files that share %s: 2000 take %.0f KB, and 4000 %.0f", what, one/1e3, two/1e3)
-		}
+		t.Run(what, func(t *testing.T) {
+			growth.Linear(t, 1000, func(n int) []growth.Work {
+				var files []*Table
+				for i := range n {
+					files = append(files, mustParse(t, line(i), Options{}))
+				}
+				return []growth.Work{growth.Of(func() { NewSet(files, nil, nil) })}
+			})
+		})
 	}
 }

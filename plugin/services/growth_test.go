@@ -89,11 +89,11 @@ var many = []manyObjects{
 	},
 }
 
-// Twice as many objects take twice the work, or a little more, and leave nothing behind.
+// Four times as many objects take four times the work, or a little more, and leave nothing behind.
 func TestWorkGrowsWithTheNumber(t *testing.T) {
 	for _, objects := range many {
 		t.Run(objects.what, func(t *testing.T) {
-			growth.Linear(t, 2000, func(n int) (set, del func(from, to int)) {
+			growth.Linear(t, 1000, growth.Updates(func(n int) (set, del func(from, to int)) {
 				ix := NewIndex()
 				each := func(do func(tx *Tx, i int)) func(from, to int) {
 					return func(from, to int) {
@@ -114,7 +114,85 @@ func TestWorkGrowsWithTheNumber(t *testing.T) {
 						t.Errorf("left over: %v", left)
 					}
 				}
+			}))
+		})
+	}
+}
+
+// One object, or one name, with many entries.
+func TestWorkGrowsWithTheEntries(t *testing.T) {
+	endpoints := func(from, to int, of func(i int) Endpoint) (all []Endpoint) {
+		for i := from; i < to; i++ {
+			all = append(all, of(i))
+		}
+		return all
+	}
+	slice := func(name string, all []Endpoint) SliceSpec {
+		return SliceSpec{Namespace: "shop", Name: name, Service: "db", Endpoints: all}
+	}
+	ports := func(n int) (all []Port) {
+		for i := range n {
+			all = append(all, Port{Name: named(i), Protocol: "TCP", Number: int32(1 + i%65535)})
+		}
+		return all
+	}
+	own := func(i int) Endpoint { return Endpoint{Addrs: []netip.Addr{address(i)}, Name: named(i)} }
+	for what, specs := range map[string]func(n int) []SliceSpec{
+		"named endpoints in one slice": func(n int) []SliceSpec { return []SliceSpec{slice("one", endpoints(0, n, own))} },
+		"named endpoints in 20 slices": func(n int) (all []SliceSpec) {
+			for i := range 20 {
+				all = append(all, slice(named(i), endpoints(i*n/20, (i+1)*n/20, own)))
+			}
+			return all
+		},
+		"the same endpoints in 20 slices": func(n int) (all []SliceSpec) {
+			for i := range 20 {
+				all = append(all, slice(named(i), endpoints(0, n/20, own)))
+			}
+			return all
+		},
+		"names of one address": func(n int) []SliceSpec {
+			return []SliceSpec{slice("one", endpoints(0, n, func(i int) Endpoint { return Endpoint{Addrs: ips("10.0.0.1"), Name: named(i)} }))}
+		},
+		"addresses of one name": func(n int) []SliceSpec {
+			return []SliceSpec{slice("one", endpoints(0, n, func(i int) Endpoint { return Endpoint{Addrs: []netip.Addr{address(i)}, Name: "a"} }))}
+		},
+		"addresses of one endpoint": func(n int) []SliceSpec {
+			one := Endpoint{Name: "a"}
+			for i := range n {
+				one.Addrs = append(one.Addrs, address(i))
+			}
+			return []SliceSpec{slice("one", []Endpoint{one})}
+		},
+		"zones": func(n int) []SliceSpec {
+			return []SliceSpec{slice("one", endpoints(0, n, func(i int) Endpoint { return Endpoint{Addrs: []netip.Addr{address(i)}, Zone: named(i)} }))}
+		},
+		"ports": func(n int) []SliceSpec {
+			s := slice("one", endpoints(0, 1, own))
+			s.Ports = ports(n)
+			return []SliceSpec{s}
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			growth.Linear(t, 2000, func(n int) []growth.Work {
+				ix, all := NewIndex(), specs(n)
+				set := growth.Of(func() {
+					ix.Update(func(tx *Tx) {
+						tx.SetService(NewService(ServiceSpec{Namespace: "shop", Name: "db", Headless: true}))
+						for _, spec := range all {
+							tx.SetSlice(NewSlice(spec))
+						}
+					})
+				})
+				again := growth.Of(func() { ix.Update(func(tx *Tx) { tx.SetSlice(NewSlice(all[0])) }) })
+				return []growth.Work{set, again}
 			})
 		})
 	}
+	t.Run("ports of a Service", func(t *testing.T) {
+		growth.Linear(t, 2000, func(n int) []growth.Work {
+			spec := ServiceSpec{Namespace: "shop", Name: "web", ClusterIPs: ips("10.96.0.1"), Ports: ports(n)}
+			return []growth.Work{growth.Of(func() { NewService(spec) })}
+		})
+	})
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"github.com/kubehosts/kubehosts/plugin/growth"
 )
 
 func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
@@ -178,7 +180,7 @@ func TestLookupAllocatesNothing(t *testing.T) {
 		"web.shop.svc", "_http._tcp.web.shop.svc", "db.shop.svc", "none.shop.svc", "db-0.db.shop.svc", "10-244-1-7.db.shop.svc", "fd00-10--0.db.shop.svc",
 		"not-an-address.db.shop.svc", "10-244-1-5.shop.pod", "10-244-1-8.shop.pod", "b.pin._zone.db.shop.svc",
 	} {
-		n := testing.AllocsPerRun(100, func() {
+		n := growth.Allocations(100, 0, func() {
 			n := ParseName(base, Zonal)
 			m := s.Lookup(&n, &o)
 			sum := 0

@@ -21,6 +21,7 @@ import (
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	work "github.com/kubehosts/kubehosts/plugin/growth"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -182,7 +183,7 @@ func TestReadListHostile(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			var list runtime.Object
 			var err error
-			if n := testing.AllocsPerRun(1, func() { list, err = readList(bytes.NewReader(tc.data), serviceKind, storeOf(serviceTable)) }); n > 1000 {
+			if n := work.Allocations(1, 1000, func() { list, err = readList(bytes.NewReader(tc.data), serviceKind, storeOf(serviceTable)) }); n > 1000 {
 				t.Errorf("%v allocations", n)
 			}
 			if tc.want == "" {

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 	sigs "sigs.k8s.io/yaml"
 
+	work "github.com/kubehosts/kubehosts/plugin/growth"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -299,4 +300,44 @@ func FuzzManifests(f *testing.F) {
 			t.Errorf("%d bytes grew to %d", len(b), size)
 		}
 	})
+}
+
+// Four times as many objects in one file take four times the work, or a little more, and so do the parts of one object.
+func TestWorkGrowsWithTheManifest(t *testing.T) {
+	const service = `{apiVersion: v1, kind: Service, metadata: {name: web%d, namespace: shop}, spec: {clusterIP: 10.0.0.1}}`
+	repeat := func(n int, format string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, format, i)
+		}
+		return b.String()
+	}
+	for what, text := range map[string]func(n int) string{
+		"documents": func(n int) string { return repeat(n, service+"\n---\n") },
+		"documents of JSON": func(n int) string {
+			return repeat(n, `{"apiVersion":"v1","kind":"Service","metadata":{"name":"web%d"}}`)
+		},
+		"items of a List": func(n int) string { return "apiVersion: v1\nkind: List\nitems:\n" + repeat(n, "- "+service+"\n") },
+		"annotations": func(n int) string {
+			return "apiVersion: v1\nkind: Service\nmetadata:\n  name: web\n  annotations:\n" + repeat(n, "    a%d: b\n")
+		},
+		"endpoints": func(n int) string {
+			return "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s, labels: {kubernetes.io/service-name: web}}\naddressType: IPv4\nendpoints:\n" + repeat(n, "- {addresses: [10.0.0.1], hostname: h%d}\n")
+		},
+		"anchors and aliases": func(n int) string {
+			return "apiVersion: v1\nkind: List\nitems:\n" + repeat(n, "- &a%[1]d {apiVersion: v1, kind: Service, metadata: {name: &n%[1]d web%[1]d, labels: {a: *n%[1]d}}}\n")
+		},
+		"comments": func(n int) string { return repeat(n, "# %d\n") + service },
+	} {
+		t.Run(what, func(t *testing.T) {
+			work.Linear(t, 400, func(n int) []work.Work {
+				text := []byte(text(n))
+				return []work.Work{work.Of(func() {
+					if _, err := parse("f", text); err != nil {
+						t.Fatal(err)
+					}
+				})}
+			})
+		})
+	}
 }

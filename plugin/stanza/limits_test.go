@@ -5,6 +5,8 @@ import (
 	"runtime/metrics"
 	"strings"
 	"testing"
+
+	"github.com/kubehosts/kubehosts/plugin/growth"
 )
 
 // maxCost limits the bytes that reading a text may allocate. Most of it is the words of a text that has a word of one
@@ -60,38 +62,41 @@ func numbered(n int, line string) string {
 	return b.String()
 }
 
+// limits are what a stanza may hold.
+var limits = []struct {
+	name    string
+	body    func(n int) string // of a stanza whose first line is line 1
+	limit   int
+	line    int // the first line beyond the limit
+	message string
+}{
+	{"options", func(n int) string { return strings.Repeat("noendpoints\n", n) }, 2000, 2002, "more than 2000 options in a stanza"},
+	{"zones of fallthrough", func(n int) string { return "fallthrough\n" + numbered(n-1, "fallthrough z%d") }, 1000, 1002, "more than 1000 zones in a stanza"},
+	{"zones, networks", func(n int) string {
+		return strings.Repeat("fallthrough 10.0.0.0/9\n", n/128) + "fallthrough" + strings.Repeat(" z", n%128-1)
+	}, 1000, 9, "more than 1000 zones in a stanza"},
+	{"zones, multicluster", func(n int) string { return "multicluster" + strings.Repeat(" a", n-1) }, 1000, 2, "more than 1000 zones in a stanza"},
+	{"zones, external", func(n int) string { return "external" + strings.Repeat(" b", n-1) }, 1000, 2, "more than 1000 zones in a stanza"},
+	{"external", func(n int) string { return numbered(n, "external z%d") }, 100, 102, "more than 100 external options in a stanza"},
+	{"namespaces of external", func(n int) string {
+		return "external b {\nnamespaces n0 n1 n1\n}\nexternal c {\n" + numbered(n-2, "namespaces n%d n0") + "}"
+	}, 1000, 1004, "more than 1000 namespaces of external options in a stanza"},
+	{"classes", func(n int) string { return "external b {\nclass c0 c0\n" + numbered(n, "class c%d") + "}" }, 100, 104, "more than 100 classes"},
+	{"namespaces", func(n int) string { return "namespaces x x x\n" + numbered(n-1, "namespaces n%d x") }, 1000, 1002, "more than 1000 namespaces; select them by namespace_labels"},
+	{"selector", func(n int) string { return "labels a in (" + strings.Repeat(" ,b", n)[:n-8] + " )" }, 16384, 2, "the label selector is longer than 16384 bytes"},
+	{"manifests", func(n int) string { return numbered(n, "manifests f%d") }, 100, 102, "more than 100 PATHs of manifests in a stanza"},
+	{"hosts", func(n int) string { return numbered(n, "hosts {\n::1 h%d\n}") }, 100, 302, "more than 100 hosts options in a stanza: inline lines may share one, and a FILE may be a pattern"},
+	{"hosts files", func(n int) string { return "hosts a b\n" + numbered(n-2, "hosts /f/%d") }, 100, 101, "more than 100 FILEs of hosts in a stanza"},
+	{"hosts lines", func(n int) string { return "hosts {\n" + strings.Repeat("::1 a\n", n) + "}" }, 100000, 100003, "more than 100000 lines of hosts in a stanza"},
+	{"hosts lines of several options", func(n int) string {
+		return "hosts {\n" + strings.Repeat("::1 a\n", n/2) + "}\nhosts {\n" + strings.Repeat("::1 a\n", n-n/2) + "}"
+	}, 100000, 100005, "more than 100000 lines of hosts in a stanza"},
+}
+
 // Everything within a limit is accepted, and everything beyond is refused with the line and the limit, in the Corefile
 // and in a ConfigMap alike.
 func TestLimits(t *testing.T) {
-	for _, tt := range []struct {
-		name    string
-		body    func(n int) string // of a stanza whose first line is line 1
-		limit   int
-		line    int // the first line beyond the limit
-		message string
-	}{
-		{"options", func(n int) string { return strings.Repeat("noendpoints\n", n) }, 2000, 2002, "more than 2000 options in a stanza"},
-		{"zones of fallthrough", func(n int) string { return "fallthrough\n" + numbered(n-1, "fallthrough z%d") }, 1000, 1002, "more than 1000 zones in a stanza"},
-		{"zones, networks", func(n int) string {
-			return strings.Repeat("fallthrough 10.0.0.0/9\n", n/128) + "fallthrough" + strings.Repeat(" z", n%128-1)
-		}, 1000, 9, "more than 1000 zones in a stanza"},
-		{"zones, multicluster", func(n int) string { return "multicluster" + strings.Repeat(" a", n-1) }, 1000, 2, "more than 1000 zones in a stanza"},
-		{"zones, external", func(n int) string { return "external" + strings.Repeat(" b", n-1) }, 1000, 2, "more than 1000 zones in a stanza"},
-		{"external", func(n int) string { return numbered(n, "external z%d") }, 100, 102, "more than 100 external options in a stanza"},
-		{"namespaces of external", func(n int) string {
-			return "external b {\nnamespaces n0 n1 n1\n}\nexternal c {\n" + numbered(n-2, "namespaces n%d n0") + "}"
-		}, 1000, 1004, "more than 1000 namespaces of external options in a stanza"},
-		{"classes", func(n int) string { return "external b {\nclass c0 c0\n" + numbered(n, "class c%d") + "}" }, 100, 104, "more than 100 classes"},
-		{"namespaces", func(n int) string { return "namespaces x x x\n" + numbered(n-1, "namespaces n%d x") }, 1000, 1002, "more than 1000 namespaces; select them by namespace_labels"},
-		{"selector", func(n int) string { return "labels a in (" + strings.Repeat(" ,b", n)[:n-8] + " )" }, 16384, 2, "the label selector is longer than 16384 bytes"},
-		{"manifests", func(n int) string { return numbered(n, "manifests f%d") }, 100, 102, "more than 100 PATHs of manifests in a stanza"},
-		{"hosts", func(n int) string { return numbered(n, "hosts {\n::1 h%d\n}") }, 100, 302, "more than 100 hosts options in a stanza: inline lines may share one, and a FILE may be a pattern"},
-		{"hosts files", func(n int) string { return "hosts a b\n" + numbered(n-2, "hosts /f/%d") }, 100, 101, "more than 100 FILEs of hosts in a stanza"},
-		{"hosts lines", func(n int) string { return "hosts {\n" + strings.Repeat("::1 a\n", n) + "}" }, 100000, 100003, "more than 100000 lines of hosts in a stanza"},
-		{"hosts lines of several options", func(n int) string {
-			return "hosts {\n" + strings.Repeat("::1 a\n", n/2) + "}\nhosts {\n" + strings.Repeat("::1 a\n", n-n/2) + "}"
-		}, 100000, 100005, "more than 100000 lines of hosts in a stanza"},
-	} {
+	for _, tt := range limits {
 		t.Run(tt.name, func(t *testing.T) {
 			for file, parse := range map[string]func(string) (*Config, error){
 				"Corefile": func(text string) (*Config, error) { return corefileOf(text, "dns://.:53") },
@@ -105,6 +110,24 @@ func TestLimits(t *testing.T) {
 				_, err = parse("kubehosts a {\n" + tt.body(tt.limit+1) + "\n}")
 				wantError(t, err, fmt.Sprintf("%s:%d - ", file, tt.line), tt.message)
 			}
+		})
+	}
+}
+
+// A stanza as large as a limit allows takes four times the work of a fourth of it, or a little more.
+func TestCostGrowsWithTheStanza(t *testing.T) {
+	for _, tt := range limits {
+		t.Run(tt.name, func(t *testing.T) {
+			growth.Linear(t, tt.limit/4, func(n int) []growth.Work {
+				text := "kubehosts a {\n" + tt.body(n) + "\n}"
+				var c *Config
+				var err error
+				read := growth.Of(func() { c, err = ParseText(textName, text, []string{"dns://.:53"}, "") })
+				if err != nil {
+					t.Fatal(err)
+				}
+				return []growth.Work{read, growth.Of(func() { _ = c.Hash() })}
+			})
 		})
 	}
 }
