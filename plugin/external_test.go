@@ -461,6 +461,39 @@ func TestExternalHosts(t *testing.T) {
 	}
 }
 
+// A hosts wildcard covers names that no object has, and that are not above one.
+func TestExternalHostsWildcard(t *testing.T) {
+	k := serveOutside(t, "", "hosts {\n192.0.2.99 *.example.org *.w.example.org *.deep.example.org *.g.example.org\n}\n"+bothZones)
+	const soa = " | SOA example.org."
+	checkAnswers(t, asking(t, k), []expected{
+		{"no.example.org.", dns.TypeA, "NOERROR A 192.0.2.99"},
+		{"web.example.org.", dns.TypeA, "NOERROR A 192.0.2.1"},
+		{"web.example.org.", dns.TypeTXT, "NOERROR" + soa},
+		{"ep.example.org.", dns.TypeAAAA, "NOERROR" + soa},
+		{"a.w.example.org.", dns.TypeA, "NOERROR A 192.0.2.99"}, // an Ingress has the same wildcard
+		{"a.deep.example.org.", dns.TypeA, "NOERROR A 192.0.2.1"},
+		{"deep.example.org.", dns.TypeA, "NOERROR" + soa},
+		{"b.deep.example.org.", dns.TypeA, "NOERROR A 192.0.2.99"},
+		{"a.g.example.org.", dns.TypeA, "NOERROR A 192.0.2.99"},
+		{"a.b.g.example.org.", dns.TypeA, "NOERROR A 192.0.2.5"}, // a Gateway's wildcard matches several labels
+		{"shop.example.org.", dns.TypeA, "NOERROR" + soa},
+		{"team.example.org.", dns.TypeA, "NOERROR | SOA team.example.org."},
+		{"no.team.example.org.", dns.TypeA, "NXDOMAIN | SOA team.example.org."},
+	})
+	want := map[string]string{"*.example.org.": "192.0.2.99", "*.w.example.org.": "192.0.2.99", "*.deep.example.org.": "192.0.2.99", "web.example.org.": "192.0.2.1", "ep.example.org.": "192.0.2.6"}
+	for _, rr := range transferred(t, k, "example.org.") {
+		if a, ok := rr.(*dns.A); ok && want[a.Hdr.Name] != "" {
+			if got := a.A.String(); got != want[a.Hdr.Name] {
+				t.Errorf("the transfer has %v", a)
+			}
+			delete(want, a.Hdr.Name)
+		}
+	}
+	if len(want) > 0 {
+		t.Errorf("the transfer lacks %v", want)
+	}
+}
+
 // What an answer in an external zone costs in allocations: the message and its records.
 func TestExternalAllocations(t *testing.T) {
 	k := serveOutside(t, "", bothZones)

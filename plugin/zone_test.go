@@ -136,7 +136,7 @@ func TestHostsInZone(t *testing.T) {
 func TestTransferIsWhatAnswersAre(t *testing.T) {
 	dir := t.TempDir()
 	entries := filepath.Join(dir, "zone.hosts")
-	save(t, entries, "192.0.2.1 cluster.local\n192.0.2.30 db.corp.cluster.local\n192.0.2.99 web.shop.svc.cluster.local\n192.0.2.40 outside.example\n192.0.2.41 *.apps.cluster.local\n")
+	save(t, entries, "192.0.2.1 cluster.local\n192.0.2.30 db.corp.cluster.local\n192.0.2.99 web.shop.svc.cluster.local\n192.0.2.40 outside.example\n192.0.2.41 *.apps.cluster.local\n192.0.2.42 *.shop.svc.cluster.local\n192.0.2.42 *.six.shop.svc.cluster.local\n192.0.2.42 *.cluster.local\n")
 	mixed := filepath.Join(dir, "mixed.yaml")
 	save(t, mixed, `apiVersion: v1
 kind: Service
@@ -190,7 +190,7 @@ status: {podIP: 10.9.9.1}
 		hosts %s
 	}`, mixed, entries))
 	must := map[string][]string{
-		"cluster.local.": {"cluster.local.", "db.corp.cluster.local.", "*.apps.cluster.local.", "web.shop.svc.cluster.local.",
+		"cluster.local.": {"cluster.local.", "db.corp.cluster.local.", "*.apps.cluster.local.", "*.cluster.local.", "*.shop.svc.cluster.local.", "*.six.shop.svc.cluster.local.", "web.shop.svc.cluster.local.",
 			"same.six.shop.svc.cluster.local.", "_pg._tcp.six.shop.svc.cluster.local.", "docs.shop.svc.cluster.local.",
 			"10-9-9-1.shop.pod.cluster.local.", "fd00-9--1.shop.pod.cluster.local.", "dns-version.cluster.local.", "ns.dns.cluster.local."},
 		"in-addr.arpa.": {"10.7.96.10.in-addr.arpa.", "40.2.0.192.in-addr.arpa.", "1.0.0.10.in-addr.arpa."},

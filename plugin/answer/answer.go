@@ -168,7 +168,9 @@ func (a *Answer) decide() {
 		a.why = FromHosts
 		return
 	case a.Zone == nil:
-		a.Outcome, a.why = NotOurs, OutsideZones
+		if a.why = FromHosts; !a.fromWildcard() {
+			a.Outcome, a.why = NotOurs, OutsideZones
+		}
 		return
 	}
 	a.Stale = max(a.state.Snapshot(), a.view.Snapshot)
@@ -184,8 +186,8 @@ func (a *Answer) noData() {
 	a.Kind, a.Rcode, a.Denied = None, dns.RcodeSuccess, a.Zone != nil
 }
 
-// nameError answers for a name that neither hosts entries nor Services have. It still exists if a name below it does (RFC
-// 8020).
+// nameError answers for a name that neither hosts entries nor objects have. It still exists if a name below it does (RFC
+// 8020). If not, a hosts wildcard may cover it.
 func (a *Answer) nameError() {
 	switch {
 	case a.view.aboveZone(a.lower):
@@ -194,6 +196,8 @@ func (a *Answer) nameError() {
 	case a.aboveHosts():
 		a.why = AboveHosts
 		a.noData()
+	case a.fromWildcard():
+		a.why = FromHosts
 	case a.view.FallsThrough(a.lower):
 		a.Outcome, a.why = NotOurs, FellThrough
 	case a.passedOn:

@@ -50,6 +50,10 @@ func (a *Answer) fromExternal() {
 	}
 	a.why = OfHost
 	a.host = a.outside.Lookup(a.Zone.Name, a.lower, &a.Zone.External.Selection)
+	if a.host.Wildcard() != "" && a.fromWildcard() {
+		a.why = FromHosts // no wildcard of an object is closer, and hosts entries come first
+		return
+	}
 	switch a.host.Outcome {
 	case external.NameError:
 		switch base {

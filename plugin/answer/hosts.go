@@ -15,7 +15,7 @@ type held struct {
 	first    hosts.Addresses   // of the first table that has the name
 	more     []hosts.Addresses // of the others, copied: tables may be replaced while an answer is made
 	tables   int               // the number of tables that have it
-	wildcard bool              // no table has the name itself, so the wildcard that covers it applies (RFC 4592)
+	wildcard bool              // the addresses are those of the wildcard that covers the name
 	ttl      uint32            // the lowest of all layers: an RRset has one TTL (RFC 2181, section 5.2)
 	passOn   bool              // all layers that have the name pass on other types
 }
@@ -28,15 +28,20 @@ func (h *held) lookup(t *hosts.Table) (hosts.Addresses, bool) {
 	return t.Lookup(h.name)
 }
 
-// hold looks the lower-case name up in the hosts entries. ok is false if they have no address for it.
+// hold returns the addresses that hosts entries have for the lower-case name itself. ok is false if there is no entry
+// for it.
 func (v *View) hold(name string) (h held, ok bool) {
-	for _, wildcard := range [...]bool{false, true} {
-		h = held{name: name, wildcard: wildcard}
-		if v.collect(&h); h.tables > 0 {
-			return h, true
-		}
-	}
-	return held{}, false
+	h.name = name
+	v.collect(&h)
+	return h, h.tables > 0
+}
+
+// cover returns the addresses of the hosts wildcard that covers the lower-case name, whether the name exists or not. ok is
+// false if there is none.
+func (v *View) cover(name string) (h held, ok bool) {
+	h.name, h.wildcard = name, true
+	v.collect(&h)
+	return h, h.tables > 0
 }
 
 func (v *View) collect(h *held) {
@@ -92,10 +97,11 @@ func each(all hosts.Addresses, is6 bool, yield func(netip.Addr) bool) {
 	}
 }
 
-// fromHosts answers from the hosts entries, if they have the name. For the zone's own name, SOA and NS records
-// stay those of the zone.
+// fromHosts answers from the hosts entries for the name itself, if there are any. For the zone's own name, SOA and NS
+// records stay those of the zone.
 func (a *Answer) fromHosts() bool {
 	v := a.view
+	a.held = held{}
 	if len(v.Hosts) == 0 || a.Zone != nil && a.lower == a.Zone.Name && (a.Type == dns.TypeSOA || a.Type == dns.TypeNS) {
 		return false
 	}
@@ -108,18 +114,47 @@ func (a *Answer) fromHosts() bool {
 	switch {
 	case a.Type == dns.TypePTR && pointed:
 		a.Kind = Pointers
-	case !ok && pointed:
+	case ok:
+		return a.entry(h)
+	case pointed:
 		a.noData()
-	case !ok:
-		return false
-	case h.passOn && a.Type != dns.TypeA && a.Type != dns.TypeAAAA && a.Type != dns.TypePTR:
-		a.passedOn = true
-		return false
 	default:
-		a.held, a.TTL = h, h.ttl
-		a.addresses()
+		return false
 	}
 	return true
+}
+
+// entry answers with the addresses of h, unless its layers pass the type of the question on.
+func (a *Answer) entry(h held) bool {
+	a.held = h
+	if h.passOn && a.Type != dns.TypeA && a.Type != dns.TypeAAAA && a.Type != dns.TypePTR {
+		a.passedOn = true
+		return false
+	}
+	a.source, a.TTL = fromHosts, h.ttl
+	a.addresses()
+	return true
+}
+
+// fromWildcard answers from the hosts wildcard that covers the name, if there is one and the name is certain not to exist:
+// a wildcard stands for names that do not exist only (RFC 1034, section 4.3.3; RFC 4592, section 2.2.2). Its
+// parent is that of the name, so it is in the same zone as the name, which is not the zone's own.
+func (a *Answer) fromWildcard() bool {
+	h, ok := a.view.cover(a.lower)
+	return ok && !a.view.aboveZone(a.lower) && !a.aboveHosts() && a.unused() && a.entry(h)
+}
+
+// unused reports whether no object has the name, which the index of Zone does not have now, once all are read.
+func (a *Answer) unused() bool {
+	service := a.Zone != nil && a.Zone.External == nil && !a.Zone.Reverse
+	return a.Zone == nil || service && a.match.Why == services.NotDefined || a.known()
+}
+
+// Covered reports whether a hosts wildcard covers the name. It answers only for a name that does not exist, see
+// OfWildcard.
+func (a *Answer) Covered() bool {
+	_, ok := a.view.cover(a.lower)
+	return ok
 }
 
 // aboveHosts reports whether a hosts entry, or the PTR record of one, exists below the name. If so, the name
@@ -133,7 +168,7 @@ func (a *Answer) aboveHosts() bool {
 		l := &a.view.Hosts[i]
 		for _, t := range l.Tables.few() {
 			// Most tables have no name in the zone, and checking that takes fewer labels.
-			if t.NonTerminal(a.Zone.Name) && t.NonTerminal(a.lower) {
+			if (a.Zone == nil || t.NonTerminal(a.Zone.Name)) && t.NonTerminal(a.lower) {
 				return true
 			}
 			for _, prefix := range above[:n] {

@@ -36,7 +36,7 @@ type View struct {
 
 	byName  map[string]*Zone    // nil for few Zones
 	through map[string]struct{} // nil for few zones that fall through
-	between map[string]struct{} // names between a zone and one below it, which exist because the lower zone does
+	between map[string]struct{} // names above a zone, up to the zone that they are in: they exist because it does
 }
 
 // Layer holds the entries of one hosts option, from its files or its inline lines.
@@ -170,15 +170,15 @@ func New(v *View) *View {
 		if z.External != nil {
 			z.front = &external.Selection{Zones: []string{z.Name}, Sources: external.FromService}
 		}
-		upper := v.above(z)
-		if upper == nil {
-			continue
+		top := "."
+		if upper := v.above(z); upper != nil {
+			top = upper.Name
 		}
 		parents(z.Name, func(name string) bool {
-			if name != z.Name && name != upper.Name {
+			if name != z.Name && name != top {
 				v.between[name] = struct{}{}
 			}
-			return name != upper.Name
+			return name != top
 		})
 	}
 	if len(v.Fallthrough) > fewZones {
@@ -190,7 +190,7 @@ func New(v *View) *View {
 	return v
 }
 
-// aboveZone reports whether a lower-case name in a zone is above another zone.
+// aboveZone reports whether a lower-case name that is no zone is above one, with no other zone between the two.
 func (v *View) aboveZone(name string) bool {
 	_, ok := v.between[name]
 	return ok

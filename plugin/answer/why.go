@@ -49,12 +49,11 @@ func (a *Answer) State() *services.State { return a.state }
 // Held yields the hosts tables that have the name of the records, or its address for PTR records, each with the index
 // of its Layer in the View. It looks them up again, in the current tables.
 func (a *Answer) Held(yield func(layer int, t *hosts.Table) bool) {
-	h, _ := a.view.hold(a.lower)
+	h := held{name: a.lower, wildcard: a.held.wildcard}
 	for i := range a.view.Hosts {
 		l := &a.view.Hosts[i]
 		for _, t := range l.Tables.All() {
 			_, has := h.lookup(t)
-			has = has && h.tables > 0
 			if !has && a.address.IsValid() && !l.NoReverse {
 				has = t.Names(a.address).Len() > 0
 			}

@@ -264,9 +264,6 @@ func hasEntry(tables []*hosts.Table, name string) bool {
 		if _, ok := t.Lookup(name); ok {
 			return true
 		}
-		if _, ok := t.LookupWildcard(name); ok && strings.HasPrefix(name, "*.") {
-			return true
-		}
 	}
 	return false
 }

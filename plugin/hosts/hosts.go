@@ -107,12 +107,14 @@ func (n Names) At(i int) string {
 
 // Lookup returns the addresses of name, which must be in lower case, fully qualified and in
 // presentation form, as CoreDNS's request.Request.Name returns it. ok reports whether the name has
-// an entry of its own; if so, the answer for a type that the name lacks is NODATA. Wildcards are
-// ignored: an exact name hides the wildcard that covers it, whatever address families they have
-// (RFC 4592, section 3.3.1). Lookup does not allocate.
+// an entry of its own; if so, the answer for a type that the name lacks is NODATA. A wildcard has
+// the name with the asterisk only, see [Table.LookupWildcard]. Lookup does not allocate.
 func (t *Table) Lookup(name string) (a Addresses, ok bool) {
 	if t == nil || name == "" || wildcard(name) {
 		return Addresses{}, false
+	}
+	if len(name) > 2 && name[:2] == "*." {
+		name = name[1:]
 	}
 	off, ok := t.find(name)
 	if !ok {
@@ -123,9 +125,10 @@ func (t *Table) Lookup(name string) (a Addresses, ok bool) {
 
 // LookupWildcard returns the addresses of the wildcard that covers name, which must have the form
 // that Lookup takes: *.example covers a.example and *.example itself, and neither example nor
-// a.b.example. It is for a name that Lookup finds in none of the tables that serve together. ok
-// reports whether there is such a wildcard. LookupWildcard does not allocate, and costs nothing if
-// the table has no wildcard.
+// a.b.example. It is for a name that does not exist: neither it nor a name below it is in any of
+// the tables that serve together, or in anything else that serves its zone (RFC 4592, section
+// 3.3.1). ok reports whether there is such a wildcard. LookupWildcard does not allocate, and costs
+// nothing if the table has no wildcard.
 func (t *Table) LookupWildcard(name string) (a Addresses, ok bool) {
 	if t == nil || !t.wild {
 		return Addresses{}, false

@@ -16,9 +16,9 @@ func TestExactBeatsWildcard(t *testing.T) {
 	}{
 		{"a.w.example.", "192.0.2.11", "192.0.2.10 fd00::1"},
 		{"b.w.example.", "", "192.0.2.10 fd00::1"},
-		{"*.w.example.", "", "192.0.2.10 fd00::1"},
+		{"*.w.example.", "192.0.2.10 fd00::1", "192.0.2.10 fd00::1"},
 		{"w.example.", "", ""},
-		{"x.a.w.example.", "", ""},
+		{"x.a.w.example.", "", ""}, {"*.a.w.example.", "", ""}, {"*.", "", ""}, {"*", "", ""},
 		{"x.b.example.", "", "fd00::2"},
 		{`x\.w.example.`, "", ""},
 		{`x\.x.w.example.`, "", "192.0.2.10 fd00::1"},

@@ -34,7 +34,15 @@ func (e *explanation) sayHosts() {
 			places = append(places, short(place))
 		}
 	}
-	if tables == 0 {
+	switch {
+	case tables > 0:
+	case e.answer.NotReady && e.answer.Covered():
+		e.say("hosts", "no entry: %s covers the name, and answers once it is certain that no object has it", wildcardOf(answer.ToLower(e.answer.Owner())))
+		return
+	case e.answer.Covered():
+		e.say("hosts", "no entry: %s covers the name, but only names that do not exist have its addresses", wildcardOf(answer.ToLower(e.answer.Owner())))
+		return
+	default:
 		e.say("hosts", "no entry: %s", e.held())
 		return
 	}

@@ -142,7 +142,7 @@ func TestHosts(t *testing.T) {
 				stanza = "kubehosts cluster.local {\nkubeconfig KUBECONFIG\n"
 			}
 			options := c.inline + "\n" + c.options + "\n"
-			p := runBoth(t, &config{name: "hosts " + c.name, served: c.zones, hosts: true, spelled: spelled(c.text + "\n" + c.inline)},
+			p := runBoth(t, &config{name: "hosts " + c.name, served: c.zones, hosts: true, spelled: spelled(c.text + "\n" + c.inline), above: above(c.text + "\n" + c.inline)},
 				fmt.Sprintf(text, "hosts "+path+" {\n"+options+"fallthrough\n}"),
 				fmt.Sprintf(text, stanza+"hosts "+path+" {\n"+options+"}\n}"))
 			n := hostsNames(random(c.name), c.text+"\n"+c.inline)
@@ -208,6 +208,18 @@ func spelled(text string) map[string]bool {
 		all[toASCII(name)] = true
 	}
 	delete(all, "")
+	return all
+}
+
+// above returns the names above those in a hosts file.
+func above(text string) map[string]bool {
+	all := make(map[string]bool)
+	for field := range strings.FieldsFuncSeq(text, between) {
+		name := strings.ToLower(onWire(field))
+		for at, end := dns.NextLabel(name, 0); name != "" && !end; at, end = dns.NextLabel(name, at) {
+			all[name[at:]] = true
+		}
+	}
 	return all
 }
 
@@ -289,6 +301,18 @@ var hostsDifferences = []allowed{
 			held := isPositive(d.ours) || isEmpty(d.ours) && d.holds(d.q.name, other)
 			stock, ours := rdata(d.stock), rdata(d.ours)
 			return other != 0 && held && contains(stock, ours) && contains(append(ours, d.wildcard()...), stock)
+		},
+	},
+	{
+		"a wildcard covers only names that do not exist",
+		"stock's also covers a name above another entry (RFC 4592, section 2.2.2)",
+		func(d *difference) bool {
+			at, end := dns.NextLabel(d.q.name, 0)
+			if end || !isMark(d.ours) || !d.pair.config.above[strings.ToLower(d.q.name)] {
+				return false
+			}
+			covered := d.holds("*."+d.q.name[at:], dns.TypeA) || d.holds("*."+d.q.name[at:], dns.TypeAAAA)
+			return covered && (isEmpty(d.stock) || isPositive(d.stock) && contains(d.wildcard(), rdata(d.stock)))
 		},
 	},
 	{

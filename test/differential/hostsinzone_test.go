@@ -223,6 +223,16 @@ func init() { // some check whether another one applies at the end of an alias
 			},
 		},
 		{
+			"a wildcard covers only names that do not exist",
+			"stock's also covers names of objects and names above entries (RFC 4592, section 2.2.2)",
+			func(d *difference) bool {
+				at, end := dns.NextLabel(d.q.name, 0)
+				stock, ours := d.whole(d.q.qtype)
+				return !end && d.exact("*."+d.q.name[at:]) && !d.exact(d.q.name) && (isEmpty(stock) || slices.ContainsFunc(stock.Answer, isEntry)) &&
+					(isPositive(ours) || d.isNoData(ours)) && !slices.ContainsFunc(ours.Answer, isEntry)
+			},
+		},
+		{
 			"a reverse name of a hosts entry's address is NODATA for other types",
 			"stock denies the name, or has what Services make of it (RFC 2308, section 2)",
 			func(d *difference) bool {

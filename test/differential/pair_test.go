@@ -39,6 +39,7 @@ type config struct {
 	lower    bool                                // query in lower case only
 	hosts    bool                                // compare with the hosts plugin
 	spelled  map[string]bool                     // names that no query spells like its file
+	above    map[string]bool                     // names above those in its file
 	also     []allowed                           // intended differences besides those of Services
 	entries  []string                            // names of hosts entries in the zones
 	minimal  bool                                // a preceding plugin drops the other sections if the answer section has records
