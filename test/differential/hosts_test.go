@@ -308,7 +308,8 @@ var hostsDifferences = []allowed{
 		"stock's also covers a name above another entry (RFC 4592, section 2.2.2)",
 		func(d *difference) bool {
 			at, end := dns.NextLabel(d.q.name, 0)
-			if end || !isMark(d.ours) || !d.pair.config.above[strings.ToLower(d.q.name)] {
+			passedOn := isMark(d.ours) || d.q.qtype == dns.TypeAXFR && d.ours.Rcode == dns.RcodeRefused
+			if end || !passedOn || !d.pair.config.above[strings.ToLower(d.q.name)] {
 				return false
 			}
 			covered := d.holds("*."+d.q.name[at:], dns.TypeA) || d.holds("*."+d.q.name[at:], dns.TypeAAAA)

@@ -172,6 +172,14 @@ func init() { // some check whether another one applies at the end of an alias
 			},
 		},
 		{
+			"SOA and NS of a zone stay beside a hosts entry with the zone's name",
+			"a zone has them (RFC 1034, section 4.2.1); stock has only the entry",
+			func(d *difference) bool {
+				apex := d.base() == "" && (d.q.qtype == dns.TypeSOA || d.q.qtype == dns.TypeNS)
+				return apex && isEmpty(d.stock) && isPositive(d.ours) && d.exact(d.q.name)
+			},
+		},
+		{
 			"a name above hosts entries in a zone is NODATA",
 			"it exists because they do (RFC 8020, section 2)",
 			func(d *difference) bool { return d.deniedByStock() && d.isNoData(d.ours) && d.aboveEntry() },
