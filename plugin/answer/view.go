@@ -3,14 +3,15 @@ package answer
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/miekg/dns"
 
 	"github.com/kubehosts/kubehosts/plugin/external"
 	"github.com/kubehosts/kubehosts/plugin/hosts"
+	"github.com/kubehosts/kubehosts/plugin/serial"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -28,12 +29,13 @@ type View struct {
 	Hosts       []Layer         // in the order of the stanza's hosts options
 	Local       []netip.Addr    // addresses of this server
 
-	// Serial is the lowest SOA serial of the zones. A new View gets a later one than the View before it. It is 0 in the
-	// first View.
-	Serial uint32
+	// Serial is the lowest SOA serial of the zones. A new View with other content gets a later one than the View before
+	// it.
+	Serial serial.Stamp
 
 	Snapshot uint32 // Unix time at which the snapshot of the stanza was written, 0 without one
 
+	pinned  uint32              // the serial of the zones during a transfer, else 0
 	byName  map[string]*Zone    // nil for few Zones
 	through map[string]struct{} // nil for few zones that fall through
 	between map[string]struct{} // names above a zone, up to the zone that they are in: they exist because it does
@@ -56,7 +58,7 @@ type Tables struct{ now atomic.Pointer[tables] }
 // tables is the content of Tables at one moment.
 type tables struct {
 	set    *hosts.Set
-	serial uint32 // of the change that made it, 0 for the first
+	serial serial.Stamp // of the change that made it, none for the first
 }
 
 // NewTables returns Tables that hold all.
@@ -67,15 +69,23 @@ func NewTables(all ...*hosts.Table) *Tables {
 }
 
 // Set replaces the tables. The caller must not change all afterwards. Many small tables are merged for queries, during
-// which the last ones serve, and pause is called again and again; it may be nil.
+// which the last ones serve, and pause is called again and again; it may be nil. The serial rises unless the tables were
+// made of the same lines as those before, or are the first.
 func (t *Tables) Set(all []*hosts.Table, pause func()) {
 	last := t.now.Load()
 	if last == nil {
 		t.now.Store(&tables{set: hosts.NewSet(all, nil, pause)})
 		return
 	}
-	set := hosts.NewSet(all, last.set, pause)
-	t.now.Store(&tables{set: set, serial: services.Serial(time.Now(), last.serial)})
+	next := &tables{set: hosts.NewSet(all, last.set, pause), serial: last.serial}
+	if slices.EqualFunc(last.set.Files(), all, func(a, b *hosts.Table) bool { return a.Sum() == b.Sum() }) {
+		t.now.Store(next)
+		return
+	}
+	serial.Change(func(s serial.Stamp) {
+		next.serial = s
+		t.now.Store(next)
+	})
 }
 
 // All returns the present tables, one for each file. The caller must not change the result.
@@ -94,12 +104,19 @@ func (t *Tables) few() []*hosts.Table {
 	return nil
 }
 
-// serial returns the SOA serial of the last change, 0 if there was none.
-func (t *Tables) serial() uint32 {
+// frozen returns Tables with the present content, which never change.
+func (t *Tables) frozen() *Tables {
+	f := new(Tables)
+	f.now.Store(t.now.Load())
+	return f
+}
+
+// serial returns the SOA serial of the last change, none if there was none.
+func (t *Tables) serial() serial.Stamp {
 	if now := t.now.Load(); now != nil {
 		return now.serial
 	}
-	return 0
+	return serial.Stamp{}
 }
 
 // Zone is a Service zone or an external zone.
@@ -115,7 +132,15 @@ type Zone struct {
 }
 
 // Latest returns the latest SOA serial of the zones.
-func (v *View) Latest() uint32 { return v.SerialOf(v.Index.State(), v.outside()) }
+func (v *View) Latest() serial.Stamp { return v.latest(v.Index.State(), v.outside()) }
+
+// outsideOf returns the State of Outside if z is an external zone, else nil.
+func (v *View) outsideOf(z *Zone) *external.State {
+	if z.External == nil {
+		return nil
+	}
+	return v.outside()
+}
 
 // outside returns the State of Outside, nil without one.
 func (v *View) outside() *external.State {
@@ -130,22 +155,21 @@ func (v *View) outside() *external.State {
 // last change of a hosts file, and Serial. So the serial rises when a stanza changes the content of the zones, and does
 // not fall when the stanza brings another Index.
 func (v *View) SerialOf(s *services.State, outside *external.State) uint32 {
-	serial := laterSerial(s.Modified(), v.Serial)
-	if outside != nil {
-		serial = laterSerial(serial, outside.Modified())
+	if v.pinned != 0 {
+		return v.pinned
 	}
-	for i := range v.Hosts {
-		serial = laterSerial(serial, v.Hosts[i].Tables.serial())
-	}
-	return serial
+	return v.latest(s, outside).Now()
 }
 
-// laterSerial returns the later of two serials; 0 is none.
-func laterSerial(a, b uint32) uint32 {
-	if a == 0 || b != 0 && services.SerialBefore(a, b) {
-		return b
+func (v *View) latest(s *services.State, outside *external.State) serial.Stamp {
+	last := serial.Later(s.Modified(), v.Serial)
+	if outside != nil {
+		last = serial.Later(last, outside.Modified())
 	}
-	return a
+	for i := range v.Hosts {
+		last = serial.Later(last, v.Hosts[i].Tables.serial())
+	}
+	return last
 }
 
 // Under puts prefix, which ends in a dot, before a zone.

@@ -3,9 +3,11 @@ package answer
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
-	"time"
 
+	"github.com/kubehosts/kubehosts/plugin/hosts"
+	"github.com/kubehosts/kubehosts/plugin/serial"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -51,23 +53,35 @@ func TestZoneOf(t *testing.T) {
 	}
 }
 
-// The serial rises when a hosts file changes, but not when it is first read.
+// The serial rises with each change of a hosts file, within a second too, but not when it is first read or written again
+// with the same lines.
 func TestSerialOfHosts(t *testing.T) {
 	state := services.NewIndex().State()
 	tables := new(Tables)
-	v := New(&View{Serial: 7, Hosts: []Layer{{Tables: NewTables()}, {Tables: tables}}})
-	tables.Set(nil, nil)
-	if got := v.SerialOf(state, nil); got != 7 {
-		t.Errorf("after the first reading: serial %d, want the View's, 7", got)
+	v := New(&View{Serial: serial.Of(7), Hosts: []Layer{{Tables: NewTables()}, {Tables: tables}}})
+	set := func(text string) {
+		t.Helper()
+		table, err := hosts.Parse(strings.NewReader(text), hosts.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tables.Set([]*hosts.Table{table}, nil)
 	}
-	before := uint32(time.Now().Unix())
-	tables.Set(nil, nil)
-	first := v.SerialOf(state, nil)
-	if services.SerialBefore(first, before) {
-		t.Errorf("after a change: serial %d, want a later one than %d", first, before)
+	set("")
+	last := v.SerialOf(state, nil)
+	if last != 7 {
+		t.Errorf("after the first reading: serial %d, want the View's, 7", last)
 	}
-	tables.Set(nil, nil)
-	if again := v.SerialOf(state, nil); services.SerialBefore(again, first) {
-		t.Errorf("after another change: serial %d, want a later one than %d", again, first)
+	for n := range 10 {
+		set(fmt.Sprintf("192.0.2.%d a.example", n))
+		now := v.SerialOf(state, nil)
+		if !serial.Before(last, now) {
+			t.Errorf("after a change: serial %d, want a later one than %d", now, last)
+		}
+		set(fmt.Sprintf("192.0.2.%d a.example", n))
+		if again := v.SerialOf(state, nil); again != now {
+			t.Errorf("after the same lines: serial %d, want %d", again, now)
+		}
+		last = now
 	}
 }

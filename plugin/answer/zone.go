@@ -19,7 +19,7 @@ var ErrUnknown = errors.New("no objects were read from the Kubernetes API yet")
 
 // Transfer is the state of a zone at one moment.
 type Transfer struct {
-	view  *View
+	view  *View // with Tables that never change
 	state *services.State
 	zone  *Zone
 
@@ -35,8 +35,8 @@ func (v *View) Transfer(name string) (*Transfer, error) {
 		if z.Name != name {
 			continue
 		}
-		t := &Transfer{view: v, state: v.Index.State(), outside: v.outside(), zone: z}
-		if a := t.about(z); !a.known() {
+		t := v.transfer(z)
+		if !t.known() {
 			return nil, ErrUnknown
 		}
 		return t, nil
@@ -44,11 +44,38 @@ func (v *View) Transfer(name string) (*Transfer, error) {
 	return nil, nil
 }
 
-// Serial returns the zone's SOA serial.
-func (t *Transfer) Serial() uint32 {
-	a := t.about(t.zone)
-	return t.view.SerialOf(t.state, a.outside)
+// transfer returns the present content of z, with the serial that z had just before. So if there is a change meanwhile,
+// whoever gets the content without it also gets a serial without it.
+func (v *View) transfer(z *Zone) *Transfer {
+	frozen := *v
+	frozen.pinned = v.SerialOf(v.Index.State(), v.outsideOf(z))
+	frozen.Hosts = slices.Clone(v.Hosts)
+	for i := range frozen.Hosts {
+		frozen.Hosts[i].Tables = frozen.Hosts[i].Tables.frozen()
+	}
+	return &Transfer{view: &frozen, state: v.Index.State(), outside: v.outside(), zone: z}
 }
+
+// known reports whether everything was read, or comes from a snapshot, that the transfer depends on: that of the zone, of
+// the Services in front of this server, and of the zones directly below, for their name servers.
+func (t *Transfer) known() bool {
+	if !t.state.Known(&t.view.Options, false) {
+		return false
+	}
+	for i := range t.view.Zones {
+		z := &t.view.Zones[i]
+		if z != t.zone && t.view.above(z) != t.zone {
+			continue
+		}
+		if a := t.about(z); !a.known() {
+			return false
+		}
+	}
+	return true
+}
+
+// Serial returns the zone's SOA serial.
+func (t *Transfer) Serial() uint32 { return t.view.pinned }
 
 // about returns an Answer for z that has not answered a question yet.
 func (t *Transfer) about(z *Zone) (a Answer) {

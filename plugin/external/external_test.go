@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/kubehosts/kubehosts/plugin/growth"
+	"github.com/kubehosts/kubehosts/plugin/serial"
 )
 
 const zone = "example.org."
@@ -362,13 +363,13 @@ func TestListed(t *testing.T) {
 
 func TestVersionAndSerial(t *testing.T) {
 	ix := NewIndex()
-	if ix.State().Version() != 0 || ix.State().Modified() != 0 {
+	if ix.State().Version() != 0 || ix.State().Modified().Last() != 0 {
 		t.Error("an empty index has a version or a serial")
 	}
 	web := IngressSpec{Meta: named("web"), Hosts: []string{"www.example.org"}, Addresses: []string{"192.0.2.1"}}
 	ix.Update(func(tx *Tx) { tx.Set(NewIngress(web)) })
 	first := ix.State()
-	if first.Version() == 0 || first.Modified() == 0 {
+	if first.Version() == 0 || first.Modified().Last() == 0 {
 		t.Error("after a change it has no version or no serial")
 	}
 	ix.Update(func(tx *Tx) {
@@ -379,6 +380,15 @@ func TestVersionAndSerial(t *testing.T) {
 	})
 	if ix.State().Version() != first.Version() {
 		t.Error("the version changed with nothing else")
+	}
+	ix.Update(func(tx *Tx) { tx.SetListed(AllKinds) })
+	for n := range 10 { // a secondary must notice each change, within the same second too
+		before := ix.State().Modified().Last()
+		web.Addresses = []string{fmt.Sprint("192.0.2.", 2+n)}
+		ix.Update(func(tx *Tx) { tx.Set(NewIngress(web)) })
+		if now := ix.State().Modified().Last(); !serial.Before(before, now) {
+			t.Errorf("a change made %d of the serial %d", now, before)
+		}
 	}
 	ix.Update(func(tx *Tx) { tx.Replace(KindIngress, nil) })
 	if ix.State().Version() == first.Version() || ix.State().Len(KindIngress) != 0 || first.Len(KindIngress) != 1 {

@@ -4,9 +4,9 @@ import (
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/kubehosts/kubehosts/plugin/persistent"
+	"github.com/kubehosts/kubehosts/plugin/serial"
 )
 
 // Index holds the current State. Make one with NewIndex.
@@ -34,7 +34,7 @@ type State struct {
 	children  persistent.Ordered[child]         // objects that refer to a Gateway or a ListenerSet, by that
 	balancers persistent.Ordered[balancer]      // addresses of load balancers, by address
 	counts    [kinds]int                        // objects
-	modified  uint32
+	modified  serial.Stamp
 	written   uint32 // when the snapshot of restored was written, 0 without one
 	version   uint64
 	listed    Kinds // kinds whose objects were all listed
@@ -102,26 +102,27 @@ func (ix *Index) update(change func(*Tx)) (*State, *touched) {
 	ix.batch++
 	next := *ix.state.Load()
 	tx := &Tx{ix: ix, state: &next, batch: ix.batch, last: ix.last, free: ix.free, dirty: newDirty()}
+	before := next.listed | next.restored
 	change(tx)
 	tx.settle()
-	if tx.changed {
-		next.modified = serial(time.Now(), next.modified)
+	if tx.changed != 0 {
 		next.version = versions.Add(1)
 	}
 	tx.touched.compact()
 	ix.last, ix.free = tx.last, append(tx.free, tx.freed...)
 	ix.watching.Lock()
+	switch {
+	case tx.changed&before != 0:
+		serial.Change(func(s serial.Stamp) {
+			next.modified = s
+			ix.state.Store(&next)
+		})
+		return &next, &tx.touched
+	case next.listed&^before != 0 || tx.changed&^next.restored != 0: // nobody has seen it yet
+		next.modified = serial.Open()
+	}
 	ix.state.Store(&next)
 	return &next, &tx.touched
-}
-
-// serial returns the SOA serial of zones that change now: the Unix time, but never less than last (RFC 1982, section 3.2).
-func serial(now time.Time, last uint32) uint32 {
-	serial := uint32(now.Unix())             // #nosec G115 -- an SOA serial wraps
-	if last != 0 && int32(serial-last) < 0 { // #nosec G115 -- the comparison wraps
-		return last + 1
-	}
-	return serial
 }
 
 // versions counts the changes of all Indexes.
@@ -130,8 +131,9 @@ var versions atomic.Uint64
 // Version differs after each change and between Indexes. It is 0 before the first change.
 func (s *State) Version() uint64 { return s.version }
 
-// Modified returns the serial of the zones: the Unix time of the last change, in seconds. It never decreases.
-func (s *State) Modified() uint32 { return s.modified }
+// Modified returns the serial of the zones. It rises with each change, and when objects are listed for the first time. It is
+// the zero Stamp before the first change, and for the objects of a snapshot: their zones have the serial of the snapshot.
+func (s *State) Modified() serial.Stamp { return s.modified }
 
 // Known returns o or, if it equals the object in ix, the latter's storage of it. It returns nil for nil.
 func (ix *Index) Known(o *Object) *Object {

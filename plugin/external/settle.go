@@ -212,7 +212,7 @@ func (r *resolver) resolve(id objectID) {
 	if next == packed {
 		return
 	}
-	r.tx.changed = true
+	r.tx.changed |= KindsOf(kindOf(packed))
 	r.tx.unindex(id)
 	r.tx.state.objects.Set(r.tx.batch, uint32(id), next)
 	r.tx.index(id)

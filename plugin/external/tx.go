@@ -17,7 +17,7 @@ type Tx struct {
 	freed   []objectID // by this Tx; a route may still refer to them
 	dirty   dirty
 	touched touched
-	changed bool
+	changed Kinds // of which objects changed
 }
 
 // touched are the names that may have another owner after a Tx. They are collected only if there are
@@ -60,7 +60,7 @@ func (tx *Tx) Set(o *Object) {
 	if old != "" && rawOf(old) == o.packed {
 		return
 	}
-	tx.changed = true
+	tx.changed |= KindsOf(ref.Kind)
 	next := o.packed
 	if ref.Kind.route() {
 		next = carry(old, next)
@@ -94,7 +94,7 @@ func (tx *Tx) delete(id objectID) {
 	if old == "" {
 		return
 	}
-	tx.changed = true
+	tx.changed |= KindsOf(kindOf(old))
 	tx.unlink(id)
 	tx.unindex(id)
 	tx.mark(old, "")

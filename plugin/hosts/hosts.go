@@ -32,6 +32,7 @@
 package hosts
 
 import (
+	"crypto/sha256"
 	"hash/maphash"
 	"net/netip"
 	"unsafe"
@@ -51,6 +52,18 @@ type Table struct {
 
 	entries            int
 	problems, warnings faults
+	sum                Sum
+}
+
+// Sum is a cryptographic hash of the lines that a Table was made of, the same in every process.
+type Sum [sha256.Size]byte
+
+// Sum returns the Sum of the table. That of an empty one, a nil *Table, is all zero.
+func (t *Table) Sum() Sum {
+	if t == nil {
+		return Sum{}
+	}
+	return t.sum
 }
 
 // Problem is a fault of a line, or of a name in a line.

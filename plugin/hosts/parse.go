@@ -3,6 +3,7 @@ package hosts
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -58,10 +59,13 @@ func Parse(r io.Reader, o Options) (*Table, error) {
 
 func parse(r io.Reader, o Options, max limits) (*Table, error) {
 	p := parser{origins: normalizeAll(o.Origins), line: 1, b: newBuilder(o, max)}
-	if err := p.read(r, max); err != nil {
+	sum := sha256.New()
+	if err := p.read(io.TeeReader(r, sum), max); err != nil {
 		return nil, err
 	}
-	return p.table(), nil
+	t := p.table()
+	sum.Sum(t.sum[:0])
+	return t, nil
 }
 
 // read reads the whole file.

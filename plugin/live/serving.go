@@ -1,6 +1,9 @@
 package live
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"slices"
 	"time"
 
@@ -8,6 +11,7 @@ import (
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
 	"github.com/kubehosts/kubehosts/plugin/external"
+	"github.com/kubehosts/kubehosts/plugin/serial"
 	"github.com/kubehosts/kubehosts/plugin/services"
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
@@ -34,6 +38,7 @@ type serving struct {
 	conflicts []*external.Conflicts // of the external options
 	hosts     map[string]*tableUse  // by FILE
 	layers    []layerOrigin         // of view.Hosts
+	restored  bool                  // all objects come from the snapshot file, until they are listed
 }
 
 // selectionOf returns the selection of the objects that a stanza serves.
@@ -87,12 +92,13 @@ func (b *Block) prepare(c *stanza.Config, from *source.Snapshot) (*serving, erro
 
 // open opens the objects and hosts files of next. It shares the objects of now, which may be nil.
 func (b *Block) open(next, now *serving, from *source.Snapshot) (err error) {
+	used, usedOutside := true, true
 	switch {
 	case len(next.config.Zones) == 0 && len(next.config.External) == 0:
 	case now != nil && now.objects != nil && now.selection == next.selection:
 		next.objects = now.objects
 	default:
-		if next.objects, _, err = b.source.ObjectsFrom(from, next.selection); err != nil {
+		if next.objects, used, err = b.source.ObjectsFrom(from, next.selection); err != nil {
 			return err
 		}
 	}
@@ -101,10 +107,11 @@ func (b *Block) open(next, now *serving, from *source.Snapshot) (err error) {
 	case now != nil && now.outside != nil && now.wanted == next.wanted:
 		next.outside = now.outside
 	default:
-		if next.outside, _, err = b.source.ObjectsFrom(from, next.wanted); err != nil {
+		if next.outside, usedOutside, err = b.source.ObjectsFrom(from, next.wanted); err != nil {
 			return err
 		}
 	}
+	next.restored = from != nil && used && usedOutside
 	for path, reload := range b.filesOf(next.config) {
 		use, err := openTables.open(path, b.origins(), b.name, reload)
 		if err != nil {
@@ -151,19 +158,36 @@ func (s *serving) close(keep *serving) {
 func (b *Block) put(next *serving, origin string) {
 	now := b.serving.Load()
 	next.origin, next.since = origin, time.Now()
-	next.view.Serial = serialAfter(next.since, now, next)
 	b.watchConflicts(next)
-	b.serving.Store(next)
+	if now.sameIndexes(next) && b.content(now) == b.content(next) {
+		next.view.Serial = now.serial()
+		b.serving.Store(next)
+	} else {
+		serial.Change(func(s serial.Stamp) {
+			next.view.Serial = s
+			b.serving.Store(next)
+		})
+	}
 	now.close(next)
 }
 
-// serialAfter returns the serial of the zones when next replaces last at time t: that of last if the zones have the
-// same content, else a later one.
-func serialAfter(t time.Time, last, next *serving) uint32 {
-	if last.hash == next.hash && last.sameIndexes(next) {
-		return last.view.Serial
+// content returns a hash of everything but objects that s has in the zones, their SOA records and their name servers. It is
+// the same in every process of one version.
+func (b *Block) content(s *serving) string {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%s %q\n", s.hash, b.local)
+	if len(s.view.Hosts) > 0 {
+		fmt.Fprintf(sum, "%q\n", b.origins())
 	}
-	return laterSerial(t, last.serial())
+	for i := range s.view.Hosts { // their options are in the hash
+		all := s.view.Hosts[i].Tables.All()
+		fmt.Fprintf(sum, "%d\n", len(all))
+		for _, t := range all {
+			lines := t.Sum()
+			sum.Write(lines[:])
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // sameIndexes reports whether s and o answer from the same indexes.
@@ -177,18 +201,7 @@ func (s *serving) synced() bool {
 }
 
 // serial returns the latest serial of the zones.
-func (s *serving) serial() uint32 { return s.view.Latest() }
-
-// laterSerial returns the SOA serial of a change at time t that follows the serial last. It is the time, or last plus
-// one if the time is not later, as in the second of the last change or after the clock was set back. A secondary
-// transfers a zone only if its serial is above its own (RFC 1982).
-func laterSerial(t time.Time, last uint32) uint32 {
-	serial := uint32(t.Unix()) // #nosec G115 -- an SOA serial wraps
-	if last != 0 && !services.SerialBefore(last, serial) {
-		return last + 1
-	}
-	return serial
-}
+func (s *serving) serial() serial.Stamp { return s.view.Latest() }
 
 // origins returns the zones of the server block, to which names in hosts lines are limited; nil for
 // all names.

@@ -184,11 +184,15 @@ func (b *Block) capture() *source.Capture {
 		ref := b.base.ConfigMap
 		text = &source.Stanza{Namespace: b.namespace(), Name: ref.Name, Key: ref.Key, Text: good.event.Data[ref.Key]}
 	}
+	last := now.serial()
 	c := b.source.Capture(now.objects, now.outside, text)
 	if c == nil {
 		return nil
 	}
-	c.Serial = now.serial()
+	c.Serial, c.Content = last.Last(), b.content(now)
+	if now.serial() != last || b.serving.Load() != now {
+		return nil // it may be the serial of other content, so the next look captures it
+	}
 	if since := b.stale.Swap(nil); since != nil {
 		log.Infof("Answers of %s come from the Kubernetes API now, after %s from the snapshot", b.name, time.Since(*since).Round(time.Second/10))
 	}

@@ -6,7 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kubehosts/kubehosts/plugin/services"
+	"github.com/kubehosts/kubehosts/plugin/answer"
+	"github.com/kubehosts/kubehosts/plugin/serial"
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
@@ -165,11 +166,14 @@ func (b *Block) begin(before []*Block) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	sn := b.readSnapshot()
+	if sn != nil {
+		serial.Advance(sn.Serial())
+	}
 	next, err := b.first(b.knownTexts(before, sn), sn)
 	if err != nil {
 		return err
 	}
-	next.view.Serial = firstSerial(before, sn, next)
+	next.view.Serial = b.firstSerial(before, sn, next)
 	next.since = time.Now()
 	if i := slices.IndexFunc(before, b.succeeds); i >= 0 {
 		b.takeOver(before[i], next)
@@ -241,29 +245,45 @@ func (b *Block) prepareText(text *lastGood, sn *source.Snapshot) (*serving, erro
 	return next, nil
 }
 
-// firstSerial returns the serial of the zones when a Block begins with next. It is not earlier than that of any Block
-// of the previous Corefile, or of the snapshot sn, which may be nil. It is later unless one of these Blocks serves the
-// same.
-func firstSerial(before []*Block, sn *source.Snapshot, next *serving) (serial uint32) {
+// firstSerial returns the serial of the zones when b begins with next. It is later than that of any Block of the previous
+// Corefile that has one of the zones, and of the snapshot sn, which may be nil. It is the latest of these if its zones
+// had the same content.
+func (b *Block) firstSerial(before []*Block, sn *source.Snapshot, next *serving) (first serial.Stamp) {
+	content, same := b.content(next), false
 	if sn != nil {
-		serial = sn.Serial()
+		first, same = serial.Of(sn.Serial()), next.restored && sn.Content() == content
 	}
-	same := false
 	for _, old := range before {
 		last := old.serving.Load()
-		if last == nil {
+		if last == nil || !last.shareZone(next) {
 			continue
 		}
 		s := last.serial()
-		if serial == 0 || s != 0 && services.SerialBefore(serial, s) {
-			serial, same = s, false
+		if serial.Later(first, s) != first {
+			first, same = s, false
 		}
-		same = same || s == serial && last.hash == next.hash && last.view.Index == next.view.Index
+		same = same || s == first && last.sameIndexes(next) && old.content(last) == content
 	}
-	if serial == 0 || same {
-		return serial
+	switch {
+	case first == serial.Stamp{}:
+		return serial.Open()
+	case same:
+		return first
 	}
-	return laterSerial(time.Now(), serial)
+	serial.Change(func(s serial.Stamp) { first = s })
+	return first
+}
+
+// shareZone reports whether s and o have a zone of the same name.
+func (s *serving) shareZone(o *serving) bool {
+	names := make(map[string]struct{}, len(s.view.Zones))
+	for i := range s.view.Zones {
+		names[s.view.Zones[i].Name] = struct{}{}
+	}
+	return slices.ContainsFunc(o.view.Zones, func(z answer.Zone) bool {
+		_, ok := names[z.Name]
+		return ok
+	})
 }
 
 // takeOver takes over the state of old, the Block of the same server block, apart from the stanza: the logged state of

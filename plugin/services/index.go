@@ -12,9 +12,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/kubehosts/kubehosts/plugin/persistent"
+	"github.com/kubehosts/kubehosts/plugin/serial"
 )
 
 // Index holds the current State. Make one with NewIndex.
@@ -45,7 +45,7 @@ type State struct {
 	pods       persistent.Trie[key16, holders[*Pod]]
 	// All keys of clusterIPs, and of endpoints4 and endpoints6, in order.
 	serviceAddrs, endpointAddrs addressSet
-	modified                    uint32
+	modified                    serial.Stamp
 	written                     uint32 // when the snapshot of restored was written, 0 without one
 	version                     uint64
 	listed                      Kinds // kinds whose objects were all listed
@@ -87,28 +87,24 @@ func (ix *Index) Update(change func(*Tx)) {
 
 	ix.batch++
 	next := *ix.state.Load()
-	tx := &Tx{ix: ix, state: &next, owners: &next.owners, slices: ix.slices, changed: new(bool)}
+	tx := &Tx{ix: ix, state: &next, owners: &next.owners, slices: ix.slices, changed: new(Kinds)}
+	before := next.listed | next.restored
 	change(tx)
-	if *tx.changed {
-		next.modified = Serial(time.Now(), next.modified)
+	if *tx.changed != 0 {
 		next.version = versions.Add(1)
+	}
+	switch {
+	case *tx.changed&before != 0:
+		serial.Change(func(s serial.Stamp) {
+			next.modified = s
+			ix.state.Store(&next)
+		})
+		return
+	case next.listed&^before != 0 || *tx.changed&^next.restored != 0: // nobody has seen it yet
+		next.modified = serial.Open()
 	}
 	ix.state.Store(&next)
 }
-
-// Serial returns the SOA serial of a zone that changes now, after the serial last (0 for none): the Unix time, or last
-// + 1 if the clock is behind last. Two changes within a second have the same serial. A secondary ignores a serial that
-// is not above its own (RFC 1982, section 3.2).
-func Serial(now time.Time, last uint32) uint32 {
-	serial := uint32(now.Unix()) // #nosec G115 -- an SOA serial wraps
-	if last != 0 && SerialBefore(serial, last) {
-		return last + 1
-	}
-	return serial
-}
-
-// SerialBefore reports whether the serial a is older than b (RFC 1982, section 3.2).
-func SerialBefore(a, b uint32) bool { return int32(a-b) < 0 } // #nosec G115 -- the comparison wraps
 
 // Tx is a change to an Index. It is valid only inside Update. Setting an object that is nil, or equal to the current one,
 // does nothing.
@@ -118,7 +114,7 @@ type Tx struct {
 	owners   *persistent.Trie[nameKey, owner]
 	slices   map[string]sliceID
 	imported bool
-	changed  *bool
+	changed  *Kinds // of which objects changed
 }
 
 // Imported returns the Tx for the exports of other clusters (KEP-1645): its Services are ServiceImports, its slices
@@ -129,13 +125,21 @@ func (tx *Tx) Imported() *Tx {
 	return &imported
 }
 
+// kind returns the kind of the objects that tx changes: local, or imported if they are those of other clusters.
+func (tx *Tx) kind(local, imported Kinds) Kinds {
+	if tx.imported {
+		return imported
+	}
+	return local
+}
+
 // SetNamespace adds a namespace.
 func (tx *Tx) SetNamespace(name string) {
 	if tx.state.namespaces.Find(nameKey(name)) != nil {
 		return
 	}
 	tx.state.namespaces.Set(tx.ix.batch, nameKey(name), struct{}{})
-	*tx.changed = true
+	*tx.changed |= KindNamespace
 }
 
 // DeleteNamespace removes a namespace.
@@ -144,7 +148,7 @@ func (tx *Tx) DeleteNamespace(name string) {
 		return
 	}
 	tx.state.namespaces.Delete(tx.ix.batch, nameKey(name))
-	*tx.changed = true
+	*tx.changed |= KindNamespace
 }
 
 // ReplaceNamespaces replaces all namespaces with names.
@@ -178,7 +182,7 @@ func (tx *Tx) SetService(s *Service) {
 		return
 	}
 	tx.unindexService(old.service)
-	*tx.changed = true
+	*tx.changed |= tx.kind(KindService, KindImport)
 	old.service = *s
 	tx.owners.Set(tx.ix.batch, key, old)
 	if !tx.imported {
@@ -203,7 +207,7 @@ func (tx *Tx) deleteService(key nameKey) {
 	tx.unindexService(old.service)
 	old.service = Service{}
 	tx.putOwner(key, old)
-	*tx.changed = true
+	*tx.changed |= tx.kind(KindService, KindImport)
 }
 
 func (tx *Tx) unindexService(s Service) {
@@ -266,7 +270,7 @@ func (tx *Tx) SetSlice(s *Slice) {
 	tx.state.slices.Set(tx.ix.batch, id, *s)
 	tx.indexSlice(id, *s)
 	tx.slices[s.key()] = id
-	*tx.changed = true
+	*tx.changed |= tx.kind(KindSlice, KindImportedSlice)
 }
 
 // newID returns an unused number.
@@ -310,7 +314,7 @@ func (tx *Tx) deleteSlice(key string) {
 	tx.state.slices.Delete(tx.ix.batch, id)
 	delete(tx.slices, key)
 	tx.ix.free = append(tx.ix.free, id)
-	*tx.changed = true
+	*tx.changed |= tx.kind(KindSlice, KindImportedSlice)
 }
 
 // ReplaceSlices replaces all EndpointSlices with all. It skips those that are nil.
@@ -360,11 +364,12 @@ func (tx *Tx) SetPod(p *Pod) {
 	if p == nil {
 		return
 	}
-	if old := tx.ix.pods[p.object]; old != nil {
+	old := tx.ix.pods[p.object]
+	if old != nil {
 		tx.unindexPod(old)
-		*tx.changed = *tx.changed || old.addrs != p.addrs
-	} else {
-		*tx.changed = true
+	}
+	if old == nil || old.addrs != p.addrs {
+		*tx.changed |= KindPod
 	}
 	for a := range p.Addrs().All {
 		addHolder(tx.ix.batch, &tx.state.pods, a, p, byObject(p))
@@ -388,7 +393,7 @@ func (tx *Tx) deletePod(key string) {
 	}
 	tx.unindexPod(old)
 	delete(tx.ix.pods, key)
-	*tx.changed = true
+	*tx.changed |= KindPod
 }
 
 // ReplacePods replaces all Pods with all. It skips those that are nil.
@@ -442,8 +447,9 @@ var versions atomic.Uint64
 // Version differs after each change and between Indexes. It is 0 before the first change.
 func (s *State) Version() uint64 { return s.version }
 
-// Modified returns the serial of the zones: the Unix time of the last change, in seconds. It never decreases.
-func (s *State) Modified() uint32 { return s.modified }
+// Modified returns the serial of the zones. It rises with each change, and when objects are listed for the first time. It is
+// the zero Stamp before the first change, and for the objects of a snapshot: their zones have the serial of the snapshot.
+func (s *State) Modified() serial.Stamp { return s.modified }
 
 // Service returns the Service of that name, or the zero Service.
 func (s *State) Service(namespace, name string) Service {

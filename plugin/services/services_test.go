@@ -8,10 +8,10 @@ import (
 	"sort"
 	"strings"
 	"testing"
-	"time"
 	"unsafe"
 
 	"github.com/kubehosts/kubehosts/plugin/growth"
+	"github.com/kubehosts/kubehosts/plugin/serial"
 )
 
 func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
@@ -661,24 +661,33 @@ func TestPutLabel(t *testing.T) {
 	}
 }
 
-// A lower serial would prevent a secondary's transfers (RFC 1982) for as long as the clock was set back.
-func TestSerial(t *testing.T) {
-	noon := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	serial := uint32(noon.Unix())
-	for _, tt := range []struct {
-		now        time.Time
-		last, want uint32
-	}{
-		{noon, 0, serial},
-		{noon, serial, serial},
-		{noon.Add(6 * time.Hour), serial, serial + 6*3600},
-		{noon.Add(-6 * time.Hour), serial, serial + 1},
-		{noon.Add(-6 * time.Hour), serial + 1, serial + 2},
-		{time.Unix(1<<32+5, 0), 1<<32 - 5, 5},
-		{time.Unix(1<<32-5, 0), 5, 6},
-	} {
-		if got := Serial(tt.now, tt.last); got != tt.want {
-			t.Errorf("after %d, at %v: %d, want %d", tt.last, tt.now, got, tt.want)
+// A secondary transfers a zone only if its serial has risen, so each change of what was listed raises it, within the same
+// second too. A change before that does so at most once, since nobody has seen it, and so does the listing of objects.
+func TestModified(t *testing.T) {
+	ix := NewIndex()
+	put := func(n int) {
+		ix.Update(func(tx *Tx) {
+			tx.SetService(NewService(ServiceSpec{Namespace: "shop", Name: "s", ClusterIPs: []netip.Addr{ip(fmt.Sprint("10.96.1.", n))}}))
+		})
+	}
+	for n := range 100 {
+		put(n)
+	}
+	begun := ix.State().Modified().Last()
+	ix.Update(func(tx *Tx) { tx.SetListed(AllKinds) })
+	if now := ix.State().Modified().Last(); now-begun > 2 {
+		t.Errorf("a list of 100 objects raised the serial from %d to %d", begun, now)
+	}
+	for n := range 10 {
+		before := ix.State().Modified().Last()
+		put(n)
+		if now := ix.State().Modified().Last(); !serial.Before(before, now) {
+			t.Errorf("a change made %d of the serial %d", now, before)
+		}
+		put(n)
+		ix.Update(func(tx *Tx) { tx.DeletePod("shop", "none") })
+		if now := ix.State().Modified().Last(); now-before > 1 {
+			t.Errorf("one change raised the serial from %d to %d", before, now)
 		}
 	}
 }

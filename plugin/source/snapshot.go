@@ -46,6 +46,7 @@ type snapshotHead struct {
 	PodNames        bool      `json:"podNames,omitempty"`
 	Zones           bool      `json:"zones,omitempty"`
 	Serial          uint32    `json:"serial,omitempty"`   // of the zones
+	Content         string    `json:"content,omitempty"`  // a hash of what the zones have besides objects
 	External        []string  `json:"external,omitempty"` // kinds of objects that have external names
 }
 
@@ -67,6 +68,9 @@ func (sn *Snapshot) Written() time.Time { return sn.head.Written }
 
 // Serial returns the SOA serial of the zones when the snapshot was written, 0 if it has none.
 func (sn *Snapshot) Serial() uint32 { return sn.head.Serial }
+
+// Content returns the Content of the Capture, "" if it had none.
+func (sn *Snapshot) Content() string { return sn.head.Content }
 
 // ConfigMap returns the ConfigMap of that name, with the content whose stanza last served. Its ResourceVersion is one
 // that no API server uses.
@@ -315,7 +319,8 @@ type Stanza struct{ Namespace, Name, Key, Text string }
 
 // Capture is the state of a Source's objects at one moment.
 type Capture struct {
-	Serial uint32 // SOA serial of the zones, set by the caller; Same ignores it
+	Serial  uint32 // SOA serial of the zones, set by the caller
+	Content string // a hash of what the zones have besides objects, set by the caller
 
 	head    snapshotHead
 	state   *services.State // nil if no Services are served
@@ -356,7 +361,7 @@ func (c *Capture) Same(o *Capture) bool {
 	if o == nil || (c.stanza == nil) != (o.stanza == nil) || c.stanza != nil && *c.stanza != *o.stanza {
 		return false
 	}
-	return c.version == o.version && c.head.key() == o.head.key() && slices.Equal(c.head.Kinds, o.head.Kinds) &&
+	return c.Serial == o.Serial && c.Content == o.Content && c.version == o.version && c.head.key() == o.head.key() && slices.Equal(c.head.Kinds, o.head.Kinds) &&
 		slices.Equal(c.head.External, o.head.External)
 }
 
@@ -445,7 +450,7 @@ func (c *Capture) encode(w io.Writer) error {
 		return err
 	}
 	out := bufio.NewWriterSize(packed, 64<<10)
-	c.head.Written, c.head.Serial = time.Now().UTC().Truncate(time.Second), c.Serial
+	c.head.Written, c.head.Serial, c.head.Content = time.Now().UTC().Truncate(time.Second), c.Serial, c.Content
 	if err := json.NewEncoder(out).Encode(&c.head); err != nil {
 		return err
 	}
