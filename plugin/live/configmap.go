@@ -10,7 +10,7 @@ import (
 
 // edit is a state of the ConfigMap and its outcome. It never changes.
 type edit struct {
-	event   source.ConfigMapEvent // without its Data
+	event   source.ConfigMapEvent // its Data has only the one key, and only if it is refused
 	refused string                // why its stanza is not applied; "" if it is, or waits for its objects
 }
 
@@ -232,16 +232,30 @@ func (b *Block) accept(e source.ConfigMapEvent) {
 
 // remember stores the text of e as the last good one. b.mu is held.
 func (b *Block) remember(e source.ConfigMapEvent) {
-	key := b.base.ConfigMap.Key
 	good := e
-	good.Data = map[string]string{key: e.Data[key]}
+	good.Data = b.textOf(e)
 	b.good.Store(&lastGood{event: good})
 }
 
 // setEdit makes e the newest state of the ConfigMap. b.mu is held.
 func (b *Block) setEdit(e source.ConfigMapEvent, refused string) {
-	e.Data = nil
+	if e.Data = b.textOf(e); refused == "" {
+		e.Data = nil
+	}
 	b.edit.Store(&edit{e, refused})
+}
+
+// textOf returns the data of e at the one key, nil if e has none.
+func (b *Block) textOf(e source.ConfigMapEvent) map[string]string {
+	ref := b.base.ConfigMap
+	if ref == nil {
+		return nil
+	}
+	text, ok := e.Data[ref.Key]
+	if !ok {
+		return nil
+	}
+	return map[string]string{ref.Key: text}
 }
 
 // refuse counts that the stanza of e is not applied, and logs the reason, unless it did so before. b.mu

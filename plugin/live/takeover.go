@@ -127,17 +127,29 @@ func (b *Block) sameKeys(o *Block) bool {
 // succeeds reports whether b and old are for the same server block.
 func (b *Block) succeeds(old *Block) bool { return b.sameKeys(old) && b.twin == old.twin }
 
-// likeness rates how much of the state of old, a Block of the previous Corefile, is of use to b. The keys of a server
-// block may have changed, so the ConfigMap counts more.
+// continues reports whether b may take over the state of old: it is for the same server block, or for one with other keys
+// whose view and ConfigMap are the same.
+func (b *Block) continues(old *Block) bool {
+	return b.succeeds(old) || b.view == old.view && b.sameConfigMap(old)
+}
+
+// likeness rates how much of the state of old, a Block of the previous Corefile, is of use to b.
 func (b *Block) likeness(old *Block) (n int) {
-	if b.succeeds(old) {
-		n += 4
+	const most = 100
+	shared := 0
+	for _, key := range b.Keys[:min(len(b.Keys), most)] {
+		if slices.Contains(old.Keys, key) {
+			shared++
+		}
+	}
+	if n = 2 * shared; b.place == old.place {
+		n++
 	}
 	if b.view == old.view {
-		n += 2
+		n += 4 * most
 	}
-	if slices.ContainsFunc(b.Keys, func(key string) bool { return slices.Contains(old.Keys, key) }) {
-		n++
+	if b.succeeds(old) {
+		n += 8 * most
 	}
 	return n
 }
@@ -157,7 +169,7 @@ func (b *Block) sameConfigMap(old *Block) bool {
 type known struct {
 	text *lastGood
 	from string // its origin, for the log
-	own  bool   // it belongs to this server block
+	own  bool   // it is that of this server block
 }
 
 // begin serves the first stanza: the last good one that is known and fits the Corefile, else the Corefile's own. No
@@ -169,29 +181,37 @@ func (b *Block) begin(before []*Block) error {
 	if sn != nil {
 		serial.Advance(sn.Serial())
 	}
-	next, err := b.first(b.knownTexts(before, sn), sn)
+	var last *Block
+	if i := slices.IndexFunc(before, b.continues); i >= 0 {
+		last = before[i]
+	}
+	next, err := b.first(b.knownTexts(before, last, sn), sn)
 	if err != nil {
 		return err
 	}
 	next.view.Serial = b.firstSerial(before, sn, next)
 	next.since = time.Now()
-	if i := slices.IndexFunc(before, b.succeeds); i >= 0 {
-		b.takeOver(before[i], next)
+	if last != nil {
+		b.takeOver(last, next)
 	}
 	b.watchConflicts(next)
 	b.serving.Store(next)
 	b.beginStale(sn)
+	if last != nil && b.sameConfigMap(last) {
+		b.takeOverEdit(last)
+	}
 	return nil
 }
 
-// knownTexts returns the last good texts of the ConfigMap in before and sn, most likely first.
-func (b *Block) knownTexts(before []*Block, sn *source.Snapshot) (all []known) {
+// knownTexts returns the last good texts of the ConfigMap in before and sn, most likely first. That of last, which may be
+// nil, is the server block's own.
+func (b *Block) knownTexts(before []*Block, last *Block, sn *source.Snapshot) (all []known) {
 	if b.base.ConfigMap == nil {
 		return nil
 	}
 	for _, old := range before {
 		if good := old.good.Load(); good != nil && b.sameConfigMap(old) {
-			all = append(all, known{good, "which served " + old.name + " until the Corefile was reloaded", b.succeeds(old)})
+			all = append(all, known{good, "which served " + old.name + " until the Corefile was reloaded", old == last})
 		}
 	}
 	if sn == nil {
@@ -286,14 +306,10 @@ func (s *serving) shareZone(o *serving) bool {
 	})
 }
 
-// takeOver takes over the state of old, the Block of the same server block, apart from the stanza: the logged state of
-// the ConfigMap, so as not to repeat it, the time since which the stanza serves, and the time since which answers come
-// from the snapshot. next is the stanza that b is about to serve. b.mu is held.
+// takeOver takes over the state of old, apart from the stanza and the state of the ConfigMap: the time since which the
+// stanza serves, and the time since which answers come from the snapshot. next is the stanza that b is about to serve.
+// b.mu is held.
 func (b *Block) takeOver(old *Block, next *serving) {
-	if b.sameConfigMap(old) {
-		b.edit.Store(old.edit.Load())
-		b.edits.Store(old.edits.Load())
-	}
 	last := old.serving.Load()
 	if last == nil {
 		return
@@ -306,5 +322,24 @@ func (b *Block) takeOver(old *Block, next *serving) {
 		next.since = last.since
 	case next.origin != fromCorefile:
 		log.Infof("Stanza %s of %s serves %s in place of %s after a change of the Corefile", next.hash, b.configMapName(), b.name, last.hash)
+	}
+}
+
+// takeOverEdit takes over the state of the ConfigMap from old, so as not to report it again. If the text was refused, it is
+// judged by the keys and the stanza of b, which may differ from old's. b.mu is held.
+func (b *Block) takeOverEdit(old *Block) {
+	b.edits.Store(old.edits.Load())
+	known := old.edit.Load()
+	if known == nil || known.refused == "" {
+		b.edit.Store(known)
+		return
+	}
+	_, ours := b.read(known.event)
+	_, theirs := old.read(known.event)
+	switch {
+	case ours != nil && ours.Error() != known.refused:
+		b.refuse(known.event, ours)
+	case ours != nil || theirs == nil: // the same fault; or one of the objects, which remains until they are listed
+		b.edit.Store(known)
 	}
 }

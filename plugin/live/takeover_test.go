@@ -78,6 +78,118 @@ func TestReloadKeepsLastGood(t *testing.T) {
 	}
 }
 
+// A reload may change the keys of server blocks. Those with the same ConfigMap and view continue with its state, as far as the
+// text is for their keys, even while the API server does not respond: the last good stanza, the reason why the newest text
+// is refused, and what was reported of it.
+func TestReloadWithOtherKeys(t *testing.T) {
+	type block struct {
+		keys, view string
+		good       string // the name that its last good stanza has; "" if the Corefile's stanza serves
+		refused    string // why the newest text is refused; "" if nothing is known of it
+		reported   bool   // that was not reported before
+	}
+	const net, org, com = "dns://example.net.:53", "dns://example.org.:53", "dns://example.com.:53"
+	one := func(name string) string { return "kubehosts cluster.local {\nhosts {\n192.0.2.9 " + name + "\n}\n}\n" }
+	bare, bogus := one("good.example.net good.example.org good.example.com"), "kubehosts {\nbogus\n}\n"
+	in := func(keys, stanza string) string { return keys + " {\n" + stanza + "}\n" }
+	view := func(name, stanza string) string { return "view " + name + " {\nexpr true\n}\n" + stanza }
+	for _, tt := range []struct {
+		name       string
+		before     []block
+		good, text string
+		after      []block
+	}{
+		{
+			"a key more", []block{{keys: net}}, bare, bogus,
+			[]block{{keys: net + " " + org, good: "good.example.org.", refused: "bogus"}},
+		}, {
+			"a new first key", []block{{keys: net}}, bare, bogus,
+			[]block{{keys: org + " " + net, good: "good.example.net.", refused: "bogus"}},
+		}, {
+			"a key less", []block{{keys: net + " " + org}}, bare, bogus,
+			[]block{{keys: org, good: "good.example.org.", refused: "bogus"}},
+		}, {
+			"the only key renamed", []block{{keys: net}}, bare, bogus,
+			[]block{{keys: org, good: "good.example.org.", refused: "bogus"}},
+		}, {
+			"keys in another order", []block{{keys: net + " " + org}}, bare, bogus,
+			[]block{{keys: org + " " + net, good: "good.example.net.", refused: "bogus"}},
+		}, {
+			"split into two", []block{{keys: net + " " + org}}, bare, bogus,
+			[]block{{keys: net, good: "good.example.net.", refused: "bogus"}, {keys: org, good: "good.example.org.", refused: "bogus"}},
+		}, {
+			"two with one ConfigMap, of which one is renamed", []block{{keys: net}, {keys: org}},
+			in("example.net", one("a.example.net")) + in("example.org", one("b.example.org")) + in("example.com", one("c.example.com")),
+			in("example.net", bogus) + in("example.org", one("d.example.org")) + in("example.com", one("e.example.com")),
+			[]block{{keys: com, good: "c.example.com."}, {keys: org, good: "d.example.org."}},
+		}, {
+			"two with one ConfigMap, in another order", []block{{keys: net}, {keys: org}},
+			in("example.net", one("a.example.net")) + in("example.org", one("b.example.org")),
+			in("example.net", bogus) + in("example.org", one("d.example.org")),
+			[]block{{keys: org, good: "d.example.org."}, {keys: net, good: "a.example.net.", refused: "bogus"}},
+		}, {
+			"a text that does not know the new keys", []block{{keys: net}}, in("example.net", one("a.example.net")), in("example.net", bogus),
+			[]block{{keys: net + " " + org, refused: "no server block with the keys of the running one", reported: true}},
+		}, {
+			"views that get a key", []block{{keys: net, view: "in"}, {keys: net}},
+			in("example.net", view("in", one("a.example.net"))) + in("example.net", one("b.example.net")) + in("example.net example.org", view("in", one("c.example.net"))),
+			in("example.net", view("in", bogus)) + in("example.net", one("d.example.net")) + in("example.net example.org", view("in", bogus)),
+			[]block{{keys: net + " " + org, view: "in", good: "c.example.net.", refused: "bogus", reported: true}, {keys: net, good: "d.example.net."}},
+		}, {
+			"a view of another name", []block{{keys: net, view: "in"}}, bare, bogus,
+			[]block{{keys: net, view: "out", good: "good.example.net."}},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := logged(t)
+			a := newAPIServer(t)
+			var old []*Block
+			for _, b := range tt.before {
+				old = append(old, startIn(t, 1, strings.Fields(b.keys), b.view, following(a)))
+			}
+			for step, text := range []string{tt.good, tt.text} {
+				a.put(text)
+				for _, b := range old {
+					version := fmt.Sprint(step + 2)
+					eventually(t, "the ConfigMap", func() bool { e := b.edit.Load(); return e != nil && e.event.ResourceVersion == version })
+				}
+			}
+			errors := len(linesWith(l(), "[ERROR]"))
+
+			release := a.hold("configmaps")
+			defer release()
+			for _, want := range tt.after {
+				keys := strings.Fields(want.keys)
+				b := startIn(t, 2, keys, want.view, following(a, "apiserver_qps 50")) // so the ConfigMap is read again
+				if got := b.Refused(); want.refused == "" && got != "" || !strings.Contains(got, want.refused) {
+					t.Errorf("%s: refused because of %q, want %q", want.keys, got, want.refused)
+				}
+				if got := gauge(t, "stanza_rejected", b.name); (got == 1) != (want.refused != "") {
+					t.Errorf("%s: stanza_rejected is %v", want.keys, got)
+				}
+				if want.good != "" && !holds(b, want.good) || (want.good == "") != (b.serving.Load().origin == fromCorefile) {
+					t.Errorf("%s: the stanza that serves is from the %s and does not have %s", want.keys, b.serving.Load().origin, want.good)
+				}
+				if want.refused != "" && len(b.Edits()) < 2 {
+					t.Errorf("%s: the edits are %v", want.keys, b.Edits())
+				}
+				if b.good.Load() == nil {
+					t.Errorf("%s: the last good text is lost", want.keys)
+				}
+				if want.reported {
+					errors++
+				}
+				if got := linesWith(l(), "[ERROR]"); len(got) != errors {
+					t.Errorf("%s: the log has %q", want.keys, got[errors-1:])
+				}
+			}
+			for _, b := range old {
+				b.Stop()
+			}
+		})
+	}
+}
+
 // A last good stanza that the new Corefile does not allow is replaced by the Corefile's, and is not lost for the next
 // one.
 func TestReloadThatForbidsLastGood(t *testing.T) {
