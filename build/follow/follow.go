@@ -38,9 +38,10 @@ const (
 	never      = 100 * 365 * 24 * time.Hour
 	// reread is how often the files that a Corefile imports are read again. There are no events for them.
 	reread = 30 * time.Second
-	// listMost limits how long a start or a restart waits for objects that the Corefile needs and the previous one
-	// did not.
+	// listMost limits how long a restart waits for objects that the Corefile needs and the previous one did not.
 	listMost = 5 * time.Second
+	// firstListMost limits that for a start. It is a little longer than the API server may take until it counts as failing.
+	firstListMost = 11 * time.Second
 )
 
 // Follower follows the ConfigMap of the Corefile.
@@ -200,10 +201,23 @@ func (f *Follower) hear(o object, e source.ConfigMapEvent) {
 	}
 	once := f.readable[o]
 	f.mu.Unlock()
-	if e.Err != nil && before.Err == nil && !once && o != f.flags.configMap.object() && o != f.flags.lastGood.object() {
-		log.Warningf("%v; until then its imports come from files", unreadable(o, e.Err))
-	}
+	f.logReadable(o, before.Err, e.Err, once)
 	f.look()
+}
+
+// logReadable logs that a ConfigMap beside that of the Corefile can't be read, or that it can again. once means that it could be
+// read before. For the ConfigMap of the Corefile, and one with imports that can no longer be read, apply logs it.
+func (f *Follower) logReadable(o object, before, now error, once bool) {
+	good := o == f.flags.lastGood.object()
+	switch {
+	case o == f.flags.configMap.object() || (before == nil) == (now == nil):
+	case now == nil:
+		log.Infof("%s can be read", o)
+	case good:
+		log.Warningf("%v; until then no start is made from it", unreadable(o, now))
+	case !once:
+		log.Warningf("%v; until then its imports come from files", unreadable(o, now))
+	}
 }
 
 // look wakes follow.
@@ -286,10 +300,8 @@ func (f *Follower) imported(o object) (e source.ConfigMapEvent, readable bool) {
 	return f.events[o], f.readable[o]
 }
 
-// unreadable is the error for a ConfigMap that the API server refuses to return.
-func unreadable(o object, err error) error {
-	return fmt.Errorf("%s can't be read: this account needs list and watch on it (%s)", o, source.Printable(err.Error()))
-}
+// unreadable is the error for a ConfigMap that the API server does not return.
+func unreadable(o object, err error) error { return source.Unreadable(o.String(), err) }
 
 // follow applies edits one after the other until ctx ends. It skips those superseded meanwhile.
 func (f *Follower) follow(ctx context.Context) {
@@ -382,7 +394,7 @@ func (f *Follower) put(serving, next *state) (how string, err error) {
 	if err := listenable(serving.blocks, next.blocks); err != nil {
 		return "", err
 	}
-	ahead, err := listed(next.blocks)
+	ahead, err := listed(next.blocks, listMost)
 	if err != nil {
 		return "", err
 	}
@@ -413,15 +425,15 @@ func places(blocks []corefile.Block, stanzas map[int]corefile.Config) map[int]*s
 	return all
 }
 
-// listed waits, at most for listMost, until the API server has listed what the kubehosts stanzas of a Corefile need, so
-// that all names are available after a restart with it. The caller closes the result after the restart. The error is an
-// *unlisted if the API server refuses to list something, or takes longer.
-func listed(blocks []corefile.Block) (*live.Ahead, error) {
+// listed waits, at most for most, until the API server has listed what the kubehosts stanzas of a Corefile need, so that
+// all names are available after a restart with it. The caller closes the result after the restart. The error is an
+// *unlisted if the API server refuses or fails to list something, or takes longer.
+func listed(blocks []corefile.Block, most time.Duration) (*live.Ahead, error) {
 	ahead, err := live.OpenAhead(stanzas(blocks))
 	if err != nil {
 		return nil, err
 	}
-	bound, cancel := context.WithTimeout(context.Background(), listMost)
+	bound, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
 	ctx, refused := context.WithCancelCause(bound)
 	defer refused(nil)
@@ -429,9 +441,11 @@ func listed(blocks []corefile.Block) (*live.Ahead, error) {
 		return ahead, nil
 	}
 	if bound.Err() != nil {
-		return nil, &unlisted{fmt.Errorf("the API server did not list within %s the objects that it needs", listMost), ahead, true}
+		return nil, &unlisted{fmt.Errorf("the API server did not list within %s the objects that it needs", most), ahead, true}
 	}
-	return nil, &unlisted{context.Cause(ctx), ahead, false}
+	why := context.Cause(ctx)
+	var silent *source.RefusedError
+	return nil, &unlisted{why, ahead, errors.As(why, &silent) && silent.Silent()}
 }
 
 // stanzas returns the kubehosts stanzas of server blocks. All are valid.

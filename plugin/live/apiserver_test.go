@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -24,7 +25,7 @@ type apiServer struct {
 	version int
 	text    string                   // of the ConfigMap; "" if there is none
 	watches map[chan string]string   // the open ones, by resource
-	status  map[string]int           // the status of responses for a resource
+	status  map[string]int           // the status of responses for a resource; see page and reset
 	held    map[string]chan struct{} // closed to release the requests for a resource
 	events  []string                 // reasons and messages of the Events written
 }
@@ -72,12 +73,27 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	a.mu.Lock()
 	status := a.status[resource]
+	switch status {
+	case page:
+		a.mu.Unlock()
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, "<html><body>Please log in</body></html>")
+		return
+	case reset:
+		a.mu.Unlock()
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err == nil {
+			_ = conn.(*net.TCPConn).SetLinger(0)
+			conn.Close()
+		}
+		return
+	}
 	if q.Get("sendInitialEvents") == "true" && status == 0 {
 		status = http.StatusUnprocessableEntity // it does not stream lists
 	}
 	if status != 0 {
 		a.mu.Unlock()
-		reason := map[int]string{403: "Forbidden", 422: "Invalid"}[status]
+		reason := map[int]string{403: "Forbidden", 422: "Invalid", 429: "TooManyRequests", 500: "InternalError"}[status]
 		w.WriteHeader(status)
 		fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"%s is not for you","code":%d,"reason":%q,"details":{"kind":%q}}`,
 			resource, status, reason, resource)
@@ -148,6 +164,12 @@ func (a *apiServer) event(kind string) string {
 	return string(e)
 }
 
+// What may replace the status of responses: a page of HTML with status 200, and a reset connection.
+const (
+	page  = -1
+	reset = -2
+)
+
 // answer sets the status of responses for a resource. 0 stands for normal responses.
 func (a *apiServer) answer(resource string, status int) {
 	a.mu.Lock()
@@ -161,7 +183,7 @@ func (a *apiServer) hold(resource string) (release func()) {
 	defer a.mu.Unlock()
 	held := make(chan struct{})
 	a.held[resource] = held
-	return func() { close(held) }
+	return sync.OnceFunc(func() { close(held) })
 }
 
 // written returns the Events so far.

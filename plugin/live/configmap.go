@@ -70,7 +70,7 @@ func (b *Block) read(e source.ConfigMapEvent) (c *stanza.Config, err error) {
 	ref, name := b.base.ConfigMap, b.configMapName()
 	switch {
 	case e.Err != nil:
-		return nil, fmt.Errorf("%s can't be read: this account needs list and watch on it (%s)", name, source.Printable(e.Err.Error()))
+		return nil, source.Unreadable(name, e.Err)
 	case !e.Found:
 		return nil, fmt.Errorf("%s does not exist", name)
 	}
@@ -132,8 +132,8 @@ func (b *Block) wait(w *waiting) {
 	source.Go(ctx, "the wait for the objects of "+b.configMapName(), func(ctx context.Context) { b.await(ctx, w) })
 }
 
-// expect records that e is the newest state of the ConfigMap and waits for its objects. If the API server is known to
-// refuse them, e stays refused until it grants them. b.mu is held.
+// expect records that e is the newest state of the ConfigMap and waits for its objects. If the API server is known not to
+// return them, e stays refused until it grants them. b.mu is held.
 func (b *Block) expect(e source.ConfigMapEvent) {
 	if known := b.edit.Load(); !known.of(e) || known.refused == "" {
 		b.setEdit(e, "")
@@ -163,8 +163,8 @@ func (b *Block) await(ctx context.Context, w *waiting) {
 	b.objectsListed(w)
 }
 
-// objectsRefused records that the API server refuses the objects of w. The requests continue, since the account may get
-// the permission. If the ConfigMap no longer holds the text of w, the refusal does not concern it.
+// objectsRefused records that the API server refuses the objects of w, or has not listed them in time. The requests continue,
+// since the account may get the permission, and the server may recover. If the ConfigMap no longer holds the text of w, the refusal does not concern it.
 func (b *Block) objectsRefused(w *waiting, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -172,9 +172,14 @@ func (b *Block) objectsRefused(w *waiting, err error) {
 		return // dropped
 	}
 	if b.edit.Load().of(w.event) {
-		b.refuse(w.event, w.next.config.Errorf("%v", err))
+		b.refuse(w.event, waitsFor(w.next.config, err))
 	}
 	b.settle()
+}
+
+// waitsFor is the error for a stanza whose objects the API server refuses, or fails to list in time.
+func waitsFor(c *stanza.Config, err error) error {
+	return c.Errorf("%v; it is applied as soon as they are listed", err)
 }
 
 // objectsListed serves w, unless it serves already.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
@@ -143,6 +144,112 @@ func TestRefusedObjects(t *testing.T) {
 		if isApplied(told) != (i%2 == 1) {
 			t.Errorf("Event %d: %s", i, told)
 		}
+	}
+}
+
+// unlisted are the ways in which an API server that works otherwise may fail to return a resource for ever.
+var unlisted = []struct {
+	name string
+	fail func(a *apiServer, resource string) (mend func())
+	why  string
+}{
+	{"500", answers(http.StatusInternalServerError), "is not for you"},
+	{"429", answers(http.StatusTooManyRequests), "is not for you"},
+	{"a page of HTML with status 200", answers(page), "a proxy's login page"},
+	{"a connection that hangs", (*apiServer).hold, "it does not reply"},
+	{"a connection that is reset", answers(reset), "reset"},
+}
+
+func answers(status int) func(*apiServer, string) func() {
+	return func(a *apiServer, resource string) func() {
+		a.answer(resource, status)
+		return func() { a.answer(resource, 0) }
+	}
+}
+
+// A stanza whose objects the API server fails to return, in whatever way, is rejected in time, like one whose objects it
+// refuses. So is a ConfigMap. Readiness and later edits do not wait, and the stanza serves as soon as its objects are
+// listed. Objects that come two seconds late are waited for, and so is a server that does not reply at all.
+func TestUnlistedObjects(t *testing.T) {
+	l := logged(t)
+	type one struct {
+		name, why string
+		a         *apiServer
+		b         *Block
+		mend      func()
+		refused   func() bool
+	}
+	var all []one
+	port := 1053
+	begin := func(a *apiServer) *Block {
+		port++
+		return start(t, fmt.Sprintf("dns://.:%d", port), following(a))
+	}
+	for _, resource := range []string{"pods", "configmaps"} {
+		for _, tt := range unlisted {
+			o := one{name: tt.name + " for " + resource, a: newAPIServer(t)}
+			o.mend = tt.fail(o.a, resource)
+			t.Cleanup(o.mend)
+			o.a.put(entry("pods.example", "pods verified"))
+			o.b = begin(o.a)
+			place, why := "ConfigMap kube-system/coredns key Corefile:1 - the API server returns no pods (", tt.why
+			if resource == "configmaps" {
+				place, why = "ConfigMap kube-system/coredns can't be read: the API server does not return it", ""
+			}
+			o.refused = func() bool {
+				return o.b.Settled() && gauge(t, "stanza_rejected", o.b.Name()) == 1 &&
+					strings.HasPrefix(o.b.Refused(), place) && strings.Contains(o.b.Refused(), why)
+			}
+			all = append(all, o)
+		}
+	}
+	slow := newAPIServer(t)
+	release := slow.hold("pods")
+	t.Cleanup(release)
+	slow.put(entry("slow.example", "pods verified"))
+	late := begin(slow)
+	eventually(t, "the stanza to wait", func() bool { return late.edit.Load() != nil })
+	time.AfterFunc(2*time.Second, release)
+	down := newAPIServer(t)
+	down.put(entry("down.example"))
+	down.CloseClientConnections()
+	down.Listener.Close()
+	outage := begin(down)
+
+	for _, o := range all {
+		eventually(t, "a start with "+o.name, o.refused)
+		if lines := linesWith(l(), "[ERROR]", o.b.Name()+" not changed", "ConfigMap kube-system/coredns"); len(lines) != 1 {
+			t.Errorf("%s: the log has %q", o.name, lines)
+		}
+		if holds(o.b, "pods.example.") {
+			t.Errorf("%s: the stanza serves without its objects", o.name)
+		}
+	}
+	if !holds(late, "slow.example.") || len(slow.written()) != 1 || !isApplied(slow.written()[0]) {
+		t.Errorf("objects that are 2 s late: serves %v, Events %q", holds(late, "slow.example."), slow.written())
+	}
+	if outage.Settled() || outage.Refused() != "" || gauge(t, "stanza_rejected", outage.Name()) != 0 {
+		t.Errorf("without an API server: settled %v, refused %q", outage.Settled(), outage.Refused())
+	}
+
+	for _, o := range all[:len(unlisted)] {
+		eventually(t, "the Event for "+o.name, func() bool { return len(o.a.written()) == 1 })
+		if told := o.a.written()[0]; isApplied(told) || !strings.Contains(told, "pods") {
+			t.Errorf("%s: Event %q", o.name, told)
+		}
+	}
+	last := all[len(unlisted)-1]
+	last.a.put(entry("next.example"))
+	eventually(t, "an edit after "+last.name, func() bool { return holds(last.b, "next.example.") && last.b.Refused() == "" })
+	last.a.put(entry("pods.example", "pods verified"))
+	for _, o := range all {
+		o.mend()
+	}
+	for _, o := range all {
+		eventually(t, "the stanza after "+o.name, func() bool {
+			return holds(o.b, "pods.example.") && gauge(t, "stanza_rejected", o.b.Name()) == 0 && o.b.Refused() == ""
+		})
+		eventually(t, "the Event after "+o.name, func() bool { told := o.a.written(); return len(told) > 0 && isApplied(told[len(told)-1]) })
 	}
 }
 

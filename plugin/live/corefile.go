@@ -218,13 +218,13 @@ func (b *Block) servesBase(next *serving) {
 }
 
 // awaitBase waits for the objects of w, a stanza of the Corefile, until ctx ends, and puts it in place. If the API server refuses them,
-// the stanza counts as refused until it grants them.
+// or fails to list them in time, the stanza counts as refused until they are listed.
 func (b *Block) awaitBase(ctx context.Context, w *waiting) {
 	refused := func(err error) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if b.waiting == w {
-			b.refuse(source.ConfigMapEvent{}, w.next.config.Errorf("%v", err))
+			b.refuse(source.ConfigMapEvent{}, waitsFor(w.next.config, err))
 		}
 	}
 	for _, o := range []*source.Objects{w.next.objects, w.next.outside} {
@@ -308,6 +308,15 @@ func OpenAhead(stanzas []*stanza.Config) (*Ahead, error) {
 	return a, nil
 }
 
+// placed is an error with the place of a stanza in its text.
+type placed struct {
+	error
+	of error
+}
+
+// Unwrap returns the error without the place.
+func (p placed) Unwrap() error { return p.of }
+
 func (a *Ahead) open(c *stanza.Config) error {
 	s, err := source.Open(New(c, ServerBlock{}).spec())
 	if err != nil {
@@ -330,12 +339,12 @@ func (a *Ahead) open(c *stanza.Config) error {
 }
 
 // Wait waits until the objects are listed. It calls refused, unless that is nil, with each reason why the API server does not list them,
-// and goes on waiting. It returns an error if ctx ended or Close was called before.
+// which wraps a *source.RefusedError, and goes on waiting. It returns an error if ctx ended or Close was called before.
 func (a *Ahead) Wait(ctx context.Context, refused func(error)) error {
 	for _, n := range a.needs {
 		told := func(err error) {
 			if refused != nil {
-				refused(n.of.Errorf("%v", err))
+				refused(placed{n.of.Errorf("%v", err), err})
 			}
 		}
 		if err := n.objects.Wait(ctx, told); err != nil {

@@ -45,15 +45,18 @@ type audit struct {
 // patrolLook is the interval at which patrol checks whether the watch is silent.
 const patrolLook = 15 * time.Second
 
-// patrol runs until ctx ends. It checks that the watch is not silent because the server is in an older state, and makes
-// the audits.
+// patrol runs until ctx ends. It checks that the first list is not overdue, and that the watch is not silent because the
+// server is in an older state, and makes the audits.
 func (f *follower) patrol(ctx context.Context) {
 	ctx = klog.NewContext(ctx, clientLog)
 	audits := f.audits()
+	first := time.After(overdue)
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-first:
+			f.checkFirst()
 		case <-time.After(patrolLook):
 			f.look(ctx)
 		case <-audits.C:
@@ -67,12 +70,24 @@ func (f *follower) look(ctx context.Context) {
 	f.mu.Lock()
 	ask := f.watching && (f.unsure || time.Since(f.heard) > silence)
 	lasts := f.watching && time.Since(f.opened) > quiet
+	stalled := !f.watching && time.Since(f.unwatched) > max(overdue, longestPause)
 	f.mu.Unlock()
+	if stalled && !f.trouble.isLogged() {
+		f.saw(errSilent)
+	}
 	if lasts {
 		f.trouble.lasted()
 	}
-	if ask {
-		f.probe(ctx) // it logs its error
+	if !ask {
+		return
+	}
+	if _, err := f.probe(ctx); err == nil {
+		if lasted, logged := f.unproven.over(); logged {
+			log.Infof("Kubernetes API returns the resourceVersion of %s again, after %s", f.resource, lasted)
+		}
+	} else if ctx.Err() == nil && f.unproven.failed(Printable(err.Error())) {
+		log.Warningf("The watch of %s has been silent for longer than usual, and the API server does not return their resourceVersion: %s; the last state read serves, and may be stale; asking again every %s",
+			f.resource, Printable(err.Error()), patrolLook)
 	}
 }
 
@@ -112,8 +127,13 @@ func (f *follower) check(ctx context.Context) bool {
 	list, version, err := f.listAgain(ctx)
 	if err != nil {
 		f.endAudit()
-		log.Debugf("Audit of %s: %s", f.resource, Printable(err.Error()))
+		if ctx.Err() == nil && f.unaudited.failed(Printable(err.Error())) {
+			log.Warningf("Audit of %s: the API server does not list them: %s; the watch goes on, and the audit is soon repeated", f.resource, Printable(err.Error()))
+		}
 		return false
+	}
+	if lasted, logged := f.unaudited.over(); logged {
+		log.Infof("Audit of %s: the API server lists them again, after %s", f.resource, lasted)
 	}
 	differ, err := f.store.differing(list)
 	if err != nil || len(differ) > 0 && !f.await(ctx, a, version) {

@@ -19,7 +19,7 @@ type ConfigMapEvent struct {
 	ResourceVersion string            // a new one means new content; opaque
 	UID             string            // "" if it comes from manifests
 	Found           bool              // false if there is no such ConfigMap, or with Err
-	Err             error             // why the API server refuses the ConfigMap; the other fields are empty then
+	Err             error             // why the API server refuses the ConfigMap, or has never returned it; the other fields are empty then
 }
 
 func (e *ConfigMapEvent) equal(o *ConfigMapEvent) bool {
@@ -40,21 +40,37 @@ type configMap struct {
 
 // subscriber gets the news of a ConfigMap on a goroutine of its own, so it may take its time.
 type subscriber struct {
-	wake chan struct{} // holds one token when there is news
-	done chan struct{}
+	wake   chan struct{} // holds one token when there is news
+	done   context.Context
+	cancel context.CancelFunc
+	got    *ConfigMapEvent // the last state that it got; used by serve only
+}
+
+func newSubscriber() *subscriber {
+	sub := &subscriber{wake: make(chan struct{}, 1)}
+	sub.done, sub.cancel = context.WithCancel(context.Background())
+	return sub
+}
+
+// look wakes sub.
+func (sub *subscriber) look() {
+	select {
+	case sub.wake <- struct{}{}:
+	default: // a token is there, so it will get the newest state
+	}
 }
 
 // ConfigMap follows the ConfigMap of that namespace and name. It calls f with the current state, as soon as that is
 // known, and after each change. One call ends before the next begins, and after changes in quick succession f may get
 // only the last. The first call means that the first list has a result: the object was found or is absent, or the API
-// server refuses it. While the server can't be reached f is not called.
+// server refuses it or fails to return it for 10 s. While the server can't be reached f is not called.
 //
 // All followers of one object share a watch, which selects by field metadata.name, so a Role with list and watch for
 // that one resource name is enough. stop ends the subscription: no call begins after stop returned, but one may still
 // be running.
 func (s *Source) ConfigMap(namespace, name string, f func(ConfigMapEvent)) (stop func()) {
 	key := objectName{namespace, name}
-	sub := &subscriber{wake: make(chan struct{}, 1), done: make(chan struct{})}
+	sub := newSubscriber()
 
 	s.mu.Lock()
 	c := s.configMaps[key]
@@ -74,7 +90,7 @@ func (s *Source) ConfigMap(namespace, name string, f func(ConfigMapEvent)) (stop
 	if s.manifests != nil {
 		s.manifests.tell(c)
 	}
-	go c.serve(sub, f)
+	Go(sub.done, "a change of ConfigMap "+Printable(key.String()), func(ctx context.Context) { c.serve(ctx, sub, f) })
 
 	var once sync.Once
 	return func() {
@@ -102,12 +118,17 @@ func (c *configMap) watch(s *Source) {
 		fields:    fields.OneTermEqualSelector("metadata.name", c.name.name).String(),
 		example:   &api.ConfigMap{},
 	}
-	s.follow(ctx, &follower{
+	f := &follower{
 		watched: w,
 		store:   c,
-		refused: func(err error) { c.set(&ConfigMapEvent{Err: err}) },
-		trouble: trouble{silent: true}, // followers of the ConfigMap log refusals
-	})
+		trouble: trouble{silent: true, name: "ConfigMap " + Printable(c.name.String())}, // followers of the ConfigMap log refusals
+	}
+	f.refused = func(err error) {
+		if !f.trouble.isOutage(err) {
+			c.set(&ConfigMapEvent{Err: err})
+		}
+	}
+	s.follow(ctx, f)
 }
 
 // stop ends the watch, and the calls of all subscribers.
@@ -116,7 +137,7 @@ func (c *configMap) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for sub := range c.subs {
-		close(sub.done)
+		sub.cancel()
 	}
 	clear(c.subs)
 }
@@ -126,7 +147,7 @@ func (c *configMap) add(sub *subscriber) {
 	defer c.mu.Unlock()
 	c.subs[sub] = struct{}{}
 	if c.state != nil {
-		sub.wake <- struct{}{}
+		sub.look()
 	}
 }
 
@@ -138,7 +159,7 @@ func (c *configMap) remove(sub *subscriber) bool {
 		return false
 	}
 	delete(c.subs, sub)
-	close(sub.done)
+	sub.cancel()
 	return len(c.subs) == 0
 }
 
@@ -151,22 +172,13 @@ func (c *configMap) set(e *ConfigMapEvent) {
 	}
 	c.state = e
 	for sub := range c.subs {
-		select {
-		case sub.wake <- struct{}{}:
-		default: // a token is there, so it will get e
-		}
+		sub.look()
 	}
 }
 
-// serve calls f with all news until sub is done.
-func (c *configMap) serve(sub *subscriber, f func(ConfigMapEvent)) {
-	var last *ConfigMapEvent
+// serve calls f with all news until ctx ends. After a panic in f it is called again, and calls f with the state of then.
+func (c *configMap) serve(ctx context.Context, sub *subscriber, f func(ConfigMapEvent)) {
 	for {
-		select {
-		case <-sub.done:
-			return
-		case <-sub.wake:
-		}
 		c.mu.Lock()
 		_, ok := c.subs[sub]
 		now := c.state
@@ -174,13 +186,17 @@ func (c *configMap) serve(sub *subscriber, f func(ConfigMapEvent)) {
 		if !ok {
 			return
 		}
-		if now == last {
-			continue
+		if now != nil && now != sub.got {
+			e := *now
+			e.Data = maps.Clone(now.Data)
+			f(e)
+			sub.got = now
 		}
-		last = now
-		e := *now
-		e.Data = maps.Clone(now.Data)
-		f(e)
+		select {
+		case <-ctx.Done():
+			return
+		case <-sub.wake:
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
+	"fmt"
 	"hash/fnv"
 	"os"
 	"strings"
@@ -55,7 +56,7 @@ type reporter struct {
 	running bool
 	waiting map[reportKey]*api.Event // not yet written; the last one of each key
 	written map[reportKey]string     // the name of the last Event of the key, so that a reload does not write it again
-	denied  bool                     // a refusal was logged
+	failing spell                    // of the writing
 }
 
 type reportKey struct{ block, reason string }
@@ -96,7 +97,7 @@ func (r *reporter) add(of objectName, e ConfigMapEvent, report Report) {
 	r.waiting[key] = event
 	if !r.running {
 		r.running = true
-		go r.run()
+		Go(r.ctx, "the writing of Events on ConfigMap "+Printable(of.String()), func(context.Context) { r.run() })
 	}
 }
 
@@ -174,19 +175,25 @@ func (r *reporter) write(key reportKey, event *api.Event) {
 	ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
 	defer cancel()
 	_, err := r.events.Create(ctx, event, meta.CreateOptions{})
-	if err == nil || apierrors.IsAlreadyExists(err) {
-		return
-	}
-	if !apierrors.IsForbidden(err) {
-		log.Debugf("no Event %s on ConfigMap %s/%s: %s", event.Reason, event.Namespace, event.InvolvedObject.Name, Printable(err.Error()))
-		return
-	}
+	of := Printable(objectName{event.Namespace, event.InvolvedObject.Name}.String())
 	r.mu.Lock()
-	known := r.denied
-	r.denied = true
-	r.mu.Unlock()
-	if !known {
-		log.Infof("ConfigMap %s/%s gets no Events: %s; everything else works; to enable Events, grant this account create on events in that namespace",
-			event.Namespace, event.InvolvedObject.Name, Printable(err.Error()))
+	defer r.mu.Unlock()
+	if err == nil || apierrors.IsAlreadyExists(err) {
+		if lasted, logged := r.failing.over(); logged {
+			log.Infof("ConfigMap %s gets Events again, after %s", of, lasted)
+		}
+		return
 	}
+	if r.ctx.Err() == nil && r.failing.failed(noEvents(err)) {
+		log.Warningf("ConfigMap %s gets no Event %s: %s", of, event.Reason, noEvents(err))
+	}
+}
+
+// noEvents returns why an Event could not be written, what still works, and what to do.
+func noEvents(err error) string {
+	remedy := "the log has what it would report"
+	if apierrors.IsForbidden(err) {
+		remedy = "to enable Events, grant this account create on events in that namespace"
+	}
+	return fmt.Sprintf("%s; everything else works; %s", Printable(err.Error()), remedy)
 }

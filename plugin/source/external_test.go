@@ -258,6 +258,87 @@ func TestExternalRefused(t *testing.T) {
 	}
 }
 
+// Once everything else is listed, the kinds that the server does not have or does not grant are known to be absent, so a
+// name that does not exist is NXDOMAIN from the first query on.
+func TestExternalAbsentAtOnce(t *testing.T) {
+	quietly(t)
+	for _, status := range []int{http.StatusNotFound, http.StatusForbidden} {
+		a := newAPIServer(t)
+		a.putHosts()
+		for _, kind := range customKinds {
+			a.answer(kind.resource, status)
+		}
+		a.answer("nodes", http.StatusForbidden)
+		a.answer("serviceimports", status)
+		s := a.open(t)
+		o := listed(t, s, Selection{External: allSources})
+		if !o.External().State().Synced(allSources.Kinds()) {
+			t.Errorf("%d: some kinds are unknown when everything else is listed", status)
+		}
+		listed(t, s, Selection{Multicluster: true})
+		for verb, n := range a.seen {
+			if strings.HasSuffix(verb, "serviceimports") && n > 1 {
+				t.Errorf("%d: %d requests %q before they are known to be absent", status, n, verb)
+			}
+		}
+	}
+}
+
+// One reply of a server that may be starting does not remove what a snapshot has.
+func TestExternalSnapshotOutlastsOneRefusal(t *testing.T) {
+	quietly(t)
+	for _, status := range []int{http.StatusNotFound, http.StatusForbidden} {
+		a := newAPIServer(t)
+		a.putHosts()
+		sel := Selection{External: allSources}
+		s := a.open(t)
+		sn, err := parseSnapshot("f", bytes.NewReader(encoded(t, s.Capture(listed(t, s, Selection{}), listed(t, s, sel), nil))))
+		must(t, err)
+		s.Close()
+
+		a.mu.Lock()
+		a.first["httproutes"] = status
+		a.mu.Unlock()
+		o, used, err := a.open(t).ObjectsFrom(sn, sel)
+		must(t, err)
+		t.Cleanup(o.Close)
+		if !used {
+			t.Fatal("the snapshot is not used")
+		}
+		eventually(t, "the lists", func() bool {
+			if got := hostOf(o, "http.example.org."); got != "192.0.2.4" {
+				t.Fatalf("%d: after one refusal, the name has %q", status, got)
+			}
+			return o.complete()
+		})
+	}
+}
+
+// A kind that the server fails to return without any reply, such as one whose webhook hangs, is not waited for beyond a
+// bound. The log has it, and its objects are served once the server returns them.
+func TestExternalWithoutReply(t *testing.T) {
+	for name, status := range map[string]int{"hangs": hang, "resets": reset} {
+		t.Run(name, func(t *testing.T) {
+			l := captureLog(t)
+			a := newAPIServer(t)
+			a.putHosts()
+			a.answer("httproutes", status)
+			a.answer("ingresses", status)
+			o := listed(t, a.open(t), Selection{External: allSources})
+			if o.External().State().Synced(allSources.Kinds()) {
+				t.Error("kinds that were never returned count as known")
+			}
+			checkHosts(t, o, map[string]string{"lb.default.example.org.": "192.0.2.9", "grpc.example.org.": "192.0.2.4", "http.example.org.": "none"})
+			l.once(t, "[ERROR]", "returns no httproutes", "none were read yet", "look for a proxy or firewall")
+			l.once(t, "[ERROR]", "returns no ingresses", "none were read yet")
+			a.answer("httproutes", 0)
+			a.answer("ingresses", 0)
+			checkHosts(t, o, hosts)
+			l.once(t, "[INFO]", "returns httproutes for the first time")
+		})
+	}
+}
+
 // While a cluster lacks CustomResourceDefinitions, each is logged once, none is waited for, and one request for each
 // group looks for them.
 func TestExternalWithoutDefinitions(t *testing.T) {

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,7 +15,8 @@ import (
 // health logs when the API server can't be reached, and when it can again. Any reply counts as reached: trouble handles
 // replies for a single resource.
 type health struct {
-	host string
+	host     string
+	watching func() bool // reports whether a watch of the server is open; nil before there is one
 
 	mu           sync.Mutex
 	seen         bool      // it replied at least once
@@ -27,8 +29,12 @@ type health struct {
 // flood the log. It is also the pause between two lines for one resource that differ only in details.
 const quiet = time.Minute
 
-// saw records how a request ended.
+// saw records how a request ended. A request without a reply while a watch is open does not show that the server can't be
+// reached: the trouble of its resource logs it.
 func (h *health) saw(err error) {
+	if err != nil && h.watching != nil && h.watching() {
+		return
+	}
 	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -65,10 +71,12 @@ func (h *health) connected() bool {
 // trouble logs why an API server that replies does not return the objects of one resource, and when it returns them
 // again.
 type trouble struct {
-	resource string // plural, as in the URL
-	optional bool   // of a CustomResourceDefinition, which the server may lack
-	silent   bool   // other code logs refusals
-	unasked  bool   // the resource was not requested explicitly, so its absence is no trouble
+	resource  string      // plural, as in the URL
+	name      string      // of the one object that is requested, for the log; "" for all
+	elsewhere func() bool // reports whether another watch of the server is open; nil if there can be none
+	optional  bool        // of a CustomResourceDefinition, which the server may lack
+	silent    bool        // other code logs refusals
+	unasked   bool        // the resource was not requested explicitly, so its absence is no trouble
 
 	mu       sync.Mutex
 	listed   bool      // all objects were read at least once
@@ -78,18 +86,32 @@ type trouble struct {
 	class    string    // class of the trouble last logged
 	reason   string    // its text
 	logged   time.Time // its time
+	window   time.Time // start of the minute that lines counts in
+	lines    int       // begun troubles and new classes that were logged in it
 }
 
 // errCut is the error for watches that the server grants and that end at once.
 var errCut = errors.New("its watches end as soon as they begin, so everything is listed again and again")
 
-const cutClass = "cut" // of errCut
+// errSilent is the error for a request without a reply, or without a whole one, for longer than overdue.
+var errSilent = errors.New("it does not reply, or not with all of them")
+
+// The classes of errors that are not statuses.
+const (
+	cutClass     = "cut"      // of errCut
+	silentClass  = "no reply" // of errSilent and outages
+	unknownClass = "malformed"
+)
+
+// troubleLines limits the lines in a minute about one resource. Further troubles of that minute are not logged, nor is
+// their end.
+const troubleLines = 6
 
 // saw records an error that is not nil, and returns whether it counts. The first one does not: a starting API server
-// refuses requests that it grants a second later. saw logs an error of a new class at once, and another text of the
-// same class when quiet has passed since the last line.
+// refuses requests that it grants a second later. Neither does an outage of the whole server, which health logs. saw logs
+// an error of a new class at once, and another text of the same class when quiet has passed since the last line.
 func (t *trouble) saw(err error) (stands bool) {
-	if isOutage(err) {
+	if t.isOutage(err) {
 		return false
 	}
 	class, reason := classOf(err), Printable(err.Error())
@@ -99,10 +121,13 @@ func (t *trouble) saw(err error) (stands bool) {
 	if t.since.IsZero() {
 		t.since = now
 	}
-	if t.errors++; t.errors == 1 && class != cutClass {
+	if t.errors++; t.errors == 1 && class != cutClass && !errors.Is(err, errSilent) {
 		return false
 	}
 	if t.silent && isRefusal(err) || t.class == class && (t.reason == reason || now.Sub(t.logged) < quiet) {
+		return true
+	}
+	if t.class != class && !t.mayLog(now) {
 		return true
 	}
 	t.class, t.reason, t.logged = class, reason, now
@@ -114,8 +139,32 @@ func (t *trouble) saw(err error) (stands bool) {
 		log.Infof("Kubernetes API has no %s, so none of their names are served; they are read as soon as their CustomResourceDefinition exists", t.resource)
 		return true
 	}
-	log.Errorf("Kubernetes API returns no %s: %s; %s; %s; retrying", t.resource, reason, works, t.remedy(err))
+	log.Errorf("Kubernetes API returns no %s: %s; %s; %s; retrying", t.what(), reason, works, t.remedy(err))
 	return true
+}
+
+// what returns what is requested, for the log.
+func (t *trouble) what() string { return cmp.Or(t.name, t.resource) }
+
+// mayLog reports whether there may be another line about a begun trouble or a new class, and counts it. t.mu is held.
+func (t *trouble) mayLog(now time.Time) bool {
+	if now.Sub(t.window) >= quiet {
+		t.window, t.lines = now, 0
+	}
+	t.lines++
+	return t.lines <= troubleLines
+}
+
+// isOutage reports whether err means that the whole server does not reply, as far as this process can see.
+func (t *trouble) isOutage(err error) bool {
+	return isSilence(err) && (t.elsewhere == nil || !t.elsewhere())
+}
+
+// isLogged reports whether the current trouble was logged.
+func (t *trouble) isLogged() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.class != ""
 }
 
 // over records that the server grants the resource. That does not affect watches that end at once.
@@ -141,7 +190,7 @@ func (t *trouble) end() {
 		if t.returned {
 			times = "again"
 		}
-		log.Infof("Kubernetes API returns %s %s, after %s", t.resource, times, time.Since(t.since).Round(time.Second/10))
+		log.Infof("Kubernetes API returns %s %s, after %s", t.what(), times, time.Since(t.since).Round(time.Second/10))
 	}
 	t.returned = true
 	t.errors, t.since, t.class, t.reason = 0, time.Time{}, "", ""
@@ -160,6 +209,8 @@ func (t *trouble) remedy(err error) string {
 	switch {
 	case errors.Is(err, errCut):
 		return "look for a proxy in between that cuts off streams"
+	case isSilence(err):
+		return "look for a proxy or firewall in between that holds up or resets these requests, and see the API server's own log"
 	case !errors.As(err, &status):
 		return "look for something that replies in place of the API server, such as a proxy's login page"
 	case apierrors.IsUnauthorized(err):
@@ -199,16 +250,21 @@ func isOutage(err error) bool {
 	return errors.As(err, &unsent)
 }
 
+// isSilence reports whether err means that there was no reply, or not a whole one.
+func isSilence(err error) bool { return isOutage(err) || errors.Is(err, errSilent) }
+
 // classOf returns the common part of errors that differ only in details, such as the number of a request.
 func classOf(err error) string {
 	var status apierrors.APIStatus
 	switch {
+	case isSilence(err):
+		return silentClass
 	case errors.As(err, &status):
 		return fmt.Sprintf("status %d %s", status.Status().Code, status.Status().Reason)
 	case errors.Is(err, errCut):
 		return cutClass
 	}
-	return "malformed"
+	return unknownClass
 }
 
 // isRefusal reports whether err is a lasting reply of the server to a request, rather than a sign that it is down or
@@ -223,11 +279,11 @@ func isRefusal(err error) bool {
 		code != http.StatusGone && code != http.StatusTooManyRequests && code != http.StatusRequestTimeout
 }
 
-// RefusedError is the error for a resource that the API server refuses to list. Whatever needs it has to wait for the
-// permission.
+// RefusedError is the error for a resource that the API server refuses to list, or has not listed in time. Whatever needs
+// it has to wait.
 type RefusedError struct {
 	Resource string // plural, as in the URL and in a Role
-	Err      error  // the server's answer
+	Err      error  // the server's answer, or why there is none
 }
 
 // Error returns the refusal and its remedy in one line.
@@ -240,5 +296,18 @@ func (e *RefusedError) Error() string {
 	return refused + ": " + t.remedy(e.Err)
 }
 
-// Unwrap returns the server's answer.
+// Unwrap returns the server's answer, or why there is none.
 func (e *RefusedError) Unwrap() error { return e.Err }
+
+// Silent reports whether the server does not reply, so the objects may only be slow to come.
+func (e *RefusedError) Silent() bool { return isSilence(e.Err) }
+
+// Unreadable returns the error for a ConfigMap, named like "ConfigMap kube-system/coredns", that the API server does not
+// return because of err.
+func Unreadable(name string, err error) error {
+	need := "this account needs list and watch on it"
+	if !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
+		need = "the API server does not return it, and it is requested again"
+	}
+	return fmt.Errorf("%s can't be read: %s (%s)", name, need, Printable(err.Error()))
+}

@@ -100,12 +100,15 @@ type unmarshaler interface{ Unmarshal([]byte) error }
 
 // listPlain requests a plain list, and packs its objects as they come in if possible.
 func (f *follower) listPlain(ctx context.Context, o meta.ListOptions) (runtime.Object, error) {
-	if f.items() == nil {
-		return f.request(o).Do(ctx).Get()
-	}
 	limited, cancel := context.WithTimeout(ctx, longestList)
 	defer cancel()
-	list, err := f.listItems(limited, o)
+	var list runtime.Object
+	var err error
+	if f.items() == nil {
+		list, err = f.request(o).Do(limited).Get()
+	} else {
+		list, err = f.listItems(limited, o)
+	}
 	if err != nil && ctx.Err() == nil && limited.Err() != nil {
 		err = fmt.Errorf("%w: a list not complete after %v", errCut, longestList)
 	}

@@ -3,6 +3,7 @@ package source
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/go-logr/logr"
@@ -17,6 +18,37 @@ var routeKlog sync.Once
 // the first call has an effect. It must come before the first Open, because klog must not be redirected while it is in
 // use.
 func RouteKlog() { routeKlog.Do(func() { klog.SetLogger(clientLog) }) }
+
+// spell is a time during which some work fails. The zero value is ready for use, by one goroutine at a time.
+type spell struct {
+	since  time.Time // zero while the work succeeds
+	logged time.Time // the last line; zero before the first
+	why    string    // its reason
+	known  bool      // this spell was logged
+}
+
+// failed records a failure, and reports whether it should be logged: the first one of a spell and those with another
+// reason, but at most one in quiet.
+func (s *spell) failed(why string) bool {
+	now := time.Now()
+	if s.since.IsZero() {
+		s.since = now
+	}
+	if s.known && s.why == why || !s.logged.IsZero() && now.Sub(s.logged) < quiet {
+		return false
+	}
+	s.known, s.why, s.logged = true, why, now
+	return true
+}
+
+// over records a success. It returns how long the spell lasted, and whether the end should be logged, since the spell was.
+func (s *spell) over() (lasted time.Duration, logged bool) {
+	if !s.since.IsZero() {
+		lasted, logged = time.Since(s.since).Round(time.Second/10), s.known
+	}
+	s.since, s.known = time.Time{}, false
+	return lasted, logged
+}
 
 // clientLog writes to the log of CoreDNS.
 var clientLog = logr.New(&sink{})

@@ -1,6 +1,9 @@
 package source
 
 import (
+	"context"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -101,14 +104,16 @@ func (sourceMetrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (sourceMetrics) Collect(ch chan<- prometheus.Metric) {
-	for url, c := range contacts() {
-		connected := 0.0
-		if c.connected {
-			connected = 1
+	Scraped("API servers", func() {
+		for url, c := range contacts() {
+			connected := 0.0
+			if c.connected {
+				connected = 1
+			}
+			ch <- prometheus.MustNewConstMetric(sourceConnected, prometheus.GaugeValue, connected, url)
+			ch <- prometheus.MustNewConstMetric(sourceNews, prometheus.GaugeValue, float64(c.news.UnixNano())/1e9, url)
 		}
-		ch <- prometheus.MustNewConstMetric(sourceConnected, prometheus.GaugeValue, connected, url)
-		ch <- prometheus.MustNewConstMetric(sourceNews, prometheus.GaugeValue, float64(c.news.UnixNano())/1e9, url)
-	}
+	})
 }
 
 // contact is the state of the connection to an API server.
@@ -193,7 +198,7 @@ func (m *measured) WrappedRoundTripper() http.RoundTripper { return m.next }
 func (m *measured) RoundTrip(r *http.Request) (*http.Response, error) {
 	host := strings.ToValidUTF8(r.URL.Host, "\uFFFD")
 	start := time.Now()
-	resp, err := m.next.RoundTrip(r)
+	resp, err := replied(m.next, r)
 	requestDuration.WithLabelValues(r.Method, host).Observe(time.Since(start).Seconds())
 	code := "<error>" // client-go's label
 	if err == nil {
@@ -204,6 +209,47 @@ func (m *measured) RoundTrip(r *http.Request) (*http.Response, error) {
 		m.health.saw(err)
 	}
 	return resp, err
+}
+
+// longestReply limits the time until the API server begins to reply. The server itself gives up a list after one minute by
+// default. A proxy in between may hold the head of a watch's reply back until the first event or bookmark, which comes within
+// a minute or so. Tests shorten it.
+var longestReply = 65 * time.Second
+
+// replied sends a request to next. It gives up when no reply has begun in time: without a limit, a request that is stuck
+// would never be repeated.
+func replied(next http.RoundTripper, r *http.Request) (*http.Response, error) {
+	most := longestReply
+	if r.URL.Query().Get("watch") != "" {
+		most *= 2
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	timer := time.AfterFunc(most, cancel)
+	resp, err := next.RoundTrip(r.WithContext(ctx))
+	if inTime := timer.Stop(); !inTime && r.Context().Err() == nil {
+		if err == nil {
+			resp.Body.Close()
+		}
+		return nil, fmt.Errorf("no reply within %s", most)
+	}
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	resp.Body = &cancelling{resp.Body, cancel}
+	return resp, nil
+}
+
+// cancelling is the body of a reply that frees the context of its request when it is closed.
+type cancelling struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+// Close implements io.Closer.
+func (c *cancelling) Close() error {
+	defer c.cancel()
+	return c.ReadCloser.Close()
 }
 
 // limited limits the requests without a reply.

@@ -78,6 +78,8 @@ type group struct {
 	synced  bool             // everything wanted at some moment was listed
 	news    chan struct{}    // closed, and replaced, when a feed is listed or refused
 
+	restored bool // there were objects of a snapshot
+
 	mu     sync.Mutex
 	counts map[string]int
 }
@@ -88,6 +90,7 @@ type feed struct {
 	done    bool          // guarded by source.mu
 	waived  bool          // guarded by source.mu; no longer waited for, though it is not done
 	refused *RefusedError // guarded by source.mu; nil once all objects were listed, and while the server refuses nothing
+	told    time.Time     // guarded by source.mu; when refused last changed
 	missing time.Time     // guarded by source.mu; since when the server does not grant or does not have an optional resource
 	listed  chan struct{} // closed when all objects were listed once, or are no longer waited for
 	stop    func()
@@ -144,6 +147,7 @@ func (s *Source) ObjectsFrom(from *Snapshot, sel Selection) (o *Objects, used bo
 		s.groups[key] = g
 		if used = from.holds(key, o.kinds); used {
 			from.fill(g, o.kinds) // before the feeds, which replace it kind by kind
+			g.restored = true
 		}
 	}
 	g.holders++
@@ -430,14 +434,20 @@ func run[O any, R any](g *group, f *feed, w watched, t table[O, R]) {
 		g.setCount(t.kind, 0)
 	}
 	w.kind = t.kind
-	of := &follower{watched: w, store: st, refused: func(err error) {
+	of := &follower{watched: w, store: st}
+	of.refused = func(err error) {
 		switch {
-		case !w.optional:
-			g.markRefused(f, &RefusedError{w.resource, err})
-		case apierrors.IsNotFound(err) || apierrors.IsForbidden(err):
+		case w.optional && (apierrors.IsNotFound(err) || apierrors.IsForbidden(err)):
 			g.markAbsent(f, t.kind, apierrors.IsNotFound(err))
+		case !w.optional || !g.key.external:
+			g.markRefused(f, &RefusedError{w.resource, err})
+		case !of.trouble.isOutage(err):
+			g.waive(f)
 		}
-	}}
+	}
+	if w.optional {
+		of.doubts = func() bool { return g.doubts(f) }
+	}
 	if w.optional && g.key.external {
 		of.stumbled = func() { g.waive(f) }
 	}
@@ -462,14 +472,25 @@ func (g *group) waive(f *feed) {
 	g.tell()
 }
 
-// markRefused records that the server refuses to list the objects of f.
+// doubts reports whether one reply does not prove that the server lacks the resource of f: there are objects from a
+// snapshot or an earlier list, and the server may be starting.
+func (g *group) doubts(f *feed) bool {
+	g.source.mu.Lock()
+	defer g.source.mu.Unlock()
+	return f.done || g.restored
+}
+
+// markRefused records that the server refuses to list the objects of f, or has not listed them in time. The reason for
+// the latter changes at most once in quiet.
 func (g *group) markRefused(f *feed, err *RefusedError) {
 	g.source.mu.Lock()
 	defer g.source.mu.Unlock()
-	if f.done || f.refused != nil && f.refused.Error() == err.Error() {
+	if known := f.refused; f.done || known != nil && known.Error() == err.Error() {
+		return
+	} else if known != nil && !isRefusal(err.Err) && (classOf(known.Err) == classOf(err.Err) || time.Since(f.told) < quiet) {
 		return
 	}
-	f.refused = err
+	f.refused, f.told = err, time.Now()
 	g.tell()
 }
 

@@ -87,7 +87,7 @@ func (f *follower) replaced(version string) {
 	if older(version, f.version) && !f.rewound {
 		f.logRewind(f.behindOf(version))
 	}
-	f.version, f.last, f.heard, f.fresh, f.unsure = version, change{}, time.Now(), true, false
+	f.version, f.last, f.heard, f.fresh, f.unsure, f.known = version, change{}, time.Now(), true, false, true
 	f.news = f.heard
 	f.rewound, f.audit = false, nil
 }

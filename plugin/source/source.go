@@ -93,7 +93,9 @@ func Open(spec Spec) (*Source, error) {
 	case spec.Manifests != "":
 		s.manifests, err = openManifests(s, strings.Split(spec.Manifests, "\n"))
 	case !spec.Offline:
-		s.clients, err = newClients(spec)
+		if s.clients, err = newClients(spec); err == nil {
+			s.clients.health.watching = func() bool { return s.followers.watching(nil) }
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -45,7 +46,8 @@ type apiServer struct {
 	header    http.Header                  // of the last request
 	accepts   map[string]string            // the media types that the last request of each kind accepts
 	encodings map[string]string            // and the compression
-	status    map[string]int               // the status of replies for a resource, "" for all; 0 for normal replies
+	status    map[string]int               // the status of replies for a resource, "" for all; 0 for normal replies; see hang and reset
+	first     map[string]int               // the status of the first reply for a resource
 	noStream  bool                         // has no streamed lists
 	pages     map[string]bool              // resources that get a page of HTML in reply
 	short     bool                         // ends each watch at once
@@ -80,7 +82,7 @@ func newAPIServer(t *testing.T) *apiServer {
 	a := &apiServer{
 		objects: make(map[string]map[string]object), streams: make(map[chan string]string),
 		seen: make(map[string]int), queries: make(map[string]string), status: make(map[string]int),
-		accepts: make(map[string]string), encodings: make(map[string]string), pages: make(map[string]bool),
+		accepts: make(map[string]string), encodings: make(map[string]string), pages: make(map[string]bool), first: make(map[string]int),
 	}
 	a.Server = httptest.NewServer(a)
 	t.Cleanup(func() {
@@ -110,8 +112,25 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.header = r.Header
 	a.accepts[verb], a.encodings[verb] = r.Header.Get("Accept"), r.Header.Get("Accept-Encoding")
 	status := a.status[""] + a.status[resource]
+	if once := a.first[resource]; once != 0 {
+		status = once
+		delete(a.first, resource)
+	}
 	if stream && a.noStream {
 		status = http.StatusUnprocessableEntity
+	}
+	switch status {
+	case hang:
+		a.mu.Unlock()
+		<-r.Context().Done()
+		return
+	case reset:
+		a.mu.Unlock()
+		if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+			_ = conn.(*net.TCPConn).SetLinger(0)
+			conn.Close()
+		}
+		return
 	}
 	if a.gone && !stream && resource == "services" && q.Get("watch") != "" {
 		a.gone, status = false, http.StatusGone
@@ -196,6 +215,12 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 }
+
+// What may take the place of a status: no reply, and a reset connection.
+const (
+	hang  = -1
+	reset = -2
+)
 
 // discover lists the resources of a group and version.
 func (a *apiServer) discover(w http.ResponseWriter, version string) {
@@ -333,6 +358,7 @@ func (a *apiServer) asked() string {
 func TestMain(m *testing.M) {
 	RouteKlog()
 	firstPause, longestPause = 20*time.Millisecond, 200*time.Millisecond
+	overdue, longestReply = 2*time.Second, 4*time.Second
 	m.Run()
 }
 

@@ -41,7 +41,7 @@ type teller struct {
 	clients *clients
 	limit   flowcontrol.RateLimiter
 	waiting chan news
-	denied  bool // a refusal was logged
+	failing spell // of the writing
 }
 
 // Tell writes an Event on an object that has external names, reporting that it lost one, as soon as the API server
@@ -85,21 +85,25 @@ func (t *teller) run(ctx context.Context) {
 }
 
 // write writes n, on the current object: without its UID, kubectl describe would not show the Event.
-func (t *teller) write(ctx context.Context, n news) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+func (t *teller) write(parent context.Context, n news) {
+	ctx, cancel := context.WithTimeout(parent, 10*time.Second)
 	defer cancel()
 	event, err := t.event(ctx, n)
 	if err == nil && event != nil {
 		_, err = t.clients.all.CoreV1().Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{})
 	}
-	switch {
-	case err == nil || apierrors.IsAlreadyExists(err):
-	case !apierrors.IsForbidden(err):
-		log.Debugf("No Event on %s: %v", Printable(n.of.String()), err)
-	case !t.denied:
-		t.denied = true
-		log.Infof("%s and others get no Events about names that they lose: %s; everything else works; to enable Events, grant this account create on events in all namespaces (rbac/external.yaml)",
-			Printable(n.of.String()), Printable(err.Error()))
+	if err == nil || apierrors.IsAlreadyExists(err) {
+		if lasted, logged := t.failing.over(); logged {
+			log.Infof("Objects get Events about names that they lose again, after %s", lasted)
+		}
+		return
+	}
+	why := noEvents(err)
+	if apierrors.IsForbidden(err) {
+		why = fmt.Sprintf("%s; everything else works; to enable Events, grant this account create on events in all namespaces (rbac/external.yaml)", Printable(err.Error()))
+	}
+	if parent.Err() == nil && t.failing.failed(why) {
+		log.Warningf("%s and others get no Events about names that they lose: %s", Printable(n.of.String()), why)
 	}
 }
 

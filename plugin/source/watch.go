@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
@@ -68,34 +69,45 @@ type follower struct {
 	watched
 	store    auditable
 	auditing time.Duration              // the period with one audit; 0 for none
-	refused  func(error)                // called each time the server refuses a list
+	refused  func(error)                // called each time the server refuses a list, or fails to return an overdue first one
+	doubts   func() bool                // reports whether one reply does not prove that an optional resource is absent; nil if it does
 	stumbled func()                     // called each time the server replies without a list, for whatever reason; nil for no call
 	has      func(context.Context) bool // reports whether the server may have the resource; nil if only a list can show that
 	absent   error                      // the reply of a server that does not have the resource; nil if it may; used by run only
 	trouble  trouble
+	health   *health // nil in tests
 
-	mu       sync.Mutex
-	restart  context.CancelFunc // ends the current attempt, so that the next one lists everything from scratch
-	streams  bool               // the current list is a stream
-	unlisted int                // plain lists in a row that the server replied to and refused
-	granted  int                // streams that the server granted in the current attempt
-	version  string             // the highest resourceVersion read; "" before the first
-	last     change             // the last change that the watch brought since the list
-	heard    time.Time          // when the server last sent a resourceVersion, or one was requested
-	news     time.Time          // when the server last sent an event, a bookmark or a list; before the first, when f began
-	fresh    bool               // no watch has ended since the last list
-	unsure   bool               // the last probe got no reply
-	watching bool               // a watch is open
-	opened   time.Time          // when the last watch of the current attempt began; zero for none
-	rewound  bool               // the server is in an older state, and the correcting list is still to come
-	audit    *audit             // the current audit; nil without one
+	unaudited, unproven spell // used by patrol only
+
+	mu        sync.Mutex
+	restart   context.CancelFunc // ends the current attempt, so that the next one lists everything from scratch
+	streams   bool               // the current list is a stream
+	unlisted  int                // plain lists in a row that the server replied to and refused
+	granted   int                // streams that the server granted in the current attempt
+	version   string             // the highest resourceVersion read; "" before the first
+	last      change             // the last change that the watch brought since the list
+	heard     time.Time          // when the server last sent a resourceVersion, or one was requested
+	news      time.Time          // when the server last sent an event, a bookmark or a list; before the first, when f began
+	fresh     bool               // no watch has ended since the last list
+	unsure    bool               // the last probe got no reply
+	watching  bool               // a watch is open
+	opened    time.Time          // when the last watch of the current attempt began; zero for none
+	rewound   bool               // the server is in an older state, and the correcting list is still to come
+	audit     *audit             // the current audit; nil without one
+	known     bool               // everything was listed, or the server does not have or grant the resource
+	late      bool               // not known, and overdue has passed
+	failure   error              // why the last attempt failed; nil if none did
+	unwatched time.Time          // since when no watch is open; zero while one is
 }
 
 // follow runs f until ctx ends.
 func (s *Source) follow(ctx context.Context, f *follower) {
 	f.auditing = s.spec.Audit
 	f.trouble.resource, f.trouble.optional, f.trouble.unasked = f.resource, f.optional, f.has != nil
+	f.trouble.elsewhere = func() bool { return s.followers.watching(f) }
+	f.health = s.clients.health
 	f.news = time.Now()
+	f.unwatched = f.news
 	s.followers.add(ctx, f)
 	Go(ctx, "the watch of "+f.resource, f.run)
 	Go(ctx, "the audit of "+f.resource, f.patrol)
@@ -123,7 +135,7 @@ func (f *follower) run(ctx context.Context) {
 			r = nil // it would continue from the resourceVersion that it read
 		case isCut(err) || err == nil && !f.lasted():
 			if cut++; cut >= manyCut {
-				f.trouble.saw(errCut)
+				f.failed(errCut)
 			}
 		case err != nil:
 			f.failed(err)
@@ -159,12 +171,52 @@ func (f *follower) awaitResource(ctx context.Context) {
 
 // noteAbsent records that, according to the server, there are no such objects now.
 func (f *follower) noteAbsent(err error) {
+	stands := f.trouble.saw(err) || f.doubts == nil || !f.doubts()
 	f.mu.Lock()
 	f.news = time.Now()
+	f.unwatched = f.news
+	f.known = f.known || stands
 	f.mu.Unlock()
-	if f.trouble.saw(err) {
+	if stands {
 		f.refused(err)
+	} else if f.stumbled != nil {
+		f.stumbled()
 	}
+}
+
+// overdue is how long a first list may take. Then whatever waits for it gets the reason, and no longer prevents the
+// server from being ready. Tests shorten it.
+var overdue = 10 * time.Second
+
+// checkFirst makes f late if the first list is not complete.
+func (f *follower) checkFirst() {
+	f.mu.Lock()
+	f.late = !f.known
+	late, err := f.late, f.failure
+	f.mu.Unlock()
+	if !late {
+		return
+	}
+	if err == nil {
+		err = errSilent
+	}
+	f.saw(err)
+	f.refused(err)
+}
+
+// saw records an error, as trouble of the resource or as an outage of the server. It returns whether the error counts as trouble.
+func (f *follower) saw(err error) bool {
+	if errors.Is(err, errSilent) && f.health != nil && f.trouble.isOutage(err) {
+		f.health.saw(err) // no request has failed
+	}
+	return f.trouble.saw(err)
+}
+
+// isLate reports whether the first list is overdue.
+func (f *follower) isLate() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.late && !f.known
 }
 
 // A watch that ends within shortWatch, without an error, was cut off. A server that shuts down cuts one off; manyCut in
@@ -198,16 +250,19 @@ func (f *follower) failed(err error) {
 	if apierrors.IsGone(err) || apierrors.IsResourceExpired(err) { // a list follows
 		return
 	}
-	if f.stumbled != nil && !isOutage(err) {
-		f.stumbled()
-	}
+	f.mu.Lock()
+	f.failure = err
+	f.mu.Unlock()
 	if f.optional && (apierrors.IsNotFound(err) || apierrors.IsForbidden(err)) {
 		if f.noteAbsent(err); apierrors.IsNotFound(err) {
 			f.absent = err
 		}
 		return
 	}
-	if f.trouble.saw(err) && isRefusal(err) {
+	if f.stumbled != nil && !isOutage(err) {
+		f.stumbled()
+	}
+	if f.trouble.saw(err) && isRefusal(err) || f.isLate() {
 		f.refused(err)
 	}
 }
@@ -226,11 +281,29 @@ func (s *followers) add(ctx context.Context, f *follower) {
 		s.all = make(map[*follower]struct{})
 	}
 	s.all[f] = struct{}{}
-	context.AfterFunc(ctx, func() {
+	context.AfterFunc(ctx, func() { // it only removes f from a map
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.all, f)
 	})
+}
+
+// watching reports whether a watch of any follower but one, which may be nil, is open.
+func (s *followers) watching(but *follower) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for f := range s.all {
+		if f == but {
+			continue
+		}
+		f.mu.Lock()
+		watching := f.watching
+		f.mu.Unlock()
+		if watching {
+			return true
+		}
+	}
+	return false
 }
 
 // news returns the oldest last news of the followers, the zero time without a follower.
@@ -259,7 +332,8 @@ func (f *follower) reflectorOf(lw *cache.ListWatch, store cache.ReflectorStore) 
 // request makes a request for the objects of f.
 func (f *follower) request(o meta.ListOptions) *rest.Request {
 	f.selects(&o)
-	return f.client.Get().Namespace(f.namespace).Resource(f.resource).VersionedParams(&o, meta.ParameterCodec)
+	return f.client.Get().Namespace(f.namespace).Resource(f.resource).VersionedParams(&o, meta.ParameterCodec).
+		MaxRetries(0) // else client-go silently repeats one that the server is too busy for, ten times
 }
 
 // stream sends a request for a watch, uncompressed. An API server would compress it event by event, which doubles its
@@ -314,8 +388,8 @@ func (f *follower) watch(ctx context.Context, o meta.ListOptions) (watch.Interfa
 	w, err := f.stream(ctx, o)
 	if err != nil {
 		collector.listed(f.store)
-		if apierrors.IsTooManyRequests(err) { // the reflector retries silently
-			f.trouble.saw(err)
+		if apierrors.IsTooManyRequests(err) || utilnet.IsConnectionRefused(err) { // the reflector retries silently
+			f.failed(err)
 		}
 		return nil, err
 	}
@@ -365,14 +439,14 @@ func (c *closing) Stop() {
 func (f *follower) open() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.watching, f.opened = true, time.Now()
+	f.watching, f.opened, f.unwatched = true, time.Now(), time.Time{}
 }
 
 // closed records that a watch ends, and with it the current audit.
 func (f *follower) closed() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.watching, f.fresh, f.audit = false, false, nil
+	f.watching, f.fresh, f.audit, f.unwatched = false, false, nil, time.Now()
 }
 
 // Transformer implements cache.TransformingStore: the objects of a streamed list are packed as they come in.
