@@ -87,11 +87,14 @@ func (a *checkers) prepare() {
 		return // a fresh process checks the next Corefile, if it can be started
 	}
 	a.spare = c
-	a.ends = time.AfterFunc(spareFor, func() {
-		if c := a.take(); c != nil {
-			c.end()
-		}
-	})
+	a.ends = time.AfterFunc(spareFor, func() { _ = source.Recovered("ending a spare process", a.endSpare) })
+}
+
+// endSpare ends the spare process, if there is one.
+func (a *checkers) endSpare() {
+	if c := a.take(); c != nil {
+		c.end()
+	}
 }
 
 // checker is a process that waits for a Corefile to check.
@@ -135,7 +138,7 @@ func checkBy(program string, most time.Duration, text *corefile.Text) ([]check.F
 // check checks a Corefile with the process, within a time limit. The process then ends.
 func (c *checker) check(most time.Duration, text *corefile.Text) ([]check.Finding, error) {
 	var late atomic.Bool
-	limit := time.AfterFunc(most, func() {
+	limit := time.AfterFunc(most, func() { // the process was started, so there is one to kill
 		late.Store(true)
 		_ = c.cmd.Process.Kill()
 	})

@@ -59,31 +59,38 @@ func (gauges) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (gauges) Collect(ch chan<- prometheus.Metric) {
-	for name, b := range blocks.newest() {
-		s := b.serving.Load()
-		if s == nil {
-			continue
+	source.Scraped("server blocks", func() {
+		for _, b := range blocks.newest() {
+			source.Scraped("server block "+b.name, func() { b.collect(ch) })
 		}
-		gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{name}, labels...)...)
-		}
-		gauge(stanzaInfo, 1, s.origin, s.hash)
-		gauge(stanzaApplied, float64(s.since.UnixNano())/1e9)
-		refused := 0.0
-		if b.Refused() != "" {
-			refused = 1
-		}
-		gauge(stanzaRejectedNow, refused)
-		if len(s.conflicts) > 0 {
-			gauge(externalConflicts, float64(s.losers()))
-		}
-		if b.snapshot == nil {
-			continue
-		}
-		if w := b.snapshot.last.Load(); w != nil {
-			gauge(snapshotWritten, float64(w.at.Unix()))
-			gauge(snapshotSize, float64(w.size))
-		}
+	})
+}
+
+// collect sends the gauges of b.
+func (b *Block) collect(ch chan<- prometheus.Metric) {
+	s := b.serving.Load()
+	if s == nil {
+		return
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{b.name}, labels...)...)
+	}
+	gauge(stanzaInfo, 1, s.origin, s.hash)
+	gauge(stanzaApplied, float64(s.since.UnixNano())/1e9)
+	refused := 0.0
+	if b.Refused() != "" {
+		refused = 1
+	}
+	gauge(stanzaRejectedNow, refused)
+	if len(s.conflicts) > 0 {
+		gauge(externalConflicts, float64(s.losers()))
+	}
+	if b.snapshot == nil {
+		return
+	}
+	if w := b.snapshot.last.Load(); w != nil {
+		gauge(snapshotWritten, float64(w.at.Unix()))
+		gauge(snapshotSize, float64(w.size))
 	}
 }
 
@@ -121,7 +128,12 @@ func (fileMetrics) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (fileMetrics) Collect(out chan<- prometheus.Metric) {
-	for file, n := range openTables.count() {
+	source.Scraped("hosts files", func() { openTables.collect(out) })
+}
+
+// collect sends the figures of all hosts files.
+func (s *tableSet) collect(out chan<- prometheus.Metric) {
+	for file, n := range s.count() {
 		for block, entries := range n.entries {
 			out <- prometheus.MustNewConstMetric(hostsEntries, prometheus.GaugeValue, float64(entries), block, file)
 		}

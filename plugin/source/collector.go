@@ -1,6 +1,7 @@
 package source
 
 import (
+	"context"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -56,19 +57,22 @@ func (p *pace) listed(store any) {
 	if !last {
 		return
 	}
-	go func() {
-		runtime.GC() // to measure what is in use
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if len(p.listing) > 0 {
-			return
-		}
-		if !p.served {
-			p.served = true
-			p.follow()
-		}
-		p.set(percentFor(inUse()))
-	}()
+	Go(context.Background(), "the pace of the garbage collector", func(context.Context) { p.measure() })
+}
+
+// measure sets the pace for serving after the last list.
+func (p *pace) measure() {
+	runtime.GC() // to measure what is in use
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.listing) > 0 {
+		return
+	}
+	if !p.served {
+		p.served = true
+		p.follow()
+	}
+	p.set(percentFor(inUse()))
 }
 
 // follow makes the next collection call collected, through an object without references.
@@ -76,14 +80,16 @@ func (p *pace) follow() {
 	runtime.AddCleanup(&struct{ *pace }{p}, (*pace).collected, p)
 }
 
-// collected sets the pace for the memory now in use.
+// collected sets the pace for the memory now in use. The runtime calls it on a goroutine of its own.
 func (p *pace) collected() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.listing) == 0 {
-		p.set(percentFor(inUse()))
-	}
-	p.follow()
+	_ = Recovered("the pace of the garbage collector", func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		defer p.follow()
+		if len(p.listing) == 0 {
+			p.set(percentFor(inUse()))
+		}
+	})
 }
 
 // set changes the pace, unless it is nearly the same: all goroutines stop for a moment when it changes.

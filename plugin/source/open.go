@@ -96,7 +96,7 @@ func begin[R any](what string, work func(beat, returned func()) R) *errand[R] {
 	e := &errand[R]{done: make(chan outcome[R], 1)}
 	beat := func() { e.since.Store(time.Now().UnixNano()) }
 	beat()
-	go func() {
+	go func() { // its work is recovered, and the panic is the outcome
 		var o outcome[R]
 		o.err = Recovered(what, func() { o.result = work(beat, func() { e.since.Store(0) }) })
 		e.done <- o

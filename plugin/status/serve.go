@@ -5,6 +5,7 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html/template"
 	"io"
@@ -79,7 +80,11 @@ func listen(addr string) (*listener, error) {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          golog.New(io.Discard, "", 0), // for clients that disconnect
 	}
-	go server.Serve(netutil.LimitListener(socket, maxConnections)) // until release closes it
+	source.Go(context.Background(), "the status page on "+addr, func(context.Context) { // until release closes it
+		if err := server.Serve(netutil.LimitListener(socket, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
+			log.Errorf("Status page on http://%s ended, until the next change of the Corefile; everything else works: %v", addr, err)
+		}
+	})
 	log.Infof("Status page on http://%s", addr)
 	return &listener{server: server}, nil
 }

@@ -86,8 +86,8 @@ func (r *registry) serve(l *listener, s *dnsserver.Server) *serving {
 	k.exchange(next)
 	if r.open[l.addr] == nil {
 		r.open[l.addr] = k
-		go k.read()
-		go k.keep()
+		go k.read() // it recovers from a panic over each batch
+		go k.keep() // and over each look at the steering
 	}
 	return next
 }
@@ -287,16 +287,22 @@ func (k *socket) drain(ctx context.Context) {
 // read reads packets and answers them, or passes them on, until the socket is closed.
 func (k *socket) read() {
 	defer close(k.done)
-	for {
-		switch err := k.batch.read(); {
-		case err == nil:
-			k.round()
-		case errors.Is(err, net.ErrClosed):
-			return
-		default: // not caused by a packet, but by a lack of memory
-			time.Sleep(time.Millisecond)
-		}
+	for k.next() {
 	}
+}
+
+// next reads a batch and processes it. It returns false once the socket is closed. A panic costs at most the batch.
+func (k *socket) next() (open bool) {
+	defer k.recovered(func() { open = true })
+	switch err := k.batch.read(); {
+	case err == nil:
+		k.round()
+	case errors.Is(err, net.ErrClosed):
+		return false
+	default: // not caused by a packet, but by a lack of memory
+		time.Sleep(time.Millisecond)
+	}
+	return true
 }
 
 // round processes a batch. A panic costs at most the batch.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/coredns/coredns/core/dnsserver"
+	"github.com/coredns/coredns/plugin/metrics/vars"
 )
 
 // virtual is the net.PacketConn from which a CoreDNS server reads the packets that are not answered here. The server's
@@ -54,7 +56,8 @@ func newVirtual(socket *net.UDPConn) *virtual {
 func (v *virtual) serve(s *dnsserver.Server) bool {
 	go func() {
 		defer close(v.ended)
-		s.ServePacket(v) // the error is that v ended
+		for v.run(s) {
+		}
 	}()
 	timeout := time.NewTimer(time.Second)
 	defer timeout.Stop()
@@ -67,6 +70,29 @@ func (v *virtual) serve(s *dnsserver.Server) bool {
 	}
 	return false
 }
+
+// run makes a server read from v until v ends. It returns true if the server has panicked, other than over a query, and more
+// packets may come.
+func (v *virtual) run(s *dnsserver.Server) (again bool) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		vars.Panic.Inc()
+		log.Errorf("Recovered from a panic of CoreDNS's server, which reads again in %s: %v\n%s", serveAgain, p, debug.Stack())
+		select {
+		case <-time.After(serveAgain):
+			again = true
+		case <-v.done:
+		}
+	}()
+	s.ServePacket(v) // the error is that v ended
+	return false
+}
+
+// serveAgain is the pause after a panic of the server.
+const serveAgain = time.Second
 
 // pass hands a packet to the server. It must not be called after finish.
 func (v *virtual) pass(packet []byte, from *net.UDPAddr) {
