@@ -35,7 +35,8 @@ type lastGood struct {
 type waiting struct {
 	event  source.ConfigMapEvent
 	next   *serving
-	serves bool // next serves already, because the stanza before it has the same objects
+	serves bool  // next serves already, because the stanza before it has the same objects
+	why    error // why the API server does not return the objects; nil while that is not known
 	cancel context.CancelFunc
 }
 
@@ -100,7 +101,7 @@ func (b *Block) apply(e source.ConfigMapEvent, c *stanza.Config) error {
 	if w := b.waiting; w != nil && w.next.hash == hash { // something else in the ConfigMap changed
 		w.event = e
 		b.expect(e)
-		return nil
+		return w.why
 	}
 	if now.origin == fromConfigMap && now.hash == hash { // likewise
 		b.giveUpWaiting()
@@ -171,8 +172,9 @@ func (b *Block) objectsRefused(w *waiting, err error) {
 	if b.waiting != w {
 		return // dropped
 	}
+	w.why = waitsFor(w.next.config, err)
 	if b.edit.Load().of(w.event) {
-		b.refuse(w.event, waitsFor(w.next.config, err))
+		b.refuse(w.event, w.why)
 	}
 	b.settle()
 }
