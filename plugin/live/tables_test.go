@@ -10,9 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coredns/coredns/plugin/metrics/vars"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/kubehosts/kubehosts/plugin/external"
 	"github.com/kubehosts/kubehosts/plugin/hosts"
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
@@ -270,5 +273,28 @@ func TestInlineProblems(t *testing.T) {
 	want := `Testfile:3 - Error during parsing: hosts line 3: "a..b" is not a domain name: it has an empty label; hosts line 5: "d..e" is not a domain name: it has an empty label`
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
+// A panic over the metrics of one server block costs the scrape nothing but these.
+func TestPanicOfMetrics(t *testing.T) {
+	quietly(t)
+	before := testutil.ToFloat64(vars.Panic)
+	good := start(t, dot, "kubehosts {\nhosts {\n192.0.2.9 a\n}\n}")
+	bad := newIn(t, 1, []string{"dns://.:54"}, "kubehosts {\nhosts {\n192.0.2.9 a\n}\n}")
+	bad.name = "bad"
+	bad.serving.Store(&serving{conflicts: []*external.Conflicts{nil}})
+	blocks.mu.Lock()
+	blocks.all = append(blocks.all, bad)
+	blocks.mu.Unlock()
+	t.Cleanup(func() {
+		bad.serving.Store(nil)
+		blocks.remove(bad)
+	})
+	if gauge(t, "stanza_rejected", good.Name()) != 0 || gauge(t, "stanza_rejected", "bad") != 0 {
+		t.Error("gauges are missing")
+	}
+	if n := testutil.ToFloat64(vars.Panic) - before; n != 2 { // one for each scrape
+		t.Errorf("%v panics are counted, want 2", n)
 	}
 }

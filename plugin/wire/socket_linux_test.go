@@ -15,6 +15,8 @@ import (
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/metrics/vars"
+	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/coredns/coredns/plugin/pkg/reuseport"
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -432,5 +434,44 @@ func BenchmarkAnswer(b *testing.B) {
 				k.ask(packet, true)
 			}
 		})
+	}
+}
+
+// A panic while packets are read or CoreDNS's server runs costs at most a batch or a pause: both go on.
+func TestPanicsOfGoroutines(t *testing.T) {
+	clog.SetOutput(t.Output())
+	t.Cleanup(func() { clog.SetOutput(os.Stderr) })
+	before := testutil.ToFloat64(vars.Panic)
+	k, err := listen("dns://127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	receive, calls, again := k.batch.receiver, 0, make(chan struct{})
+	k.batch.receiver = func(fd uintptr) bool {
+		if calls++; calls == 1 {
+			panic("hostile")
+		} else if calls == 2 {
+			close(again)
+		}
+		return receive(fd)
+	}
+	go k.read()
+	<-again
+	k.conn.Close()
+	<-k.done
+	if n := testutil.ToFloat64(vars.Panic) - before; n != 1 {
+		t.Errorf("%v panics are counted, want 1", n)
+	}
+
+	v := newVirtual(k.conn)
+	if !v.run(nil) { // there is no server
+		t.Error("what reads from it does not go on after a panic")
+	}
+	v.finish()
+	if v.run(nil) {
+		t.Error("it goes on after the end of the packets")
+	}
+	if n := testutil.ToFloat64(vars.Panic) - before; n != 3 {
+		t.Errorf("%v panics are counted, want 3", n)
 	}
 }
