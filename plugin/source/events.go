@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
-	"fmt"
 	"hash/fnv"
 	"os"
 	"strings"
@@ -184,16 +183,20 @@ func (r *reporter) write(key reportKey, event *api.Event) {
 		}
 		return
 	}
-	if r.ctx.Err() == nil && r.failing.failed(noEvents(err)) {
-		log.Warningf("ConfigMap %s gets no Event %s: %s", of, event.Reason, noEvents(err))
+	if r.ctx.Err() == nil {
+		r.failing.noEvents("ConfigMap "+of+" gets no Events", err, "in that namespace")
 	}
 }
 
-// noEvents returns why an Event could not be written, what still works, and what to do.
-func noEvents(err error) string {
-	remedy := "the log has what it would report"
-	if apierrors.IsForbidden(err) {
-		remedy = "to enable Events, grant this account create on events in that namespace"
+// noEvents logs that an Event could not be written, what still works, and what to do. where is in which namespaces the account
+// has to be able to create Events.
+func (s *spell) noEvents(what string, err error, where string) {
+	why := Printable(err.Error())
+	switch {
+	case !s.failed(why):
+	case apierrors.IsForbidden(err): // may be intended
+		log.Infof("%s: %s; everything else works; to enable Events, grant this account create on events %s", what, why, where)
+	default:
+		log.Warningf("%s: %s; everything else works, and the log has what they would report", what, why)
 	}
-	return fmt.Sprintf("%s; everything else works; %s", Printable(err.Error()), remedy)
 }

@@ -98,12 +98,8 @@ func (t *teller) write(parent context.Context, n news) {
 		}
 		return
 	}
-	why := noEvents(err)
-	if apierrors.IsForbidden(err) {
-		why = fmt.Sprintf("%s; everything else works; to enable Events, grant this account create on events in all namespaces (rbac/external.yaml)", Printable(err.Error()))
-	}
-	if parent.Err() == nil && t.failing.failed(why) {
-		log.Warningf("%s and others get no Events about names that they lose: %s", Printable(n.of.String()), why)
+	if parent.Err() == nil {
+		t.failing.noEvents(Printable(n.of.String())+" and others get no Events about names that they lose", err, "in all namespaces (rbac/external.yaml)")
 	}
 }
 
