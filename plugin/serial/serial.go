@@ -28,7 +28,12 @@ var start = time.Now()
 func Of(n uint32) Stamp { return Stamp{n: n} }
 
 // Now returns the present serial, 0 for none.
-func (s Stamp) Now() uint32 { return s.at(time.Now()) }
+func (s Stamp) Now() uint32 {
+	if s.from == 0 { // nearly always, and reading the clock takes a tenth of the time of an answer
+		return s.n
+	}
+	return s.at(time.Now())
+}
 
 func (s Stamp) at(now time.Time) uint32 {
 	if s.from == 0 || now.Sub(start) >= s.from {
