@@ -160,7 +160,15 @@ func (p *page[E]) writable(batch uint64) *page[E] {
 	if p.batch == batch {
 		return p
 	}
-	return &page[E]{batch: batch, elems: slices.Clone(p.elems), below: slices.Clone(p.below)}
+	return &page[E]{batch: batch, elems: withRoom(p.elems), below: withRoom(p.below)}
+}
+
+// withRoom returns a copy of all with room for one more: most batches add one, and more room would stay unused.
+func withRoom[T any](all []T) []T {
+	if all == nil {
+		return nil
+	}
+	return append(make([]T, 0, len(all)+1), all...)
 }
 
 // search returns the index of the first element for which compare returns 0 or more.
