@@ -126,16 +126,16 @@ func (s *State) losers(name string, sel *Selection) (all []Conflict) {
 		case winner.Outcome == NameError:
 			winner = *m
 		case !m.alike(&winner):
-			all = append(all, Conflict{name + ".", m.Object(), winner.Object()})
+			all = append(all, Conflict{name + ".", m.Object().clone(), winner.Object().clone()})
 		}
 	}
 	direct := s.directly(name, sel)
 	left := maxClaims
-	run := s.claims.Tail(func(c claim) int { return compareNames(claimed(s.at(c.id), c.at), name) })
+	run := s.claims.Tail(s.byName(host{first: name}))
 	for ; len(run) > 0 && left > 0; run = s.after(run) {
 		for _, c := range run {
 			packed := s.at(c.id)
-			if left == 0 || claimed(packed, c.at) != name {
+			if left == 0 || !claimed(packed, c.at).is(name) {
 				left = 0
 				break
 			}

@@ -294,7 +294,7 @@ func namesOf(s *State) map[Ref][]string {
 	all := map[Ref][]string{}
 	for c := range s.claims.All {
 		packed := s.at(c.id)
-		all[refOf(packed)] = append(all[refOf(packed)], claimed(packed, c.at))
+		all[refOf(packed)] = append(all[refOf(packed)], claimed(packed, c.at).String())
 	}
 	return all
 }

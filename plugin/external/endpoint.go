@@ -50,10 +50,6 @@ type records struct {
 // out. A name with a CNAME record has no other (RFC 1034, section 3.6.2): if there are addresses as well the CNAME is
 // left out, else all others are.
 func NewDNSEndpoint(spec DNSEndpointSpec) *Object {
-	p := begin(KindDNSEndpoint, &spec.Meta)
-	if p == nil {
-		return nil
-	}
 	all := make(map[string]*records)
 	var names []string // in their order in spec
 	for _, e := range spec.Endpoints {
@@ -72,14 +68,18 @@ func NewDNSEndpoint(spec DNSEndpointSpec) *Object {
 		set.add(&e)
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return !all[name].complete() })
-	p.len(len(names))
+	d := begin(KindDNSEndpoint, &spec.Meta, names)
+	if d == nil {
+		return nil
+	}
+	d.len(len(names))
 	for _, name := range names {
-		p.text(name)
+		d.host(name, d.zone)
 		var blob packer
 		blob.records(all[name])
-		p.text(string(blob))
+		d.text(string(blob))
 	}
-	return p.object()
+	return d.object()
 }
 
 // add adds the records of one endpoint.
@@ -173,9 +173,9 @@ func (p *packer) records(s *records) {
 
 // recordsAt returns a reader of the records of a name of a DNSEndpoint, whose entry is at that offset: after the
 // TTLs.
-func recordsAt(packed string, at int) (ttl reader, r reader) {
-	r = reader{packed, at}
-	r.at += r.len() // the name
+func recordsAt(packed form, at int) (ttl reader, r reader) {
+	r = reader{packed.own, at}
+	r.at += r.len() >> 1 // the name
 	r.len()
 	ttl = r
 	for range types {
@@ -190,7 +190,7 @@ func (o *Object) DNSEndpoint() DNSEndpointSpec {
 	r := bodyOf(o.packed)
 	for range r.len() {
 		ttl, set := recordsAt(o.packed, r.at)
-		name := r.text()
+		name := r.host(zoneOf(o.packed)).String()
 		r.text()
 		var targets [len(types)][]string
 		places := set.places()

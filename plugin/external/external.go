@@ -169,5 +169,8 @@ func (r Ref) String() string {
 	return r.Kind.String() + " " + r.Namespace + "/" + r.Name
 }
 
+// clone returns r with storage of its own: it does not keep the packed form of an object in memory.
+func (r Ref) clone() Ref { return Ref{r.Kind, strings.Clone(r.Namespace), strings.Clone(r.Name)} }
+
 // trimDot removes the final dot of a name.
 func trimDot(name string) string { return strings.TrimSuffix(name, ".") }

@@ -155,10 +155,35 @@ func FuzzCompareNames(f *testing.F) {
 		if got := compareNames(a, b); got != want {
 			t.Fatalf("%q and %q: %d, want %d", a, b, got, want)
 		}
-		if below, ok := wildcard(b); ok {
-			if got := compareEntry(a, below, true); got < 0 != (want < 0) || got > 0 != (want > 0) {
-				t.Fatalf("%q and the wildcard %q: %d, want %d", a, b, got, want)
+		for _, host := range splits(a) {
+			for _, other := range splits(b) {
+				if got := compareHosts(host, other); got != want {
+					t.Fatalf("%q and %q: %d, want %d", host, other, got, want)
+				}
+			}
+			if got := host.is(b); got != (a == b) || host.String() != a {
+				t.Fatalf("%q is %q: %v", host, b, got)
+			}
+			if got := host.within(b); got != within(a, b) {
+				t.Fatalf("%q is %q or below it: %v", host, b, got)
+			}
+			if got, isWild := host.wildcard(); isWild != strings.HasPrefix(a, "*.") || isWild && "*."+got.String() != a {
+				t.Fatalf("%q is the wildcard below %q: %v", host, got, isWild)
+			}
+			if below, ok := wildcard(b); ok && host.same(wildcardBelow(below)) != (a == b) {
+				t.Fatalf("%q is the wildcard below %q: %v", host, below, a != b)
 			}
 		}
 	})
+}
+
+// splits returns a name, whole and as a host of each zone above it.
+func splits(name string) []host {
+	all := []host{{first: name}}
+	for at := range len(name) {
+		if name[at] == '.' {
+			all = append(all, host{name[:at], name[at+1:]})
+		}
+	}
+	return all
 }

@@ -8,20 +8,20 @@ const gatewayGroup = "gateway.networking.k8s.io"
 
 // NewGateway packs spec. It returns nil if no API server accepts a Gateway of that name.
 func NewGateway(spec GatewaySpec) *Object {
-	p := begin(KindGateway, &spec.Meta)
-	if p == nil {
+	d := begin(KindGateway, &spec.Meta, nil)
+	if d == nil {
 		return nil
 	}
-	p.text(spec.Class)
+	d.text(spec.Class)
 	all, overridden := spec.target()
 	if !overridden {
 		all = spec.addresses()
 	}
-	p.bool(overridden)
-	p.addresses(all)
-	p.from(spec.AllowedListeners)
-	p.listeners(spec.Listeners)
-	return p.object()
+	d.bool(overridden)
+	d.addresses(all)
+	d.from(spec.AllowedListeners)
+	d.listeners(spec.Listeners)
+	return d.object()
 }
 
 // addresses returns the addresses with the types that the Gateway API defines.
@@ -43,10 +43,10 @@ type gateway struct {
 	shape      string // the listeners and what they allow: if it changes, routes are resolved again
 }
 
-func gatewayOf(packed string) (g gateway) {
+func gatewayOf(packed form) (g gateway) {
 	r := bodyOf(packed)
 	g.class, g.overridden, g.places = r.text(), r.bool(), r.places()
-	g.shape = packed[r.at:]
+	g.shape = r.s[r.at:]
 	return g
 }
 
@@ -76,23 +76,23 @@ func (o *Object) Gateway() GatewaySpec {
 // NewListenerSet packs spec. It returns nil if its parent isn't a Gateway, or if no API server accepts a ListenerSet of
 // that name.
 func NewListenerSet(spec ListenerSetSpec) *Object {
-	p := begin(KindListenerSet, &spec.Meta)
+	d := begin(KindListenerSet, &spec.Meta, nil)
 	kind, ok := spec.Parent.kind()
-	if p == nil || !ok || kind != KindGateway {
+	if d == nil || !ok || kind != KindGateway {
 		return nil
 	}
-	p.parent(&parentRef{ref: Ref{KindGateway, spec.Parent.namespace(spec.Namespace), spec.Parent.Name}})
-	p.bool(accepted(spec.Conditions, spec.Generation) == present)
+	d.shared.parent(&parentRef{ref: Ref{KindGateway, spec.Parent.namespace(spec.Namespace), spec.Parent.Name}})
+	d.bool(accepted(spec.Conditions, spec.Generation) == present)
 	target, _ := spec.target()
-	p.addresses(target)
+	d.addresses(target)
 	all := slices.Clone(spec.Listeners)
 	for i := range all {
 		if accepted(all[i].Conditions, spec.Generation) != present { // unlike those of a Gateway, each has to be accepted
 			all[i].Protocol = ""
 		}
 	}
-	p.listeners(all)
-	return p.object()
+	d.listeners(all)
+	return d.object()
 }
 
 // listenerSet is the packed form of a ListenerSet, split into its parts.
@@ -103,9 +103,9 @@ type listenerSet struct {
 	at       reader // of the listeners
 }
 
-func listenerSetOf(packed string) (l listenerSet) {
-	l.at = bodyOf(packed)
-	l.parent = l.at.parent().ref
+func listenerSetOf(packed form) (l listenerSet) {
+	common := commonOf(packed.shared)
+	l.parent, l.at = common.parent().ref, bodyOf(packed)
 	l.accepted, l.places = l.at.bool(), l.at.places()
 	return l
 }

@@ -11,7 +11,7 @@ import (
 // one step, however many claims it has.
 
 // compareGroups returns the order of the groups of two claims of one name.
-func compareGroups(a string, atA uint32, b string, atB uint32) int {
+func compareGroups(a form, atA uint32, b form, atB uint32) int {
 	if order := cmp.Or(strings.Compare(namespaceOf(a), namespaceOf(b)), cmp.Compare(kindOf(a), kindOf(b))); order != 0 {
 		return order
 	}
@@ -25,13 +25,13 @@ func compareGroups(a string, atA uint32, b string, atB uint32) int {
 }
 
 // classOf returns the class of an Ingress.
-func classOf(packed string) string {
-	r := bodyOf(packed)
+func classOf(packed form) string {
+	r := commonOf(packed.shared)
 	return r.text()
 }
 
 // compareHolders returns the order of the holders of two claims of routes, 0 if they are the same.
-func compareHolders(a string, atA uint32, b string, atB uint32) int {
+func compareHolders(a form, atA uint32, b form, atB uint32) int {
 	left, right := heldBy(a, atA), heldBy(b, atB)
 	for {
 		l, moreLeft := left.next()
@@ -43,11 +43,11 @@ func compareHolders(a string, atA uint32, b string, atB uint32) int {
 }
 
 // byGroup returns the order of groups.
-func (s *State) byGroup(name string, c claim) func(claim) int {
+func (s *State) byGroup(name host, c claim) func(claim) int {
 	packed := s.at(c.id)
 	return func(o claim) int {
 		other := s.at(o.id)
-		if order := compareNames(claimed(other, o.at), name); order != 0 {
+		if order := compareHosts(claimed(other, o.at), name); order != 0 {
 			return order
 		}
 		return cmp.Or(compareGroups(other, o.at, packed, c.at), compareAge(other, packed))
@@ -71,8 +71,7 @@ func (tx *Tx) ungroup(c claim) {
 
 // groupWalk is a position in groups: at the first claim of the namespace, kind and class, or after the group of past.
 type groupWalk struct {
-	name      string
-	wild      bool // the claims are of the wildcard below the name
+	name      host
 	namespace string
 	kind      Kind
 	class     string
@@ -82,7 +81,7 @@ type groupWalk struct {
 // compare returns the order of a claim in groups and the position.
 func (g *groupWalk) compare(s *State, c claim) int {
 	packed := s.at(c.id)
-	if order := compareEntry(claimed(packed, c.at), g.name, g.wild); order != 0 {
+	if order := compareHosts(claimed(packed, c.at), g.name); order != 0 {
 		return order
 	}
 	if g.past.id != 0 {
@@ -102,16 +101,16 @@ func (g *groupWalk) compare(s *State, c claim) int {
 
 // oldest returns the oldest admitted claim of the name, from groups. It reads one claim of each group that is admitted, and of
 // each group, kind or namespace that it skips, within the budget.
-func (m *Match) oldest(name string, wild bool, sources Source) (best claim, found bool) {
+func (m *Match) oldest(name host, sources Source) (best claim, found bool) {
 	s := m.state
-	g := groupWalk{name: name, wild: wild}
+	g := groupWalk{name: name}
 	for m.left.groups > 0 {
 		c, ok := s.groups.From(func(c claim) int { return g.compare(s, c) })
 		if !ok {
 			break
 		}
 		packed := s.at(c.id)
-		if !claims(claimed(packed, c.at), name, wild) {
+		if !claimed(packed, c.at).same(name) {
 			break
 		}
 		m.left.groups--
@@ -137,7 +136,7 @@ func (m *Match) oldest(name string, wild bool, sources Source) (best claim, foun
 
 // passNamespace moves to the next namespace that sel may admit. It returns false if there is none.
 func (g *groupWalk) passNamespace(s *State, namespace string, sel *Selection) (ok bool) {
-	*g = groupWalk{name: g.name, wild: g.wild}
+	*g = groupWalk{name: g.name}
 	if sel.Namespaces != nil {
 		g.namespace, ok = sel.Namespaces.after(namespace)
 	} else { // it is one of those that the State has not
@@ -156,12 +155,12 @@ func (s *State) namespaceAfter(namespace string) (next string, ok bool) {
 }
 
 // passKind moves after the claims of one kind in one namespace.
-func (g *groupWalk) passKind(packed string) {
-	*g = groupWalk{name: g.name, wild: g.wild, namespace: namespaceOf(packed), kind: kindOf(packed) + 1}
+func (g *groupWalk) passKind(packed form) {
+	*g = groupWalk{name: g.name, namespace: namespaceOf(packed), kind: kindOf(packed) + 1}
 }
 
 // passGroup moves after a group, and after Ingresses whose class sel does not admit.
-func (g *groupWalk) passGroup(packed string, c claim, sel *Selection) {
+func (g *groupWalk) passGroup(packed form, c claim, sel *Selection) {
 	switch kind := kindOf(packed); {
 	case kind == KindIngress && sel.Classes != nil:
 		class, ok := sel.Classes.after(classOf(packed))

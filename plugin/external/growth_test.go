@@ -2,6 +2,8 @@ package external
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +66,36 @@ func claimant(i int) *Object {
 func balanced(i int) *Object {
 	meta := annotated(fmt.Sprintf("s%05d", i), "coredns.io/hostname", "lb.example.org")
 	return NewService(ServiceSpec{Meta: meta, LoadBalancer: true, Addresses: []string{"192.0.2.1"}, ClusterIPs: []string{"10.96.0.1"}, Ports: []Port{{"http", "TCP", 80}}})
+}
+
+// A host takes less than 100 octets, with everything that belongs to its object, after a list and after objects were
+// replaced one at a time in random order.
+func TestHostsAreSmall(t *testing.T) {
+	const n = 10_000
+	for _, c := range []struct {
+		what              string
+		ingresses, routes int
+		names             float64
+		object            func(i int) *Object
+	}{
+		{"Ingresses of two hosts", n, 0, 2 * n, ingressNo},
+		{"HTTPRoutes of one host", 0, n, n, routeNo},
+	} {
+		before := heap()
+		ix := loaded(c.ingresses, c.routes)
+		listed := (heap() - before) / c.names
+		for _, i := range rand.New(rand.NewPCG(1, 2)).Perm(n)[:n/5] {
+			o := c.object(i)
+			ix.Update(func(tx *Tx) { tx.Delete(o.Kind(), o.Namespace(), o.Name()) })
+			ix.Update(func(tx *Tx) { tx.Set(o) })
+		}
+		replaced := (heap() - before) / c.names
+		if listed >= 100 || replaced >= 100 {
+			t.Errorf("%s: %.0f octets a host after a list, %.0f when some were replaced", c.what, listed, replaced)
+		}
+		t.Logf("%s: %.0f and %.0f octets a host", c.what, listed, replaced)
+		runtime.KeepAlive(ix)
+	}
 }
 
 func routeOf1(i, gateway int) *Object {

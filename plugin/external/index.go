@@ -13,25 +13,30 @@ import (
 type Index struct {
 	state atomic.Pointer[State]
 
-	mu    sync.Mutex // held by the one writer
-	batch uint64
-	last  objectID   // the highest assigned so far
-	free  []objectID // assigned before, now unused
+	mu        sync.Mutex // held by the one writer
+	batch     uint64
+	ids       numbers          // of objects
+	sharedIDs numbers          // of shared parts
+	uses      map[sharedID]int // the number of objects that have a shared part
 
 	watching sync.Mutex // held while watchers are notified of a change
 	watchers map[*Conflicts]struct{}
 }
 
-// State is the content of an Index at one moment. It is safe for any number of readers.
+// State is the content of an Index at one moment. It is safe for any number of readers. Of 50,000 HTTPRoutes with one host,
+// each took 83 octets: 40 in objects, 20 in slots, 9 in claims, and 5 each in keys and referring.
 type State struct {
-	objects   persistent.Array[string]         // packed
+	objects   persistent.Strings               // the number of the shared part, and the own part
+	shared    persistent.Strings               // shared parts of objects
+	sharing   persistent.Ordered[sharedID]     // shared parts, by their text
 	keys      persistent.Ordered[objectID]     // all, by kind, namespace and name
 	slots     persistent.Trie[nameHash, claim] // by name: the claim, or severalClaims
 	several   persistent.Trie[nameHash, uint32]
 	claims    persistent.Ordered[claim]         // all, by name and then by age
 	groups    persistent.Ordered[claim]         // of names with severalClaims, by name, group and age
 	below     persistent.Trie[nameHash, uint32] // number of names below a name
-	children  persistent.Ordered[child]         // objects that refer to a Gateway or a ListenerSet, by that
+	children  persistent.Ordered[child]         // shared parts that refer to a Gateway or a ListenerSet, by that
+	referring persistent.Ordered[objectID]      // objects with such a shared part, by that
 	balancers persistent.Ordered[balancer]      // addresses of load balancers, by address
 	counts    [kinds]int                        // objects
 	modified  serial.Stamp
@@ -44,7 +49,7 @@ type State struct {
 // objectID refers to an object. 0 refers to none.
 type objectID uint32
 
-// claim is a name that an object claims: the object, and the offset of the name's entry in the packed
+// claim is a name that an object claims: the object, and the offset of the name's entry in the own part of the packed
 // form.
 type claim struct {
 	id objectID
@@ -76,7 +81,7 @@ func hashOf(name string) nameHash { return nameHash(maphash.String(seed, name)) 
 
 // NewIndex returns an empty Index, not synced.
 func NewIndex() *Index {
-	ix := &Index{watchers: make(map[*Conflicts]struct{})}
+	ix := &Index{uses: make(map[sharedID]int), watchers: make(map[*Conflicts]struct{})}
 	ix.state.Store(new(State))
 	return ix
 }
@@ -101,7 +106,7 @@ func (ix *Index) update(change func(*Tx)) (*State, *touched) {
 
 	ix.batch++
 	next := *ix.state.Load()
-	tx := &Tx{ix: ix, state: &next, batch: ix.batch, last: ix.last, free: ix.free, dirty: newDirty()}
+	tx := &Tx{ix: ix, state: &next, batch: ix.batch, ids: ix.ids, sharedIDs: ix.sharedIDs, dirty: newDirty()}
 	before := next.listed | next.restored
 	change(tx)
 	tx.settle()
@@ -109,7 +114,12 @@ func (ix *Index) update(change func(*Tx)) (*State, *touched) {
 		next.version = versions.Add(1)
 	}
 	tx.touched.compact()
-	ix.last, ix.free = tx.last, append(tx.free, tx.freed...)
+	ix.ids, ix.sharedIDs = tx.ids.published(), tx.sharedIDs.published()
+	for id, n := range tx.uses {
+		if ix.uses[id] += n; ix.uses[id] == 0 {
+			delete(ix.uses, id)
+		}
+	}
 	ix.watching.Lock()
 	switch {
 	case tx.changed&before != 0:
@@ -141,7 +151,7 @@ func (ix *Index) Known(o *Object) *Object {
 		return nil
 	}
 	s := ix.State()
-	if old := s.objects.At(uint32(s.find(o.Ref()))); old != "" && rawOf(old) == o.packed {
+	if old := s.at(s.find(o.Ref())); !old.none() && rawOf(old) == o.packed {
 		o.packed = rawOf(old)
 	}
 	return o
@@ -163,14 +173,11 @@ func (s *State) Objects(kind Kind) func(yield func(*Object) bool) {
 
 // Object returns the object that ref names, nil if there is none.
 func (s *State) Object(ref Ref) *Object {
-	if packed := s.objects.At(uint32(s.find(ref))); packed != "" {
+	if packed := s.at(s.find(ref)); !packed.none() {
 		return &Object{rawOf(packed)}
 	}
 	return nil
 }
-
-// at returns the packed form of an object.
-func (s *State) at(id objectID) string { return s.objects.At(uint32(id)) }
 
 // byKey returns the order of keys.
 func (s *State) byKey(ref Ref) func(objectID) int {
@@ -186,8 +193,8 @@ func (s *State) find(ref Ref) objectID {
 }
 
 // from returns an iterator over all objects from ref on, by kind, namespace and name.
-func (s *State) from(ref Ref) func(yield func(objectID, string) bool) {
-	return func(yield func(objectID, string) bool) {
+func (s *State) from(ref Ref) func(yield func(objectID, form) bool) {
+	return func(yield func(objectID, form) bool) {
 		run := s.keys.Tail(s.byKey(ref))
 		for len(run) > 0 {
 			for _, id := range run {

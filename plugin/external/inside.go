@@ -27,8 +27,8 @@ const (
 )
 
 // address returns the address of b.
-func (b balancer) address(packed string) address {
-	r := reader{packed, int(b.at & atMask)}
+func (b balancer) address(packed form) address {
+	r := reader{packed.own, int(b.at & atMask)}
 	switch b.at &^ atMask {
 	case atIs4:
 		return address{ip: netip.AddrFrom4([4]byte([]byte(r.take(4))))}
@@ -39,14 +39,14 @@ func (b balancer) address(packed string) address {
 }
 
 // balancersOf yields the addresses of the load balancer of an object that is a Service with cluster IPs.
-func balancersOf(id objectID, packed string) func(yield func(balancer) bool) {
+func balancersOf(id objectID, packed form) func(yield func(balancer) bool) {
 	return func(yield func(balancer) bool) {
 		if kindOf(packed) != KindService || clusterIPs(packed).empty() {
 			return
 		}
 		s := serviceOf(packed)
-		r := reader{packed, s.internal}
-		r.each(func(string) bool { return true })
+		r := reader{packed.own, s.internal}
+		r.skipHosts()
 		n4, n6, hosts := int(r.byte()), int(r.byte()), int(r.byte())
 		for range n4 {
 			if !yield(balancer{id, uint32(r.at) | atIs4}) { // #nosec G115 -- within maxPacked
@@ -70,7 +70,7 @@ func balancersOf(id objectID, packed string) func(yield func(balancer) bool) {
 }
 
 // byBalancer returns the order of balancers: by address, then by the precedence of their Services.
-func (s *State) byBalancer(a address, packed string) func(balancer) int {
+func (s *State) byBalancer(a address, packed form) func(balancer) int {
 	return func(b balancer) int {
 		other := s.at(b.id)
 		if order := b.address(other).compare(a); order != 0 {
@@ -81,7 +81,7 @@ func (s *State) byBalancer(a address, packed string) func(balancer) int {
 }
 
 // webRank is lower for a Service that clients of a name more likely want.
-func webRank(packed string) int {
+func webRank(packed form) int {
 	s := serviceOf(packed)
 	_, _, r := s.inside()
 	rank := 2

@@ -23,7 +23,7 @@ func (s *State) serves(namespace string, sel *Selection) bool {
 		return true
 	}
 	c := s.slots.Find(hashOf(namespace) ^ namespaced)
-	return c != nil && s.one(c, Ref{Kind: KindNamespace, Name: namespace}) != ""
+	return c != nil && !s.one(c, Ref{Kind: KindNamespace, Name: namespace}).none()
 }
 
 // Outcome is the kind of a Match.
@@ -44,7 +44,7 @@ type Match struct {
 
 	state   *State
 	sel     *Selection
-	packed  string // the object that has the name
+	packed  form   // the object that has the name
 	at      uint32 // offset of the name's entry in it; 0 if the object does not claim the name
 	to      places // the places that the name leads to
 	several bool   // it leads to several Gateways
@@ -101,60 +101,39 @@ func (m *Match) claimed(name string, sort nameHash, sources Source) bool {
 	if slot == nil {
 		return false
 	}
-	c := *slot
+	c, want := *slot, host{first: name}
+	if sort == wild {
+		want = wildcardBelow(name)
+	}
 	if c.id == severalClaims {
 		var ok bool
-		if c, ok = m.winner(name, sort == wild, sources); !ok {
+		if c, ok = m.winner(want, sources); !ok {
 			return false
 		}
 	}
 	packed := s.at(c.id)
-	if !claims(claimed(packed, c.at), name, sort == wild) || !s.admits(packed, m.sel, sources) || !m.leads(packed, c.at) {
+	if !claimed(packed, c.at).same(want) || !s.admits(packed, m.sel, sources) || !m.leads(packed, c.at) {
 		return false
 	}
 	m.wild, m.below = sort == wild, name
 	return true
 }
 
-// claims reports whether an entry claims the name, or the wildcard below it.
-func claims(entry, name string, wild bool) bool {
-	if wild {
-		below, ok := wildcard(entry)
-		return ok && below == name
-	}
-	return entry == name
-}
-
-// compareEntry returns the order of an entry's claim and the name, or the wildcard below it.
-func compareEntry(entry, name string, wild bool) int {
-	if !wild || !within(entry, name) {
-		return compareNames(entry, name)
-	}
-	if entry == name {
-		return -1
-	}
-	rest, label := cutLast(entry[:len(entry)-len(name)-1])
-	if order := strings.Compare(label, "*"); order != 0 {
-		return order
-	}
-	return len(rest)
-}
-
 // winner returns the oldest admitted claim of the name. It reads claims by age until the budget is spent, and then by group.
-func (m *Match) winner(name string, wild bool, sources Source) (claim, bool) {
+func (m *Match) winner(name host, sources Source) (claim, bool) {
 	s := m.state
-	run := s.claims.Tail(func(c claim) int { return compareEntry(claimed(s.at(c.id), c.at), name, wild) })
+	run := s.claims.Tail(s.byName(name))
 	for len(run) > 0 {
 		for _, c := range run {
 			packed := s.at(c.id)
-			if !claims(claimed(packed, c.at), name, wild) {
+			if !claimed(packed, c.at).same(name) {
 				return claim{}, false
 			}
 			if s.admits(packed, m.sel, sources) && s.admitted(packed, c.at, m.sel) {
 				return c, true
 			}
 			if m.left.claims == 0 {
-				return m.oldest(name, wild, sources)
+				return m.oldest(name, sources)
 			}
 			m.left.claims--
 		}
@@ -171,24 +150,24 @@ func (s *State) after(run []claim) []claim {
 }
 
 // admits reports whether sel admits the claims of an object, apart from the class, and it is of one of the sources.
-func (s *State) admits(packed string, sel *Selection, sources Source) bool {
+func (s *State) admits(packed form, sel *Selection, sources Source) bool {
 	return sel.Sources&sources&kindOf(packed).source() != 0 && s.serves(namespaceOf(packed), sel)
 }
 
 // admitted reports whether sel admits the claim of an object.
-func (s *State) admitted(packed string, at uint32, sel *Selection) bool {
+func (s *State) admitted(packed form, at uint32, sel *Selection) bool {
 	m := Match{state: s, sel: sel}
 	return s.admits(packed, sel, sel.Sources) && m.leads(packed, at)
 }
 
 // leads sets where the claim of an object leads. It returns false if the selection does not admit the class, or if the
 // claim leads nowhere yet.
-func (m *Match) leads(packed string, at uint32) bool {
+func (m *Match) leads(packed form, at uint32) bool {
 	to, several := places(""), false
 	outcome := Found
 	switch kindOf(packed) {
 	case KindIngress:
-		r := bodyOf(packed)
+		r := commonOf(packed.shared)
 		if !m.sel.Classes.has(r.text()) {
 			return false
 		}
@@ -238,7 +217,7 @@ func (m *Match) direct(base, asked string) (exists bool) {
 	s := m.state
 	if m.sel.Sources&FromNode != 0 {
 		if c := s.slots.Find(hashOf(base) ^ nodeName); c != nil {
-			if packed := s.one(c, Ref{Kind: KindNode, Name: base}); packed != "" {
+			if packed := s.one(c, Ref{Kind: KindNode, Name: base}); !packed.none() {
 				m.take(packed)
 			}
 		}
@@ -264,7 +243,7 @@ func (m *Match) direct(base, asked string) (exists bool) {
 		return exists
 	}
 	packed := s.one(c, Ref{KindService, namespace, name})
-	if packed == "" {
+	if packed.none() {
 		return exists
 	}
 	if rest != "" {
@@ -273,21 +252,21 @@ func (m *Match) direct(base, asked string) (exists bool) {
 	return m.ofService(packed, rest, asked) || exists
 }
 
-// one returns the packed form of the object of c, if ref names it, else "".
-func (s *State) one(c *claim, ref Ref) string {
+// one returns the packed form of the object of c, if ref names it.
+func (s *State) one(c *claim, ref Ref) form {
 	id := c.id
 	if id == severalClaims {
 		id = s.find(ref)
 	}
-	if packed := s.at(id); packed != "" && compareKeys(packed, ref) == 0 {
+	if packed := s.at(id); !packed.none() && compareKeys(packed, ref) == 0 {
 		return packed
 	}
-	return ""
+	return form{}
 }
 
 // take assigns the name to the object, unless the object that has it already is older, or is the same by
 // a claim.
-func (m *Match) take(packed string) bool {
+func (m *Match) take(packed form) bool {
 	if m.Outcome != NameError && compareAge(m.packed, packed) <= 0 {
 		return false
 	}
@@ -296,7 +275,7 @@ func (m *Match) take(packed string) bool {
 }
 
 // ofService looks up rest, the labels before those of the Service.
-func (m *Match) ofService(packed, rest, asked string) (exists bool) {
+func (m *Match) ofService(packed form, rest, asked string) (exists bool) {
 	s := serviceOf(packed)
 	rest, protocol := cutLast(rest)
 	rest, port := cutLast(rest)
@@ -355,17 +334,12 @@ func (s *State) anyBelow(name string, sel *Selection) bool {
 		return false
 	}
 	left := maxBelow
-	run := s.claims.Tail(func(c claim) int {
-		if compareNames(claimed(s.at(c.id), c.at), name) <= 0 {
-			return -1
-		}
-		return 1
-	})
+	run := s.claims.Tail(behind(s.byName(host{first: name})))
 	for len(run) > 0 {
 		for _, c := range run {
 			packed := s.at(c.id)
 			switch entry := claimed(packed, c.at); {
-			case !within(entry, name):
+			case !entry.within(name):
 				return false
 			case left == 0 || s.admitted(packed, c.at, sel):
 				return true

@@ -147,7 +147,7 @@ func (m *Match) ClusterIPs(yield func(netip.Addr) bool) {
 	}
 }
 
-func clusterIPs(packed string) places {
+func clusterIPs(packed form) places {
 	s := serviceOf(packed)
 	_, p, _ := s.inside()
 	return p

@@ -891,7 +891,7 @@ func checkSlots(t *testing.T, s *State) {
 		grouped[c] = true
 	}
 	for c := range s.claims.All {
-		name := claimed(s.at(c.id), c.at)
+		name := claimed(s.at(c.id), c.at).String()
 		if several := s.slots.Get(hashClaim(name)).id == severalClaims; several != grouped[c] {
 			t.Fatalf("%s: of a name with several claims: %v; in a group: %v", name, several, grouped[c])
 		}
@@ -906,15 +906,14 @@ func checkSlots(t *testing.T, s *State) {
 func checkGroups(t *testing.T, s *State, sel *Selection) {
 	t.Helper()
 	for c := range s.groups.All {
-		name := claimed(s.at(c.id), c.at)
-		below, wild := wildcard(name)
-		if wild {
-			name = below
+		name := host{first: claimed(s.at(c.id), c.at).String()}
+		if below, wild := wildcard(name.first); wild {
+			name = wildcardBelow(below)
 		}
 		byAge, byGroup := Match{state: s, sel: sel, left: fullBudget}, Match{state: s, sel: sel, left: fullBudget}
-		want, found := byAge.winner(name, wild, sel.Sources)
-		if got, ok := byGroup.oldest(name, wild, sel.Sources); got != want || ok != found || byGroup.left.groups == 0 {
-			t.Fatalf("%+v, %s, a wildcard %v: by age %v %v, by group %v %v with %+v left", *sel, name, wild, want, found, got, ok, byGroup.left)
+		want, found := byAge.winner(name, sel.Sources)
+		if got, ok := byGroup.oldest(name, sel.Sources); got != want || ok != found || byGroup.left.groups == 0 {
+			t.Fatalf("%+v, %s: by age %v %v, by group %v %v with %+v left", *sel, name, want, found, got, ok, byGroup.left)
 		}
 	}
 }
@@ -943,8 +942,8 @@ func unpack(o *Object) any {
 func checkEmpty(t *testing.T, ix *Index) {
 	t.Helper()
 	s := ix.State()
-	if !s.keys.Empty() || !s.claims.Empty() || !s.groups.Empty() || !s.children.Empty() || !s.balancers.Empty() || s.slots.Len()+s.several.Len()+s.below.Len() > 0 || s.counts != [kinds]int{} || len(ix.free) != int(ix.last) {
-		t.Fatalf("left over: %d slots, %d several, %d below, counts %v, %d of %d numbers are free", s.slots.Len(), s.several.Len(), s.below.Len(), s.counts, len(ix.free), ix.last)
+	if !s.keys.Empty() || !s.claims.Empty() || !s.groups.Empty() || !s.children.Empty() || !s.referring.Empty() || !s.sharing.Empty() || !s.balancers.Empty() || s.slots.Len()+s.several.Len()+s.below.Len() > 0 || s.counts != [kinds]int{} || len(ix.ids.free) != int(ix.ids.last) || len(ix.sharedIDs.free) != int(ix.sharedIDs.last) || len(ix.uses) > 0 {
+		t.Fatalf("left over: %d slots, %d several, %d below, counts %v, %d of %d numbers of objects and %d of %d of shared parts are free", s.slots.Len(), s.several.Len(), s.below.Len(), s.counts, len(ix.ids.free), ix.ids.last, len(ix.sharedIDs.free), ix.sharedIDs.last)
 	}
 	for c := range ix.watchers {
 		if c.Len() != 0 || len(c.lost) != 0 {

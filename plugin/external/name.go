@@ -77,26 +77,92 @@ func within(name, zone string) bool {
 	return zone == "" || n == 0 && name == zone || n > 0 && name[n-1] == '.' && name[n:] == zone && !escaped(name[:n-1])
 }
 
-// compareNames returns the order of a and b: that of RFC 4034, section 6.1, by their labels from the last to the first. So
-// the names below a name follow it directly.
-func compareNames(a, b string) int {
+// host is a name that an object claims: first, or first and zone with a dot between them, if there is a zone.
+type host struct{ first, zone string }
+
+// String returns the name.
+func (h host) String() string {
+	if h.zone == "" {
+		return h.first
+	}
+	return h.first + "." + h.zone
+}
+
+// is reports whether the host is the name.
+func (h host) is(name string) bool {
+	n := len(name) - len(h.zone)
+	if h.zone == "" || n < 1 {
+		return h.zone == "" && h.first == name
+	}
+	return name[n-1] == '.' && name[:n-1] == h.first && name[n:] == h.zone
+}
+
+// within reports whether the host is zone or below it.
+func (h host) within(zone string) bool {
+	switch n := len(zone) - len(h.zone) - 1; {
+	case h.zone == "":
+		return within(h.first, zone)
+	case n < 0:
+		return within(h.zone, zone)
+	default:
+		return zone[n] == '.' && zone[n+1:] == h.zone && within(h.first, zone[:n])
+	}
+}
+
+// wildcard returns the name that the wildcard is below.
+func (h host) wildcard() (below host, ok bool) {
+	if h.first == "*" && h.zone != "" {
+		return host{first: h.zone}, true
+	}
+	first, ok := wildcard(h.first)
+	return host{first, h.zone}, ok
+}
+
+// wildcardBelow returns the wildcard below a name.
+func wildcardBelow(name string) host { return host{"*", name} }
+
+// same reports whether the host is want: a whole name, or wildcardBelow one.
+func (h host) same(want host) bool {
+	if want.zone == "" {
+		return h.is(want.first)
+	}
+	below, ok := h.wildcard()
+	return ok && below.is(want.zone)
+}
+
+// cutLast cuts off the last label.
+func (h *host) cutLast() (label string) {
+	if h.zone != "" {
+		h.zone, label = cutLast(h.zone)
+	} else {
+		h.first, label = cutLast(h.first)
+	}
+	return label
+}
+
+// compareHosts returns the order of a and b: that of RFC 4034, section 6.1, by their labels from the last to the first.
+// So the names below a name follow it directly.
+func compareHosts(a, b host) int {
+	if a.zone == b.zone {
+		a.zone, b.zone = "", ""
+	}
 	for {
-		var la, lb string
-		a, la = cutLast(a)
-		b, lb = cutLast(b)
-		if c := strings.Compare(la, lb); c != 0 {
-			return c
+		if order := strings.Compare(a.cutLast(), b.cutLast()); order != 0 {
+			return order
 		}
 		switch {
-		case a == "" && b == "":
+		case a == host{} && b == host{}:
 			return 0
-		case a == "":
+		case a == host{}:
 			return -1
-		case b == "":
+		case b == host{}:
 			return 1
 		}
 	}
 }
+
+// compareNames is compareHosts for whole names.
+func compareNames(a, b string) int { return compareHosts(host{first: a}, host{first: b}) }
 
 // cutLast cuts the last label off name.
 func cutLast(name string) (rest, label string) {

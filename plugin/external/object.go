@@ -3,111 +3,127 @@ package external
 import (
 	"cmp"
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // Object is the packed form of an object, with the parts that answers need. It never changes.
-type Object struct{ packed string }
+type Object struct{ packed form }
 
-// The head of the packed form of any object. It is followed by the namespace and the name; for a route, by the length,
-// in three octets, of the part that comes from the object itself, before the part that an Index adds; and by the TTL.
+// form is the packed form of an object, in two parts. Objects of one namespace that one controller serves often have the
+// same shared part, and an Index stores each shared part once.
+//
+//	shared: kind, length of the namespace, namespace, zone, then for an Ingress its class and addresses, for a route or a
+//	        ListenerSet its parents
+//	own:    creationTimestamp, length of the name, name, TTL, then the rest; for a route its hostnames as one text, and
+//	        the parts that an Index adds
+//
+// The zone is the name that the first host is directly below. Hosts in the zone are stored without it.
+type form struct{ shared, own string }
+
 const (
 	atKind      = 0
-	atNamespace = 1 // length
-	atName      = 2 // length
-	atCreated   = 3 // Unix seconds, four octets
-	headLen     = 7
+	atNamespace = 1 // length; the namespace follows
+
+	atCreated = 0 // Unix seconds, four octets
+	atName    = 4 // length; the name follows
 )
 
 // Nameable reports whether an object of the kind may have that name. Others are never stored.
 func Nameable(kind Kind, namespace, name string) bool {
 	host, ok := hostname(name)
-	return begin(kind, &Meta{Namespace: namespace, Name: name}) != nil && (kind != KindNode || ok && host == name)
+	return begin(kind, &Meta{Namespace: namespace, Name: name}, nil) != nil && (kind != KindNode || ok && host == name)
 }
 
-// begin begins to pack an object. It returns nil if no API server accepts the name.
-func begin(kind Kind, m *Meta) *packer {
+// draft is a packed form that is being written.
+type draft struct {
+	shared packer
+	packer // the own part
+	zone   string
+}
+
+// begin begins to pack an object that claims hosts. It returns nil if no API server accepts the name.
+func begin(kind Kind, m *Meta, hosts []string) *draft {
 	namespaced := kind != KindNode && kind != KindNamespace
 	if len(m.Name) == 0 || len(m.Name) > 253 || len(m.Namespace) > 63 || namespaced && m.Namespace == "" || strings.Contains(m.Namespace, "/") {
 		return nil
 	}
+	d := &draft{packer: make(packer, 0, 128)}
+	if len(hosts) > 0 {
+		d.zone = parent(hosts[0])
+	}
+	d.shared.byte(byte(kind))
+	d.shared.short(m.Namespace)
+	d.shared.short(d.zone)
 	created := uint32(max(0, min(m.Created, 1<<32-1))) // #nosec G115 -- within bounds
-	p := make(packer, headLen, 192)
-	p[atKind], p[atNamespace], p[atName] = byte(kind), byte(len(m.Namespace)), byte(len(m.Name))
-	binary.BigEndian.PutUint32(p[atCreated:], created)
-	p.raw(m.Namespace)
-	p.raw(m.Name)
-	if kind.route() {
-		p.raw("\x00\x00\x00")
-	}
+	d.packer = binary.BigEndian.AppendUint32(d.packer, created)
+	d.short(m.Name)
 	if ttl, ok := m.ttl(); ok {
-		p.uint(uint64(ttl) + 1)
+		d.uint(uint64(ttl) + 1)
 	} else {
-		p.uint(0)
+		d.uint(0)
 	}
-	return &p
+	return d
 }
 
-// object ends packing.
-func (p *packer) object() *Object {
-	n := len(*p)
-	if n > maxPacked {
+// object ends packing. It returns nil if the object is too large.
+func (d *draft) object() *Object {
+	if len(d.shared)+len(d.packer) > maxPacked {
 		return nil
 	}
-	packed := string(*p)
-	if kindOf(packed).route() {
-		at := tailOf(packed)
-		(*p)[at-3], (*p)[at-2], (*p)[at-1] = byte(n>>16), byte(n>>8), byte(n)
-		packed = string(*p)
-	}
-	return &Object{packed}
+	return &Object{form{string(d.shared), string(d.packer)}}
 }
 
-// The parts of the head of a packed object.
-func kindOf(packed string) Kind { return Kind(packed[atKind]) }
+// none reports whether there is no object.
+func (f form) none() bool { return f.shared == "" }
 
-func namespaceOf(packed string) string {
-	return packed[headLen : headLen+int(packed[atNamespace])]
+// The parts that all packed forms have.
+func kindOf(packed form) Kind { return Kind(packed.shared[atKind]) }
+
+func namespaceOf(packed form) string { return shortAt(packed.shared, atNamespace) }
+
+func zoneOf(packed form) string {
+	return shortAt(packed.shared, atNamespace+1+int(packed.shared[atNamespace]))
 }
 
-func nameOf(packed string) string {
-	start := headLen + int(packed[atNamespace])
-	return packed[start : start+int(packed[atName])]
+func nameOf(packed form) string { return shortAt(packed.own, atName) }
+
+func createdOf(packed form) string { return packed.own[atCreated:atName] }
+
+// commonOf returns a reader of the shared part after the zone.
+func commonOf(shared string) reader {
+	r := reader{shared, atNamespace}
+	r.short()
+	r.short()
+	return r
 }
 
-func createdOf(packed string) string { return packed[atCreated:headLen] }
-
-// tailOf returns the offset of the TTL.
-func tailOf(packed string) int {
-	at := headLen + int(packed[atNamespace]) + int(packed[atName])
-	if kindOf(packed).route() {
-		at += 3
-	}
-	return at
-}
-
-// lengthOf returns the length of the part that comes from the object itself.
-func lengthOf(packed string) int {
-	if !kindOf(packed).route() {
-		return len(packed)
-	}
-	at := tailOf(packed)
-	return int(packed[at-3])<<16 | int(packed[at-2])<<8 | int(packed[at-1])
-}
-
-// rawOf returns the part that comes from the object itself.
-func rawOf(packed string) string { return packed[:lengthOf(packed)] }
+// tailOf returns a reader of the TTL and the rest.
+func tailOf(packed form) reader { return reader{packed.own, atName + 1 + int(packed.own[atName])} }
 
 // bodyOf returns a reader of the part after the TTL.
-func bodyOf(packed string) reader {
-	r := reader{packed, tailOf(packed)}
+func bodyOf(packed form) reader {
+	r := tailOf(packed)
 	r.uint()
 	return r
 }
 
-func ttlOf(packed string) (seconds uint32, ok bool) {
-	r := reader{packed, tailOf(packed)}
+// lengthOf returns the length of the own part without what an Index adds.
+func lengthOf(packed form) int {
+	if !kindOf(packed).route() {
+		return len(packed.own)
+	}
+	r := bodyOf(packed)
+	n := r.len()
+	return r.at + n
+}
+
+// rawOf returns the packed form without what an Index adds.
+func rawOf(packed form) form { return form{packed.shared, packed.own[:lengthOf(packed)]} }
+
+func ttlOf(packed form) (seconds uint32, ok bool) {
+	r := tailOf(packed)
 	n := r.uint()
 	if n == 0 {
 		return 0, false
@@ -115,16 +131,16 @@ func ttlOf(packed string) (seconds uint32, ok bool) {
 	return uint32(n - 1), true // #nosec G115 -- a TTL
 }
 
-func refOf(packed string) Ref { return Ref{kindOf(packed), namespaceOf(packed), nameOf(packed)} }
+func refOf(packed form) Ref { return Ref{kindOf(packed), namespaceOf(packed), nameOf(packed)} }
 
 // compareKeys returns the order of two objects by kind, namespace and name.
-func compareKeys(packed string, ref Ref) int {
+func compareKeys(packed form, ref Ref) int {
 	return cmp.Or(cmp.Compare(kindOf(packed), ref.Kind), strings.Compare(namespaceOf(packed), ref.Namespace), strings.Compare(nameOf(packed), ref.Name))
 }
 
 // compareAge returns the order of two objects by creationTimestamp, namespace, name and kind: the first one gets a name that
 // both claim.
-func compareAge(a, b string) int {
+func compareAge(a, b form) int {
 	return cmp.Or(strings.Compare(createdOf(a), createdOf(b)), strings.Compare(namespaceOf(a), namespaceOf(b)),
 		strings.Compare(nameOf(a), nameOf(b)), cmp.Compare(kindOf(a), kindOf(b)))
 }
@@ -191,14 +207,15 @@ func hostnames(most int, hosts ...[]string) []string {
 
 // NewIngress packs spec. It returns nil if no API server accepts an Ingress of that name.
 func NewIngress(spec IngressSpec) *Object {
-	p := begin(KindIngress, &spec.Meta)
-	if p == nil {
+	hosts := hostnames(maxNames, spec.Hosts, list(spec.annotated(hostnameKeys)))
+	d := begin(KindIngress, &spec.Meta, hosts)
+	if d == nil {
 		return nil
 	}
-	p.text(spec.Class)
-	p.addresses(spec.targets(spec.Addresses))
-	p.texts(hostnames(maxNames, spec.Hosts, list(spec.annotated(hostnameKeys))))
-	return p.object()
+	d.shared.text(spec.Class)
+	d.shared.addresses(spec.targets(spec.Addresses))
+	d.hosts(hosts, d.zone)
+	return d.object()
 }
 
 // target returns the addresses in an annotation that replaces the object's own. If it has no valid address, those stay.
@@ -217,17 +234,13 @@ func (m *Meta) targets(texts []string) addresses {
 
 // Ingress returns a spec from which NewIngress makes an equal Object.
 func (o *Object) Ingress() IngressSpec {
-	r := bodyOf(o.packed)
-	return IngressSpec{Meta: o.meta(), Class: r.text(), Addresses: r.places().texts(), Hosts: r.texts()}
+	common, r := commonOf(o.packed.shared), bodyOf(o.packed)
+	return IngressSpec{Meta: o.meta(), Class: common.text(), Addresses: common.places().texts(), Hosts: r.hosts(zoneOf(o.packed))}
 }
 
 // NewService packs spec. It returns nil if the Service has neither external addresses nor internal names, and is not
 // headless.
 func NewService(spec ServiceSpec) *Object {
-	p := begin(KindService, &spec.Meta)
-	if p == nil {
-		return nil
-	}
 	var balanced addresses
 	if spec.LoadBalancer {
 		balanced = addressesOf(spec.Addresses)
@@ -239,21 +252,23 @@ func NewService(spec ServiceSpec) *Object {
 	clusterIPs := addressesOf(spec.ClusterIPs)
 	clusterIPs.hosts = nil // "None" is a hostname
 	hosts, internal := spec.names(!outside.empty(), spec.Headless || !clusterIPs.empty())
-	if outside.empty() && balanced.empty() && len(internal) == 0 && !spec.Headless {
+	d := begin(KindService, &spec.Meta, slices.Concat(hosts, internal))
+	if d == nil || outside.empty() && balanced.empty() && len(internal) == 0 && !spec.Headless {
 		return nil
 	}
-	p.bool(spec.Headless)
-	p.bool(overridden)
-	at := len(*p)
-	p.raw("\x00\x00\x00") // placeholder of the internal names' offset
-	p.addresses(outside)
-	p.texts(hosts)
-	(*p)[at], (*p)[at+1], (*p)[at+2] = byte(len(*p)>>16), byte(len(*p)>>8), byte(len(*p))
-	p.texts(internal)
-	p.addresses(balanced)
-	p.addresses(clusterIPs)
-	p.ports(spec.Ports)
-	return p.object()
+	d.bool(spec.Headless)
+	d.bool(overridden)
+	at := len(d.packer)
+	d.raw("\x00\x00\x00") // placeholder of the internal names' offset
+	d.addresses(outside)
+	d.hosts(hosts, d.zone)
+	n := len(d.packer)
+	d.packer[at], d.packer[at+1], d.packer[at+2] = byte(n>>16), byte(n>>8), byte(n)
+	d.hosts(internal, d.zone)
+	d.addresses(balanced)
+	d.addresses(clusterIPs)
+	d.ports(spec.Ports)
+	return d.object()
 }
 
 // names returns the names that annotations define for a Service with external addresses, and for one with internal
@@ -277,7 +292,7 @@ type service struct {
 	at         reader // of the parts that follow
 }
 
-func serviceOf(packed string) (s service) {
+func serviceOf(packed form) (s service) {
 	s.at = bodyOf(packed)
 	s.headless, s.overridden = s.at.bool(), s.at.bool()
 	s.internal = int(s.at.byte())<<16 | int(s.at.byte())<<8 | int(s.at.byte())
@@ -288,9 +303,7 @@ func serviceOf(packed string) (s service) {
 // inside returns the addresses of the load balancer, the cluster IPs and the ports.
 func (s *service) inside() (balanced, clusterIPs places, ports reader) {
 	r := reader{s.at.s, s.internal}
-	for range r.len() {
-		r.at += r.len()
-	}
+	r.skipHosts()
 	return r.places(), r.places(), r
 }
 
@@ -298,8 +311,9 @@ func (s *service) inside() (balanced, clusterIPs places, ports reader) {
 func (o *Object) Service() ServiceSpec {
 	s := serviceOf(o.packed)
 	spec := ServiceSpec{Meta: o.meta(), Headless: s.headless}
-	spec.annotate(hostnameKeys, join(s.at.texts()))
-	spec.annotate(internalKeys, join(s.at.texts()))
+	zone := zoneOf(o.packed)
+	spec.annotate(hostnameKeys, join(s.at.hosts(zone)))
+	spec.annotate(internalKeys, join(s.at.hosts(zone)))
 	balanced, clusterIPs, ports := s.inside()
 	spec.LoadBalancer, spec.Addresses = !balanced.empty(), balanced.texts()
 	if s.overridden {
@@ -342,12 +356,12 @@ func (r *reader) port() Port {
 
 // NewNode packs spec. It returns nil if the name of the Node is not a hostname.
 func NewNode(spec NodeSpec) *Object {
-	p := begin(KindNode, &spec.Meta)
 	if !Nameable(KindNode, "", spec.Name) {
 		return nil
 	}
-	p.addresses(spec.targets(spec.InternalIPs))
-	return p.object()
+	d := begin(KindNode, &spec.Meta, nil)
+	d.addresses(spec.targets(spec.InternalIPs))
+	return d.object()
 }
 
 // Node returns a spec from which NewNode makes an equal Object.
@@ -358,12 +372,12 @@ func (o *Object) Node() NodeSpec {
 
 // NewNamespace packs spec. It returns nil if the Namespace has no name.
 func NewNamespace(spec NamespaceSpec) *Object {
-	p := begin(KindNamespace, &Meta{Name: spec.Name})
-	if p == nil {
+	d := begin(KindNamespace, &Meta{Name: spec.Name}, nil)
+	if d == nil {
 		return nil
 	}
-	p.labels(spec.Labels)
-	return p.object()
+	d.labels(spec.Labels)
+	return d.object()
 }
 
 // NamespaceSpec returns a spec from which NewNamespace makes an equal Object.

@@ -18,6 +18,9 @@ func (p *packer) len(n int)     { p.uint(uint64(n)) } // #nosec G115 -- a length
 func (p *packer) text(s string) { p.len(len(s)); *p = append(*p, s...) }
 func (p *packer) raw(s string)  { *p = append(*p, s...) }
 
+// short writes a text of up to 255 octets.
+func (p *packer) short(s string) { p.byte(byte(len(s))); p.raw(s) }
+
 func (p *packer) texts(all []string) {
 	p.len(len(all))
 	for _, s := range all {
@@ -67,12 +70,59 @@ func (r *reader) take(n int) string {
 
 func (r *reader) text() string { return r.take(r.len()) }
 
+func (r *reader) short() string { return r.take(int(r.byte())) }
+
+// shortAt returns the short text at that offset.
+func shortAt(s string, at int) string { return s[at+1 : at+1+int(s[at])] }
+
 func (r *reader) texts() []string {
 	var all []string
 	for range r.len() {
 		all = append(all, r.text())
 	}
 	return all
+}
+
+// hosts writes hosts of an object with that zone. The lowest bit of a length is set for a host that is stored without the
+// zone.
+func (p *packer) hosts(all []string, zone string) {
+	p.len(len(all))
+	for _, name := range all {
+		p.host(name, zone)
+	}
+}
+
+func (p *packer) host(name, zone string) {
+	if first := len(name) - len(zone) - 1; zone != "" && first > 0 && within(name, zone) {
+		p.len(first<<1 | 1)
+		p.raw(name[:first])
+		return
+	}
+	p.len(len(name) << 1)
+	p.raw(name)
+}
+
+// host reads a host of an object with that zone.
+func (r *reader) host(zone string) host {
+	n := r.len()
+	if n&1 == 0 {
+		zone = ""
+	}
+	return host{r.take(n >> 1), zone}
+}
+
+func (r *reader) hosts(zone string) []string {
+	var all []string
+	for range r.len() {
+		all = append(all, r.host(zone).String())
+	}
+	return all
+}
+
+func (r *reader) skipHosts() {
+	for range r.len() {
+		r.at += r.len() >> 1
+	}
 }
 
 // addresses are those for clients: addresses and hostnames of load balancers, each once and sorted. Equal addresses have

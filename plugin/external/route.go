@@ -1,5 +1,7 @@
 package external
 
+import "slices"
+
 // NewRoute packs spec. It returns nil if no Gateway and no ListenerSet accepted the route, if it has only invalid
 // hostnames, or if no API server accepts a route of that name.
 //
@@ -10,20 +12,22 @@ func NewRoute(spec RouteSpec) *Object {
 	if !spec.Kind.route() {
 		return nil
 	}
-	p := begin(spec.Kind, &spec.Meta)
 	parents := spec.accepted()
 	hosts := hostnames(maxHostnames, spec.Hostnames, list(spec.annotated(hostnameKeys)))
 	open := len(spec.Hostnames) == 0
-	if p == nil || len(parents) == 0 || !open && len(hosts) == 0 {
+	d := begin(spec.Kind, &spec.Meta, hosts)
+	if d == nil || len(parents) == 0 || !open && len(hosts) == 0 {
 		return nil
 	}
-	p.bool(open)
-	p.len(len(parents))
+	d.shared.bool(open)
+	d.shared.len(len(parents))
 	for i := range parents {
-		p.parent(&parents[i])
+		d.shared.parent(&parents[i])
 	}
-	p.texts(hosts)
-	return p.object()
+	var own packer
+	own.hosts(hosts, d.zone)
+	d.text(string(own))
+	return d.object()
 }
 
 // parentRef is a parent of a route that accepted it.
@@ -85,27 +89,29 @@ func (r *reader) parent() parentRef {
 
 // route is the packed form of a route, split into its parts.
 type route struct {
-	packed  string
+	packed  form
 	open    bool // it has no hostnames, except from an annotation: those of the listeners count
 	parents reader
 	n       int // number of parents
 }
 
-func routeOf(packed string) (rt route) {
-	r := bodyOf(packed)
+func routeOf(packed form) (rt route) {
+	r := commonOf(packed.shared)
 	rt = route{packed: packed, open: r.bool(), n: r.len()}
 	rt.parents = r
 	return rt
 }
 
-// all returns the parents and a reader of the hostnames.
-func (rt *route) all() ([]parentRef, reader) {
+// all returns the parents and the hostnames.
+func (rt *route) all() ([]parentRef, []own) {
 	r := rt.parents
 	parents := make([]parentRef, rt.n)
 	for i := range parents {
 		parents[i] = r.parent()
 	}
-	return parents, r
+	hosts := bodyOf(rt.packed)
+	hosts.len()
+	return parents, hosts.owns(zoneOf(rt.packed))
 }
 
 // own is a hostname of a route, and its offset in the packed form.
@@ -114,11 +120,11 @@ type own struct {
 	at   int
 }
 
-func (r *reader) owns() []own {
+func (r *reader) owns(zone string) []own {
 	all := make([]own, r.len())
 	for i := range all {
 		all[i].at = r.at
-		all[i].name = r.text()
+		all[i].name = r.host(zone).String()
 	}
 	return all
 }
@@ -129,7 +135,7 @@ func (o *Object) Route() RouteSpec {
 	rt := routeOf(o.packed)
 	spec := RouteSpec{Meta: o.meta(), Kind: o.Kind()}
 	spec.Generation = 1
-	parents, r := rt.all()
+	parents, owns := rt.all()
 	for _, p := range parents {
 		ref := ParentRef{Kind: p.ref.Kind.String(), Namespace: p.ref.Namespace, Name: p.ref.Name, Section: p.section, Port: p.port}
 		c := Condition{"Accepted", "True", spec.Generation}
@@ -139,7 +145,10 @@ func (o *Object) Route() RouteSpec {
 		spec.Parents = append(spec.Parents, ref)
 		spec.Status = append(spec.Status, ParentStatus{ref, []Condition{c}})
 	}
-	hosts := r.texts()
+	var hosts []string
+	for _, own := range owns {
+		hosts = append(hosts, own.name)
+	}
 	if rt.open {
 		spec.annotate(hostnameKeys, join(hosts))
 	} else {
@@ -150,10 +159,18 @@ func (o *Object) Route() RouteSpec {
 
 // The parts that an Index appends to those of a route itself:
 //
+//	head:    the number of holders, at most maxParents, and two bits: whether carried is there, and whether names are not
 //	carried: for each parent that accepted an earlier generation, whether the hostnames of the listeners count, and the
 //	         places of those of the route that do
-//	holders: the objects with the addresses, maxParents at most
-//	names:   each once, with the set of its holders if there are several
+//	holders: the objects with the addresses
+//	names:   each once, with the set of its holders if there are several; not if they are the hostnames of the route,
+//	         each with all holders
+
+const (
+	headCarried = 1 << iota
+	headWhole
+	headHolder // one
+)
 
 // resolved is what an Index has resolved of a route.
 type resolved struct {
@@ -177,33 +194,49 @@ type led struct {
 	to  uint64 // a bit for each holder
 }
 
-// with returns the packed form of a route with the parts that an Index appends.
-func (res *resolved) with(raw string) string {
-	p := make(packer, 0, len(raw)+64)
-	p.raw(raw)
-	p.carried(res.carried)
-	p.len(len(res.holders))
+// with returns the packed form of a route that has the hostnames owns, with the parts that an Index appends.
+func (res *resolved) with(raw form, owns []own) form {
+	p := make(packer, 0, len(raw.own)+64)
+	p.raw(raw.own)
+	head, whole := len(res.holders)*headHolder, res.whole(owns)
+	if whole {
+		head |= headWhole
+	}
+	if len(res.carried) > 0 {
+		p.len(head | headCarried)
+		p.carried(res.carried)
+	} else {
+		p.len(head)
+	}
 	for _, h := range res.holders {
-		p.uint(uint64(h.gateway))
 		if h.id == h.gateway {
-			p.uint(0)
+			p.uint(uint64(h.gateway) << 1)
 		} else {
+			p.uint(uint64(h.gateway)<<1 | 1)
 			p.uint(uint64(h.id))
 		}
 	}
-	p.len(len(res.names))
-	for _, n := range res.names {
-		if n.at > 0 {
-			p.len(n.at<<1 | 1)
-		} else {
-			p.len(len(n.name) << 1)
-			p.raw(n.name)
+	if !whole {
+		p.led(res.names, zoneOf(raw), len(res.holders) > 1)
+	}
+	return form{raw.shared, string(p)}
+}
+
+// whole reports whether the names are owns, each with all holders.
+func (res *resolved) whole(owns []own) bool {
+	return slices.EqualFunc(res.names, owns, func(n led, o own) bool { return n.own == o && n.to == 1<<len(res.holders)-1 })
+}
+
+func (p *packer) led(names []led, zone string, several bool) {
+	p.len(len(names))
+	for _, n := range names {
+		if p.len(n.at); n.at == 0 {
+			p.host(n.name, zone)
 		}
-		if len(res.holders) > 1 {
+		if several {
 			p.uint(n.to)
 		}
 	}
-	return string(p)
 }
 
 // carried writes all as one text, which a look-up skips.
@@ -231,30 +264,41 @@ func (r *reader) carried() (all []carried) {
 	return all
 }
 
-// own reads a route's name.
-func (r *reader) own() string {
-	n := r.len()
-	if n&1 == 0 {
-		return r.take(n >> 1)
+// atNames is set in the offset of a claim of a route whose entry is in names. Others are in the route's hostnames.
+const atNames = 1 << 31
+
+// inNames returns a reader of an entry in names, and whether the offset is that of one.
+func inNames(packed form, at uint32) (r reader, ok bool) {
+	return reader{packed.own, int(at &^ atNames)}, at&atNames != 0
+}
+
+// own reads an entry in names of a route with that zone: the offset of one of its hostnames, or 0 and a name of a
+// listener.
+func (r *reader) own(zone string) host {
+	if at := r.len(); at > 0 {
+		r = &reader{r.s, at}
 	}
-	own := reader{r.s, n >> 1}
-	return own.text()
+	return r.host(zone)
 }
 
 // holderReader reads the holders of a route. After the last one it is at the names.
 type holderReader struct {
-	r    reader
-	n    int // number of holders
-	left int
+	r     reader
+	n     int // number of holders
+	left  int
+	whole bool // there are no names
 }
 
-func holdersOf(packed string) (h holderReader) {
-	h.r = reader{packed, lengthOf(packed)}
-	if h.r.at == len(packed) {
+func holdersOf(packed form) (h holderReader) {
+	h.r = reader{packed.own, lengthOf(packed)}
+	if h.r.at == len(packed.own) {
 		return h // not resolved yet
 	}
-	h.r.text() // carried
-	h.n = h.r.len()
+	head := h.r.len()
+	if head&headCarried != 0 {
+		h.r.text()
+	}
+	h.n, h.whole = head/headHolder, head&headWhole != 0
 	h.left = h.n
 	return h
 }
@@ -265,9 +309,10 @@ func (h *holderReader) next() (next holder, ok bool) {
 		return next, false
 	}
 	h.left--
-	next.gateway, next.id = objectID(h.r.uint()), objectID(h.r.uint()) // #nosec G115 -- as written
-	if next.id == 0 {
-		next.id = next.gateway
+	n := h.r.uint()
+	next.gateway = objectID(n >> 1) // #nosec G115 -- as written
+	if next.id = next.gateway; n&1 != 0 {
+		next.id = objectID(h.r.uint()) // #nosec G115 -- as written
 	}
 	return next, true
 }
@@ -280,12 +325,16 @@ type heldReader struct {
 
 // heldBy returns the holders of the name whose entry is at that offset in the packed form of a
 // route.
-func heldBy(packed string, at uint32) heldReader {
+func heldBy(packed form, at uint32) heldReader {
 	h := heldReader{holdersOf(packed), 1}
-	if h.h.n > 1 {
-		r := reader{packed, int(at)}
-		r.own()
+	if h.h.n < 2 {
+		return h
+	}
+	if r, ok := inNames(packed, at); ok {
+		r.own("")
 		h.to = r.uint()
+	} else {
+		h.to = 1<<h.h.n - 1
 	}
 	return h
 }
@@ -303,7 +352,7 @@ func (h *heldReader) next() (holder, bool) {
 }
 
 // held yields the holders of heldBy.
-func held(packed string, at uint32, yield func(holder) bool) bool {
+func held(packed form, at uint32, yield func(holder) bool) bool {
 	h := heldBy(packed, at)
 	for {
 		next, ok := h.next()

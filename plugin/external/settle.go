@@ -1,6 +1,9 @@
 package external
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // dirty holds what a Tx has to update before it ends.
 type dirty struct {
@@ -14,10 +17,10 @@ func newDirty() dirty {
 	return dirty{make(map[Ref]struct{}), make(map[Ref]struct{}), make(map[string]struct{}), make(map[objectID]struct{})}
 }
 
-// mark records the dependents of an object that changed from old to next, "" for none.
-func (tx *Tx) mark(old, next string) {
+// mark records the dependents of an object that changed from old to next.
+func (tx *Tx) mark(old, next form) {
 	packed := next
-	if packed == "" {
+	if packed.none() {
 		packed = old
 	}
 	ref := refOf(packed)
@@ -29,7 +32,7 @@ func (tx *Tx) mark(old, next string) {
 		tx.dirty.moved[ref] = struct{}{}
 	case KindGateway:
 		tx.dirty.moved[ref] = struct{}{}
-		if old == "" || next == "" || gatewayOf(old).shape != gatewayOf(next).shape {
+		if old.none() || next.none() || gatewayOf(old).shape != gatewayOf(next).shape {
 			tx.dirty.parents[ref] = struct{}{}
 		}
 	}
@@ -58,8 +61,9 @@ func (tx *Tx) settle() {
 		}
 	}
 	r := resolver{tx: tx, gateways: make(map[objectID]listening), sets: make(map[objectID]listening), labels: make(map[string]map[string]string)}
-	for id := range d.routes {
-		if s.at(id) != "" {
+	// In order, since most numbers were assigned in the order of the routes' names: that fills the pages of claims.
+	for _, id := range slices.Sorted(maps.Keys(d.routes)) {
+		if !s.at(id).none() {
 			r.resolve(id)
 		}
 	}
@@ -86,8 +90,8 @@ func (tx *Tx) touchNamespaces() {
 }
 
 // inNamespace yields the objects of the kind in the namespace.
-func (s *State) inNamespace(kind Kind, namespace string) func(yield func(string, objectID) bool) {
-	return func(yield func(string, objectID) bool) {
+func (s *State) inNamespace(kind Kind, namespace string) func(yield func(form, objectID) bool) {
+	return func(yield func(form, objectID) bool) {
 		for id, packed := range s.from(Ref{Kind: kind, Namespace: namespace}) {
 			if kindOf(packed) != kind || namespaceOf(packed) != namespace || !yield(packed, id) {
 				return
@@ -97,7 +101,7 @@ func (s *State) inNamespace(kind Kind, namespace string) func(yield func(string,
 }
 
 // again records that a route, or the routes of a ListenerSet, must be resolved.
-func (tx *Tx) again(id objectID, packed string) {
+func (tx *Tx) again(id objectID, packed form) {
 	if kindOf(packed) == KindListenerSet {
 		tx.dirty.parents[refOf(packed)] = struct{}{}
 	} else {
@@ -144,7 +148,7 @@ func (r *resolver) labelsOf(namespace string) func() map[string]string {
 	return func() map[string]string {
 		labels, ok := r.labels[namespace]
 		if !ok {
-			if packed := r.tx.state.at(r.tx.state.find(Ref{Kind: KindNamespace, Name: namespace})); packed != "" {
+			if packed := r.tx.state.at(r.tx.state.find(Ref{Kind: KindNamespace, Name: namespace})); !packed.none() {
 				body := bodyOf(packed)
 				if labels = body.labels(); labels == nil {
 					labels = map[string]string{}
@@ -207,21 +211,19 @@ func (r *resolver) resolve(id objectID) {
 	packed := r.tx.state.at(id)
 	raw := rawOf(packed)
 	res := resolved{carried: carriedOf(packed)}
-	r.find(routeOf(raw), &res)
-	next := res.with(raw)
+	next := res.with(raw, r.find(routeOf(raw), &res))
 	if next == packed {
 		return
 	}
 	r.tx.changed |= KindsOf(kindOf(packed))
 	r.tx.unindex(id)
-	r.tx.state.objects.Set(r.tx.batch, uint32(id), next)
+	r.tx.put(id, next)
 	r.tx.index(id)
 }
 
-// find sets the names and their holders.
-func (r *resolver) find(rt route, res *resolved) {
-	parents, hosts := rt.all()
-	owns := hosts.owns()
+// find sets the names and their holders, and returns the hostnames of the route.
+func (r *resolver) find(rt route, res *resolved) (owns []own) {
+	parents, owns := rt.all()
 	carried := res.carried
 	names := names{res: res, seen: make(map[string]int)}
 	for _, p := range parents {
@@ -240,6 +242,7 @@ func (r *resolver) find(rt route, res *resolved) {
 			}
 		}
 	}
+	return owns
 }
 
 // attaches reports whether the route attaches to the listener, apart from its hostnames.
@@ -292,9 +295,9 @@ func (n *names) put(o own, to uint64) {
 }
 
 // carriedOf returns the parts of an earlier generation that a route carried over.
-func carriedOf(packed string) []carried {
-	r := reader{packed, lengthOf(packed)}
-	if r.at == len(packed) {
+func carriedOf(packed form) []carried {
+	r := reader{packed.own, lengthOf(packed)}
+	if r.at == len(packed.own) || r.len()&headCarried == 0 {
 		return nil
 	}
 	return r.carried()
@@ -311,27 +314,25 @@ func (c *carried) pick(owns []own) (open bool, some []own) {
 }
 
 // carry returns the packed form next of a route with the hostnames that count for parents that accepted an earlier
-// generation, from the form before it. old is "" if there was none.
-func carry(old, next string) string {
+// generation, from the form before it, if there was one.
+func carry(old, next form) form {
 	rt := routeOf(next)
-	parents, r := rt.all()
-	owns := r.owns()
+	parents, owns := rt.all()
 	var res resolved
 	for i := range parents {
 		if parents[i].earlier {
 			res.carried = append(res.carried, carryOver(old, &parents[i], rt.open, owns))
 		}
 	}
-	return res.with(next)
+	return res.with(next, owns)
 }
 
-func carryOver(old string, p *parentRef, open bool, owns []own) (c carried) {
-	if old == "" {
+func carryOver(old form, p *parentRef, open bool, owns []own) (c carried) {
+	if old.none() {
 		return c
 	}
 	before := routeOf(old)
-	parents, r := before.all()
-	counted := r.owns()
+	parents, counted := before.all()
 	rest := carriedOf(old)
 	for i := range parents {
 		o, counts, opens := &parents[i], counted, before.open

@@ -1,23 +1,19 @@
 package external
 
-import (
-	"cmp"
-	"slices"
-	"strings"
-)
+import "slices"
 
 // Tx is a change to an Index. It is valid only inside Update. Setting nil, or an object that equals the current one, does
 // nothing.
 type Tx struct {
-	ix      *Index
-	state   *State
-	batch   uint64
-	last    objectID
-	free    []objectID
-	freed   []objectID // by this Tx; a route may still refer to them
-	dirty   dirty
-	touched touched
-	changed Kinds // of which objects changed
+	ix        *Index
+	state     *State
+	batch     uint64
+	ids       numbers
+	sharedIDs numbers
+	uses      map[sharedID]int // what the Tx adds to those of the Index
+	dirty     dirty
+	touched   touched
+	changed   Kinds // of which objects changed
 }
 
 // touched are the names that may have another owner after a Tx. They are collected only if there are
@@ -35,13 +31,6 @@ func (t *touched) compact() {
 	}
 }
 
-// child is an object that refers to a Gateway or a ListenerSet, and the offset of the reference in its packed
-// form.
-type child struct {
-	id objectID
-	at uint32
-}
-
 // balancer is an address of the load balancer of a Service: its offset in the packed form, and whether it is a
 // hostname.
 type balancer struct {
@@ -57,7 +46,7 @@ func (tx *Tx) Set(o *Object) {
 	s, ref := tx.state, o.Ref()
 	id := s.find(ref)
 	old := s.at(id)
-	if old != "" && rawOf(old) == o.packed {
+	if !old.none() && rawOf(old) == o.packed {
 		return
 	}
 	tx.changed |= KindsOf(ref.Kind)
@@ -65,15 +54,15 @@ func (tx *Tx) Set(o *Object) {
 	if ref.Kind.route() {
 		next = carry(old, next)
 	}
-	if old == "" {
-		id = tx.newID()
-		s.objects.Set(tx.batch, uint32(id), next)
+	if old.none() {
+		id = objectID(tx.ids.next())
+		tx.put(id, next)
 		s.keys.Set(tx.batch, id, s.byKey(ref))
 		s.counts[ref.Kind]++
 	} else {
 		tx.unlink(id)
 		tx.unindex(id)
-		s.objects.Set(tx.batch, uint32(id), next)
+		tx.put(id, next)
 	}
 	tx.link(id)
 	tx.index(id)
@@ -91,26 +80,28 @@ func (tx *Tx) Delete(kind Kind, namespace, name string) {
 func (tx *Tx) delete(id objectID) {
 	s := tx.state
 	old := s.at(id)
-	if old == "" {
+	if old.none() {
 		return
 	}
 	tx.changed |= KindsOf(kindOf(old))
 	tx.unlink(id)
 	tx.unindex(id)
-	tx.mark(old, "")
+	tx.mark(old, form{})
 	s.keys.Delete(tx.batch, s.byKey(refOf(old)))
-	s.objects.Set(tx.batch, uint32(id), "")
+	tx.put(id, form{})
 	s.counts[kindOf(old)]--
-	tx.freed = append(tx.freed, id)
+	tx.ids.release(uint32(id))
 }
 
-// Replace replaces all objects of the kind with all. It skips those that are nil.
+// Replace replaces all objects of the kind with all. It skips those that are nil. It adds objects in the order of their
+// keys, in which the API server lists them: that fills the pages of keys, and those of claims if hosts are in zones by
+// namespace.
 func (tx *Tx) Replace(kind Kind, all []*Object) {
+	all = slices.DeleteFunc(slices.Clone(all), func(o *Object) bool { return o == nil })
+	slices.SortFunc(all, func(a, b *Object) int { return compareKeys(a.packed, b.Ref()) })
 	keep := make(map[Ref]struct{}, len(all))
 	for _, o := range all {
-		if o != nil {
-			keep[o.Ref()] = struct{}{}
-		}
+		keep[o.Ref()] = struct{}{}
 	}
 	var gone []objectID
 	for id, packed := range tx.state.from(Ref{Kind: kind}) {
@@ -127,17 +118,6 @@ func (tx *Tx) Replace(kind Kind, all []*Object) {
 	for _, o := range all {
 		tx.Set(o)
 	}
-}
-
-// newID returns an unused number.
-func (tx *Tx) newID() objectID {
-	if n := len(tx.free); n > 0 {
-		id := tx.free[n-1]
-		tx.free = tx.free[:n-1]
-		return id
-	}
-	tx.last++
-	return tx.last
 }
 
 // index adds the claims of the object.
@@ -168,7 +148,7 @@ func (tx *Tx) unindex(id objectID) {
 
 // directName returns the name below any zone that the object has without claiming it. A Namespace has no such name: it
 // is stored by its own.
-func directName(packed string) (name string, sort nameHash, ok bool) {
+func directName(packed form) (name string, sort nameHash, ok bool) {
 	switch kindOf(packed) {
 	case KindNamespace:
 		return nameOf(packed), namespaced, true
@@ -185,26 +165,27 @@ func directName(packed string) (name string, sort nameHash, ok bool) {
 }
 
 // claimsOf yields the names that the object claims, each once, and the offsets of their entries.
-func claimsOf(packed string) func(yield func(string, uint32) bool) {
+func claimsOf(packed form) func(yield func(string, uint32) bool) {
 	return func(yield func(string, uint32) bool) {
+		zone := zoneOf(packed)
 		switch kind := kindOf(packed); {
 		case kind == KindIngress:
-			r := bodyOf(packed)
-			r.text()
-			if !r.places().empty() {
-				r.names(yield)
+			common, r := commonOf(packed.shared), bodyOf(packed)
+			common.text()
+			if !common.places().empty() {
+				r.names(zone, yield)
 			}
 		case kind == KindService:
 			s := serviceOf(packed)
-			if s.at.names(yield) {
-				internal := reader{packed, s.internal}
-				internal.names(yield)
+			if s.at.names(zone, yield) {
+				internal := reader{packed.own, s.internal}
+				internal.names(zone, yield)
 			}
 		case kind == KindDNSEndpoint:
 			r := bodyOf(packed)
 			for range r.len() {
 				at := r.at
-				if !yield(r.text(), uint32(at)) { // #nosec G115 -- within maxPacked
+				if !yield(r.host(zone).String(), uint32(at)) { // #nosec G115 -- within maxPacked
 					return
 				}
 				r.text()
@@ -216,17 +197,17 @@ func claimsOf(packed string) func(yield func(string, uint32) bool) {
 }
 
 // names yields names and their offsets.
-func (r *reader) names(yield func(string, uint32) bool) bool {
+func (r *reader) names(zone string, yield func(string, uint32) bool) bool {
 	for range r.len() {
 		at := r.at
-		if !yield(r.text(), uint32(at)) { // #nosec G115 -- within maxPacked
+		if !yield(r.host(zone).String(), uint32(at)) { // #nosec G115 -- within maxPacked
 			return false
 		}
 	}
 	return true
 }
 
-func routeNames(packed string, yield func(string, uint32) bool) {
+func routeNames(packed form, yield func(string, uint32) bool) {
 	h := holdersOf(packed)
 	if h.n == 0 {
 		return
@@ -234,10 +215,16 @@ func routeNames(packed string, yield func(string, uint32) bool) {
 	for range h.n {
 		h.next()
 	}
-	r := h.r
+	r, zone := h.r, zoneOf(packed)
+	if h.whole {
+		r = bodyOf(packed)
+		r.len()
+		r.names(zone, yield)
+		return
+	}
 	for range r.len() {
 		at := r.at
-		if name := r.own(); !yield(name, uint32(at)) { // #nosec G115 -- within maxPacked
+		if name := r.own(zone); !yield(name.String(), uint32(at)|atNames) { // #nosec G115 -- within maxPacked
 			return
 		}
 		if h.n > 1 {
@@ -246,13 +233,13 @@ func routeNames(packed string, yield func(string, uint32) bool) {
 	}
 }
 
-// claimed returns the name that the entry at that offset in the packed form of an object claims.
-func claimed(packed string, at uint32) string {
-	r := reader{packed, int(at)}
-	if kindOf(packed).route() {
-		return r.own()
+// claimed returns the name that the entry at that offset in the own part of an object claims.
+func claimed(packed form, at uint32) host {
+	if r, ok := inNames(packed, at); ok {
+		return r.own(zoneOf(packed))
 	}
-	return r.text()
+	r := reader{packed.own, int(at)}
+	return r.host(zoneOf(packed))
 }
 
 // hashClaim returns the hash of a claimed name in slots.
@@ -263,29 +250,34 @@ func hashClaim(name string) nameHash {
 	return hashOf(name)
 }
 
+// byName returns the order of claims by name alone.
+func (s *State) byName(name host) func(claim) int {
+	return func(c claim) int { return compareHosts(claimed(s.at(c.id), c.at), name) }
+}
+
 // byClaim returns the order of claims.
-func (s *State) byClaim(name, packed string) func(claim) int {
+func (s *State) byClaim(name host, packed form) func(claim) int {
 	return func(c claim) int {
 		other := s.at(c.id)
-		if order := compareNames(claimed(other, c.at), name); order != 0 {
+		if order := compareHosts(claimed(other, c.at), name); order != 0 {
 			return order
 		}
 		return compareAge(other, packed)
 	}
 }
 
-func (tx *Tx) addClaim(name string, c claim, packed string) {
+func (tx *Tx) addClaim(name string, c claim, packed form) {
 	s := tx.state
 	tx.addSlot(hashClaim(name), c)
-	s.claims.Set(tx.batch, c, s.byClaim(name, packed))
+	s.claims.Set(tx.batch, c, s.byClaim(claimed(packed, c.at), packed))
 	tx.addBelow(name, plain)
 	tx.touch(name)
 }
 
-func (tx *Tx) delClaim(name string, c claim, packed string) {
+func (tx *Tx) delClaim(name string, c claim, packed form) {
 	s := tx.state
 	tx.ungroup(c)
-	s.claims.Delete(tx.batch, s.byClaim(name, packed))
+	s.claims.Delete(tx.batch, s.byClaim(claimed(packed, c.at), packed))
 	tx.delSlot(hashClaim(name), name)
 	tx.delBelow(name, plain)
 	tx.touch(name)
@@ -353,8 +345,8 @@ func (s *State) firstClaim(name string) (claim, bool) {
 	if name == "" {
 		return claim{}, false
 	}
-	c, ok := s.claims.From(func(c claim) int { return compareNames(claimed(s.at(c.id), c.at), name) })
-	return c, ok && claimed(s.at(c.id), c.at) == name
+	c, ok := s.claims.From(s.byName(host{first: name}))
+	return c, ok && claimed(s.at(c.id), c.at).is(name)
 }
 
 func (tx *Tx) touch(name string) {
@@ -369,13 +361,10 @@ func (tx *Tx) touchDirect(name string, sort nameHash) {
 	}
 }
 
-// link adds the object's references, and the addresses of its load balancer.
+// link adds the addresses of the object's load balancer.
 func (tx *Tx) link(id objectID) {
 	s := tx.state
 	packed := s.at(id)
-	for c := range childrenOf(id, packed) {
-		s.children.Set(tx.batch, c, s.byParent(refAt(packed, c.at), id))
-	}
 	for b := range balancersOf(id, packed) {
 		s.balancers.Set(tx.batch, b, s.byBalancer(b.address(packed), packed))
 	}
@@ -385,64 +374,7 @@ func (tx *Tx) link(id objectID) {
 func (tx *Tx) unlink(id objectID) {
 	s := tx.state
 	packed := s.at(id)
-	for c := range childrenOf(id, packed) {
-		s.children.Delete(tx.batch, s.byParent(refAt(packed, c.at), id))
-	}
 	for b := range balancersOf(id, packed) {
 		s.balancers.Delete(tx.batch, s.byBalancer(b.address(packed), packed))
 	}
-}
-
-// childrenOf yields the references of an object.
-func childrenOf(id objectID, packed string) func(yield func(child) bool) {
-	return func(yield func(child) bool) {
-		switch kind := kindOf(packed); {
-		case kind == KindListenerSet:
-			r := bodyOf(packed)
-			yield(child{id, uint32(r.at)}) // #nosec G115 -- within maxPacked
-		case kind.route():
-			rt := routeOf(packed)
-			r := rt.parents
-			for range rt.n {
-				at := r.at
-				r.parent()
-				if !yield(child{id, uint32(at)}) { // #nosec G115 -- within maxPacked
-					return
-				}
-			}
-		}
-	}
-}
-
-// refAt returns the reference at that offset in the packed form of an object.
-func refAt(packed string, at uint32) Ref {
-	r := reader{packed, int(at)}
-	return r.parent().ref
-}
-
-// byParent returns the order of children. An object that refers to another twice is in it once.
-func (s *State) byParent(parent Ref, id objectID) func(child) int {
-	return func(c child) int {
-		return cmp.Or(compareRefs(refAt(s.at(c.id), c.at), parent), cmp.Compare(c.id, id))
-	}
-}
-
-// childrenOf yields the objects that refer to parent, and their packed forms.
-func (s *State) childrenOf(parent Ref) func(yield func(objectID, string) bool) {
-	return func(yield func(objectID, string) bool) {
-		run := s.children.Tail(s.byParent(parent, 0))
-		for len(run) > 0 {
-			for _, c := range run {
-				packed := s.at(c.id)
-				if refAt(packed, c.at) != parent || !yield(c.id, packed) {
-					return
-				}
-			}
-			run = s.children.Tail(behind(s.byParent(parent, run[len(run)-1].id)))
-		}
-	}
-}
-
-func compareRefs(a, b Ref) int {
-	return cmp.Or(cmp.Compare(a.Kind, b.Kind), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 }

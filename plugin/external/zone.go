@@ -15,15 +15,19 @@ func (s *State) Names(zone string, sel *Selection) func(yield func(string) bool)
 
 func (s *State) claimedIn(zone string, sel *Selection, yield func(string) bool) bool {
 	last := ""
-	run := s.claims.Tail(func(c claim) int { return compareNames(claimed(s.at(c.id), c.at), zone) })
+	run := s.claims.Tail(s.byName(host{first: zone}))
 	for len(run) > 0 {
 		for _, c := range run {
 			packed := s.at(c.id)
-			name := claimed(packed, c.at)
-			if !within(name, zone) {
+			entry := claimed(packed, c.at)
+			if !entry.within(zone) {
 				return true
 			}
-			if name == last || sel.cut(name) || !s.admitted(packed, c.at, sel) {
+			if entry.is(last) {
+				continue
+			}
+			name := entry.String()
+			if sel.cut(name) || !s.admitted(packed, c.at, sel) {
 				continue
 			}
 			if last = name; !yield(name + ".") {
@@ -89,7 +93,7 @@ func (s *State) servicesIn(zone string, sel *Selection, yield func(string) bool)
 // yieldDirect yields a name unless it is also claimed.
 func (s *State) yieldDirect(name string, sel *Selection, yield func(string) bool) bool {
 	m := Match{state: s, sel: sel, left: fullBudget}
-	if _, ok := m.winner(name, false, sel.Sources); ok || len(name) > 253 || sel.cut(name) {
+	if _, ok := m.winner(host{first: name}, sel.Sources); ok || len(name) > 253 || sel.cut(name) {
 		return true
 	}
 	return yield(name + ".")
