@@ -2,6 +2,7 @@ package external
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -480,6 +481,51 @@ func TestBounds(t *testing.T) {
 		if o != nil {
 			t.Errorf("%s: it is stored", what)
 		}
+	}
+}
+
+// The oldest of many more claims than conflicts are searched among has the name, in whatever order they came.
+func TestOldestOfManyClaims(t *testing.T) {
+	const n = 5 * maxClaims
+	ingress := func(age int) *Object { // a higher number is younger
+		m := Meta{Namespace: fmt.Sprintf("ns-%d", age*7919%n), Name: "web", Created: int64(1 + age)}
+		return NewIngress(IngressSpec{Meta: m, Hosts: []string{"www.example.org", "*.example.org"}, Addresses: []string{fmt.Sprintf("10.0.%d.%d", age/256, age%256)}})
+	}
+	ix := NewIndex()
+	c := ix.Watch(&everything, func([]Conflict, []Conflict) {})
+	defer c.Stop()
+	ages := rand.New(rand.NewPCG(1, 2)).Perm(n)
+	for _, some := range [][]int{ages[:n/2], ages[n/2:]} {
+		ix.Update(func(tx *Tx) {
+			for _, age := range some {
+				tx.Set(ingress(age))
+			}
+		})
+	}
+	check := func(oldest int) {
+		t.Helper()
+		want := fmt.Sprintf("10.0.%d.%d", oldest/256, oldest%256)
+		for name, want := range map[string]string{"www.example.org.": want, "any.example.org.": want + " by *.example.org"} {
+			if got := answerTo(ix.State(), name, &everything); got != want {
+				t.Errorf("%s has %s, want the oldest claim's %s", name, got, want)
+			}
+		}
+	}
+	check(0)
+	for age := range 3 {
+		o := ingress(age)
+		ix.Update(func(tx *Tx) { tx.Delete(o.Kind(), o.Namespace(), o.Name()) })
+		check(age + 1)
+	}
+	some := everything
+	for _, age := range []int{maxClaims, 2*maxClaims + 1, n - 1} { // behind more older ones than are read by age
+		some.Namespaces = NamesOf(ingress(age).Namespace())
+		if got, want := answerTo(ix.State(), "www.example.org.", &some), fmt.Sprintf("10.0.%d.%d", age/256, age%256); got != want {
+			t.Errorf("with one namespace: %s, want %s", got, want)
+		}
+	}
+	if got := c.Len(); got != 2*(maxClaims-1) {
+		t.Errorf("%d conflicts, want those of the %d oldest claims of each name", got, maxClaims)
 	}
 }
 
