@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coredns/caddy/caddyfile"
 	"golang.org/x/sys/unix"
@@ -162,9 +163,9 @@ func TestReadErrors(t *testing.T) {
 		{". {\n" + strings.Repeat(`""`, maxWords) + "\n}\n", "Corefile:1 - the Corefile has more than 262144 words"},
 		{"(a) {\n log\n}\n. {\n" + strings.Repeat("import a\n", 900) + strings.Repeat("a ", 50_000) + "\n}\n", "imports are too many for a Corefile of 51807 words"},
 		{"log " + strings.Repeat("{$A}", maxVariables+1), "more than 1024 environment variables"},
-		{"import \"gone\nforged\"\n", `Corefile:1 - import "gone\nforged": "open `},
+		{"import \"gone\nforged\"\n", `Corefile:1 - import "gone\nforged": `},
 		{"\"(a\n)\" {\n import \"a\n\"\n}\n. {\n import \"a\n\"\n}\n", `import of snippet "a\n": more`},
-		{"import fifo\n", "fifo is not a regular file"},
+		{"import fifo\n", "fifo: it is a named pipe, not a file"},
 		{many, "Corefile:1001 - more than 1000 files are imported"},
 	} {
 		imports := Files
@@ -176,6 +177,47 @@ func TestReadErrors(t *testing.T) {
 			t.Errorf("%.40q: error %v, want %q", tt.text, err, tt.want)
 		}
 	}
+}
+
+// The Corefile and what it imports may be swapped for named pipes and links between any two system calls. Reading them
+// does not hang.
+func TestFilesAreSwapped(t *testing.T) {
+	dir := folder(t, map[string]string{"more": "log"})
+	path := filepath.Join(dir, "more")
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			aside := fmt.Sprintf("%s/.%d", dir, i)
+			switch i % 3 {
+			case 0:
+				_ = unix.Mkfifo(aside, 0o600)
+			case 1:
+				_ = os.Symlink(path, aside)
+			default:
+				_ = os.WriteFile(aside, []byte("log"), 0o600)
+			}
+			_ = os.Rename(aside, path)
+		}
+	}()
+	read := 0
+	for begun := time.Now(); read < 20; {
+		for _, pattern := range []string{"more", "mor*"} {
+			if all, err := Files(pattern, &Source{Dir: dir}); err == nil && len(all) > 0 && all[0].Text == "log" {
+				read++
+			}
+		}
+		if time.Since(begun) > 20*time.Second {
+			t.Fatalf("%d files were read in %v", read, time.Since(begun))
+		}
+	}
+	close(stop)
+	<-done
 }
 
 // doubling returns snippets that each import the one before twice. CoreDNS would take days for the

@@ -207,12 +207,12 @@ func (n *Now) Places(ctx context.Context, layer int, t *hosts.Table, want func(n
 		}
 		return places
 	}
-	path := n.fileOf(of.file, t)
+	path, pattern := n.fileOf(of.file, t)
 	if path == "" {
-		return []string{of.file}
+		return []string{source.Printable(of.file)}
 	}
 	var places []string
-	err := source.Reread(ctx, path, hosts.MaxSize, func(r io.Reader) error {
+	err := source.Reread(ctx, pattern, path, hosts.MaxSize, func(r io.Reader) error {
 		lines, err := hosts.Find(r, opts, maxPlaces, want)
 		for _, line := range lines {
 			places = append(places, source.At(path, line))
@@ -220,23 +220,26 @@ func (n *Now) Places(ctx context.Context, layer int, t *hosts.Table, want func(n
 		return err
 	})
 	if err != nil || len(places) == 0 { // the file changed, and will soon be read again
-		return []string{path}
+		return []string{source.Printable(path)}
 	}
 	return places
 }
 
-// fileOf returns the file of a FILE whose table is t, "" if there is none any more.
-func (n *Now) fileOf(file string, t *hosts.Table) string {
-	for path, use := range n.s.hosts {
-		files := use.of.files.Load()
-		if path != file || files == nil {
-			continue
-		}
-		for _, f := range files.All() {
-			if f.Content == t {
-				return f.Path
-			}
+// fileOf returns the file of a FILE whose table is t, and the absolute path or pattern of that FILE. Both are "" if there is
+// none any more.
+func (n *Now) fileOf(file string, t *hosts.Table) (path, pattern string) {
+	use := n.s.hosts[file]
+	if use == nil {
+		return "", ""
+	}
+	files := use.of.files.Load()
+	if files == nil {
+		return "", ""
+	}
+	for _, f := range files.All() {
+		if f.Content == t {
+			return f.Path, use.of.key.path
 		}
 	}
-	return ""
+	return "", ""
 }

@@ -1,8 +1,10 @@
 package source
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -310,6 +312,33 @@ func TestFollowNamedPipe(t *testing.T) {
 	}
 }
 
+// putAnything replaces path by a file, a folder, a link out of its folder to a secret in out, a link to itself, a named pipe or a
+// device.
+func putAnything(r *rand.Rand, out, path string) {
+	aside := fmt.Sprintf("%s/.%d", filepath.Dir(path), r.Uint64())
+	switch r.IntN(9) {
+	case 0:
+		_ = os.Symlink(out+"/f", aside)
+	case 1:
+		_ = os.Symlink(out+"/d", aside)
+	case 2:
+		_ = syscall.Mkfifo(aside, 0o600)
+	case 3:
+		_ = os.Symlink("/dev/zero", aside)
+	case 4:
+		_ = os.Mkdir(aside, 0o700)
+		_ = os.WriteFile(aside+"/f", []byte("good"), 0o600)
+	case 5:
+		_ = os.Symlink("../"+filepath.Base(out)+"/f", aside)
+	case 6:
+		_ = os.Symlink(path, aside) // to itself
+	default:
+		_ = os.WriteFile(aside, []byte("good"), 0o600)
+	}
+	_ = os.RemoveAll(path)
+	_ = os.Rename(aside, path)
+}
+
 // Files in a folder are swapped, as fast as possible, for links out of it, named pipes, devices and folders. Nothing
 // outside the folder is ever read, and nothing hangs.
 func TestHostileSwaps(t *testing.T) {
@@ -318,30 +347,7 @@ func TestHostileSwaps(t *testing.T) {
 	write(t, out+"/f", "secret")
 	must(t, os.Mkdir(out+"/d", 0o700))
 	write(t, out+"/d/f", "secret")
-	put := func(r *rand.Rand, path string) {
-		aside := fmt.Sprintf("%s/.%d", dir, r.Uint64())
-		switch r.IntN(9) {
-		case 0:
-			_ = os.Symlink(out+"/f", aside)
-		case 1:
-			_ = os.Symlink(out+"/d", aside)
-		case 2:
-			_ = syscall.Mkfifo(aside, 0o600)
-		case 3:
-			_ = os.Symlink("/dev/zero", aside)
-		case 4:
-			_ = os.Mkdir(aside, 0o700)
-			_ = os.WriteFile(aside+"/f", []byte("good"), 0o600)
-		case 5:
-			_ = os.Symlink("../"+filepath.Base(out)+"/f", aside)
-		case 6:
-			_ = os.Symlink(path, aside) // to itself
-		default:
-			_ = os.WriteFile(aside, []byte("good"), 0o600)
-		}
-		_ = os.RemoveAll(path)
-		_ = os.Rename(aside, path)
-	}
+	put := func(r *rand.Rand, path string) { putAnything(r, out, path) }
 	var leaked atomic.Pointer[string]
 	r := reading(func() {}, dir+"/*/f", dir+"/[ab]")
 	parse := r.Parse
@@ -424,5 +430,79 @@ func TestSnapshotNamedPipe(t *testing.T) {
 	must(t, syscall.Mkfifo(path, 0o600))
 	if _, err := readSnapshot(path, func() {}, func() {}); err == nil || err.Error() != path+": it is a named pipe, not a file" {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A file is read again for an explanation, or read once at a start, while its path is swapped as fast as possible. Nothing
+// outside the folder of a pattern is read, and nothing hangs.
+func TestReadingWhatIsSwapped(t *testing.T) {
+	out, dir := t.TempDir(), t.TempDir()
+	write(t, out+"/f", "secret")
+	must(t, os.Mkdir(out+"/d", 0o700))
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		r := rand.New(rand.NewPCG(1, 2))
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				putAnything(r, out, dir+"/a")
+			}
+		}
+	})
+	good, whole := 0, 0
+	for begun := time.Now(); good < 20 || whole < 20; {
+		err := Reread(t.Context(), dir+"/[ab]", dir+"/a", 100, func(in io.Reader) error {
+			b, err := io.ReadAll(in)
+			if err == nil && string(b) != "good" {
+				t.Errorf("%q was read", b)
+			}
+			return err
+		})
+		if err == nil {
+			good++
+		}
+		if b, err := ReadFile(dir+"/a", 100); err == nil && len(b) > 0 {
+			whole++
+		}
+		if time.Since(begun) > 20*time.Second {
+			t.Fatalf("%d and %d files were read in %v", good, whole, time.Since(begun))
+		}
+	}
+	close(stop)
+	wg.Wait()
+}
+
+// What is not a file is refused at once, with the path, and a file over the limit is not read.
+func TestReadFile(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/file", "0123456789")
+	must(t, syscall.Mkfifo(dir+"/pipe", 0o600), os.Symlink("pipe", dir+"/link"), os.Symlink("loop", dir+"/loop"), os.Symlink("file", dir+"/other"))
+	for _, tt := range []struct{ path, want string }{
+		{dir + "/file", ""},
+		{dir + "/other", ""},
+		{dir + "/pipe", "it is a named pipe, not a file"},
+		{dir + "/link", "it is a named pipe, not a file"},
+		{dir + "/loop", "too many levels of symbolic links"},
+		{dir, "it is a directory, not a file"},
+		{"/dev/zero", "it is a device, not a file"},
+		{dir + "/none", "no such file or directory"},
+		{dir + "/a\nb", "no such file or directory"},
+	} {
+		b, err := ReadFile(tt.path, 10)
+		switch {
+		case tt.want == "" && (err != nil || string(b) != "0123456789"):
+			t.Errorf("%s: %q, %v", tt.path, b, err)
+		case tt.want != "" && (err == nil || err.Error() != Printable(tt.path)+": "+tt.want):
+			t.Errorf("%s: error %v, want %s", tt.path, err, tt.want)
+		}
+	}
+	if _, err := ReadFile(dir+"/file", 9); err == nil || !strings.Contains(err.Error(), "above the limit") {
+		t.Errorf("a file over the limit: %v", err)
+	}
+	if _, err := ReadFile(dir+"/none", 9); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
 	}
 }

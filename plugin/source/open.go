@@ -160,18 +160,62 @@ func tooLarge(size, most int64) error {
 	return fmt.Errorf("it has %d bytes or more, above the limit of %d MiB", size, most>>20)
 }
 
-// Reread reads the file path once more, at most most bytes of it, to search it. It gives up after 2 s, or when ctx
+// readTime is how long ReadFile may take.
+const readTime = 30 * time.Second
+
+// ReadFile returns the content of the file path, which may have most bytes. It is os.ReadFile for a path that others may
+// change at any time: it neither waits for a named pipe nor reads a device, and gives up when the file system does not
+// respond for 5 s, or after 30 s. The error begins with the path.
+func ReadFile(path string, most int64) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), readTime)
+	defer cancel()
+	type result struct {
+		content []byte
+		err     error
+	}
+	r, err := begin("reading "+Printable(path), func(beat, returned func()) (r result) {
+		r.err = readFile("", path, most, beat, returned, func(in io.Reader) (err error) {
+			r.content, err = io.ReadAll(in)
+			return err
+		})
+		return r
+	}).wait(ctx, stuck)
+	if err = cmp.Or(err, r.err); err != nil {
+		return nil, fmt.Errorf("%s: %w", Printable(path), err)
+	}
+	return r.content, nil
+}
+
+// readFile calls f to read the file path, below root unless that is "".
+func readFile(root, path string, most int64, beat, returned func(), f func(io.Reader) error) error {
+	beat()
+	file, info, err := open(root, path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if info.Size() > most {
+		return tooLarge(info.Size(), most)
+	}
+	return f(&input{file: file, most: most, beat: beat, returned: returned})
+}
+
+// Reread reads a file of FILE once more, at most most bytes of it, to search it. path is one of its matches. As when it was
+// read first, it must not be a link out of the folder before the first wildcard. Reread gives up after 2 s, or when ctx
 // ends. The error may come from f.
-func Reread(ctx context.Context, path string, most int64, f func(io.Reader) error) error {
+func Reread(ctx context.Context, pattern, path string, most int64, f func(io.Reader) error) error {
 	ctx, cancel := context.WithTimeout(ctx, factsTime)
 	defer cancel()
 	err, waited := begin("reading "+Printable(path)+" again", func(beat, returned func()) error {
-		file, _, err := open("", path)
-		if err != nil {
-			return err
+		s := &scan{dirs: make(map[string]names), pattern: pattern, beat: beat}
+		real, _, err := s.walk(path)
+		if err == nil && isGlob(pattern) {
+			s.root, _, err = s.walk(fixedPart(pattern))
 		}
-		defer file.Close()
-		return f(&input{file: file, most: most, beat: beat, returned: returned})
+		if err != nil {
+			return reason(err)
+		}
+		return readFile(s.root, real, most, beat, returned, f)
 	}).wait(ctx, stuck)
 	return cmp.Or(waited, err)
 }

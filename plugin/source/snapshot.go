@@ -180,18 +180,17 @@ func (s *Source) ReadSnapshot(path string) (*Snapshot, error) {
 	return r.sn, nil
 }
 
-func readSnapshot(path string, beat, returned func()) (*Snapshot, error) {
-	beat()
-	f, info, err := open("", path)
-	if err == nil && info.Size() > maxSnapshot {
-		f.Close()
-		err = tooLarge(info.Size(), maxSnapshot)
+func readSnapshot(path string, beat, returned func()) (sn *Snapshot, err error) {
+	parsing := false
+	err = readFile("", path, maxSnapshot, beat, returned, func(in io.Reader) (err error) {
+		parsing = true
+		sn, err = parseSnapshot(path, in)
+		return err
+	})
+	if err != nil && !parsing {
+		err = fmt.Errorf("%s: %w", Printable(path), err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", Printable(path), err)
-	}
-	defer f.Close()
-	return parseSnapshot(path, &input{file: f, most: maxSnapshot, beat: beat, returned: returned})
+	return sn, err
 }
 
 // server returns the URL of the API server, "" if there is none.
@@ -417,7 +416,7 @@ func (c *Capture) write(path string) (size int64, err error) {
 
 // syncDir makes a rename durable. It ignores the errors of file systems that can't do this.
 func syncDir(dir string) error {
-	d, err := os.Open(dir) // #nosec G304 -- the Corefile names it
+	d, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_NONBLOCK, 0) // #nosec G304 -- the Corefile names it
 	if err != nil {
 		return err
 	}

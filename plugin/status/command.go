@@ -10,10 +10,10 @@ import (
 	golog "log"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
+	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
@@ -92,9 +92,12 @@ func (r *Result) write(out io.Writer, asJSON bool) error {
 	return e.Encode(r)
 }
 
+// maxCorefile is the size of the largest Corefile that is read, in bytes.
+const maxCorefile = 4 << 20
+
 // explainFile explains the answer that a server with the Corefile would send.
 func explainFile(path string, q Query, errs io.Writer) (*Result, error) {
-	text, err := os.ReadFile(path) // #nosec G304 -- the user names it
+	text, err := source.ReadFile(path, maxCorefile)
 	if err != nil {
 		return nil, err
 	}
