@@ -287,8 +287,8 @@ func (g *group) release(kinds []string) {
 		f.stop()
 		delete(g.feeds, kind)
 		if !last { // otherwise ix stays as it is and queries are answered from it: a stopping server answers until its lameduck is over
+			g.setListed(kind, false) // first: a zone that needs the kind must not be transferred without its objects
 			g.clear(kind)
-			g.setListed(kind, false)
 		}
 	}
 	if last && s.groups[g.key] == g {
