@@ -30,7 +30,8 @@ type State struct {
 	shared    persistent.Strings               // shared parts of objects
 	sharing   persistent.Ordered[sharedID]     // shared parts, by their text
 	keys      persistent.Ordered[objectID]     // all, by kind, namespace and name
-	slots     persistent.Trie[nameHash, claim] // by name: the claim, or severalClaims
+	slots     persistent.Trie[nameHash, claim] // of plain names, by name: the claim, or severalClaims
+	others    persistent.Trie[nameHash, claim] // likewise of names of other sorts, mostly far fewer: each query looks for several, most in vain
 	several   persistent.Trie[nameHash, uint32]
 	claims    persistent.Ordered[claim]         // all, by name and then by age
 	groups    persistent.Ordered[claim]         // of names with severalClaims, by name, group and age

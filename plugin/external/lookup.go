@@ -22,7 +22,7 @@ func (s *State) serves(namespace string, sel *Selection) bool {
 	case !sel.Listed:
 		return true
 	}
-	c := s.slots.Find(hashOf(namespace) ^ namespaced)
+	c := s.others.Find(hashOf(namespace) ^ namespaced)
 	return c != nil && !s.one(c, Ref{Kind: KindNamespace, Name: namespace}).none()
 }
 
@@ -67,14 +67,15 @@ var fullBudget = budget{maxClaims, maxGroups}
 func (s *State) Lookup(zone, name string, sel *Selection) (m Match) {
 	m.state, m.sel, m.left = s, sel, fullBudget
 	asked, name, zone := name, trimDot(name), trimDot(zone)
-	m.claimed(name, plain, sel.Sources)
+	h := hashOf(name)
+	m.claimed(name, h, plain, sel.Sources)
 	exists := name == zone
 	if !exists {
 		base := strings.TrimSuffix(name[:len(name)-len(zone)], ".")
 		exists = m.direct(base, asked)
 	}
 	if m.Outcome == NameError {
-		m.other(name, zone, exists)
+		m.other(name, h, zone, exists)
 	}
 	return m
 }
@@ -83,21 +84,22 @@ func (s *State) Lookup(zone, name string, sel *Selection) (m Match) {
 // Headless that the index of Services does not have. It allocates nothing.
 func (s *State) LookupWildcard(zone, name string, sel *Selection) (m Match) {
 	m.state, m.sel, m.left = s, sel, fullBudget
-	m.other(trimDot(name), trimDot(zone), false)
+	name = trimDot(name)
+	m.other(name, hashOf(name), trimDot(zone), false)
 	return m
 }
 
-// other looks for a wildcard that matches the name, and for names below it.
-func (m *Match) other(name, zone string, exists bool) {
-	if !m.wildcard(name, zone) && (exists || m.state.anyBelow(name, m.sel)) {
+// other looks for a wildcard that matches the name, and for names below it. h is the hash of the name.
+func (m *Match) other(name string, h nameHash, zone string, exists bool) {
+	if !m.wildcard(name, zone) && (exists || m.state.anyBelow(name, h, m.sel)) {
 		m.Outcome = NoData
 	}
 }
 
-// claimed sets m to the first admitted claim of the name.
-func (m *Match) claimed(name string, sort nameHash, sources Source) bool {
+// claimed sets m to the first admitted claim of the name, whose hash is h, or of the wildcard below it.
+func (m *Match) claimed(name string, h, sort nameHash, sources Source) bool {
 	s := m.state
-	slot := s.slots.Find(hashOf(name) ^ sort)
+	slot := s.slotsOf(sort).Find(h ^ sort)
 	if slot == nil {
 		return false
 	}
@@ -216,7 +218,7 @@ func (s *State) placesOf(h holder, sel *Selection) places {
 func (m *Match) direct(base, asked string) (exists bool) {
 	s := m.state
 	if m.sel.Sources&FromNode != 0 {
-		if c := s.slots.Find(hashOf(base) ^ nodeName); c != nil {
+		if c := s.others.Find(hashOf(base) ^ nodeName); c != nil {
 			if packed := s.one(c, Ref{Kind: KindNode, Name: base}); !packed.none() {
 				m.take(packed)
 			}
@@ -238,7 +240,7 @@ func (m *Match) direct(base, asked string) (exists bool) {
 	if rest != "" {
 		service = base[len(rest)+1:]
 	}
-	c := s.slots.Find(hashOf(service) ^ direct)
+	c := s.others.Find(hashOf(service) ^ direct)
 	if c == nil {
 		return exists
 	}
@@ -321,7 +323,7 @@ func (p *Port) matches(name, protocol string) bool {
 func (m *Match) wildcard(name, zone string) bool {
 	sources := m.sel.Sources
 	for below := name; below != zone && below != ""; sources &^= FromIngress {
-		if below = parent(below); m.claimed(below, wild, sources) {
+		if below = parent(below); m.claimed(below, hashOf(below), wild, sources) {
 			return true
 		}
 	}
@@ -329,8 +331,8 @@ func (m *Match) wildcard(name, zone string) bool {
 }
 
 // anyBelow reports whether an admitted claim exists below the name: among the first maxBelow, or if there are more.
-func (s *State) anyBelow(name string, sel *Selection) bool {
-	if s.below.Find(hashOf(name)) == nil {
+func (s *State) anyBelow(name string, h nameHash, sel *Selection) bool {
+	if s.below.Find(h) == nil {
 		return false
 	}
 	left := maxBelow

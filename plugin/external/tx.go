@@ -1,6 +1,10 @@
 package external
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/kubehosts/kubehosts/plugin/persistent"
+)
 
 // Tx is a change to an Index. It is valid only inside Update. Setting nil, or an object that equals the current one, does
 // nothing.
@@ -124,7 +128,7 @@ func (tx *Tx) Replace(kind Kind, all []*Object) {
 func (tx *Tx) index(id objectID) {
 	packed := tx.state.at(id)
 	if name, sort, ok := directName(packed); ok {
-		tx.addSlot(hashOf(name)^sort, claim{id: id})
+		tx.addSlot(hashOf(name)^sort, sort, claim{id: id})
 		tx.addBelow(name, sort)
 		tx.touchDirect(name, sort)
 	}
@@ -137,7 +141,7 @@ func (tx *Tx) index(id objectID) {
 func (tx *Tx) unindex(id objectID) {
 	packed := tx.state.at(id)
 	if name, sort, ok := directName(packed); ok {
-		tx.delSlot(hashOf(name)^sort, "")
+		tx.delSlot(hashOf(name)^sort, sort, "")
 		tx.delBelow(name, sort)
 		tx.touchDirect(name, sort)
 	}
@@ -242,12 +246,20 @@ func claimed(packed form, at uint32) host {
 	return r.host(zoneOf(packed))
 }
 
-// hashClaim returns the hash of a claimed name in slots.
-func hashClaim(name string) nameHash {
+// hashClaim returns the hash of a claimed name in slots, and its sort.
+func hashClaim(name string) (h, sort nameHash) {
 	if below, ok := wildcard(name); ok {
-		return hashOf(below) ^ wild
+		return hashOf(below) ^ wild, wild
 	}
-	return hashOf(name)
+	return hashOf(name), plain
+}
+
+// slotsOf returns the slots of names of a sort.
+func (s *State) slotsOf(sort nameHash) *persistent.Trie[nameHash, claim] {
+	if sort == plain {
+		return &s.slots
+	}
+	return &s.others
 }
 
 // byName returns the order of claims by name alone.
@@ -268,7 +280,8 @@ func (s *State) byClaim(name host, packed form) func(claim) int {
 
 func (tx *Tx) addClaim(name string, c claim, packed form) {
 	s := tx.state
-	tx.addSlot(hashClaim(name), c)
+	h, sort := hashClaim(name)
+	tx.addSlot(h, sort, c)
 	s.claims.Set(tx.batch, c, s.byClaim(claimed(packed, c.at), packed))
 	tx.addBelow(name, plain)
 	tx.touch(name)
@@ -278,7 +291,8 @@ func (tx *Tx) delClaim(name string, c claim, packed form) {
 	s := tx.state
 	tx.ungroup(c)
 	s.claims.Delete(tx.batch, s.byClaim(claimed(packed, c.at), packed))
-	tx.delSlot(hashClaim(name), name)
+	h, sort := hashClaim(name)
+	tx.delSlot(h, sort, name)
 	tx.delBelow(name, plain)
 	tx.touch(name)
 }
@@ -305,17 +319,18 @@ func (tx *Tx) delBelow(name string, sort nameHash) {
 	}
 }
 
-func (tx *Tx) addSlot(h nameHash, c claim) {
+func (tx *Tx) addSlot(h, sort nameHash, c claim) {
 	s := tx.state
-	switch there := s.slots.Find(h); {
+	slots := s.slotsOf(sort)
+	switch there := slots.Find(h); {
 	case there == nil:
-		s.slots.Set(tx.batch, h, c)
+		slots.Set(tx.batch, h, c)
 	case there.id == severalClaims:
 		s.several.Set(tx.batch, h, s.several.Get(h)+1)
 		tx.groupClaim(c)
 	default:
 		tx.groupClaim(*there)
-		s.slots.Set(tx.batch, h, claim{id: severalClaims})
+		slots.Set(tx.batch, h, claim{id: severalClaims})
 		s.several.Set(tx.batch, h, 2)
 		tx.groupClaim(c)
 	}
@@ -323,17 +338,17 @@ func (tx *Tx) addSlot(h nameHash, c claim) {
 
 // delSlot removes one of the claims under h. If a single claim of name is left, and it is found, it has the slot alone
 // again; a claim that only has the same hash is searched by its name.
-func (tx *Tx) delSlot(h nameHash, name string) {
+func (tx *Tx) delSlot(h, sort nameHash, name string) {
 	s := tx.state
-	n := s.several.Get(h)
+	slots, n := s.slotsOf(sort), s.several.Get(h)
 	if n <= 1 {
-		s.slots.Delete(tx.batch, h)
+		slots.Delete(tx.batch, h)
 		s.several.Delete(tx.batch, h)
 		return
 	}
 	if left, ok := s.firstClaim(name); n == 2 && ok {
 		tx.ungroup(left)
-		s.slots.Set(tx.batch, h, left)
+		slots.Set(tx.batch, h, left)
 		s.several.Delete(tx.batch, h)
 		return
 	}
