@@ -74,7 +74,7 @@ func NewDNSEndpoint(spec DNSEndpointSpec) *Object {
 	}
 	d.len(len(names))
 	for _, name := range names {
-		d.host(name, d.zone)
+		d.host(name, d.zone, spec.Name)
 		var blob packer
 		blob.records(all[name])
 		d.text(string(blob))
@@ -190,7 +190,7 @@ func (o *Object) DNSEndpoint() DNSEndpointSpec {
 	r := bodyOf(o.packed)
 	for range r.len() {
 		ttl, set := recordsAt(o.packed, r.at)
-		name := r.host(zoneOf(o.packed)).String()
+		name := r.host(o.packed).String()
 		r.text()
 		var targets [len(types)][]string
 		places := set.places()

@@ -484,6 +484,45 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// Each form in which a host is stored is found, and unpacked as it was: in the zone of the first host, with the name of
+// the object, in another zone, and the zone itself.
+func TestFormsOfHosts(t *testing.T) {
+	hosts := []string{"www.example.org", "web.example.org", "*.example.org", "web.web.example.org", "web.example.net", "example.org", "web"}
+	parent := ParentRef{Name: "gw"}
+	for _, first := range hosts {
+		all := append([]string{first}, slices.DeleteFunc(slices.Clone(hosts), func(host string) bool { return host == first })...)
+		var endpoints []Endpoint
+		for _, host := range all {
+			endpoints = append(endpoints, Endpoint{Name: host, Type: "A", Targets: []string{"192.0.2.1"}})
+		}
+		for _, o := range []*Object{
+			NewIngress(IngressSpec{Meta: named("web"), Hosts: all, Addresses: []string{"192.0.2.1"}}),
+			NewService(ServiceSpec{Meta: annotated("web", hostnameKeys[0], join(all)), LoadBalancer: true, Addresses: []string{"192.0.2.1"}}),
+			NewDNSEndpoint(DNSEndpointSpec{Meta: named("web"), Endpoints: endpoints}),
+			NewRoute(RouteSpec{Meta: named("web"), Kind: KindHTTPRoute, Hostnames: all, Parents: []ParentRef{parent}, Status: []ParentStatus{{parent, []Condition{{"Accepted", "True", 0}}}}}),
+		} {
+			s := indexOf(o, NewGateway(GatewaySpec{Meta: named("gw"), Addresses: []Address{{Value: "192.0.2.1"}}, Listeners: []Listener{{Name: "web", Protocol: "HTTP"}}})).State()
+			if again := pack(unpack(s.Object(o.Ref()))); !again.Equal(o) {
+				t.Errorf("%s: %+v, want %+v", o.Ref(), unpack(again), unpack(o))
+			}
+			for _, host := range all {
+				if m := s.Lookup(".", host+".", &everything); m.Outcome != Found || m.Object() != o.Ref() {
+					t.Errorf("%s, with %s first: %s is not found", o.Ref(), first, host)
+				}
+			}
+			got := slices.Sorted(s.Names(".", &everything))
+			got = slices.DeleteFunc(got, func(name string) bool { return name == "web.shop." }) // the Service's own
+			want := slices.Sorted(slices.Values(all))
+			for i := range want {
+				want[i] += "."
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s, with %s first: names %v, want %v", o.Ref(), first, got, want)
+			}
+		}
+	}
+}
+
 // The oldest of many more claims than conflicts are searched among has the name, in whatever order they came.
 func TestOldestOfManyClaims(t *testing.T) {
 	const n = 5 * maxClaims

@@ -10,6 +10,7 @@ import (
 // messages, and packing the result again makes no difference.
 func FuzzObjects(f *testing.F) {
 	f.Add("www.example.org", "192.0.2.1", "10 mail.example.org", "60", int64(1), uint8(0))
+	f.Add("www.example.org fuzz.example.org fuzz example.org", "192.0.2.1", "fuzz.example.org", "60", int64(1), uint8(0))
 	f.Add("*.example.org", "lb.example.net.", "1 2 3 srv.example.org", "10m", int64(-1), uint8(3))
 	f.Add("*.*.example.org", "fe80::1%eth0", "v=spf1 -all", "-1s", int64(1<<60), uint8(255))
 	f.Add("a..b,c.d , *", "::ffff:192.0.2.1", "0 0 0 .", "x", int64(0), uint8(77))

@@ -24,7 +24,8 @@ type Index struct {
 }
 
 // State is the content of an Index at one moment. It is safe for any number of readers. Of 50,000 HTTPRoutes with one host,
-// each took 83 octets: 40 in objects, 20 in slots, 9 in claims, and 5 each in keys and referring.
+// each took 71 octets: 28 in objects (39 if the host was not the route's name in the zone), 20 in slots, 9 in claims, and
+// 5 each in keys and referring.
 type State struct {
 	objects   persistent.Strings               // the number of the shared part, and the own part
 	shared    persistent.Strings               // shared parts of objects

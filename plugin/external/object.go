@@ -19,7 +19,8 @@ type Object struct{ packed form }
 //	own:    creationTimestamp, length of the name, name, TTL, then the rest; for a route its hostnames as one text, and
 //	        the parts that an Index adds
 //
-// The zone is the name that the first host is directly below. Hosts in the zone are stored without it.
+// The zone is the name that the first host is directly below. Hosts in the zone are stored without it, and the name of
+// the object in the zone, a frequent host, in one octet.
 type form struct{ shared, own string }
 
 const (
@@ -214,7 +215,7 @@ func NewIngress(spec IngressSpec) *Object {
 	}
 	d.shared.text(spec.Class)
 	d.shared.addresses(spec.targets(spec.Addresses))
-	d.hosts(hosts, d.zone)
+	d.hosts(hosts, d.zone, spec.Name)
 	return d.object()
 }
 
@@ -235,7 +236,7 @@ func (m *Meta) targets(texts []string) addresses {
 // Ingress returns a spec from which NewIngress makes an equal Object.
 func (o *Object) Ingress() IngressSpec {
 	common, r := commonOf(o.packed.shared), bodyOf(o.packed)
-	return IngressSpec{Meta: o.meta(), Class: common.text(), Addresses: common.places().texts(), Hosts: r.hosts(zoneOf(o.packed))}
+	return IngressSpec{Meta: o.meta(), Class: common.text(), Addresses: common.places().texts(), Hosts: r.hosts(o.packed)}
 }
 
 // NewService packs spec. It returns nil if the Service has neither external addresses nor internal names, and is not
@@ -261,10 +262,10 @@ func NewService(spec ServiceSpec) *Object {
 	at := len(d.packer)
 	d.raw("\x00\x00\x00") // placeholder of the internal names' offset
 	d.addresses(outside)
-	d.hosts(hosts, d.zone)
+	d.hosts(hosts, d.zone, spec.Name)
 	n := len(d.packer)
 	d.packer[at], d.packer[at+1], d.packer[at+2] = byte(n>>16), byte(n>>8), byte(n)
-	d.hosts(internal, d.zone)
+	d.hosts(internal, d.zone, spec.Name)
 	d.addresses(balanced)
 	d.addresses(clusterIPs)
 	d.ports(spec.Ports)
@@ -311,9 +312,8 @@ func (s *service) inside() (balanced, clusterIPs places, ports reader) {
 func (o *Object) Service() ServiceSpec {
 	s := serviceOf(o.packed)
 	spec := ServiceSpec{Meta: o.meta(), Headless: s.headless}
-	zone := zoneOf(o.packed)
-	spec.annotate(hostnameKeys, join(s.at.hosts(zone)))
-	spec.annotate(internalKeys, join(s.at.hosts(zone)))
+	spec.annotate(hostnameKeys, join(s.at.hosts(o.packed)))
+	spec.annotate(internalKeys, join(s.at.hosts(o.packed)))
 	balanced, clusterIPs, ports := s.inside()
 	spec.LoadBalancer, spec.Addresses = !balanced.empty(), balanced.texts()
 	if s.overridden {

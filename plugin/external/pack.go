@@ -83,38 +83,48 @@ func (r *reader) texts() []string {
 	return all
 }
 
-// hosts writes hosts of an object with that zone. The lowest bit of a length is set for a host that is stored without the
-// zone.
-func (p *packer) hosts(all []string, zone string) {
+// ownName is how the name of the object in the zone is written.
+const ownName = 1
+
+// hosts writes hosts of an object with that zone and name. The lowest bit of a length is set for a host that is stored
+// without the zone.
+func (p *packer) hosts(all []string, zone, object string) {
 	p.len(len(all))
 	for _, name := range all {
-		p.host(name, zone)
+		p.host(name, zone, object)
 	}
 }
 
-func (p *packer) host(name, zone string) {
-	if first := len(name) - len(zone) - 1; zone != "" && first > 0 && within(name, zone) {
+func (p *packer) host(name, zone, object string) {
+	first := len(name) - len(zone) - 1
+	switch {
+	case zone == "" || first < 1 || !within(name, zone):
+		p.len(len(name) << 1)
+		p.raw(name)
+	case name[:first] == object:
+		p.len(ownName)
+	default:
 		p.len(first<<1 | 1)
 		p.raw(name[:first])
-		return
 	}
-	p.len(len(name) << 1)
-	p.raw(name)
 }
 
-// host reads a host of an object with that zone.
-func (r *reader) host(zone string) host {
+// host reads a host of an object.
+func (r *reader) host(of form) host {
 	n := r.len()
-	if n&1 == 0 {
-		zone = ""
+	switch {
+	case n == ownName:
+		return host{nameOf(of), zoneOf(of)}
+	case n&1 != 0:
+		return host{r.take(n >> 1), zoneOf(of)}
 	}
-	return host{r.take(n >> 1), zone}
+	return host{r.take(n >> 1), ""}
 }
 
-func (r *reader) hosts(zone string) []string {
+func (r *reader) hosts(of form) []string {
 	var all []string
 	for range r.len() {
-		all = append(all, r.host(zone).String())
+		all = append(all, r.host(of).String())
 	}
 	return all
 }

@@ -25,7 +25,7 @@ func NewRoute(spec RouteSpec) *Object {
 		d.shared.parent(&parents[i])
 	}
 	var own packer
-	own.hosts(hosts, d.zone)
+	own.hosts(hosts, d.zone, spec.Name)
 	d.text(string(own))
 	return d.object()
 }
@@ -111,7 +111,7 @@ func (rt *route) all() ([]parentRef, []own) {
 	}
 	hosts := bodyOf(rt.packed)
 	hosts.len()
-	return parents, hosts.owns(zoneOf(rt.packed))
+	return parents, hosts.owns(rt.packed)
 }
 
 // own is a hostname of a route, and its offset in the packed form.
@@ -120,11 +120,11 @@ type own struct {
 	at   int
 }
 
-func (r *reader) owns(zone string) []own {
+func (r *reader) owns(of form) []own {
 	all := make([]own, r.len())
 	for i := range all {
 		all[i].at = r.at
-		all[i].name = r.host(zone).String()
+		all[i].name = r.host(of).String()
 	}
 	return all
 }
@@ -217,7 +217,7 @@ func (res *resolved) with(raw form, owns []own) form {
 		}
 	}
 	if !whole {
-		p.led(res.names, zoneOf(raw), len(res.holders) > 1)
+		p.led(res.names, raw, len(res.holders) > 1)
 	}
 	return form{raw.shared, string(p)}
 }
@@ -227,11 +227,11 @@ func (res *resolved) whole(owns []own) bool {
 	return slices.EqualFunc(res.names, owns, func(n led, o own) bool { return n.own == o && n.to == 1<<len(res.holders)-1 })
 }
 
-func (p *packer) led(names []led, zone string, several bool) {
+func (p *packer) led(names []led, of form, several bool) {
 	p.len(len(names))
 	for _, n := range names {
 		if p.len(n.at); n.at == 0 {
-			p.host(n.name, zone)
+			p.host(n.name, zoneOf(of), nameOf(of))
 		}
 		if several {
 			p.uint(n.to)
@@ -272,13 +272,12 @@ func inNames(packed form, at uint32) (r reader, ok bool) {
 	return reader{packed.own, int(at &^ atNames)}, at&atNames != 0
 }
 
-// own reads an entry in names of a route with that zone: the offset of one of its hostnames, or 0 and a name of a
-// listener.
-func (r *reader) own(zone string) host {
+// own reads an entry in names of a route: the offset of one of its hostnames, or 0 and a name of a listener.
+func (r *reader) own(of form) host {
 	if at := r.len(); at > 0 {
 		r = &reader{r.s, at}
 	}
-	return r.host(zone)
+	return r.host(of)
 }
 
 // holderReader reads the holders of a route. After the last one it is at the names.
@@ -331,7 +330,7 @@ func heldBy(packed form, at uint32) heldReader {
 		return h
 	}
 	if r, ok := inNames(packed, at); ok {
-		r.own("")
+		r.own(packed)
 		h.to = r.uint()
 	} else {
 		h.to = 1<<h.h.n - 1

@@ -171,25 +171,24 @@ func directName(packed form) (name string, sort nameHash, ok bool) {
 // claimsOf yields the names that the object claims, each once, and the offsets of their entries.
 func claimsOf(packed form) func(yield func(string, uint32) bool) {
 	return func(yield func(string, uint32) bool) {
-		zone := zoneOf(packed)
 		switch kind := kindOf(packed); {
 		case kind == KindIngress:
 			common, r := commonOf(packed.shared), bodyOf(packed)
 			common.text()
 			if !common.places().empty() {
-				r.names(zone, yield)
+				r.names(packed, yield)
 			}
 		case kind == KindService:
 			s := serviceOf(packed)
-			if s.at.names(zone, yield) {
+			if s.at.names(packed, yield) {
 				internal := reader{packed.own, s.internal}
-				internal.names(zone, yield)
+				internal.names(packed, yield)
 			}
 		case kind == KindDNSEndpoint:
 			r := bodyOf(packed)
 			for range r.len() {
 				at := r.at
-				if !yield(r.host(zone).String(), uint32(at)) { // #nosec G115 -- within maxPacked
+				if !yield(r.host(packed).String(), uint32(at)) { // #nosec G115 -- within maxPacked
 					return
 				}
 				r.text()
@@ -200,11 +199,11 @@ func claimsOf(packed form) func(yield func(string, uint32) bool) {
 	}
 }
 
-// names yields names and their offsets.
-func (r *reader) names(zone string, yield func(string, uint32) bool) bool {
+// names yields names of an object and their offsets.
+func (r *reader) names(of form, yield func(string, uint32) bool) bool {
 	for range r.len() {
 		at := r.at
-		if !yield(r.host(zone).String(), uint32(at)) { // #nosec G115 -- within maxPacked
+		if !yield(r.host(of).String(), uint32(at)) { // #nosec G115 -- within maxPacked
 			return false
 		}
 	}
@@ -219,16 +218,16 @@ func routeNames(packed form, yield func(string, uint32) bool) {
 	for range h.n {
 		h.next()
 	}
-	r, zone := h.r, zoneOf(packed)
+	r := h.r
 	if h.whole {
 		r = bodyOf(packed)
 		r.len()
-		r.names(zone, yield)
+		r.names(packed, yield)
 		return
 	}
 	for range r.len() {
 		at := r.at
-		if name := r.own(zone); !yield(name.String(), uint32(at)|atNames) { // #nosec G115 -- within maxPacked
+		if name := r.own(packed); !yield(name.String(), uint32(at)|atNames) { // #nosec G115 -- within maxPacked
 			return
 		}
 		if h.n > 1 {
@@ -240,10 +239,10 @@ func routeNames(packed form, yield func(string, uint32) bool) {
 // claimed returns the name that the entry at that offset in the own part of an object claims.
 func claimed(packed form, at uint32) host {
 	if r, ok := inNames(packed, at); ok {
-		return r.own(zoneOf(packed))
+		return r.own(packed)
 	}
 	r := reader{packed.own, int(at)}
-	return r.host(zoneOf(packed))
+	return r.host(packed)
 }
 
 // hashClaim returns the hash of a claimed name in slots, and its sort.
