@@ -144,7 +144,7 @@ func asciiForm(field string) string {
 			continue
 		}
 		a, err := idna.Lookup.ToASCII(octets)
-		if err != nil || a == "" || strings.Contains(octets, ".") || len(octets) > maxWide {
+		if err != nil || a == "" || strings.Contains(octets, ".") || len(octets) > 255 {
 			return ""
 		}
 		labels = append(labels, a)

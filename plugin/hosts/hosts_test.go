@@ -13,6 +13,7 @@ import (
 
 	"github.com/coredns/coredns/plugin"
 
+	"github.com/kubehosts/kubehosts/plugin/domain"
 	"github.com/kubehosts/kubehosts/plugin/growth"
 )
 
@@ -530,7 +531,7 @@ func TestNormalize(t *testing.T) {
 		fields = append(fields, fmt.Sprintf(`x\%03d.test`, c))
 	}
 	for _, field := range fields {
-		name, wide, fault := normalize(nil, []byte(field))
+		name, wide, fault := domain.Normalize(nil, []byte(field))
 		want := wireForm(field)
 		if field == "\x00" {
 			want = "" // the octet is valid in a question, but no text has it

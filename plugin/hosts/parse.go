@@ -9,6 +9,8 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+
+	"github.com/kubehosts/kubehosts/plugin/domain"
 )
 
 // MaxSize is the length in octets of the longest file that [Parse] accepts. That is about 7 million
@@ -98,7 +100,7 @@ func (p *parser) read(r io.Reader, max limits) error {
 func normalizeAll(zones []string) []string {
 	all := slices.Clone(zones)
 	for i, z := range zones {
-		if name, _, fault := normalize(nil, []byte(z)); fault == "" {
+		if name, _, fault := domain.Normalize(nil, []byte(z)); fault == "" {
 			all[i] = string(name)
 		}
 	}
@@ -284,7 +286,7 @@ func (p *parser) address(b []byte, long bool) {
 
 // name processes one of the names that follow the address.
 func (p *parser) name(field []byte) error {
-	name, wide, fault := normalize(p.nameBuf, field)
+	name, wide, fault := domain.Normalize(p.nameBuf, field)
 	p.nameBuf = name
 	if wide {
 		return p.wideName(field, name, fault)
@@ -300,7 +302,7 @@ func (p *parser) name(field []byte) error {
 // wideName processes a name beyond ASCII. It is served by its own octets, and by the ASCII form
 // that most clients use, which is also the PTR target.
 func (p *parser) wideName(field, name []byte, fault string) error {
-	ascii, err := toASCII(nil, field)
+	ascii, err := domain.ToASCII(nil, field)
 	switch {
 	case err != nil && fault != "":
 		p.problem("%s is not a domain name: %s; left out", quote(field), fault)
