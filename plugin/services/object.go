@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"net/netip"
 	"strings"
+
+	"github.com/kubehosts/kubehosts/plugin/domain"
 )
 
 // ServiceSpec is the part of a Service that answers need.
@@ -100,22 +102,23 @@ func NewService(spec ServiceSpec) *Service {
 	return &Service{head + spec.Name + "." + spec.Namespace + external + v.v4[:4*n4] + v.v6[:16*n6] + string(packPorts(spec.Ports))}
 }
 
-// target returns the fully qualified form of an ExternalName, or "" if it can't be the target of a CNAME record: an
-// address, or a name that does not fit into a message (RFC 1035, section 2.3.4).
-func target(name string) string {
-	name = strings.TrimSuffix(name, ".")
-	if name == "" || len(name) > 253 {
+// target returns the fully qualified form of an ExternalName in the form of a question's name, or "" if it can't be the target
+// of a CNAME record: an address, or not a domain name (RFC 1035, section 2.3.4). A name outside ASCII gets its ASCII form. A
+// name whose form, with escapes, has more than 255 characters is left out: no API server accepts any escapes.
+func target(text string) string {
+	if _, err := netip.ParseAddr(strings.TrimSuffix(text, ".")); err == nil {
 		return ""
 	}
-	if _, err := netip.ParseAddr(name); err == nil {
-		return ""
-	}
-	for label := range strings.SplitSeq(name, ".") {
-		if label == "" || len(label) > 63 || strings.ContainsAny(label, "\\\"();@$ \t\r\n") {
-			return ""
+	name, wide, err := domain.Parse(text)
+	if wide {
+		if ascii, bad := domain.ASCII(text); bad == nil {
+			name, err = ascii, nil
 		}
 	}
-	return name + "."
+	if err != nil || name == "." || len(name) > 255 {
+		return ""
+	}
+	return name
 }
 
 // IsZero reports whether s is the zero Service.

@@ -10,6 +10,9 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/miekg/dns"
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/kubehosts/kubehosts/plugin/growth"
 	"github.com/kubehosts/kubehosts/plugin/serial"
 )
@@ -713,5 +716,38 @@ func TestKnown(t *testing.T) {
 	}
 	if changed := NewService(ServiceSpec{Namespace: "shop", Name: "known", Headless: true}); !changed.Headless() || stored(ix.KnownService(changed)) == stored(service) {
 		t.Error("a changed Service is known")
+	}
+}
+
+// The target of an ExternalName has the form that it has in a question, whatever its octets. The API server refuses all
+// targets that are not hostnames of ASCII, so they come from manifests.
+func TestExternalNameOfAnyOctets(t *testing.T) {
+	for i := range 256 {
+		c := byte(i)
+		want, _, err := dns.UnpackDomainName(append([]byte{2, 'x', c}, "\x07example\x00"...), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = strings.ToLower(want)
+		written := []string{fmt.Sprintf(`x\%03d.example`, c)}
+		if c > ' ' && c != 0x7f && c != '.' && c != '\\' {
+			written = append(written, "x"+string([]byte{c})+".example.")
+		}
+		for _, text := range written {
+			if got := NewService(ServiceSpec{Namespace: "shop", Name: "docs", External: true, ExternalName: text}).ExternalName(); got != want {
+				t.Errorf("%q leads to %s, but in a question it is %s", text, got, want)
+			}
+		}
+		if refused := validation.IsDNS1123Subdomain("x" + string([]byte{c}) + ".example"); refused == nil && want != "x"+string([]byte{c})+".example." {
+			t.Errorf("the API server accepts a target with the octet %d", c)
+		}
+	}
+	for text, want := range map[string]string{
+		"": "", ".": "", "192.0.2.1": "", "::1": "", "a b.example": "", "a..b": "", "a\tb": "", strings.Repeat("x", 64): "", strings.Repeat(`\001.`, 80): "",
+		"müller.example": "xn--mller-kva.example.", "ü_1.example": `\195\188_1.example.`, "bob's.lan": `bob\'s.lan.`,
+	} {
+		if got := NewService(ServiceSpec{Namespace: "shop", Name: "docs", External: true, ExternalName: text}).ExternalName(); got != want {
+			t.Errorf("%q leads to %q, want %q", text, got, want)
+		}
 	}
 }

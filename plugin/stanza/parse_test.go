@@ -2,6 +2,7 @@ package stanza
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/plugin"
+	"github.com/miekg/dns"
 )
 
 // corefileOf parses text as the Corefile's stanza of the server block with the keys.
@@ -368,5 +370,42 @@ func TestStatus(t *testing.T) {
 		if got := mustParse(t, text, "dns://cluster.local.:53").Status; got != want {
 			t.Errorf("%s: status %q, want %q", text, got, want)
 		}
+	}
+}
+
+// Zones are compared in the form that they have in questions, however they are written, wherever they may be named.
+func TestZonesOfAnyOctets(t *testing.T) {
+	for i := range 256 {
+		c := byte(i)
+		zone := fmt.Sprintf(`x\%03d.example`, c)
+		want, _, err := dns.UnpackDomainName(append([]byte{2, 'x', c}, "\x07example\x00"...), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want = strings.ToLower(want); c >= 0x80 {
+			_, err := corefileOf("kubehosts "+zone, "dns://.:53")
+			wantError(t, err, "Corefile:1 - ", "outside ASCII")
+			continue
+		}
+		all := mustParse(t, fmt.Sprintf("kubehosts %[1]s z.example {\nexternal e%[1]s\nfallthrough %[1]s\nmulticluster %[1]s\n}", zone), "dns://.:53")
+		for what, got := range map[string]string{"ZONES": all.Zones[0], "external": all.External[0].Zones[0][1:], "fallthrough": all.Fallthrough[0], "multicluster": all.Multicluster[0]} {
+			if got != want {
+				t.Errorf("%s: %s is %s, but in a question %s", what, zone, got, want)
+			}
+		}
+		if got := mustParse(t, "kubehosts", "dns://"+zone+":53").Zones; !slices.Equal(got, []string{want}) {
+			t.Errorf("the zones of a server block for %s are %q, but in a question %s", zone, got, want)
+		}
+	}
+	for written, want := range map[string]string{"a;b.example": `a\;b.example.`, `a\;b.example`: `a\;b.example.`, "user@host.example": `user\@host.example.`, `\097.EXAMPLE`: "a.example.", "_acme.x": "_acme.x."} {
+		if got := mustParse(t, "kubehosts "+written, "dns://.:53").Zones; !slices.Equal(got, []string{want}) {
+			t.Errorf("%s is %q, want %s", written, got, want)
+		}
+	}
+	for written, want := range map[string]string{
+		"müller.example": "write xn--mller-kva.example., for which clients ask", "ü_1.example": "no ASCII form",
+	} {
+		_, err := corefileOf("kubehosts "+written, "dns://.:53")
+		wantError(t, err, "Corefile:1 - ", want)
 	}
 }

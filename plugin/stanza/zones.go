@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/plugin"
 	"github.com/coredns/coredns/plugin/pkg/parse"
 	"github.com/coredns/coredns/plugin/pkg/transport"
+
+	"github.com/kubehosts/kubehosts/plugin/domain"
 )
 
 // address is one zone of a server block's key. port is "" if the key has none.
@@ -73,15 +76,33 @@ func (d *draft) zonesOf(words []caddyfile.Token) ([]string, error) {
 			return nil, err
 		}
 		for _, a := range as {
-			if strings.ContainsFunc(a.zone, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
-				return nil, errAt(w, "'%s' is not a zone: it has a space or a control character", clip(w.Text, 255))
+			zone, err := zoneOf(a.zone)
+			if err != nil {
+				return nil, errAt(w, "'%s' is not a zone: %v", clip(w.Text, 255), err)
 			}
-			if have.add(a.zone) {
-				zones = append(zones, a.zone)
+			if have.add(zone) {
+				zones = append(zones, zone)
 			}
 		}
 	}
 	return zones, nil
+}
+
+// zoneOf returns a zone in the form of a question's name, which escapes some characters. The error of a zone outside ASCII has
+// the form to write: the octets as written and the ASCII form are different zones, and clients ask for the latter.
+func zoneOf(text string) (string, error) {
+	if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) && r != utf8.RuneError }) {
+		return "", errors.New("it has a space or a control character")
+	}
+	zone, wide, err := domain.Parse(text)
+	if !wide {
+		return zone, err
+	}
+	ascii, err := domain.ASCII(text)
+	if err != nil {
+		return "", errors.New("it has characters outside ASCII, and no ASCII form that a client could ask for")
+	}
+	return "", fmt.Errorf("it has characters outside ASCII: write %s, for which clients ask", ascii)
 }
 
 // zonesOfKeys returns the zones of a server block without the root. The server has checked its keys; one that is not a
@@ -95,8 +116,9 @@ func zonesOfKeys(keys []string) []string {
 			continue
 		}
 		for _, a := range as {
-			if have.add(a.zone) {
-				zones = append(zones, a.zone)
+			zone, _, err := domain.Parse(a.zone)
+			if err == nil && have.add(zone) {
+				zones = append(zones, zone)
 			}
 		}
 	}
