@@ -53,19 +53,17 @@ func NewDNSEndpoint(spec DNSEndpointSpec) *Object {
 	all := make(map[string]*records)
 	var names []string // in their order in spec
 	for _, e := range spec.Endpoints {
-		name, ok := hostname(e.Name)
-		if !ok {
-			continue
-		}
-		set := all[name]
-		if set == nil {
-			if len(names) == maxNames {
-				continue
+		for _, name := range forms(e.Name) {
+			set := all[name]
+			if set == nil {
+				if len(names) == maxNames {
+					continue
+				}
+				set = new(records)
+				all[name], names = set, append(names, name)
 			}
-			set = new(records)
-			all[name], names = set, append(names, name)
+			set.add(&e)
 		}
-		set.add(&e)
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return !all[name].complete() })
 	d := begin(KindDNSEndpoint, &spec.Meta, names)
@@ -206,11 +204,11 @@ func (o *Object) DNSEndpoint() DNSEndpointSpec {
 		targets[3] = set.texts()
 		for range set.len() {
 			s := serverOf(set.text())
-			targets[4] = append(targets[4], strings.Join([]string{utoa(uint32(s.Priority)), utoa(uint32(s.Weight)), utoa(uint32(s.Port)), s.Target}, " "))
+			targets[4] = append(targets[4], strings.Join([]string{utoa(uint32(s.Priority)), utoa(uint32(s.Weight)), utoa(uint32(s.Port)), spelled(s.Target)}, " "))
 		}
 		for range set.len() {
 			m := mailOf(set.text())
-			targets[5] = append(targets[5], utoa(uint32(m.Preference))+" "+m.Host)
+			targets[5] = append(targets[5], utoa(uint32(m.Preference))+" "+spelled(m.Host))
 		}
 		for typ, all := range targets {
 			e := Endpoint{name + ".", typeNames[typ], int64(ttl.uint()) - 1, all} // #nosec G115 -- a TTL

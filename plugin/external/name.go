@@ -1,30 +1,73 @@
 package external
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+
+	"github.com/kubehosts/kubehosts/plugin/domain"
 )
 
-// hostname returns host in lower case and without a final dot, and whether it is a hostname that an object may claim: labels
-// of letters, digits and hyphens (RFC 1123, section 2.1), with underscores (RFC 8552), of up to 253 octets (RFC 1035,
-// section 2.3.4), and not an address. The first label may be the wildcard "*".
+// hostname returns the name in host without a final dot, in the form of a question's name, and whether an object may claim
+// it or lead to it: it is a domain name and not an address. The first label may be the wildcard "*", and no other one may have
+// a "*". A name outside ASCII gets its ASCII form, if it has one, see octets.
 func hostname(host string) (string, bool) {
-	host = trimDot(host)
-	if len(host) == 0 || len(host) > 253 {
-		return "", false
-	}
-	host = strings.ToLower(host)
-	rest := strings.TrimPrefix(host, "*.")
-	if !labels(rest) {
-		return "", false
-	}
-	if last := rest[len(rest)-1]; last >= '0' && last <= '9' {
-		if _, err := netip.ParseAddr(rest); err == nil {
-			return "", false
+	name, wide, err := domain.Parse(host)
+	if wide {
+		if ascii, bad := domain.ASCII(host); bad == nil {
+			name, err = ascii, nil
 		}
 	}
-	return host, true
+	if err != nil || name == "." {
+		return "", false
+	}
+	name = trimDot(name)
+	rest := strings.TrimPrefix(name, "*.")
+	if strings.Contains(rest, "*") {
+		return "", false
+	}
+	rest, _, _ = strings.Cut(rest, "%") // the zone of an address
+	if _, err := netip.ParseAddr(rest); err == nil {
+		return "", false
+	}
+	return name, true
 }
+
+// CheckNames returns an error about the first of hosts, and of the names in the annotations of m, that no object may claim:
+// it is not a domain name, or it is an address.
+func (m *Meta) CheckNames(hosts ...string) error {
+	for _, host := range slices.Concat(hosts, list(m.annotated(hostnameKeys)), list(m.annotated(internalKeys))) {
+		if _, ok := hostname(host); ok {
+			continue
+		}
+		_, _, err := domain.Parse(host)
+		if err == nil {
+			err = errors.New("it is an address, the root, or has a * that is not its first label")
+		}
+		return fmt.Errorf("no object may claim the name %.300q: %w", host, err)
+	}
+	return nil
+}
+
+// forms returns the names of host that an object claims: that of hostname, and for one with an ASCII form also that of
+// its octets, which some clients send.
+func forms(host string) []string {
+	name, ok := hostname(host)
+	if !ok {
+		return nil
+	}
+	if octets, wide, err := domain.Parse(host); wide && err == nil && trimDot(octets) != name {
+		return []string{name, trimDot(octets)}
+	}
+	return []string{name}
+}
+
+// spelled returns a name without the characters that separate names in annotations and records.
+func spelled(name string) string { return separators.Replace(name) }
+
+var separators = strings.NewReplacer(`\ `, `\032`, ",", `\044`)
 
 // labels reports whether s consists of labels of letters, digits, hyphens and underscores, separated by
 // single dots.

@@ -34,7 +34,7 @@ const (
 // Nameable reports whether an object of the kind may have that name. Others are never stored.
 func Nameable(kind Kind, namespace, name string) bool {
 	host, ok := hostname(name)
-	return begin(kind, &Meta{Namespace: namespace, Name: name}, nil) != nil && (kind != KindNode || ok && host == name)
+	return begin(kind, &Meta{Namespace: namespace, Name: name}, nil) != nil && (kind != KindNode || ok && host == name && labels(name))
 }
 
 // draft is a packed form that is being written.
@@ -189,18 +189,19 @@ func (m *Meta) annotate(keys []string, value string) {
 	m.Annotations[keys[0]] = value
 }
 
-// hostnames returns the hostnames among hosts, each once, up to most.
+// hostnames returns the names that an object with these hosts claims, each once, up to most.
 func hostnames(most int, hosts ...[]string) []string {
 	var names []string
 	seen := make(map[string]struct{})
 	for _, all := range hosts {
 		for _, host := range all {
-			name, ok := hostname(host)
-			if _, again := seen[name]; !ok || again || len(names) == most {
-				continue
+			for _, name := range forms(host) {
+				if _, again := seen[name]; again || len(names) == most {
+					continue
+				}
+				seen[name] = struct{}{}
+				names = append(names, name)
 			}
-			seen[name] = struct{}{}
-			names = append(names, name)
 		}
 	}
 	return names
@@ -388,4 +389,11 @@ func (o *Object) NamespaceSpec() NamespaceSpec {
 
 func utoa(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
 
-func join(words []string) string { return strings.Join(words, ",") }
+// join returns the value of an annotation with these names or addresses, see list.
+func join(words []string) string {
+	all := make([]string, len(words))
+	for i, word := range words {
+		all[i] = spelled(word)
+	}
+	return strings.Join(all, ",")
+}

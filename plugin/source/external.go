@@ -134,7 +134,17 @@ func ingressSpec(i *networking.Ingress) external.IngressSpec {
 }
 
 func toIngress(i *networking.Ingress) (*external.Object, disposition) {
-	return published(kindIngress, nameOf(i), external.NewIngress(ingressSpec(i)))
+	spec := ingressSpec(i)
+	checkNames(kindIngress, &spec.Meta, spec.Hosts...)
+	return published(kindIngress, nameOf(i), external.NewIngress(spec))
+}
+
+// checkNames reports a name that an object can't claim. The API server refuses those of Ingresses, but none in annotations
+// and in DNSEndpoints.
+func checkNames(kind string, m *external.Meta, hosts ...string) {
+	if err := m.CheckNames(hosts...); err != nil {
+		reject(kind, objectName{m.Namespace, m.Name}, err.Error())
+	}
 }
 
 // appendSet appends those that are not empty.
@@ -194,6 +204,7 @@ func toExternalService(svc *api.Service) (*external.Object, disposition) {
 	if spec == nil {
 		return nil, drop
 	}
+	checkNames(kindExternalService, &spec.Meta)
 	return packPublished(*spec)
 }
 

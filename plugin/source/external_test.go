@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	api "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -396,6 +397,30 @@ func TestExternalNotUnderstood(t *testing.T) {
 	}
 }
 
+// Names that no object may claim are reported, wherever they come from.
+func TestExternalNamesRefused(t *testing.T) {
+	quietly(t)
+	web := meta.ObjectMeta{Namespace: "shop", Name: "web"}
+	wrong := web
+	wrong.Annotations = map[string]string{"external-dns.kubernetes.io/hostname": "www.example.org, not a name"}
+	for kind, pack := range map[string]func(){
+		kindTLSRoute: func() {
+			toCustom(kindTLSRoute, readRoute(external.KindTLSRoute))(&customResource{ObjectMeta: web, Spec: []byte(`{"hostnames": ["192.0.2.1"]}`)})
+		},
+		kindDNSEndpoint: func() {
+			toCustom(kindDNSEndpoint, readDNSEndpoint)(&customResource{ObjectMeta: web, Spec: []byte(`{"endpoints": [{"dnsName": "a;b.example.org"}, {"dnsName": "a..b"}]}`)})
+		},
+		kindIngress:         func() { toIngress(&networking.Ingress{ObjectMeta: wrong}) },
+		kindExternalService: func() { toExternalService(&api.Service{ObjectMeta: wrong}) },
+	} {
+		before := value(objectsRejected.WithLabelValues(kind))
+		pack()
+		if n := value(objectsRejected.WithLabelValues(kind)) - before; n != 1 {
+			t.Errorf("%s: %v names are reported, want 1", kind, n)
+		}
+	}
+}
+
 // An object without names yet is not refused.
 func TestExternalOfNoUseYet(t *testing.T) {
 	quietly(t)
@@ -407,7 +432,7 @@ func TestExternalOfNoUseYet(t *testing.T) {
 	}
 	for kind, pack := range map[string]func() (*external.Object, disposition){
 		kindHTTPRoute:   custom(kindHTTPRoute, `{"hostnames": ["www.example.org"], "parentRefs": [{"name": "gw"}]}`),
-		kindTLSRoute:    custom(kindTLSRoute, `{"hostnames": ["192.0.2.1"]}`),
+		kindTLSRoute:    custom(kindTLSRoute, `{"hostnames": ["tls.example.org"]}`),
 		kindListenerSet: custom(kindListenerSet, `{"parentRef": {"kind": "Service", "name": "gw"}}`),
 		kindExternalService: func() (*external.Object, disposition) {
 			return toExternalService(&api.Service{ObjectMeta: web, Spec: api.ServiceSpec{Type: api.ServiceTypeLoadBalancer, ClusterIP: "10.96.0.1"}})

@@ -192,6 +192,7 @@ func readRoute(kind external.Kind) func(*customResource) (*external.Object, erro
 		for _, p := range status.Parents {
 			route.Status = append(route.Status, external.ParentStatus{ParentRef: external.ParentRef(p.Parent), Conditions: conditionsOf(p.Conditions)})
 		}
+		checkNames(kind.String(), &route.Meta, route.Hostnames...)
 		return external.NewRoute(route), nil
 	}
 }
@@ -202,9 +203,12 @@ func readDNSEndpoint(r *customResource) (*external.Object, error) {
 		return nil, err
 	}
 	e := external.DNSEndpointSpec{Meta: externalMeta(r)}
+	names := make([]string, 0, len(spec.Endpoints))
 	for _, ep := range spec.Endpoints {
 		e.Endpoints = append(e.Endpoints, external.Endpoint(ep))
+		names = append(names, ep.Name)
 	}
+	checkNames(kindDNSEndpoint, &e.Meta, names...)
 	return external.NewDNSEndpoint(e), nil
 }
 
