@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// threadTime returns the time that CPUs have spent on this thread. It stands still while others run.
-func threadTime() time.Duration {
+// ThreadTime returns the time that CPUs have spent on this thread. It stands still while others run.
+func ThreadTime() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
 		panic(err) // Linux has had it since 2.6.12

@@ -33,9 +33,9 @@ func Of(f func()) Work {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a thread that allocates helps the garbage collector
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	start := threadTime()
+	start := ThreadTime()
 	f()
-	took := threadTime() - start
+	took := ThreadTime() - start
 	runtime.ReadMemStats(&after)
 	return Work{float64(after.TotalAlloc - before.TotalAlloc), took}
 }

@@ -2,9 +2,12 @@
 package hostile
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"regexp"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"slices"
@@ -12,18 +15,31 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kubehosts/kubehosts/plugin/growth"
 )
 
 // Limits for one input. Exceeding them means a defect; they are not goals.
 const (
-	maxTime  = 30 * time.Second
-	maxAlloc = 1 << 30 // bytes
+	maxAlloc   = 256 << 20        // bytes
+	maxCPU     = 2 * time.Second  // of the goroutine that calls Run
+	maxInotify = 2                // instances of this process; a user may have 128
+	maxTime    = 30 * time.Second // until an input counts as one that never ends
 )
 
+// cost is what one input takes.
+type cost struct {
+	alloc   uint64
+	cpu     time.Duration
+	inotify int
+}
+
 // Run makes n inputs, or HOSTILE_INPUTS of them, and passes each to do, which must cope with it. It fails the test if
-// do panics, takes 30 seconds, or allocates a gigabyte, and prints the HOSTILE_SEED that reproduces the input.
+// do panics, does not end, or exceeds a limit, and prints the HOSTILE_SEED that reproduces the input.
 func Run(t *testing.T, n int, do func(r *rand.Rand)) {
 	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	n, seed := numberOf("HOSTILE_INPUTS", n), uint64(numberOf("HOSTILE_SEED", rand.IntN(1_000_000)))
 	at := 0
 	defer func() {
@@ -34,18 +50,36 @@ func Run(t *testing.T, n int, do func(r *rand.Rand)) {
 			t.Logf("at input %d of HOSTILE_SEED=%d", at, seed)
 		}
 	}()
-	start, most := time.Now(), uint64(0)
+	start, most := time.Now(), cost{}
 	for ; at < n && !t.Failed(); at++ {
 		hangs := time.AfterFunc(maxTime, func() { panic(fmt.Sprintf("input %d of HOSTILE_SEED=%d does not end", at, seed)) })
-		before := allocated()
-		do(rand.New(rand.NewPCG(seed, uint64(at))))
+		one := costOf(func() { do(rand.New(rand.NewPCG(seed, uint64(at)))) })
 		hangs.Stop()
-		most = max(most, allocated()-before)
-		if most > maxAlloc {
-			t.Errorf("%d MiB allocated", most>>20)
+		if one.alloc > maxAlloc || one.cpu > maxCPU || one.inotify > maxInotify {
+			t.Errorf("%d MiB allocated, %v of CPU time, %d instances of inotify; the limits are %d MiB, %v, %d",
+				one.alloc>>20, one.cpu, one.inotify, maxAlloc>>20, maxCPU, maxInotify)
+		}
+		most = cost{max(most.alloc, one.alloc), max(most.cpu, one.cpu), max(most.inotify, one.inotify)}
+	}
+	t.Logf("%d inputs of HOSTILE_SEED=%d in %v, at most %d KiB allocated for one, %v of CPU time, %d instances of inotify",
+		at, seed, time.Since(start).Round(time.Millisecond), most.alloc>>10, most.cpu.Round(time.Millisecond), most.inotify)
+}
+
+func costOf(do func()) cost {
+	alloc, cpu := allocated(), growth.ThreadTime()
+	do()
+	return cost{allocated() - alloc, growth.ThreadTime() - cpu, inotifies()}
+}
+
+// inotifies counts the inotify instances of this process, where /proc has them.
+func inotifies() (n int) {
+	all, _ := os.ReadDir("/proc/self/fd")
+	for _, fd := range all {
+		if to, _ := os.Readlink("/proc/self/fd/" + fd.Name()); to == "anon_inode:inotify" {
+			n++
 		}
 	}
-	t.Logf("%d inputs of HOSTILE_SEED=%d in %v, at most %d KiB allocated for one", at, seed, time.Since(start).Round(time.Millisecond), most>>10)
+	return n
 }
 
 func numberOf(name string, usual int) int {
@@ -75,10 +109,14 @@ var words = []string{
 	strings.Repeat("x", 64), strings.Repeat("x.", 130), strings.Repeat("9", 400), strings.Repeat("[", 20_000), strings.Repeat("{\n", 5_000), strings.Repeat("a ", 10_000),
 }
 
-// Text changes one of the good texts in a few places. The result may be as good as before, and is at most about a
-// megabyte longer.
+// Text changes one of the good texts in a few places, or has one line or block of it many times, with other numbers. The result
+// may be as good as before, and is at most about a megabyte longer.
 func Text(r *rand.Rand, good ...string) string {
 	b := []byte(good[r.IntN(len(good))])
+	if r.IntN(4) == 0 {
+		from, to := line(b, r.IntN(len(b)+1))
+		return string(join(b[:to], numbered(string(b[from:to]), 1<<r.IntN(16)), b[to:]))
+	}
 	for range 1 + r.IntN(6) {
 		b = change(r, b, good)
 	}
@@ -127,6 +165,49 @@ func piece(r *rand.Rand, n int) (from, to int) {
 	return from, from + r.IntN(most+1)
 }
 
+// line returns the line at i, and with a line that opens a block those up to its end.
+func line(b []byte, i int) (from, to int) {
+	from, to = bytes.LastIndexByte(b[:i], '\n')+1, i
+	for {
+		end := bytes.IndexByte(b[to:], '\n')
+		if end < 0 {
+			return from, len(b)
+		}
+		to += end + 1
+		if bytes.Count(b[from:to], []byte("{")) <= bytes.Count(b[from:to], []byte("}")) {
+			return from, to
+		}
+	}
+}
+
+// numbers are those that begin a word, or follow a dot: not those in a path.
+var numbers = regexp.MustCompile(`(?:^|[\s.:=])([0-9]+)`)
+
+// numbered repeats text up to n times, 128 KiB in total at most. Each time its numbers are other ones, those of an octet in turn, or
+// its last word has a number of its own at the end if there are none.
+func numbered(text string, n int) string {
+	const most = 128 << 10
+	var between []string
+	rest := 0
+	for _, at := range numbers.FindAllStringSubmatchIndex(text, -1) {
+		between, rest = append(between, text[rest:at[2]]), at[3]
+	}
+	modulus := 255
+	if between == nil {
+		rest = len(strings.TrimRight(text, " \t\r\n"))
+		between, modulus = []string{text[:rest]}, n
+	}
+	var b strings.Builder
+	for i := 0; i < n && b.Len()+len(text) <= most; i++ {
+		for _, part := range between {
+			b.WriteString(part)
+			b.WriteString(strconv.Itoa(1 + i%modulus))
+		}
+		b.WriteString(text[rest:])
+	}
+	return b.String()
+}
+
 // word returns where the word at i begins and ends.
 func word(b []byte, i int) (from, to int) {
 	const between = " \t\r\n,:{}[]\""
@@ -158,10 +239,13 @@ func Value(r *rand.Rand, v any) any {
 		return r.IntN(2) == 0
 	}
 	if s, ok := v.(string); ok && r.IntN(2) == 0 {
-		return Text(r, s)
+		return short(Text(r, s))
 	}
-	return words[r.IntN(len(words))]
+	return short(words[r.IntN(len(words))])
 }
+
+// short cuts off what makes an object larger than an API server takes, once an item comes a thousand times.
+func short(s string) string { return s[:min(len(s), 8<<10)] }
 
 func changeMap(r *rand.Rand, v map[string]any) any {
 	out := make(map[string]any, len(v))

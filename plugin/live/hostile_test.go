@@ -81,7 +81,11 @@ func save(t testing.TB, path, text string) {
 func TestHostileStanzas(t *testing.T) {
 	quietly(t)
 	entries := filepath.Join(t.TempDir(), "corp.hosts")
-	save(t, entries, "192.0.2.1 file.example\n")
+	var lines strings.Builder // many, since reading them often is a fault
+	for i := range 50_000 {
+		fmt.Fprintf(&lines, "10.1.%d.%d n%d.example\n", i>>8, i&255, i)
+	}
+	save(t, entries, "192.0.2.1 file.example\n"+lines.String())
 	k := start(t, "dns://.:53", fmt.Sprintf(`kubehosts cluster.local in-addr.arpa {
 		manifests ../../build/example/shop.yaml
 		configmap kube-system/coredns
@@ -102,7 +106,8 @@ func TestHostileStanzas(t *testing.T) {
 			no_reverse
 		}
 		fallthrough in-addr.arpa
-	}`, entries)
+	}
+`, entries)
 	good := []string{
 		written, "kubehosts {\n\tzonal\n\tmulticluster cluster.local\n\tnoendpoints\n}\n",
 		"(snippet) {\n\tttl 5\n}\nexample.org {\n\twhoami\n}\n.:53 dns://a. {\n\terrors\n" + strings.Replace(written, "ttl 9", "import snippet", 1) + "\n\tcache 30\n}\n",
