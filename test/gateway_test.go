@@ -128,10 +128,14 @@ func TestExternal(t *testing.T) {
 			return got == want, fmt.Sprintf("%s is %s, want %s", name, got, want)
 		})
 	}
+	for _, client := range []*cluster.Client{outside, inside} { // once it is ready, it is known that the server has no definitions
+		if m, err := client.Ask("route.example.org.", dns.TypeA); err != nil || m.Rcode != dns.RcodeNameError {
+			t.Errorf("route.example.org. when the server is ready: %v, %v, want NXDOMAIN", m, err)
+		}
+	}
 	await(outside, "web.example.org.", "192.0.2.1")
 	await(outside, "front.shop.example.org.", "192.0.2.2")
 	await(inside, "front.shop.example.org.", "10.96.7.50")
-	await(outside, "route.example.org.", "NXDOMAIN")
 
 	applyGatewayAPI(t)
 	t.Cleanup(func() { api(t).Delete(t, dnsEndpoints) })

@@ -16,6 +16,7 @@ import (
 
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/kubehosts/kubehosts/build/check"
 	"github.com/kubehosts/kubehosts/build/corefile"
@@ -181,13 +182,47 @@ func TestTextOf(t *testing.T) {
 		want string
 	}{
 		{source.ConfigMapEvent{}, "ConfigMap kube-system/coredns does not exist"},
-		{source.ConfigMapEvent{Err: errors.New("forbidden\n")}, `ConfigMap kube-system/coredns can't be read: this account needs list and watch on it ("forbidden\n")`},
+		{source.ConfigMapEvent{Err: apierrors.NewUnauthorized("renew\n")}, `ConfigMap kube-system/coredns can't be read: this account needs list and watch on it ("renew\n")`},
+		{source.ConfigMapEvent{Err: errors.New("busy")}, "ConfigMap kube-system/coredns can't be read: the API server does not return it, and it is requested again (busy)"},
 		{source.ConfigMapEvent{Found: true}, "ConfigMap kube-system/coredns has no key Corefile"},
 	} {
 		f := following(t, t.TempDir(), nil)
 		if _, err := f.textOf(f.flags.configMap, tt.e); err == nil || err.Error() != tt.want {
 			t.Errorf("%v, want %s", err, tt.want)
 		}
+	}
+}
+
+// A ConfigMap beside that of the Corefile that can't be read is logged with what works without it, and so is the end.
+func TestUnreadableIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	clog.SetOutput(&log)
+	t.Cleanup(func() { clog.SetOutput(os.Stderr) })
+	flags, err := parsed(t, "-configmap", "kube-system/coredns", "-last-good", "kube-system/good", "-import", "kube-system/custom=custom")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := New(flags, "")
+	fault := source.ConfigMapEvent{Err: errors.New("etcd is down")}
+	for _, e := range []source.ConfigMapEvent{fault, fault, {Found: true}} {
+		for _, name := range []string{"coredns", "good", "custom"} {
+			f.hear(object{"kube-system", name}, e)
+		}
+	}
+	want := []string{
+		"ConfigMap kube-system/good can't be read: the API server does not return it, and it is requested again (etcd is down); until then no start is made from it",
+		"ConfigMap kube-system/custom can't be read: the API server does not return it, and it is requested again (etcd is down); until then its imports come from files",
+		"ConfigMap kube-system/good can be read",
+		"ConfigMap kube-system/custom can be read",
+	}
+	got := strings.Split(strings.TrimSpace(log.String()), "\n")
+	for i, line := range want {
+		if i >= len(got) || !strings.HasSuffix(got[i], line) {
+			t.Fatalf("the log is\n%s\nwant\n%s", log.String(), strings.Join(want, "\n"))
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%d lines: %s", len(got), log.String())
 	}
 }
 
@@ -379,7 +414,7 @@ func TestImportForbidden(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "unheard", "a.override"), []byte("whoami\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	forbidden := source.ConfigMapEvent{Err: errors.New("forbidden")}
+	forbidden := source.ConfigMapEvent{Err: apierrors.NewUnauthorized("forbidden")}
 	f.hear(object{"kube-system", "unheard"}, forbidden)
 	text, err := f.text()
 	if err != nil || !strings.Contains(text.Body, "errors") || !strings.Contains(text.Body, "whoami") {

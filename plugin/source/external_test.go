@@ -325,9 +325,13 @@ func TestExternalWithoutReply(t *testing.T) {
 			a.putHosts()
 			a.answer("httproutes", status)
 			a.answer("ingresses", status)
-			o := listed(t, a.open(t), Selection{External: allSources})
+			s := a.open(t)
+			o := listed(t, s, Selection{External: allSources})
 			if o.External().State().Synced(allSources.Kinds()) {
 				t.Error("kinds that were never returned count as known")
+			}
+			if !s.clients.health.connected() {
+				t.Error("a server with open watches counts as unreachable")
 			}
 			checkHosts(t, o, map[string]string{"lb.default.example.org.": "192.0.2.9", "grpc.example.org.": "192.0.2.4", "http.example.org.": "none"})
 			l.once(t, "[ERROR]", "returns no httproutes", "none were read yet", "look for a proxy or firewall")

@@ -380,6 +380,7 @@ func TestNoRewind(t *testing.T) {
 
 // A watch that is silent for longer than a server allows is checked.
 func TestSilentWatch(t *testing.T) {
+	l := captureLog(t)
 	a := newAPIServer(t)
 	a.version = 100
 	a.putService("web", "10.0.0.1")
@@ -408,11 +409,20 @@ func TestSilentWatch(t *testing.T) {
 	if n := len(a.since(0, "services")); n != asked {
 		t.Errorf("%d requests for a watch with recent news", n-asked)
 	}
+	silent := func() {
+		f.mu.Lock()
+		f.heard = f.heard.Add(-2 * silence)
+		f.mu.Unlock()
+		f.look(ctx)
+	}
+	a.answer("services", http.StatusInternalServerError)
+	silent()
+	silent()
+	l.once(t, "[WARNING]", "The watch of services has been silent", "the last state read serves")
+	a.answer("services", 0)
 	a.restore(50, "web", "10.0.0.9", 40)
-	f.mu.Lock()
-	f.heard = f.heard.Add(-2 * silence)
-	f.mu.Unlock()
-	f.look(ctx)
+	silent()
+	l.once(t, "[INFO]", "returns the resourceVersion of services again, after")
 	eventually(t, "the older state", func() bool { return ip() == "10.0.0.9" })
 }
 
@@ -475,6 +485,27 @@ func TestAuditHeals(t *testing.T) {
 	}
 	l.once(t, "[WARNING]", "Audit", "services", "3 objects: default/db, default/new, default/web;")
 	l.once(t, "[WARNING]", "Audit", "namespaces", "/old")
+}
+
+// An audit that can't be made is logged once, with what goes on, and so is the first one that can.
+func TestAuditThatFails(t *testing.T) {
+	l := captureLog(t)
+	a := newAPIServer(t)
+	a.putService("web", "10.0.0.1")
+	s, err := Open(Spec{Endpoint: a.URL, Audit: 50 * time.Millisecond})
+	must(t, err)
+	t.Cleanup(s.Close)
+	o := listed(t, s, Selection{})
+	eventually(t, "the watch", func() bool { return a.watches("services") })
+	a.answer("services", http.StatusInternalServerError)
+	l.once(t, "[WARNING]", "Audit of services: the API server does not list them", "the watch goes on")
+	asked := len(a.since(0, "services"))
+	eventually(t, "it is repeated", func() bool { return len(a.since(0, "services")) > asked+2 })
+	a.putService("web", "10.0.0.2")
+	eventually(t, "a change meanwhile", func() bool { return ipOf(o, "web") == "10.0.0.2" })
+	a.answer("services", 0)
+	l.once(t, "[INFO]", "Audit of services: the API server lists them again, after")
+	l.once(t, "[WARNING]", "Audit of services")
 }
 
 // bookmarks sends a bookmark to every watch.
