@@ -101,7 +101,7 @@ func each(all hosts.Addresses, is6 bool, yield func(netip.Addr) bool) {
 // records stay those of the zone.
 func (a *Answer) fromHosts() bool {
 	v := a.view
-	a.held = held{}
+	a.held, a.passedOn = held{}, false
 	if len(v.Hosts) == 0 || a.Zone != nil && a.lower == a.Zone.Name && (a.Type == dns.TypeSOA || a.Type == dns.TypeNS) {
 		return false
 	}
@@ -137,11 +137,12 @@ func (a *Answer) entry(h held) bool {
 }
 
 // fromWildcard answers from the hosts wildcard that covers the name, if there is one and the name is certain not to exist:
-// a wildcard stands for names that do not exist only (RFC 1034, section 4.3.3; RFC 4592, section 2.2.2). Its
-// parent is that of the name, so it is in the same zone as the name, which is not the zone's own.
+// a wildcard stands for names that do not exist only (RFC 1034, section 4.3.3; RFC 4592, section 2.2.2). A name whose
+// entry passes the type on exists. The wildcard's parent is that of the name, so it is in the same zone as the name, which
+// is not the zone's own.
 func (a *Answer) fromWildcard() bool {
 	h, ok := a.view.cover(a.lower)
-	return ok && !a.view.aboveZone(a.lower) && !a.aboveHosts() && a.unused() && a.entry(h)
+	return ok && !a.passedOn && !a.view.aboveZone(a.lower) && !a.aboveHosts() && a.unused() && a.entry(h)
 }
 
 // unused reports whether no object has the name, which the index of Zone does not have now, once all are read.
