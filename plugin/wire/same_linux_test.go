@@ -104,6 +104,10 @@ spec:
   - {dnsName: back.example.net, recordType: TXT, targets: ['back\slash']}
   - {dnsName: _sip._tcp.example.net, recordType: SRV, targets: [1 2 5060 sip.example.net, 2 3 5060 ep.example.net, 0 0 0 .]}
   - {dnsName: alias.example.net, recordType: CNAME, targets: [ep.example.net]}
+  - {dnsName: 'a;b.example.net', recordType: A, targets: [192.0.2.8]}
+  - {dnsName: 'user@host.example.net', recordType: CNAME, targets: ['a;b.example.net']}
+  - {dnsName: 'mail.example.net', recordType: MX, targets: ['10 a;b.example.net']}
+  - {dnsName: 'müller.example.net', recordType: A, targets: [192.0.2.9]}
 ---
 `
 
@@ -119,7 +123,7 @@ func lines() string {
 	b.WriteString("192.0.2.99 over.shop.svc.cluster.local\n")
 	b.WriteString("192.0.2.96 six.shop.svc.cluster.local\n192.0.2.95 h3-0.h3.shop.svc.cluster.local\n") // targets of SRV records
 	b.WriteString("192.0.2.98 bob's-macbook.lan printer(2nd).lan a;b.lan\n")
-	b.WriteString("192.0.2.97 *.wild.example.org\n")
+	b.WriteString("192.0.2.97 *.wild.example.org *.deep.example.net *.c.shop.svc.cluster.local\n192.0.2.94 x.b.wild.example.org\n")
 	return b.String()
 }
 
@@ -314,7 +318,9 @@ func askedNames() []string {
 		"h10-0.h10.shop.svc.cluster.local.", "10-10-0-2.h10.shop.svc.cluster.local.", "10-0-0-1.shop.pod.cluster.local.", "no.shop.svc.cluster.local.",
 		"www.example.com.shop.svc.cluster.local.", "WeB.sHop.Svc.CLUSTER.local.", "H10.Shop.svc.cluster.LOCAL.", "h200.shop.svc.cluster.local\\..", "a\\.b.cluster.local.",
 		"\\000\\255.cluster.local.", "x\\ y.cluster.local.", "wEb\\.shop.svc.cluster.local.", "many.example.org.", "Many.Example.Org.", "name-3.example.org.",
-		"over.shop.svc.cluster.local.", "bob\\'s-macbook.lan.", "printer\\(2nd\\).lan.", "a\\;b.lan.", "any.wild.example.org.", "any\\.one.wild.example.org.", "nobody.example.org.",
+		"over.shop.svc.cluster.local.", "bob\\'s-macbook.lan.", "printer\\(2nd\\).lan.", "a\\;b.lan.", "any.wild.example.org.", "any\\.one.wild.example.org.",
+		"b.wild.example.org.", "a.deep.example.net.", "b.deep.example.net.", "a\\;b.example.net.", "user\\@host.example.net.",
+		"mail.example.net.", "m\\195\\188ller.example.net.", "xn--mller-kva.example.net.", "nobody.example.org.",
 		"10.7.96.10.in-addr.arpa.", "7.100.51.198.in-addr.arpa.", "1.0.10.10.in-addr.arpa.", "96.10.in-addr.arpa.", "in-addr.arpa.", "svc.in-addr.arpa.", "1.1.1.1.in-addr.arpa.",
 		"0.1.0.0.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.6.9.0.0.0.0.d.f.ip6.arpa.",
 		strings.Repeat("a.", 126), strings.Repeat("a.", 120) + "b.", strings.Repeat(strings.Repeat("x", 63)+".", 3) + strings.Repeat("y", 47) + ".cluster.local.",
