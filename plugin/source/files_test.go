@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	grown "github.com/kubehosts/kubehosts/plugin/growth" // growth is a constant of this package
 )
 
 const patience = 20 * time.Second
@@ -291,6 +293,24 @@ func TestFollowLimits(t *testing.T) {
 	}
 	must(t, os.Remove(dir+"/a"))
 	eventually(t, "within the limit again", func() bool { return contents(fs) == "bbbbbbbbbbbbbbbb dddddddddd" })
+}
+
+// The work for many files is in proportion to their number: no file is compared with all others.
+func TestFollowGrowth(t *testing.T) {
+	grown.Linear(t, 2000, func(n int) []grown.Work {
+		dir := t.TempDir()
+		for i := range n {
+			write(t, fmt.Sprintf("%s/%d.hosts", dir, i), "1")
+		}
+		fs, err := newFiles(reading(func() {}, dir+"/*.hosts"))
+		must(t, err)
+		defer fs.watches.close()
+		first := grown.Of(func() { fs.round(t.Context(), true) })
+		if len(fs.All()) != n {
+			t.Fatalf("%d files are followed, want %d", len(fs.All()), n)
+		}
+		return []grown.Work{first}
+	})
 }
 
 func TestFollowKeepsGone(t *testing.T) {
