@@ -600,9 +600,14 @@ func TestEditsThatComeFast(t *testing.T) {
 		f.storeLater(s)
 		served = append(served, weak.Make(s))
 	}
-	runtime.GC()
 	for i, s := range served {
-		if held, want := s.Value() != nil, i == len(served)-1; held != want {
+		want := i == len(served)-1
+		for range 100 { // a collection may miss what a stopped timer holds
+			if runtime.GC(); (s.Value() != nil) == want {
+				break
+			}
+		}
+		if held := s.Value() != nil; held != want {
 			t.Errorf("Corefile %d of %d is held: %v", i, len(served), held)
 		}
 	}

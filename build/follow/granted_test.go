@@ -1,6 +1,7 @@
 package follow
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -70,9 +71,12 @@ func TestGrantedByReplies(t *testing.T) {
 			if (f.ahead != nil) != (tt.want == "") {
 				t.Errorf("%s: the lists go on: %v", name, f.ahead != nil)
 			}
-			if f.ahead != nil {
-				f.ahead.Close()
+			ahead := f.ahead
+			var waits *unlisted
+			if errors.As(err, &waits) {
+				ahead = waits.ahead
 			}
+			ahead.Close()
 		})
 	}
 }
