@@ -65,12 +65,12 @@ func (f *follower) patrol(ctx context.Context) {
 	}
 }
 
-// look sends a probe if the watch is silent, or if the last probe got no answer.
+// look sends a probe if the watch is silent, or if the last probe got no answer. It logs a request that gets no reply.
 func (f *follower) look(ctx context.Context) {
 	f.mu.Lock()
 	ask := f.watching && (f.unsure || time.Since(f.heard) > silence)
 	lasts := f.watching && time.Since(f.opened) > quiet
-	stalled := !f.watching && time.Since(f.unwatched) > max(overdue, longestPause)
+	stalled := !f.asked.IsZero() && time.Since(f.asked) > overdue
 	f.mu.Unlock()
 	if stalled && !f.trouble.isLogged() {
 		f.saw(errSilent)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"time"
 
 	api "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -35,6 +36,7 @@ type configMap struct {
 
 	mu    sync.Mutex
 	state *ConfigMapEvent // nil until the first list has a result; never changed once set
+	told  time.Time       // when it was set
 	subs  map[*subscriber]struct{}
 }
 
@@ -125,7 +127,7 @@ func (c *configMap) watch(s *Source) {
 	}
 	f.refused = func(err error) {
 		if !f.trouble.isOutage(err) {
-			c.set(&ConfigMapEvent{Err: err})
+			c.fail(err)
 		}
 	}
 	s.follow(ctx, f)
@@ -170,10 +172,21 @@ func (c *configMap) set(e *ConfigMapEvent) {
 	if e.equal(c.state) {
 		return
 	}
-	c.state = e
+	c.state, c.told = e, time.Now()
 	for sub := range c.subs {
 		sub.look()
 	}
+}
+
+// fail sets the state to an error, unless that is a detail of the one before.
+func (c *configMap) fail(err error) {
+	c.mu.Lock()
+	known, told := c.state, c.told
+	c.mu.Unlock()
+	if known != nil && known.Err != nil && isDetail(err, known.Err, told) {
+		return
+	}
+	c.set(&ConfigMapEvent{Err: err})
 }
 
 // serve calls f with all news until ctx ends. After a panic in f it is called again, and calls f with the state of then.

@@ -279,6 +279,12 @@ func isRefusal(err error) bool {
 		code != http.StatusGone && code != http.StatusTooManyRequests && code != http.StatusRequestTimeout
 }
 
+// isDetail reports whether err, which is why the server still does not return something, does not replace the reason known at
+// the time told: it is of the same class, or of another one within quiet. A refusal always replaces it.
+func isDetail(err, known error, told time.Time) bool {
+	return !isRefusal(err) && (classOf(err) == classOf(known) || time.Since(told) < quiet)
+}
+
 // RefusedError is the error for a resource that the API server refuses to list, or has not listed in time. Whatever needs
 // it has to wait.
 type RefusedError struct {

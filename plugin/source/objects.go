@@ -485,9 +485,7 @@ func (g *group) doubts(f *feed) bool {
 func (g *group) markRefused(f *feed, err *RefusedError) {
 	g.source.mu.Lock()
 	defer g.source.mu.Unlock()
-	if known := f.refused; f.done || known != nil && known.Error() == err.Error() {
-		return
-	} else if known != nil && !isRefusal(err.Err) && (classOf(known.Err) == classOf(err.Err) || time.Since(f.told) < quiet) {
+	if known := f.refused; f.done || known != nil && (known.Error() == err.Error() || isDetail(err.Err, known.Err, f.told)) {
 		return
 	}
 	f.refused, f.told = err, time.Now()

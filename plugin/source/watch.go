@@ -79,25 +79,25 @@ type follower struct {
 
 	unaudited, unproven spell // used by patrol only
 
-	mu        sync.Mutex
-	restart   context.CancelFunc // ends the current attempt, so that the next one lists everything from scratch
-	streams   bool               // the current list is a stream
-	unlisted  int                // plain lists in a row that the server replied to and refused
-	granted   int                // streams that the server granted in the current attempt
-	version   string             // the highest resourceVersion read; "" before the first
-	last      change             // the last change that the watch brought since the list
-	heard     time.Time          // when the server last sent a resourceVersion, or one was requested
-	news      time.Time          // when the server last sent an event, a bookmark or a list; before the first, when f began
-	fresh     bool               // no watch has ended since the last list
-	unsure    bool               // the last probe got no reply
-	watching  bool               // a watch is open
-	opened    time.Time          // when the last watch of the current attempt began; zero for none
-	rewound   bool               // the server is in an older state, and the correcting list is still to come
-	audit     *audit             // the current audit; nil without one
-	known     bool               // everything was listed, or the server does not have or grant the resource
-	late      bool               // not known, and overdue has passed
-	failure   error              // why the last attempt failed; nil if none did
-	unwatched time.Time          // since when no watch is open; zero while one is
+	mu       sync.Mutex
+	restart  context.CancelFunc // ends the current attempt, so that the next one lists everything from scratch
+	streams  bool               // the current list is a stream
+	unlisted int                // plain lists in a row that the server replied to and refused
+	granted  int                // streams that the server granted in the current attempt
+	version  string             // the highest resourceVersion read; "" before the first
+	last     change             // the last change that the watch brought since the list
+	heard    time.Time          // when the server last sent a resourceVersion, or one was requested
+	news     time.Time          // when the server last sent an event, a bookmark or a list; before the first, when f began
+	fresh    bool               // no watch has ended since the last list
+	unsure   bool               // the last probe got no reply
+	watching bool               // a watch is open
+	opened   time.Time          // when the last watch of the current attempt began; zero for none
+	rewound  bool               // the server is in an older state, and the correcting list is still to come
+	audit    *audit             // the current audit; nil without one
+	known    bool               // everything was listed, or the server does not have or grant the resource
+	late     bool               // not known, and overdue has passed
+	failure  error              // why the last attempt failed; nil if none did
+	asked    time.Time          // when the current list or watch was requested; zero once there is a result
 }
 
 // follow runs f until ctx ends.
@@ -107,7 +107,6 @@ func (s *Source) follow(ctx context.Context, f *follower) {
 	f.trouble.elsewhere = func() bool { return s.followers.watching(f) }
 	f.health = s.clients.health
 	f.news = time.Now()
-	f.unwatched = f.news
 	s.followers.add(ctx, f)
 	Go(ctx, "the watch of "+f.resource, f.run)
 	Go(ctx, "the audit of "+f.resource, f.patrol)
@@ -174,7 +173,6 @@ func (f *follower) noteAbsent(err error) {
 	stands := f.trouble.saw(err) || f.doubts == nil || !f.doubts()
 	f.mu.Lock()
 	f.news = time.Now()
-	f.unwatched = f.news
 	f.known = f.known || stands
 	f.mu.Unlock()
 	if stands {
@@ -353,7 +351,9 @@ func (f *follower) list(ctx context.Context, o meta.ListOptions) (runtime.Object
 	}
 	f.mu.Unlock()
 	collector.list(f.store)
+	f.ask(true)
 	list, err := f.listPlain(ctx, o)
+	f.ask(false)
 	if err != nil {
 		collector.listed(f.store)
 	}
@@ -385,8 +385,10 @@ func (f *follower) watch(ctx context.Context, o meta.ListOptions) (watch.Interfa
 	f.streams = stream
 	f.mu.Unlock()
 
+	f.ask(true)
 	w, err := f.stream(ctx, o)
 	if err != nil {
+		f.ask(false)
 		collector.listed(f.store)
 		if apierrors.IsTooManyRequests(err) || utilnet.IsConnectionRefused(err) { // the reflector retries silently
 			f.failed(err)
@@ -394,6 +396,7 @@ func (f *follower) watch(ctx context.Context, o meta.ListOptions) (watch.Interfa
 		return nil, err
 	}
 	if _, ok := w.(*watch.StreamWatcher); !ok {
+		f.ask(false)
 		return w, nil // client-go returns an empty one if the connection broke
 	}
 	if stream {
@@ -439,14 +442,23 @@ func (c *closing) Stop() {
 func (f *follower) open() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.watching, f.opened, f.unwatched = true, time.Now(), time.Time{}
+	f.watching, f.opened, f.asked = true, time.Now(), time.Time{}
 }
 
 // closed records that a watch ends, and with it the current audit.
 func (f *follower) closed() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.watching, f.fresh, f.audit, f.unwatched = false, false, nil, time.Now()
+	f.watching, f.fresh, f.audit, f.asked = false, false, nil, time.Time{}
+}
+
+// ask records that a list or a watch is requested, or, if not on, that the request has ended.
+func (f *follower) ask(on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.asked = (time.Time{}); on {
+		f.asked = time.Now()
+	}
 }
 
 // Transformer implements cache.TransformingStore: the objects of a streamed list are packed as they come in.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/coredns/coredns/plugin/metrics/vars"
 	api "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -136,6 +137,64 @@ func TestTroubleOfOneResource(t *testing.T) {
 	l.once(t, "returns services again")
 	a.putService("web", "10.0.0.2")
 	eventually(t, "a change", func() bool { return ipOf(o, "web") == "10.0.0.2" })
+}
+
+// A watch that gets no reply is logged, as the others show that the server works. The time without one counts from the
+// request: an outage before it is no trouble of the resource.
+func TestWatchWithoutReply(t *testing.T) {
+	l := captureLog(t)
+	a := newAPIServer(t)
+	s := a.open(t)
+	listed(t, s, Selection{})
+	eventually(t, "the watches", func() bool { return a.watches("services") && a.watches("namespaces") })
+	a.answer("services", hang)
+	a.cut()
+	var f *follower
+	s.followers.mu.Lock()
+	for of := range s.followers.all {
+		if of.resource == "services" {
+			f = of
+		}
+	}
+	s.followers.mu.Unlock()
+	eventually(t, "the watch of namespaces", func() bool { return a.watches("namespaces") })
+	requested := func() (yes bool) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return !f.asked.IsZero()
+	}
+	eventually(t, "the request", requested)
+	f.look(t.Context())
+	if lines := l.with("returns no services"); len(lines) != 0 {
+		t.Errorf("right after the request: %q", lines)
+	}
+	f.mu.Lock()
+	f.asked = f.asked.Add(-2 * overdue)
+	f.mu.Unlock()
+	f.look(t.Context())
+	f.look(t.Context())
+	l.once(t, "[ERROR]", "returns no services", "it does not reply", "those read before are still served")
+}
+
+// Why a ConfigMap is not returned changes with each request. Its followers get one state for all of these.
+func TestReasonsOfConfigMap(t *testing.T) {
+	quietly(t)
+	c := &configMap{}
+	for i, tt := range []struct {
+		err  error
+		want string
+	}{
+		{errors.New("page 1"), "page 1"}, {errors.New("page 2"), "page 1"}, {errSilent, "page 1"},
+		{apierrors.NewUnauthorized("renew"), "renew"}, {errors.New("page 3"), "renew"},
+	} {
+		if c.fail(tt.err); c.state.Err.Error() != tt.want {
+			t.Errorf("%d: %v, want %s", i, c.state.Err, tt.want)
+		}
+	}
+	c.told = c.told.Add(-quiet)
+	if c.fail(errSilent); c.state.Err != errSilent {
+		t.Errorf("after a minute: %v", c.state.Err)
+	}
 }
 
 func TestTroubleThatChanges(t *testing.T) {
