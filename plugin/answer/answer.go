@@ -212,7 +212,7 @@ func (a *Answer) nameError() {
 
 // known reports whether all objects that answers in Zone depend on were read or come from a snapshot.
 func (a *Answer) known() bool {
-	if a.outside != nil && !a.outsideKnown() {
+	if a.outside != nil && !a.outside.Restored(a.Zone.depends) {
 		return false
 	}
 	return a.state.Known(&a.view.Options, a.Zone.Imported)

@@ -18,17 +18,16 @@ type External struct {
 	Inside    bool   // cluster IPs instead of load balancers
 }
 
-// outsideKnown reports whether all objects that have names in Zone were read or come from a snapshot.
-func (a *Answer) outsideKnown() bool {
-	sel := &a.Zone.External.Selection
-	kinds := sel.Sources.Kinds()
-	if a.Zone.External.Inside {
+// kinds returns the kinds of objects that answers in the zone depend on.
+func (e *External) kinds() external.Kinds {
+	kinds := e.Selection.Sources.Kinds()
+	if e.Inside {
 		kinds |= external.KindsOf(external.KindService)
 	}
-	if sel.Listed {
+	if e.Selection.Listed {
 		kinds |= external.KindsOf(external.KindNamespace)
 	}
-	return a.outside.Restored(kinds)
+	return kinds
 }
 
 // fromExternal answers for a name in an external zone.
@@ -126,6 +125,10 @@ func (a *Answer) published(apex bool) {
 			a.addresses()
 			return
 		}
+	}
+	if _, ok := a.host.Only(); ok && a.Type == dns.TypeA {
+		a.Kind = Addresses
+		return
 	}
 	if target := a.onlyHostname(); target != "" && !apex && !a.ofPort() {
 		a.cname = target // see alias

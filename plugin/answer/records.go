@@ -51,6 +51,9 @@ func (a *Answer) Only() (ip netip.Addr, ok bool) {
 			return netip.AddrFrom16(first.At6(0)), true
 		}
 	case a.source == fromExternal:
+		if ip, ok := a.host.Only(); ok && a.Type == dns.TypeA && !a.inside {
+			return ip, true
+		}
 		n := 0
 		for ip = range a.Addrs {
 			if n++; n > 1 {

@@ -128,7 +128,8 @@ type Zone struct {
 	Imported bool      // its Services are ServiceImports
 	External *External // set in an external zone, nil in a Service zone
 
-	front *external.Selection // in an external zone, selects the Services by which clients may reach this server
+	front   *external.Selection // in an external zone, selects the Services by which clients may reach this server
+	depends external.Kinds      // in an external zone, the kinds of objects that its answers depend on
 }
 
 // Latest returns the latest SOA serial of the zones.
@@ -193,6 +194,7 @@ func New(v *View) *View {
 		z := &v.Zones[i]
 		if z.External != nil {
 			z.front = &external.Selection{Zones: []string{z.Name}, Sources: external.FromService}
+			z.depends = z.External.kinds()
 		}
 		top := "."
 		if upper := v.above(z); upper != nil {

@@ -41,6 +41,7 @@ type State struct {
 	referring persistent.Ordered[objectID]      // objects with such a shared part, by that
 	balancers persistent.Ordered[balancer]      // addresses of load balancers, by address
 	counts    [kinds]int                        // objects
+	wildcards int                               // claims of wildcards
 	modified  serial.Stamp
 	written   uint32 // when the snapshot of restored was written, 0 without one
 	version   uint64

@@ -203,7 +203,7 @@ func (m *Match) leads(packed form, at uint32) bool {
 // placesOf returns the addresses that the names of a route have from a holder: none if sel does not admit the class of
 // the Gateway.
 func (s *State) placesOf(h holder, sel *Selection) places {
-	gw := gatewayOf(s.at(h.gateway))
+	gw := gatewayOf(s.ownOf(h.gateway))
 	switch {
 	case !sel.Classes.has(gw.class):
 		return ""
@@ -321,6 +321,9 @@ func (p *Port) matches(name, protocol string) bool {
 
 // wildcard looks for the wildcard with the most labels that matches the name and that an admitted object has.
 func (m *Match) wildcard(name, zone string) bool {
+	if m.state.wildcards == 0 {
+		return false
+	}
 	sources := m.sel.Sources
 	for below := name; below != zone && below != ""; sources &^= FromIngress {
 		if below = parent(below); m.claimed(below, hashOf(below), wild, sources) {

@@ -66,6 +66,14 @@ func among(all []places, a netip.Addr) bool {
 	return false
 }
 
+// Only returns the address of a Match that is Found, if it certainly has one IPv4 address and nothing else, as most names do.
+func (m *Match) Only() (ip netip.Addr, ok bool) {
+	if m.Outcome != Found || m.several || len(m.to) != len(noPlaces)+4 || m.to[0] != 1 {
+		return ip, false
+	}
+	return netip.AddrFrom4([4]byte([]byte(m.to[len(noPlaces):]))), true
+}
+
 // Hosts yields the hostnames of load balancers of a Match that is Found, fully qualified, or the target of a
 // DNSEndpoint's CNAME record. One may come more than once if a route leads to several Gateways.
 func (m *Match) Hosts(yield func(string) bool) {

@@ -943,7 +943,7 @@ func unpack(o *Object) any {
 func checkEmpty(t *testing.T, ix *Index) {
 	t.Helper()
 	s := ix.State()
-	if !s.keys.Empty() || !s.claims.Empty() || !s.groups.Empty() || !s.children.Empty() || !s.referring.Empty() || !s.sharing.Empty() || !s.balancers.Empty() || s.slots.Len()+s.others.Len()+s.several.Len()+s.below.Len() > 0 || s.counts != [kinds]int{} || len(ix.ids.free) != int(ix.ids.last) || len(ix.sharedIDs.free) != int(ix.sharedIDs.last) || len(ix.uses) > 0 {
+	if !s.keys.Empty() || !s.claims.Empty() || !s.groups.Empty() || !s.children.Empty() || !s.referring.Empty() || !s.sharing.Empty() || !s.balancers.Empty() || s.slots.Len()+s.others.Len()+s.several.Len()+s.below.Len() > 0 || s.counts != [kinds]int{} || s.wildcards != 0 || len(ix.ids.free) != int(ix.ids.last) || len(ix.sharedIDs.free) != int(ix.sharedIDs.last) || len(ix.uses) > 0 {
 		t.Fatalf("left over: %d slots, %d several, %d below, counts %v, %d of %d numbers of objects and %d of %d of shared parts are free", s.slots.Len(), s.several.Len(), s.below.Len(), s.counts, len(ix.ids.free), ix.ids.last, len(ix.sharedIDs.free), ix.sharedIDs.last)
 	}
 	for c := range ix.watchers {

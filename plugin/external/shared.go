@@ -28,6 +28,13 @@ func (s *State) at(id objectID) form {
 	return form{s.shared.At(shared), r.s[r.at:]}
 }
 
+// ownOf returns the packed form of an object without the shared part.
+func (s *State) ownOf(id objectID) form {
+	r := reader{s: s.objects.At(uint32(id))}
+	r.uint()
+	return form{own: r.s[r.at:]}
+}
+
 // sharedOf returns the shared part of an object.
 func (s *State) sharedOf(id objectID) sharedID {
 	r := reader{s: s.objects.At(uint32(id))}

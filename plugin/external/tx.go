@@ -280,7 +280,9 @@ func (s *State) byClaim(name host, packed form) func(claim) int {
 func (tx *Tx) addClaim(name string, c claim, packed form) {
 	s := tx.state
 	h, sort := hashClaim(name)
-	tx.addSlot(h, sort, c)
+	if tx.addSlot(h, sort, c); sort == wild {
+		s.wildcards++
+	}
 	s.claims.Set(tx.batch, c, s.byClaim(claimed(packed, c.at), packed))
 	tx.addBelow(name, plain)
 	tx.touch(name)
@@ -291,7 +293,9 @@ func (tx *Tx) delClaim(name string, c claim, packed form) {
 	tx.ungroup(c)
 	s.claims.Delete(tx.batch, s.byClaim(claimed(packed, c.at), packed))
 	h, sort := hashClaim(name)
-	tx.delSlot(h, sort, name)
+	if tx.delSlot(h, sort, name); sort == wild {
+		s.wildcards--
+	}
 	tx.delBelow(name, plain)
 	tx.touch(name)
 }
