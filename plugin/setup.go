@@ -4,6 +4,7 @@ package kubehosts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -14,7 +15,6 @@ import (
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
-	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/coredns/coredns/plugin/pkg/upstream"
 
 	"github.com/kubehosts/kubehosts/plugin/live"
@@ -25,7 +25,7 @@ import (
 
 const pluginName = stanza.Name
 
-var log = clog.NewWithPlugin(pluginName)
+var log = source.NewLog(pluginName)
 
 func init() { plugin.Register(pluginName, setup) }
 
@@ -57,7 +57,7 @@ func setup(c *caddy.Controller) error {
 
 	config, err := stanza.Parse(&c.Dispenser, c.ServerBlockKeys)
 	if err != nil {
-		return plugin.Error(pluginName, err)
+		return failed(err)
 	}
 	k := &Kubehosts{
 		upstream: upstream.New(),
@@ -66,15 +66,15 @@ func setup(c *caddy.Controller) error {
 		patience: config.StartupTimeout,
 	}
 	if err := k.block.CheckFiles(); err != nil {
-		return plugin.Error(pluginName, err)
+		return failed(err)
 	}
 
 	c.OnStartup(func() error {
 		if err := k.block.Start(dnsserver.GetConfig(c).ViewName, localAddrs(c)); err != nil {
-			return plugin.Error(pluginName, err)
+			return failed(err)
 		}
 		if err := k.show(c, config); err != nil {
-			return plugin.Error(pluginName, err)
+			return failed(err)
 		}
 		log.Info(authority(config, k.block.Name()))
 		for _, warning := range leftBehind(c) {
@@ -97,6 +97,14 @@ func setup(c *caddy.Controller) error {
 		return k
 	})
 	return nil
+}
+
+// failed returns err as an error of the plugin. CoreDNS logs it, so it is one line, whatever text from outside it quotes.
+func failed(err error) error {
+	if line := source.Line(err.Error()); line != err.Error() {
+		err = errors.New(line)
+	}
+	return plugin.Error(pluginName, err)
 }
 
 // authority returns the zones for which the Corefile's stanza makes the server block authoritative, and what answers

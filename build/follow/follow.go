@@ -13,7 +13,6 @@ import (
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/core/dnsserver"
-	clog "github.com/coredns/coredns/plugin/pkg/log"
 
 	"github.com/kubehosts/kubehosts/build/corefile"
 	"github.com/kubehosts/kubehosts/plugin/live"
@@ -21,7 +20,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-var log = clog.NewWithPlugin(stanza.Name)
+var log = source.NewLog(stanza.Name)
 
 // The origins of the active Corefile.
 const (

@@ -44,7 +44,7 @@ func isSet(name string) bool { return flag.Lookup(name).Value.String() == "true"
 func (f *Follower) run() {
 	caddy.TrapSignals()
 	if err := setLog(flag.Lookup("log-format").Value.String()); err != nil {
-		stdlog.Fatal(err)
+		stdlog.Fatal(source.Line(err.Error()))
 	}
 	_ = flag.Set("conf", "") // CoreDNS's own loader must not load it
 	caddy.RegisterCaddyfileLoader("configmap", f)
@@ -55,7 +55,7 @@ func (f *Follower) run() {
 		err = f.adopt(input)
 	}
 	if err != nil {
-		stdlog.Fatal(err)
+		stdlog.Fatal(source.Line(err.Error()))
 	}
 	instance, err := caddy.Start(input)
 	if err != nil {
@@ -124,5 +124,5 @@ func (f *Follower) startFailed(failed error) {
 			err = syscall.Exec(program, os.Args, os.Environ()) // #nosec G204 -- this program itself
 		}
 	}
-	stdlog.Fatalf("%v; and it can't be started again: %v", failed, err)
+	stdlog.Fatal(source.Line(fmt.Sprintf("%v; and it can't be started again: %v", failed, err)))
 }

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -28,6 +29,7 @@ type apiServer struct {
 	status  map[string]int           // the status of responses for a resource; see page and reset
 	held    map[string]chan struct{} // closed to release the requests for a resource
 	events  []string                 // reasons and messages of the Events written
+	message string                   // of errors; "" for the usual one
 }
 
 func newAPIServer(t *testing.T) *apiServer {
@@ -92,11 +94,12 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status = http.StatusUnprocessableEntity // it does not stream lists
 	}
 	if status != 0 {
+		message, _ := json.Marshal(cmp.Or(a.message, resource+" is not for you"))
 		a.mu.Unlock()
 		reason := map[int]string{403: "Forbidden", 422: "Invalid", 429: "TooManyRequests", 500: "InternalError"}[status]
 		w.WriteHeader(status)
-		fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"%s is not for you","code":%d,"reason":%q,"details":{"kind":%q}}`,
-			resource, status, reason, resource)
+		fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","message":%s,"code":%d,"reason":%q,"details":{"kind":%q}}`,
+			message, status, reason, resource)
 		return
 	}
 	version := strconv.Itoa(a.version)

@@ -17,14 +17,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	clog "github.com/coredns/coredns/plugin/pkg/log"
-
 	"github.com/kubehosts/kubehosts/plugin/answer"
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-var log = clog.NewWithPlugin(stanza.Name)
+var log = source.NewLog(stanza.Name)
 
 // ServerBlock is the place of a stanza in a Corefile.
 type ServerBlock struct {

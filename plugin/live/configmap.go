@@ -42,7 +42,7 @@ type waiting struct {
 
 // configMapName returns the name of the ConfigMap in logs and errors.
 func (b *Block) configMapName() string {
-	return "ConfigMap " + b.namespace() + "/" + b.base.ConfigMap.Name
+	return "ConfigMap " + source.Printable(b.namespace()+"/"+b.base.ConfigMap.Name)
 }
 
 // follow handles a change of the ConfigMap. The source calls it for one change at a time.
@@ -77,9 +77,9 @@ func (b *Block) read(e source.ConfigMapEvent) (c *stanza.Config, err error) {
 	}
 	text, ok := e.Data[ref.Key]
 	if !ok {
-		return nil, fmt.Errorf("%s has no key %s", name, ref.Key)
+		return nil, fmt.Errorf("%s has no key %s", name, source.Printable(ref.Key))
 	}
-	name += " key " + ref.Key
+	name += " key " + source.Printable(ref.Key)
 	panicked := source.Recovered("reading "+name, func() {
 		var written *stanza.Config
 		if written, err = stanza.ParseText(name, text, b.Keys, b.view); err == nil {

@@ -44,7 +44,7 @@ func (l *conflictLog) add(s *source.Source, lost []external.Conflict) {
 		l.logged[c] = 1
 		log.Warningf("%s does not have the name %s, which the older %s has; the two differ in their addresses", source.Printable(c.Loser.String()),
 			source.Printable(c.Name), source.Printable(c.Winner.String()))
-		s.Tell(c.Loser, fmt.Sprintf("The name %s leads to the older %s, which has other addresses", c.Name, c.Winner))
+		s.Tell(c.Loser, fmt.Sprintf("The name %s leads to the older %s, which has other addresses", source.Printable(c.Name), source.Printable(c.Winner.String())))
 	}
 }
 

@@ -13,7 +13,6 @@ import (
 
 	"github.com/coredns/caddy"
 	"github.com/coredns/coredns/plugin"
-	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -22,11 +21,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// quietly drops a test's thousands of log lines.
-func quietly(t *testing.T) {
-	clog.Discard()
-	t.Cleanup(func() { clog.SetOutput(os.Stderr) })
-}
+// quietly drops a test's thousands of log lines, once they are checked.
+func quietly(t *testing.T) { hostile.CheckLog(t) }
 
 // start starts a Block for a stanza, in the server block key, until the test ends.
 func start(t *testing.T, key, text string) *Block {
@@ -209,4 +205,89 @@ func TestHostileHostsFiles(t *testing.T) {
 		}
 		seen = 0
 	})
+}
+
+// Whoever chooses a name that is shown, or an error that quotes one, forges no line of the log, hides nothing in it, and
+// breaks no metric: paths, views, ConfigMaps and their keys and texts, and what the API server says.
+func TestHostileNames(t *testing.T) {
+	quietly(t)
+	shown := func(what, text string) {
+		if !hostile.Printable(text) {
+			t.Errorf("%s shows %q", what, text)
+		}
+	}
+	for _, name := range hostile.Names {
+		a := newAPIServer(t)
+		dir := t.TempDir()
+		path := filepath.Join(dir, name)
+		file := name != "" && !strings.ContainsAny(name, "\x00/*?[") && len(name) < 250
+		failed := func(what string, err error) {
+			if err != nil {
+				shown("the error of "+what, err.Error())
+			}
+		}
+		b := newIn(t, name, []string{dot}, following(a, "hosts /a", "snapshot /a"))
+		b.base.Hosts[0].Files = []string{path, dir + "/*.hosts"}
+		b.base.Snapshot = filepath.Join(path, "snapshot")
+		failed("a missing file", b.CheckFiles())
+		if file {
+			if err := os.Mkdir(path, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			failed("a folder", b.CheckFiles())
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			save(t, path, name+"\n192.0.2.1 "+name+" \u202e.example\n192.0.2.1 good.example\n")
+			save(t, path+".hosts", "\xff\xfe") // UTF-16
+			failed("a file", b.CheckFiles())
+		}
+		if err := b.Start(name, nil); err != nil { // a malformed pattern
+			failed("a start", err)
+			b = startIn(t, name, []string{dot}, name, following(a))
+		}
+		shown("the name of a server block", b.Name())
+		text := func(text string) source.ConfigMapEvent {
+			return source.ConfigMapEvent{Data: map[string]string{"Corefile": text}, Found: true}
+		}
+		for i, e := range []source.ConfigMapEvent{
+			{Err: fmt.Errorf("%s", name)}, {Found: true, Data: map[string]string{name: ""}}, text(name), text("kubehosts {\n" + name + "\n}"), text("kubehosts \"" + name + "\""),
+			text("kubehosts {\nhosts \"" + name + "\"\n}"), text("kubehosts {\nhosts {\n192.0.2.1 " + name + "\n}\n}"), text("kubehosts {\nlabels \"" + name + "\"\n}"),
+			text("kubehosts {\npods verified\nnamespaces \"" + name + "\"\n}"), text("\"" + name + "\" {\nkubehosts\n}"), text("kubehosts {\npods verified\n}"),
+		} {
+			e.ResourceVersion = fmt.Sprint(i)
+			b.follow(e)
+			shown("a refusal", b.Refused())
+		}
+		for _, e := range b.Edits() {
+			shown("an edit", e.Verdict)
+		}
+		other := newIn(t, "other", []string{dot}, following(a))
+		other.base.ConfigMap = &stanza.ConfigMapRef{Namespace: "kube-system", Name: "coredns" + name, Key: name}
+		failed("a start", other.Start("", nil))
+		for i, e := range []source.ConfigMapEvent{{}, text(""), {Found: true, Data: map[string]string{name: "kubehosts {\nbogus\n}"}}} {
+			e.ResourceVersion = fmt.Sprint(i)
+			other.follow(e)
+			shown("a refusal", other.Refused())
+		}
+		hostile.CheckMetrics(t)
+		for _, e := range a.written() {
+			shown("an Event", e)
+		}
+		other.Stop()
+		b.Stop()
+	}
+
+	a := newAPIServer(t)
+	a.message = strings.Join(hostile.Names[:24], " ") // of all errors
+	a.answer("pods", 403)
+	b := start(t, dot, following(a))
+	eventually(t, "a start without the ConfigMap", b.Settled)
+	a.put("kubehosts {\npods verified\n}")
+	eventually(t, "the refusal of the API server", func() bool { return strings.Contains(b.Refused(), "list pods") && len(a.written()) > 0 })
+	a.put("kubehosts {\n" + a.message + "\n}")
+	eventually(t, "the refusal of a text", func() bool { return b.Refused() != "" && !strings.Contains(b.Refused(), "list pods") && len(a.written()) > 1 })
+	for _, text := range append(a.written(), b.Refused()) {
+		shown("a refusal", text)
+	}
 }

@@ -16,7 +16,7 @@ import (
 // accessed, and zones in the place of a file.
 func (b *Block) CheckFiles() error {
 	if len(b.base.Endpoints) > 1 {
-		log.Warningf("Multiple endpoints have been deprecated, only the first specified endpoint '%s' is used", b.base.Endpoint())
+		log.Warningf("Multiple endpoints have been deprecated, only the first specified endpoint '%s' is used", source.Printable(b.base.Endpoint()))
 	}
 	return b.checkFiles(b.base)
 }
@@ -34,11 +34,11 @@ func (b *Block) checkFiles(c *stanza.Config) error {
 				if err := h.Missing(i); err != nil {
 					return err
 				}
-				log.Warningf("Hosts file %s does not exist; it will be served when it appears", path)
+				log.Warningf("Hosts file %s does not exist; it will be served when it appears", source.Printable(path))
 			case err != nil:
-				return fmt.Errorf("unable to access hosts file '%s': %v", path, err)
+				return fmt.Errorf("unable to access hosts file '%s': %s", source.Printable(path), source.Printable(err.Error()))
 			case info.IsDir():
-				log.Warningf("Hosts file %s is a directory; write %s to serve the files in it", path, filepath.Join(path, "*"))
+				log.Warningf("Hosts file %s is a directory; write %s to serve the files in it", source.Printable(path), source.Printable(filepath.Join(path, "*")))
 			}
 		}
 	}

@@ -110,7 +110,7 @@ func eventOf(of objectName, e ConfigMapEvent, report Report) *api.Event {
 			APIVersion: "v1", Kind: kindConfigMap, Namespace: of.namespace, Name: of.name,
 			UID: types.UID(e.UID), ResourceVersion: e.ResourceVersion,
 		},
-		Type: api.EventTypeNormal, Reason: reasonApplied, Message: clipped(report.Note, 1024), // the limit of the newer Event API
+		Type: api.EventTypeNormal, Reason: reasonApplied, Message: clipped(Line(report.Note), 1024), // the limit of the newer Event API
 		Source: api.EventSource{Component: subsystem, Host: host}, Count: 1, FirstTimestamp: now, LastTimestamp: now,
 	}
 	if report.Refused {

@@ -3,7 +3,6 @@ package source
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/coredns/coredns/plugin/metrics/vars"
@@ -53,7 +52,7 @@ func Recovered(what string, f func()) (err error) {
 		if v := recover(); v != nil {
 			vars.Panic.Inc()
 			err = fmt.Errorf("panic: %s", Printable(fmt.Sprint(v)))
-			log.Errorf("%s: %v\n%s", what, err, debug.Stack())
+			log.panicked(what, err)
 		}
 	}()
 	f()

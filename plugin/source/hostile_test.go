@@ -3,6 +3,8 @@ package source
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/netip"
@@ -12,7 +14,6 @@ import (
 	"strings"
 	"testing"
 
-	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"go.yaml.in/yaml/v3"
 	api "k8s.io/api/core/v1"
 	discovery "k8s.io/api/discovery/v1"
@@ -23,11 +24,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// quietly drops a test's thousands of log lines.
-func quietly(t *testing.T) {
-	clog.Discard()
-	t.Cleanup(func() { clog.SetOutput(os.Stderr) })
-}
+// quietly drops a test's thousands of log lines, once they are checked.
+func quietly(t *testing.T) { hostile.CheckLog(t) }
 
 // still is an object that no hostile input touches.
 const still = `{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "still", "namespace": "a"}, "spec": {"clusterIP": "10.96.0.99"}}`
@@ -290,5 +288,86 @@ func lookUp(s *services.State, raw []byte) {
 	for a := range s.Addresses(netip.MustParsePrefix("0.0.0.0/0"), &opts) {
 		s.Pointers(a, &opts, func(services.Pointer) bool { return true })
 		break
+	}
+}
+
+// Whoever chooses the names of files and of objects, or an error that quotes them, forges no line of the log, hides nothing
+// in it, and breaks no metric.
+func TestHostileNames(t *testing.T) {
+	quietly(t)
+	dir := t.TempDir()
+	var files []string
+	for _, name := range hostile.Names {
+		if !strings.ContainsAny(name, "\x00/") && len(name) < 200 {
+			files = append(files, filepath.Join(dir, "a"+name+".yaml"))
+		}
+	}
+	for i, file := range files {
+		write(t, file, strings.Replace(svcJSON, `"metadata"`, fmt.Sprintf(`"metadata": {"name": "s%d", "namespace": "a"}, "x"`, i), 1))
+	}
+	s, _ := openFiles(t, allOf, dir)
+	s.manifests.files.Close()
+	again, err := newFiles(s.manifests.files.reading)
+	must(t, err)
+	s.manifests.files = again
+	again.round(t.Context(), true)
+	for _, name := range hostile.Names {
+		object, _ := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "Service", "metadata": map[string]string{"name": name, "namespace": name}, "spec": map[string]string{"clusterIP": name}})
+		other, _ := json.Marshal(map[string]any{"apiVersion": name, "kind": name, "metadata": map[string]string{"name": name}})
+		for _, text := range []string{string(object), string(other), name, "a: " + name, "- " + name, "kind: Service\nmetadata: {name: \"" + name + "\"}"} {
+			for _, file := range files[:3] {
+				write(t, file, text)
+			}
+			again.round(t.Context(), true)
+			if _, err := parse(files[0], []byte(text)); err != nil && !hostile.Printable(Line(err.Error())) {
+				t.Errorf("error %q", err)
+			}
+		}
+		reject(kindService, objectName{name, name}, name)
+		_ = Recovered(name, func() { panic(name) })
+		for _, why := range []error{errors.New(name), fmt.Errorf("a: %w", errors.New(name))} {
+			h := &health{host: Printable(name)}
+			h.saw(why)
+			h.saw(nil)
+			tr := &trouble{resource: "pods"}
+			tr.saw(why)
+			tr.saw(why)
+		}
+	}
+	for i := range 2 { // each is empty, and then gone
+		for _, file := range files {
+			if i == 0 {
+				write(t, file, "")
+			} else {
+				must(t, os.Remove(file))
+			}
+		}
+		again.round(t.Context(), true)
+	}
+	hostile.CheckMetrics(t)
+}
+
+// A line of the log, and the message of an Event, is printable whatever it quotes, and else as it was.
+func TestLine(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"", ""},
+		{`grüße "a\b" 'c'`, `grüße "a\b" 'c'`},
+		{"a\nb\xffc\u202ed", `a\nb\xffc\u202ed`},
+		{"\uFFFD", "\uFFFD"},
+	} {
+		if got := Line(tt.text); got != tt.want {
+			t.Errorf("%q: %q, want %q", tt.text, got, tt.want)
+		}
+	}
+	for _, name := range hostile.Names {
+		if got := Line(name); !hostile.Printable(got) {
+			t.Errorf("%q: %q", name, got)
+		}
+		if e := eventOf(objectName{"a", "b"}, ConfigMapEvent{}, Report{Note: name + "; " + name}); !hostile.Printable(e.Message) || len(e.Message) > 1024 {
+			t.Errorf("an Event has the message %q", e.Message)
+		}
+	}
+	if got := Line(strings.Repeat("\n", 1<<20)); len(got) > 20<<10 {
+		t.Errorf("%d bytes", len(got))
 	}
 }

@@ -64,7 +64,7 @@ func openManifests(s *Source, patterns []string) (*manifests, error) {
 		}
 		all = append(all, escape(p)+"/*.yaml", escape(p)+"/*.yml", escape(p)+"/*.json") // it may be a directory, now or later
 		if _, err := Stat(p); os.IsNotExist(err) {
-			log.Warningf("manifests %s: no such file; it will be read when it appears", p)
+			log.Warningf("manifests %s: no such file; it will be read when it appears", Printable(p))
 		}
 	}
 	var err error

@@ -110,8 +110,8 @@ func (sourceMetrics) Collect(ch chan<- prometheus.Metric) {
 			if c.connected {
 				connected = 1
 			}
-			ch <- prometheus.MustNewConstMetric(sourceConnected, prometheus.GaugeValue, connected, url)
-			ch <- prometheus.MustNewConstMetric(sourceNews, prometheus.GaugeValue, float64(c.news.UnixNano())/1e9, url)
+			ch <- prometheus.MustNewConstMetric(sourceConnected, prometheus.GaugeValue, connected, Printable(url))
+			ch <- prometheus.MustNewConstMetric(sourceNews, prometheus.GaugeValue, float64(c.news.UnixNano())/1e9, Printable(url))
 		}
 	})
 }
@@ -196,7 +196,7 @@ func (m *measured) WrappedRoundTripper() http.RoundTripper { return m.next }
 
 // RoundTrip implements http.RoundTripper.
 func (m *measured) RoundTrip(r *http.Request) (*http.Response, error) {
-	host := strings.ToValidUTF8(r.URL.Host, "\uFFFD")
+	host := Printable(r.URL.Host)
 	start := time.Now()
 	resp, err := replied(m.next, r)
 	requestDuration.WithLabelValues(r.Method, host).Observe(time.Since(start).Seconds())

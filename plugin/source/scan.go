@@ -224,7 +224,7 @@ func (s *scan) within(path, real string) bool {
 		return true
 	}
 	if once("link " + path) {
-		log.Warningf("%s is left out: it is a link out of %s, to %s; to include it, name it without a wildcard", Printable(path), s.root, Printable(real))
+		log.Warningf("%s is left out: it is a link out of %s, to %s; to include it, name it without a wildcard", Printable(path), Printable(s.root), Printable(real))
 	}
 	return false
 }

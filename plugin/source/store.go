@@ -387,7 +387,7 @@ func observeProgramming(g *group, es *discovery.EndpointSlice) {
 	}
 	changed, err := time.Parse(time.RFC3339Nano, stamp)
 	if err != nil {
-		log.Debugf("EndpointSlice %s/%s: annotation %s is not a time: %v", es.Namespace, es.Name, api.EndpointsLastChangeTriggerTime, err)
+		log.Debugf("EndpointSlice %s: annotation %s is not a time: %s", Printable(es.Namespace+"/"+es.Name), api.EndpointsLastChangeTriggerTime, Printable(err.Error()))
 		return
 	}
 	svc := g.ix.State().Service(es.Namespace, es.Labels[discovery.LabelServiceName])

@@ -133,7 +133,7 @@ func (t *teller) event(ctx context.Context, n news) (*api.Event, error) {
 		InvolvedObject: api.ObjectReference{
 			APIVersion: version, Kind: n.of.Kind.String(), Namespace: n.of.Namespace, Name: n.of.Name, UID: o.GetUID(), ResourceVersion: o.GetResourceVersion(),
 		},
-		Type: api.EventTypeWarning, Reason: reasonConflict, Message: clipped(n.note, 1024), // the limit of the newer Event API
+		Type: api.EventTypeWarning, Reason: reasonConflict, Message: clipped(Line(n.note), 1024), // the limit of the newer Event API
 		Source: api.EventSource{Component: subsystem, Host: host}, Count: 1, FirstTimestamp: now, LastTimestamp: now,
 	}, nil
 }

@@ -60,7 +60,9 @@ func errAt(t caddyfile.Token, format string, args ...any) error {
 	return errors.New(position(t) + errorPrefix + clip(fmt.Sprintf(format, args...), maxErrorText))
 }
 
-func position(t caddyfile.Token) string { return fmt.Sprintf("%s:%d - ", t.File, t.Line) }
+func position(t caddyfile.Token) string {
+	return fmt.Sprintf("%s:%d - ", clip(t.File, maxErrorText), t.Line)
+}
 
 // clip cuts s to about n bytes for an error, and escapes anything but text, so that a ConfigMap can't write lines of
 // its own into the log.

@@ -17,14 +17,13 @@ import (
 	"sync"
 	"time"
 
-	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"golang.org/x/net/netutil"
 
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-var log = clog.NewWithPlugin(stanza.Name)
+var log = source.NewLog(stanza.Name)
 
 // The bounds of the page's work.
 const (

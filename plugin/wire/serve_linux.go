@@ -93,7 +93,7 @@ func (in *instance) start(c *caddy.Controller) {
 		}
 		ch, err := newChain(b.config, ours.view)
 		if err != nil {
-			log.Infof("Questions over UDP for %s go through CoreDNS's server because of %v", b.config.Zone, err)
+			log.Infof("Questions over UDP for %q go through CoreDNS's server because of %v", b.config.Zone, err)
 		}
 		chains[b.block] = ch
 	}
