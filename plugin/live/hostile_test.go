@@ -286,7 +286,9 @@ func TestHostileNames(t *testing.T) {
 	a.put("kubehosts {\npods verified\n}")
 	eventually(t, "the refusal of the API server", func() bool { return strings.Contains(b.Refused(), "list pods") && len(a.written()) > 0 })
 	a.put("kubehosts {\n" + a.message + "\n}")
-	eventually(t, "the refusal of a text", func() bool { return b.Refused() != "" && !strings.Contains(b.Refused(), "list pods") && len(a.written()) > 1 })
+	eventually(t, "the refusal of a text", func() bool {
+		return b.Refused() != "" && !strings.Contains(b.Refused(), "list pods") && len(a.written()) > 1
+	})
 	for _, text := range append(a.written(), b.Refused()) {
 		shown("a refusal", text)
 	}

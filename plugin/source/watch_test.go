@@ -709,7 +709,7 @@ func TestPanicInDecoder(t *testing.T) {
 
 func TestEventIsValidUTF8(t *testing.T) {
 	for note, want := range map[string]string{
-		"hosts file m\xfcller.hosts":   "hosts file m\uFFFDller.hosts",
+		"hosts file m\xfcller.hosts":   `hosts file m\xfcller.hosts`,
 		strings.Repeat("\u00fc", 5000): strings.Repeat("\u00fc", 510) + "...",
 	} {
 		if got := eventOf(objectName{"a", "b"}, ConfigMapEvent{}, Report{Note: note}).Message; got != want {
