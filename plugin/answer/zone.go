@@ -67,7 +67,7 @@ func (t *Transfer) known() bool {
 		if z != t.zone && t.view.above(z) != t.zone {
 			continue
 		}
-		if a := t.about(z); !a.known() {
+		if a := t.about(z); !a.known() || z.External != nil && !t.outside.Restored(external.KindsOf(external.KindService)) {
 			return false
 		}
 	}
