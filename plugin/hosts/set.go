@@ -11,7 +11,7 @@ const (
 
 	// largeTable is the number of entries from which a table is worth a look-up of its own. A merged table would hold
 	// its entries a second time, and take long to make.
-	largeTable = 1 << 16
+	largeTable = 1 << 14
 )
 
 // Set holds the tables of any number of files. A look-up goes through few tables, however many files there are: small
