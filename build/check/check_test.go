@@ -101,10 +101,14 @@ func TestCorefile(t *testing.T) {
 		{"a brace too many", ".:53 {\n errors\n}\n}\n", []string{"Corefile:4: error: '}' is where a server block may begin"}},
 		{"a brace too many inside", ".:53 {\n errors\n }\n whoami\n}\n", []string{"Corefile:5: error: '}' is where"}},
 		{"cache", ".:53 {\n kubehosts cluster.local in-addr.arpa {\n  endpoint http://a\n }\n cache 30\n}\n", []string{
-			"Corefile:5: warning: cache is ahead of live zones: its entries hide edits and changed Services; add 'disable success cluster.local.'"}},
+			"Corefile:5: warning: cache is ahead of live zones: its entries hide edits and changed objects; add 'disable success cluster.local.'"}},
 		{"cache, half", ".:53 {\n kubehosts cluster.local {\n  endpoint http://a\n }\n cache 30 {\n  disable success cluster.local\n }\n}\n", []string{"Corefile:5: warning: cache is ahead"}},
 		{"cache, spared", ".:53 {\n kubehosts cluster.local {\n  endpoint http://a\n }\n cache 30 {\n  disable success cluster.local\n  disable denial\n }\n}\n", nil},
 		{"cache of another zone", ".:53 {\n kubehosts cluster.local {\n  endpoint http://a\n }\n cache 30 example.org\n}\n", nil},
+		{"cache of external zones", ".:53 {\n kubehosts cluster.local {\n  endpoint http://a\n  external example.org\n  external example.net\n }\n cache 30 {\n  disable success cluster.local example.net\n  disable denial cluster.local example.net\n }\n}\n", []string{
+			"Corefile:7: warning: cache is ahead of live zones: its entries hide edits and changed objects; add 'disable success example.org.'"}},
+		{"cache of external zones alone", "example.org {\n kubehosts {\n  endpoint http://a\n  external example.org\n }\n cache\n}\n", []string{
+			"Corefile:6: warning: cache is ahead of live zones: its entries hide edits and changed objects; add 'disable success example.org.'"}},
 		{"cache before hosts", ".:53 {\n kubehosts {\n  hosts " + here + "\n }\n cache\n}\n", []string{"Corefile:5: warning: cache is ahead of live hosts entries"}},
 		{"no loop", ".:53 {\n forward . 1.1.1.1\n}\n", []string{"Corefile:2: warning: forward without loop"}},
 		{"no loop in a stub domain", "corp.example {\n forward . 10.0.0.1\n}\n", nil},

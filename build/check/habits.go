@@ -39,25 +39,29 @@ func configOf(b *corefile.Block) *stanza.Config {
 	return c
 }
 
-// cached finds a cache that stores answers of zones that kubehosts serves live. It ignores reverse zones: they also
-// have names of other origins, and stock Corefiles cache them.
+// cached finds a cache that stores answers of zones that kubehosts serves live, those of external options included. It
+// ignores reverse zones: they also have names of other origins, and stock Corefiles cache them.
 func cached(b *corefile.Block) (all []Finding) {
 	c := configOf(b)
 	if c == nil {
 		return nil
+	}
+	live := slices.Clone(c.Zones)
+	for _, e := range c.External {
+		live = append(live, e.Zones...)
 	}
 	for _, words := range b.Stanzas("cache") {
 		of := cacheOf(words)
 		if len(of.zones) == 0 {
 			of.zones = b.Zones()
 		}
-		kept := slices.DeleteFunc(slices.Clone(c.Zones), func(z string) bool { return dnsutil.IsReverse("."+z) > 0 || !of.keeps(z) })
+		kept := slices.DeleteFunc(slices.Clone(live), func(z string) bool { return dnsutil.IsReverse("."+z) > 0 || !of.keeps(z) })
 		if len(kept) > 0 {
 			zones := clip(strings.Join(kept, " "))
 			all = append(all, at(words[0].At, Warning,
-				"cache is ahead of live zones: its entries hide edits and changed Services; add 'disable success %s' and 'disable denial %s' to it", zones, zones))
+				"cache is ahead of live zones: its entries hide edits and changed objects; add 'disable success %s' and 'disable denial %s' to it", zones, zones))
 		}
-		if len(c.Hosts) > 0 && len(c.Zones) == 0 && slices.ContainsFunc(of.zones, func(z string) bool { return !of.spares(z) }) {
+		if len(c.Hosts) > 0 && len(live) == 0 && slices.ContainsFunc(of.zones, func(z string) bool { return !of.spares(z) }) {
 			all = append(all, at(words[0].At, Warning,
 				"cache is ahead of live hosts entries: its entries hide edits of them; add 'disable success ZONE' and 'disable denial ZONE' to it for their zones, or set a low ttl"))
 		}
