@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +77,53 @@ func TestManifests(t *testing.T) {
 		got := a.DryRun(t, kustomize(t, folder))
 		if strings.Join(got, " ") != kinds {
 			t.Errorf("%s: %v, want %s", folder, got, kinds)
+		}
+	}
+}
+
+// A rolling update spreads the new pods: each constraint counts only pods of one ReplicaSet, so not those that the update
+// removes. This holds for each Deployment in build/kubernetes, and for the values of the Helm chart.
+func TestManifestsSpread(t *testing.T) {
+	constraints := map[string][]core.TopologySpreadConstraint{}
+	err := filepath.WalkDir("../build/kubernetes", func(path string, _ fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case filepath.Base(path) == "kustomization.yaml":
+			folder := strings.TrimPrefix(filepath.Dir(path), "../build/kubernetes/")
+			for doc := range strings.SplitSeq(kustomize(t, folder), "\n---\n") {
+				var d apps.Deployment
+				if err := yaml.Unmarshal([]byte(doc), &d); err != nil {
+					return err
+				}
+				if d.Kind == "Deployment" {
+					constraints[folder] = append(constraints[folder], d.Spec.Template.Spec.TopologySpreadConstraints...)
+				}
+			}
+		case filepath.Base(path) == "values.yaml":
+			var values struct {
+				TopologySpreadConstraints []core.TopologySpreadConstraint
+			}
+			if err := yaml.Unmarshal([]byte(cluster.ReadFile(t, path)), &values); err != nil {
+				return err
+			}
+			constraints["values of helm"] = values.TopologySpreadConstraints
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"base", "second", "values of helm"} {
+		if len(constraints[name]) == 0 {
+			t.Errorf("%s has no topologySpreadConstraints", name)
+		}
+	}
+	for name, all := range constraints {
+		for _, c := range all {
+			if !slices.Contains(c.MatchLabelKeys, "pod-template-hash") {
+				t.Errorf("%s: matchLabelKeys of %s are %q, without pod-template-hash", name, c.TopologyKey, c.MatchLabelKeys)
+			}
 		}
 	}
 }

@@ -2,8 +2,11 @@ package test
 
 import (
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/http"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -66,28 +69,24 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// The Roles grant exactly the requests of kubehosts with all of its features: each verb on each resource is used,
-// either with an API server that streams lists or with one that does not.
+// All Roles and ClusterRoles in the repository together grant exactly the requests of kubehosts with all of its features: each
+// verb on each resource is used, either with an API server that streams lists or with one that does not.
 func TestRolesGrantWhatIsUsed(t *testing.T) {
 	removeConfigMap(t)
 	t.Cleanup(func() { removeConfigMap(t) })
 	setConfigMap(t, "kubehosts")
 	applyServiceImports(t)
 	granted := map[string]bool{}
-	for _, file := range []string{"rbac.yaml", "pods.yaml", "multicluster.yaml", "external.yaml", "nodes.yaml"} {
-		text := cluster.ReadFile(t, "../build/kubernetes/rbac/"+file)
-		api(t).Apply(t, text)
-		for doc := range strings.SplitSeq(text, "\n---\n") {
-			var role rbac.ClusterRole // a Role has the same rules
-			if err := yaml.Unmarshal([]byte(doc), &role); err != nil {
-				t.Fatal(err)
-			}
-			for _, rule := range role.Rules {
-				for _, right := range rightsOf(rule) {
-					granted[right] = true
-				}
+	for name, role := range roles(t) {
+		for _, rule := range role.Rules {
+			for _, right := range rightsOf(rule) {
+				granted[right] = true
 			}
 		}
+		t.Logf("%s grants %d rules", name, len(role.Rules))
+	}
+	for _, file := range []string{"rbac.yaml", "pods.yaml", "multicluster.yaml", "external.yaml", "nodes.yaml"} {
+		api(t).Apply(t, cluster.ReadFile(t, "../build/kubernetes/rbac/"+file))
 	}
 
 	used := map[string]bool{"update configmaps": true} // by -last-good after half a minute, see TestWholeLastGood
@@ -120,6 +119,48 @@ func TestRolesGrantWhatIsUsed(t *testing.T) {
 		t.Errorf("the Roles grant\n%s\nand this is used\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// roles returns the Roles and ClusterRoles in the YAML files of build and docs, by file and name. A Role has the same rules as a
+// ClusterRole. Code blocks of Markdown have none.
+func roles(t *testing.T) map[string]rbac.ClusterRole {
+	t.Helper()
+	all := map[string]rbac.ClusterRole{}
+	for _, folder := range []string{"../build", "../docs", "../plugin", "../README.md"} {
+		err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			switch filepath.Ext(path) {
+			case ".yaml", ".yml":
+				for doc := range strings.SplitSeq(cluster.ReadFile(t, path), "\n---\n") {
+					var role rbac.ClusterRole
+					if err := yaml.Unmarshal([]byte(doc), &role); err != nil {
+						return fmt.Errorf("%s: %w", path, err)
+					}
+					if role.Kind == "Role" || role.Kind == "ClusterRole" {
+						all[path+" "+role.Name] = role
+					}
+				}
+			case ".md":
+				if roleInText.MatchString(cluster.ReadFile(t, path)) {
+					t.Errorf("%s has a Role: put it into a file, or its permissions are not checked", path)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"rbac/rbac.yaml system:coredns", "second/rbac.yaml kubehosts", "helm/role.yaml coredns-configmap"} {
+		if _, found := all["../build/kubernetes/"+name]; !found {
+			t.Errorf("%s was not found", name)
+		}
+	}
+	return all
+}
+
+var roleInText = regexp.MustCompile(`(?m)^\s*kind: (Cluster)?Role\s*$`)
 
 // rightsOf formats a rule like requests of the audit log: VERB RESOURCE.GROUP.
 func rightsOf(rule rbac.PolicyRule) (rights []string) {
