@@ -280,9 +280,17 @@ func isRefusal(err error) bool {
 }
 
 // isDetail reports whether err, which is why the server still does not return something, does not replace the reason known at
-// the time told: it is of the same class, or of another one within quiet. A refusal always replaces it.
+// the time told. Within quiet, only a refusal of another class replaces it; later, another text of the same failure still
+// does not, since it may just have the number of the request in it.
 func isDetail(err, known error, told time.Time) bool {
-	return !isRefusal(err) && (classOf(err) == classOf(known) || time.Since(told) < quiet)
+	same := classOf(err) == classOf(known)
+	switch {
+	case isRefusal(err) && !same:
+		return false
+	case !isRefusal(err) && same:
+		return true
+	}
+	return time.Since(told) < quiet
 }
 
 // RefusedError is the error for a resource that the API server refuses to list, or has not listed in time. Whatever needs

@@ -54,6 +54,7 @@ type apiServer struct {
 	gone      bool                         // answers the next watch with 410
 	deaf      bool                         // sends watches nothing
 	json      bool                         // has no protobuf
+	numbered  bool                         // refusals have the number of the request in their text
 
 	// replaces a plain list of Services; nil for none
 	plain func(w http.ResponseWriter, r *http.Request, list []byte)
@@ -143,9 +144,13 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if status != 0 {
+		message := "so it is"
+		if a.numbered {
+			message += fmt.Sprintf(", request %d", len(a.log))
+		}
 		a.mu.Unlock()
 		w.WriteHeader(status)
-		fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"so it is","code":%d,"reason":%q}`, status, reasons[status])
+		fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","message":%q,"code":%d,"reason":%q}`, message, status, reasons[status])
 		return
 	}
 	var items []object

@@ -317,6 +317,74 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// A server, or a proxy before it, may put the number of the request into each refusal. Whatever waits for the objects, or follows
+// the ConfigMap, is told once: it logs and counts what it is told.
+func TestRefusalsWithNumbers(t *testing.T) {
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError, http.StatusTooManyRequests} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			captureLog(t)
+			a := newAPIServer(t)
+			a.numbered = true
+			for _, resource := range []string{"pods", "configmaps"} {
+				a.answer(resource, status)
+			}
+			a.put("configmaps", "kube-system", "coredns", nil, object{"data": object{"Corefile": "1"}})
+			s := a.open(t)
+			o, err := s.Objects(Selection{Pods: true})
+			must(t, err)
+			t.Cleanup(o.Close)
+			refused := make(chan error, 100)
+			waited := make(chan error)
+			go func() { waited <- o.Wait(t.Context(), func(err error) { refused <- err }) }()
+			events, _ := configMapEvents(t, s, "coredns")
+			if e := next(t, events, "refused"); e.Err == nil {
+				t.Errorf("the ConfigMap: %+v", e)
+			}
+			<-refused
+			asked := [2]int{len(a.since(0, "pods")), len(a.since(0, "configmaps"))}
+			eventually(t, "both are requested again and again", func() bool {
+				return len(a.since(0, "pods")) > asked[0]+6 && len(a.since(0, "configmaps")) > asked[1]+6
+			})
+			if len(refused)+len(events) > 0 {
+				t.Errorf("told %d more times about the pods and %d about the ConfigMap", len(refused), len(events))
+			}
+			for _, resource := range []string{"pods", "configmaps"} {
+				a.answer(resource, 0)
+			}
+			must(t, <-waited)
+			if e := next(t, events, "granted"); !e.Found {
+				t.Errorf("the ConfigMap: %+v", e)
+			}
+		})
+	}
+}
+
+// A reason replaces the one reported before it as soon as a person has to do something else, but texts that change all the
+// time do not.
+func TestReasonsThatReplaceOthers(t *testing.T) {
+	of := func(code int32, text string) error {
+		return &apierrors.StatusError{ErrStatus: meta.Status{Code: code, Message: text}}
+	}
+	forbidden, unauthorized, failing, busy := of(403, "1"), of(401, "1"), of(500, "1"), of(429, "1")
+	long := time.Now().Add(-2 * quiet)
+	for _, tt := range []struct {
+		err, known  error
+		soon, later bool
+	}{
+		{unauthorized, forbidden, true, true},
+		{forbidden, failing, true, true},
+		{of(403, "2"), forbidden, false, true},
+		{failing, forbidden, false, true},
+		{busy, failing, false, true},
+		{of(500, "2"), failing, false, false},
+		{errSilent, failing, false, true},
+	} {
+		if soon, later := !isDetail(tt.err, tt.known, time.Now()), !isDetail(tt.err, tt.known, long); soon != tt.soon || later != tt.later {
+			t.Errorf("%v after %v: at once %v, later %v", tt.err, tt.known, soon, later)
+		}
+	}
+}
+
 // restore changes the server into one whose etcd was restored: its version falls to that number, and one Service is as
 // it was.
 func (a *apiServer) restore(version int, name, ip string, of int) {
