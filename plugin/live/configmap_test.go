@@ -173,11 +173,11 @@ func answers(status int) func(*apiServer, string) func() {
 func TestUnlistedObjects(t *testing.T) {
 	l := logged(t)
 	type one struct {
-		name, why string
-		a         *apiServer
-		b         *Block
-		mend      func()
-		refused   func() bool
+		name    string
+		a       *apiServer
+		b       *Block
+		mend    func()
+		refused func() bool
 	}
 	var all []one
 	port := 1053
