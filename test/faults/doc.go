@@ -12,5 +12,6 @@
 //   - process_test.go: the Corefile is reloaded, the ConfigMap edited, the volume of the snapshot full
 //   - clock_linux_amd64_test.go: the clock jumps
 //   - files_test.go and hostile_test.go: files and packets are malformed
+//   - stock_test.go: stock goes through some of these too
 //   - soak_test.go: several of these in random order
 package faults

@@ -92,8 +92,9 @@ func coredns(t testing.TB) string {
 
 // rows is the table at the end.
 type rows struct {
-	mu  sync.Mutex
-	all []row
+	mu    sync.Mutex
+	all   []row
+	stock map[string]string // the other cells of stock's row, by fault
 }
 
 type row struct {
@@ -126,6 +127,9 @@ func (r *rows) print() {
 	fmt.Printf("| %-52s | ------: | -------: | -----: | ----: | -----------: |\n", "---")
 	for _, o := range r.all {
 		fmt.Printf("| %-52s | %7d | %8.0f | %6d | %5d | %12s |\n", o.fault, o.asked, o.rate, o.failed, o.wrong, o.healed())
+		if cells, ok := r.stock[o.fault]; ok {
+			fmt.Printf("| %-52s |%s |\n", "likewise, stock", cells)
+		}
 	}
 	fmt.Println()
 }
