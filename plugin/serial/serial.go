@@ -15,6 +15,13 @@ import (
 // time is beyond the serials that they have. So it can't take longer than that.
 const MaxAhead = 60
 
+// shareUntil is how long before a serial begins the last change may share it. A later one might become visible only after
+// that, and a secondary could have transferred the zone without it under the same serial.
+const shareUntil = time.Second / 2
+
+// mostLeft leaves a second of MaxAhead for serials that the first change of the next one makes visible before they begin.
+const mostLeft = MaxAhead - 1
+
 // Stamp is the serial of a change. Its zero value stands for none.
 type Stamp struct {
 	n    uint32        // 0 for none
@@ -53,17 +60,22 @@ type Clock struct {
 	mu     sync.Mutex
 	last   Stamp
 	opened bool    // last was assigned by Open alone
-	left   float64 // how much further serials may get ahead, at most MaxAhead
+	left   float64 // how much further serials may get ahead, at most mostLeft
 	at     time.Time
 }
 
 // Change calls publish with the serial of a change at the time now. publish makes the change visible and must not call
 // c. The serial is the time, or one more than the last serial if the time is not later than that, as in the second of the
 // last change or after the time was set back. So each change has a later serial. But if serials are MaxAhead before the
-// time, the next one begins a second after the last, and the changes until then share it.
+// time, the next one begins a second after the last, and the changes until shortly before that share it.
 func (c *Clock) Change(now time.Time, publish func(Stamp)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.change(now, publish)
+}
+
+// change is Change with c.mu held.
+func (c *Clock) change(now time.Time, publish func(Stamp)) {
 	c.opened = false
 	publish(c.step(now))
 }
@@ -93,10 +105,10 @@ func (c *Clock) Advance(last uint32) {
 // step assigns the next serial. c.mu is held.
 func (c *Clock) step(now time.Time) Stamp {
 	if c.at.IsZero() {
-		c.left = MaxAhead
+		c.left = mostLeft
 	} else {
 		passed := max(0, now.Sub(c.at).Seconds()) // by a clock that can't be set, if now is from time.Now
-		c.left = min(c.left+passed, MaxAhead)
+		c.left = min(c.left+passed, mostLeft)
 	}
 	c.at = now
 	next := c.last.n + 1
@@ -106,7 +118,7 @@ func (c *Clock) step(now time.Time) Stamp {
 	switch t := of(now); {
 	case c.last.n == 0 || Before(c.last.n, t):
 		c.last = Stamp{n: t}
-	case c.last.at(now) != c.last.n: // it has not begun
+	case c.last.at(now.Add(shareUntil)) != c.last.n: // it does not begin soon
 	case c.left >= 1:
 		c.left--
 		c.last = Stamp{n: next}
@@ -134,8 +146,12 @@ func Later(a, b Stamp) Stamp {
 // clock is the Clock of this process.
 var clock Clock
 
-// Change is Clock.Change with the Clock of this process, now.
-func Change(publish func(Stamp)) { clock.Change(time.Now(), publish) }
+// Change is Clock.Change with the Clock of this process, at the time when no other change is published.
+func Change(publish func(Stamp)) {
+	clock.mu.Lock()
+	defer clock.mu.Unlock()
+	clock.change(time.Now(), publish)
+}
 
 // Open is Clock.Open with the Clock of this process, now.
 func Open() Stamp { return clock.Open(time.Now()) }

@@ -60,8 +60,8 @@ func TestMaxAhead(t *testing.T) {
 	}
 }
 
-// A secondary may transfer the zone between any two changes, however fast they come. A second after the last one at the
-// latest, the zone has a later serial than whatever it transferred before that one.
+// A secondary may transfer the zone between any two changes, however fast they come. Two seconds after the last one at
+// the latest, the zone has a later serial than whatever it transferred before that one.
 func TestNoChangeIsMissed(t *testing.T) {
 	var c Clock
 	now := noon
@@ -73,10 +73,39 @@ func TestNoChangeIsMissed(t *testing.T) {
 		if got := last.at(now); Before(got, before) {
 			t.Fatalf("change %d lowered the serial from %d to %d", i, before, got)
 		}
-		if soon := last.at(now.Add(time.Second)); !Before(seen, soon) {
-			t.Fatalf("change %d: a secondary has %d, and the serial is %d a second later", i, seen, soon)
+		if soon := last.at(now.Add(2 * time.Second)); !Before(seen, soon) {
+			t.Fatalf("change %d: a secondary has %d, and the serial is %d two seconds later", i, seen, soon)
 		}
 		now = now.Add(time.Duration(i%7) * time.Millisecond)
+	}
+}
+
+// A change that becomes visible only after a serial has begun does not have that serial: whoever transferred the zone
+// without the change in between would never get it.
+func TestChangeVisibleLate(t *testing.T) {
+	var c Clock
+	for range MaxAhead + 1 {
+		change(&c, noon)
+	}
+	var last Stamp
+	c.Change(noon, func(s Stamp) { last = s })
+	begins := noon
+	for ; last.at(begins) != last.n; begins = begins.Add(time.Millisecond) {
+	}
+	if begins.Equal(noon) {
+		t.Fatal("the serial begins at once")
+	}
+	for before := time.Duration(0); before < shareUntil; before += 50 * time.Millisecond {
+		c := Clock{last: c.last, left: c.left, at: c.at}
+		c.Change(begins.Add(-before), func(s Stamp) {
+			transferred := last.at(begins.Add(shareUntil)) // without this change
+			if soon := s.at(begins.Add(2 * time.Second)); !Before(transferred, soon) {
+				t.Errorf("%v before it begins, a change has the serial %d too", before, soon)
+			}
+			if Before(s.at(begins.Add(-before)), last.at(begins.Add(-before))) {
+				t.Errorf("%v before it begins, a change lowers the serial", before)
+			}
+		})
 	}
 }
 
