@@ -430,9 +430,9 @@ func TestImportForbidden(t *testing.T) {
 	}
 }
 
-// The last good Corefile is stored again if the stored text is not a Corefile, but not if it is a
-// different one.
-func TestMend(t *testing.T) {
+// storing returns a follower with a last good Corefile, and a good text.
+func storing(t *testing.T) (*Follower, *corefile.Text) {
+	t.Helper()
 	flags, err := parsed(t, "-configmap", "kube-system/coredns", "-last-good", "kube-system/good")
 	if err != nil {
 		t.Fatal(err)
@@ -443,6 +443,13 @@ func TestMend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return f, text
+}
+
+// The last good Corefile is stored again if the stored text is not a Corefile, but not if it is a
+// different one.
+func TestMend(t *testing.T) {
+	f, text := storing(t)
 	for _, tt := range []struct {
 		origin string
 		e      source.ConfigMapEvent
@@ -460,11 +467,13 @@ func TestMend(t *testing.T) {
 		{fromLastGood, source.ConfigMapEvent{Found: true}, true},
 		{fromFile, source.ConfigMapEvent{Found: true}, false},
 	} {
-		if f.serving, err = newState(text, tt.origin); err != nil {
+		s, err := newState(text, tt.origin)
+		if err != nil {
 			t.Fatal(err)
 		}
+		f.serving = s
 		f.storing, f.looked = nil, "none"
-		f.hear(flags.lastGood.object(), tt.e)
+		f.hear(object{"kube-system", "good"}, tt.e)
 		f.mend()
 		if mends := f.storing != nil; mends != tt.mends {
 			t.Errorf("%s, stored: %v: stored again: %v", tt.origin, tt.e, mends)
@@ -580,16 +589,7 @@ func TestLimited(t *testing.T) {
 // A Corefile that was active only for a moment does not stay in memory until it could be stored as
 // the last good one.
 func TestEditsThatComeFast(t *testing.T) {
-	flags, err := parsed(t, "-configmap", "kube-system/coredns", "-last-good", "kube-system/good")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := New(flags, "")
-	f.source = new(source.Source)
-	text, err := corefile.Read(corefile.Source{Name: "Corefile", Text: ". {\n errors\n}\n"}, corefile.Files)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f, text := storing(t)
 	var served []weak.Pointer[state]
 	for range 10 {
 		s, err := newState(text, fromConfigMap)
