@@ -195,7 +195,9 @@ func (b *Block) objectsListed(w *waiting) {
 	w.cancel()
 	switch newest := b.edit.Load().of(w.event); {
 	case !w.serves:
-		b.replace(w.event, w.next, newest)
+		if panicked := source.Recovered("the stanza of "+b.configMapName(), func() { b.replace(w.event, w.next, newest) }); panicked != nil {
+			b.refuse(w.event, fmt.Errorf("%s: %w", b.configMapName(), panicked))
+		}
 	case newest:
 		b.accept(w.event)
 	}

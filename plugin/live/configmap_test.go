@@ -253,6 +253,25 @@ func TestUnlistedObjects(t *testing.T) {
 	}
 }
 
+// A stanza that panics when its objects are listed, after a wait, is rejected like one that panics at once. It holds no lock, and the
+// server becomes ready.
+func TestPanicAfterWait(t *testing.T) {
+	quietly(t)
+	a := newAPIServer(t)
+	release := a.hold("pods")
+	t.Cleanup(release)
+	a.put(entry("late.example", "pods verified"))
+	b := start(t, dot, following(a))
+	eventually(t, "the stanza to wait", func() bool { return b.edit.Load() != nil })
+	b.mu.Lock()
+	b.waiting.next.view = nil
+	b.mu.Unlock()
+	release()
+	eventually(t, "a verdict", func() bool { return strings.Contains(b.Refused(), "panic") && b.Settled() })
+	a.put(entry("next.example"))
+	eventually(t, "the next stanza", func() bool { return holds(b, "next.example.") && b.Refused() == "" })
+}
+
 // Each edit has one Event and one outcome, and an error names the ConfigMap, the key and the line.
 func TestOneOutcome(t *testing.T) {
 	l := logged(t)
