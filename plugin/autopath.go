@@ -14,9 +14,9 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/answer"
 )
 
-// AutoPath implements autopath.AutoPather: the search list of the querying pod, as the kubelet writes it, followed by the
-// domains of this machine's resolv.conf. It is nil, for no search, unless pods are verified and one has the client's
-// address.
+// AutoPath implements autopath.AutoPather: the search list of the querying pod, as the kubelet writes it, followed by
+// the domains of this machine's resolv.conf. It is nil, for no search, unless pods are verified and one has the
+// client's address.
 func (k *Kubehosts) AutoPath(state request.Request) []string {
 	v := k.block.View()
 	z := v.ZoneOf(state.Name())
@@ -41,8 +41,8 @@ func searchOf(path string) []string {
 	return rc.Search
 }
 
-// leftBehind returns the result of LeftBehind for the server block of c, for the log. It reads the whole Corefile, because
-// a plugin gets only its own part.
+// leftBehind returns the result of LeftBehind for the server block of c, for the log. It reads the whole Corefile,
+// because a plugin gets only its own part.
 func leftBehind(c *caddy.Controller) (all []string) {
 	instances := caddy.Instances()
 	if len(instances) == 0 {

@@ -12,7 +12,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/hosts"
 )
 
-// A name exists if one below it does, or if it has records of another type (RFC 8020, section 2; RFC 2308, section 2.2).
+// A name exists if one below it does, or if it has records of another type (RFC 8020, section 2; RFC 2308, section
+// 2.2).
 func TestNameThatExists(t *testing.T) {
 	manifest := filepath.Join(t.TempDir(), "dns.yaml")
 	save(t, manifest, dnsService+`---

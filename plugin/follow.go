@@ -54,9 +54,9 @@ func (k *Kubehosts) follow(ctx context.Context, w dns.ResponseWriter, r, m *dns.
 	}
 }
 
-// gather completes m, the reply to r with the known addresses of a, with this server's answers for the hostnames of load
-// balancers. Their addresses become the name's own where a CNAME record is not allowed: at a zone's apex, or with more than
-// one hostname. If none of them can be resolved, the reply is SERVFAIL.
+// gather completes m, the reply to r with the known addresses of a, with this server's answers for the hostnames of
+// load balancers. Their addresses become the name's own where a CNAME record is not allowed: at a zone's apex, or with
+// more than one hostname. If none of them can be resolved, the reply is SERVFAIL.
 func (k *Kubehosts) gather(ctx context.Context, w dns.ResponseWriter, r, m *dns.Msg, a answer.Answer) *dns.Msg {
 	ctx = withBudget(ctx)
 	failed := 0

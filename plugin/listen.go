@@ -8,8 +8,8 @@ import (
 	"github.com/coredns/coredns/core/dnsserver"
 )
 
-// localAddrs returns the addresses that the server block listens on, without those of the loopback interface if there are
-// others.
+// localAddrs returns the addresses that the server block listens on, without those of the loopback interface if there
+// are others.
 func localAddrs(c *caddy.Controller) []netip.Addr {
 	listen := dnsserver.GetConfig(c).ListenHosts
 	if len(listen) == 0 || listen[0] == "" {

@@ -1,5 +1,5 @@
-// Package kubehosts is a CoreDNS plugin that answers for Kubernetes Services and for the lines of hosts files, and takes
-// its stanza live from a ConfigMap. See README.md.
+// Package kubehosts is a CoreDNS plugin that answers for Kubernetes Services and for the lines of hosts files, and
+// takes its stanza live from a ConfigMap. See README.md.
 package kubehosts
 
 import (
@@ -99,7 +99,8 @@ func setup(c *caddy.Controller) error {
 	return nil
 }
 
-// failed returns err as an error of the plugin. CoreDNS logs it, so it is one line, whatever text from outside it quotes.
+// failed returns err as an error of the plugin. CoreDNS logs it, so it is one line, whatever text from outside it
+// quotes.
 func failed(err error) error {
 	if line := source.Line(err.Error()); line != err.Error() {
 		err = errors.New(line)

@@ -81,8 +81,8 @@ func TestManifests(t *testing.T) {
 	}
 }
 
-// A rolling update spreads the new pods: each constraint counts only pods of one ReplicaSet, so not those that the update
-// removes. This holds for each Deployment in build/kubernetes, and for the values of the Helm chart.
+// A rolling update spreads the new pods: each constraint counts only pods of one ReplicaSet, so not those that the
+// update removes. This holds for each Deployment in build/kubernetes, and for the values of the Helm chart.
 func TestManifestsSpread(t *testing.T) {
 	constraints := map[string][]core.TopologySpreadConstraint{}
 	err := filepath.WalkDir("../build/kubernetes", func(path string, _ fs.DirEntry, err error) error {

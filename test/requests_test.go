@@ -69,8 +69,8 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// All Roles and ClusterRoles in the repository together grant exactly the requests of kubehosts with all of its features: each
-// verb on each resource is used, either with an API server that streams lists or with one that does not.
+// All Roles and ClusterRoles in the repository together grant exactly the requests of kubehosts with all of its
+// features: each verb on each resource is used, either with an API server that streams lists or with one that does not.
 func TestRolesGrantWhatIsUsed(t *testing.T) {
 	removeConfigMap(t)
 	t.Cleanup(func() { removeConfigMap(t) })
@@ -120,8 +120,8 @@ func TestRolesGrantWhatIsUsed(t *testing.T) {
 	}
 }
 
-// roles returns the Roles and ClusterRoles in the YAML files of build and docs, by file and name. A Role has the same rules as a
-// ClusterRole. Code blocks of Markdown have none.
+// roles returns the Roles and ClusterRoles in the YAML files of build and docs, by file and name. A Role has the same
+// rules as a ClusterRole. Code blocks of Markdown have none.
 func roles(t *testing.T) map[string]rbac.ClusterRole {
 	t.Helper()
 	all := map[string]rbac.ClusterRole{}

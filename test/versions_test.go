@@ -30,8 +30,8 @@ func TestAPIServerRelease(t *testing.T) {
 	}
 }
 
-// What happened while the API server was away can't be watched afterwards once it is compacted, so everything is listed again:
-// as a stream if the server streams lists, and else as a plain list, after the server has refused the stream.
+// What happened while the API server was away can't be watched afterwards once it is compacted, so everything is listed
+// again: as a stream if the server streams lists, and else as a plain list, after the server has refused the stream.
 func TestListsAgain(t *testing.T) {
 	objects(t, shop)
 	who, proxy := account(t), api(t).Proxy(t)

@@ -138,8 +138,8 @@ func loops(b *corefile.Block) []Finding {
 	return nil
 }
 
-// circles finds an upstream of forward that is the server block itself. It leaves out a server block with a view: another
-// one may get the queries that it sends to itself.
+// circles finds an upstream of forward that is the server block itself. It leaves out a server block with a view:
+// another one may get the queries that it sends to itself.
 //
 // The loop plugin finds this when the process starts, and ends it. It does not find it in a reload: the server before
 // answers its question.

@@ -143,7 +143,8 @@ func notLookedUp(words []corefile.Word) (static []corefile.Word, all []Finding) 
 	return static, all
 }
 
-// without returns blocks without the stanzas of a directive in a server block, or without the server block if name is "".
+// without returns blocks without the stanzas of a directive in a server block, or without the server block if name is
+// "".
 func without(blocks []corefile.Block, block int, name string) []corefile.Block {
 	if name == "" {
 		return slices.Delete(slices.Clone(blocks), block, block+1)

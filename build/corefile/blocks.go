@@ -54,8 +54,8 @@ func (t *Text) Blocks(directives []string) (blocks []Block, err error) {
 	return blocks, nil
 }
 
-// Idle reports whether no server block has a plugin. CoreDNS takes such a text for a Corefile, and refuses every question with it, or ends
-// at once if there is no server block either.
+// Idle reports whether no server block has a plugin. CoreDNS takes such a text for a Corefile, and refuses every
+// question with it, or ends at once if there is no server block either.
 func Idle(blocks []Block) bool {
 	return !slices.ContainsFunc(blocks, func(b Block) bool { return len(b.Directives) > 0 })
 }
@@ -135,8 +135,8 @@ func Same(a, b []Word) bool {
 	return slices.EqualFunc(a, b, func(x, y Word) bool { return x.Text == y.Text && x.NewLine == y.NewLine })
 }
 
-// Tokens returns the words as a plugin's setup reads them. Their lines are those of their positions, unless the text is one
-// line of a manifest.
+// Tokens returns the words as a plugin's setup reads them. Their lines are those of their positions, unless the text is
+// one line of a manifest.
 func Tokens(words []Word) []caddyfile.Token {
 	tokens := make([]caddyfile.Token, len(words))
 	for i, w := range words {
@@ -156,7 +156,8 @@ func Tokens(words []Word) []caddyfile.Token {
 	return tokens
 }
 
-// keyLines returns the lines on which server blocks begin. For an unusual Corefile it may find more or fewer than CoreDNS.
+// keyLines returns the lines on which server blocks begin. For an unusual Corefile it may find more or fewer than
+// CoreDNS.
 func (t *Text) keyLines() (lines []int) {
 	tokens, _ := lex(t.Body)
 	depth, first := 0, -1
@@ -228,8 +229,8 @@ func (t *Text) Locate(err error, name string, otherwise Position) *Error {
 	return &Error{t.Position(at), source.Printable(text)}
 }
 
-// Line extracts the line of the file name from an error of caddyfile or of a plugin, and returns it with the rest of the text.
-// The line is 0 if the error names none.
+// Line extracts the line of the file name from an error of caddyfile or of a plugin, and returns it with the rest of
+// the text. The line is 0 if the error names none.
 func Line(err error, name string) (line int, text string) {
 	text = err.Error()
 	at := regexp.MustCompile(regexp.QuoteMeta(name) + `:(\d+) - (Error during parsing: )?`)

@@ -20,7 +20,8 @@ type Config = *stanza.Config
 // Empty reports whether nothing that CoreDNS reads changed.
 func (e Edit) Empty() bool { return e.Restart == "" && len(e.Stanzas) == 0 }
 
-// Compare returns the difference between the server blocks before and after. Both are of Corefiles that CoreDNS accepts.
+// Compare returns the difference between the server blocks before and after. Both are of Corefiles that CoreDNS
+// accepts.
 func Compare(before, after []Block) Edit {
 	if len(before) != len(after) {
 		return Edit{Restart: "the server blocks"}

@@ -92,7 +92,8 @@ func bare(text string, i int) (word string, end int) {
 	return b.String(), i
 }
 
-// quoted reads a word in quotation marks. open reports that the second is missing. A backslash only escapes quotation marks.
+// quoted reads a word in quotation marks. open reports that the second is missing. A backslash only escapes quotation
+// marks.
 func quoted(text string, i int) (word string, end int, open bool) {
 	var b strings.Builder
 	escaped := false

@@ -28,8 +28,8 @@ var manifestKind = regexp.MustCompile(`(?m)^[\s{]*"?kind"?:\s*["']?(ConfigMap|Co
 // them.
 func IsManifest(text string) bool { return manifestKind.MatchString(text) }
 
-// Manifest reads the ConfigMaps in the manifests of a file, with those in a List, in their order. A text in YAML's literal
-// style, as kubectl prints it, has the lines of the file; any other has the line on which it begins.
+// Manifest reads the ConfigMaps in the manifests of a file, with those in a List, in their order. A text in YAML's
+// literal style, as kubectl prints it, has the lines of the file; any other has the line on which it begins.
 //
 // The error is an *Error: a manifest is not well formed, or there is no ConfigMap.
 func Manifest(file, text string) ([]ConfigMap, error) {
@@ -130,8 +130,8 @@ func scalar(n *yaml.Node) string {
 	return n.Value
 }
 
-// Mounted returns the keys that a pattern matches in a folder where a ConfigMap is mounted, in their order. The file of a
-// pattern without a wildcard must exist. ok reports whether the pattern names the folder.
+// Mounted returns the keys that a pattern matches in a folder where a ConfigMap is mounted, in their order. The file of
+// a pattern without a wildcard must exist. ok reports whether the pattern names the folder.
 func Mounted(pattern, dir string, keys map[string]Source) (all []Source, ok bool, err error) {
 	folder, name := path.Split(pattern)
 	if path.Clean(folder) != path.Clean(dir) {

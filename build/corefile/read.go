@@ -172,8 +172,8 @@ func snippetName(tokens []token, i int) (string, bool) {
 	return key[1 : len(key)-1], true
 }
 
-// isImport reports whether word i is an import with one argument: it begins a line, or follows the brace that opens a server
-// block.
+// isImport reports whether word i is an import with one argument: it begins a line, or follows the brace that opens a
+// server block.
 func (r *reader) isImport(tokens []token, i int) bool {
 	t := tokens[i]
 	if t.text != "import" || i+1 == len(tokens) || tokens[i+1].line != t.lastLine {
@@ -248,7 +248,8 @@ func expand(s string) string {
 	return s
 }
 
-// maxVariables limits the references to environment variables in a Corefile: CoreDNS scans the whole word again for each.
+// maxVariables limits the references to environment variables in a Corefile: CoreDNS scans the whole word again for
+// each.
 const maxVariables = 1 << 10
 
 // checkVariables refuses a text that refers to too many environment variables.
@@ -274,8 +275,8 @@ func replaceVariables(s, open, end string) string {
 	}
 }
 
-// Files is the Importer of files in the folder of the importing one. As in caddyfile, a pattern with a wildcard may match
-// nothing, and a name without one must exist.
+// Files is the Importer of files in the folder of the importing one. As in caddyfile, a pattern with a wildcard may
+// match nothing, and a name without one must exist.
 func Files(pattern string, from *Source) ([]Source, error) {
 	path := pattern
 	if !filepath.IsAbs(path) {

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// words returns the words of a Corefile as CoreDNS reads them: its server blocks, with the line breaks that plugins see.
+// words returns the words of a Corefile as CoreDNS reads them: its server blocks, with the line breaks that plugins
+// see.
 func words(t *testing.T, name, body string) ([]string, error) {
 	t.Helper()
 	blocks, err := caddyfile.Parse(name, strings.NewReader(body), nil)

@@ -30,8 +30,8 @@ const (
 )
 
 const (
-	// A refused Corefile is retried after retryFirst, then after twice as long each time, up to retryMost: a file that it
-	// needs may exist by then, or a port may be free.
+	// A refused Corefile is retried after retryFirst, then after twice as long each time, up to retryMost: a file that
+	// it needs may exist by then, or a port may be free.
 	retryFirst = 30 * time.Second
 	retryMost  = 5 * time.Minute
 	never      = 100 * 365 * 24 * time.Hour
@@ -39,7 +39,8 @@ const (
 	reread = 30 * time.Second
 	// listMost limits how long a restart waits for objects that the Corefile needs and the previous one did not.
 	listMost = 5 * time.Second
-	// firstListMost limits that for a start. It is a little longer than the API server may take until it counts as failing.
+	// firstListMost limits that for a start. It is a little longer than the API server may take until it counts as
+	// failing.
 	firstListMost = 11 * time.Second
 )
 
@@ -204,8 +205,9 @@ func (f *Follower) hear(o object, e source.ConfigMapEvent) {
 	f.look()
 }
 
-// logReadable logs that a ConfigMap beside that of the Corefile can't be read, or that it can again. once means that it could be
-// read before. For the ConfigMap of the Corefile, and one with imports that can no longer be read, apply logs it.
+// logReadable logs that a ConfigMap beside that of the Corefile can't be read, or that it can again. once means that it
+// could be read before. For the ConfigMap of the Corefile, and one with imports that can no longer be read, apply logs
+// it.
 func (f *Follower) logReadable(o object, before, now error, once bool) {
 	good := o == f.flags.lastGood.object()
 	switch {
@@ -424,8 +426,8 @@ func places(blocks []corefile.Block, stanzas map[int]corefile.Config) map[int]*s
 	return all
 }
 
-// listed waits, at most for most, until the API server has listed what the kubehosts stanzas of a Corefile need, so that
-// all names are available after a restart with it. The caller closes the result after the restart. The error is an
+// listed waits, at most for most, until the API server has listed what the kubehosts stanzas of a Corefile need, so
+// that all names are available after a restart with it. The caller closes the result after the restart. The error is an
 // *unlisted if the API server refuses or fails to list something, or takes longer.
 func listed(blocks []corefile.Block, most time.Duration) (*live.Ahead, error) {
 	ahead, err := live.OpenAhead(stanzas(blocks))

@@ -37,8 +37,8 @@ func emptyCluster(t *testing.T, pods http.HandlerFunc) *httptest.Server {
 	return s
 }
 
-// A start is not made with a Corefile whose objects the API server fails to list, since it would never be ready. One whose
-// objects get no reply at all may only be slow, and is started with.
+// A start is not made with a Corefile whose objects the API server fails to list, since it would never be ready. One
+// whose objects get no reply at all may only be slow, and is started with.
 func TestGrantedByReplies(t *testing.T) {
 	var group sync.WaitGroup
 	defer group.Wait()

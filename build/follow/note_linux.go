@@ -16,7 +16,8 @@ type note struct {
 	mine bool // this process wrote the content, if any
 }
 
-// openNote opens or creates a note, and returns the hash in it. It returns nil if that is not possible, or another process has it open.
+// openNote opens or creates a note, and returns the hash in it. It returns nil if that is not possible, or another
+// process has it open.
 func openNote(path string) (n *note, found string) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600) // #nosec G304 -- the name is a hash
 	if err != nil {

@@ -199,9 +199,9 @@ func (f *Follower) try(c candidate) (*state, error) {
 	return s, f.granted(s)
 }
 
-// granted returns why the API server does not let this account list what a Corefile needs, or replies with something else
-// for longer than it may take at most; nil if it lists it, or is slow to reply. The lists stay open until the server
-// runs. With a snapshot, a start does not wait.
+// granted returns why the API server does not let this account list what a Corefile needs, or replies with something
+// else for longer than it may take at most; nil if it lists it, or is slow to reply. The lists stay open until the
+// server runs. With a snapshot, a start does not wait.
 func (f *Follower) granted(s *state) error {
 	for _, c := range stanzas(s.blocks) {
 		if c.Snapshot != "" {

@@ -123,8 +123,8 @@ type archive struct {
 	*tar.Writer
 }
 
-// write makes the archive and returns the digest of the image's index, and the provenance of each platform. Equal arguments
-// make equal bytes.
+// write makes the archive and returns the digest of the image's index, and the provenance of each platform. Equal
+// arguments make equal bytes.
 func write(path, name string, from source, platforms []platform) (digest string, statements [][]byte, err error) {
 	f, err := os.Create(path)
 	if err != nil {
@@ -178,9 +178,10 @@ func write(path, name string, from source, platforms []platform) (digest string,
 	return named.Digest, statements, err
 }
 
-// attach adds data as a file that a registry lists among the referrers of the manifest m. The descriptor that it returns belongs
-// in the index of the image, after the images: what copies the index then copies the file, and the digest of the index covers
-// it. The platform and the annotations of the descriptor, which are BuildKit's, make container engines pass it over.
+// attach adds data as a file that a registry lists among the referrers of the manifest m. The descriptor that it
+// returns belongs in the index of the image, after the images: what copies the index then copies the file, and the
+// digest of the index covers it. The platform and the annotations of the descriptor, which are BuildKit's, make
+// container engines pass it over.
 func (a archive) attach(m, empty descriptor, mediaType, title string, data []byte, annotations map[string]string) (descriptor, error) {
 	file, err := a.blob(mediaType, data)
 	if err != nil {

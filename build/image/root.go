@@ -32,9 +32,10 @@ func (p platform) title(suffix string) string { return p.name + "-linux-" + p.ar
 // permitted and inheritable). A tar can hold it, while setcap and most ways of copying a file need root.
 const bindBelow1024 = "\x01\x00\x00\x02" + "\x00\x04\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00"
 
-// pack makes the root file system for a binary: /coredns and /etc/ssl/certs/ca-certificates.crt, at the paths of the stock
-// image. It refuses a binary that would not run in an empty file system, and one that another commit or folder would show in:
-// built from another commit, without -trimpath, or with an SBOM (the file BINARY.cdx.json) of another binary.
+// pack makes the root file system for a binary: /coredns and /etc/ssl/certs/ca-certificates.crt, at the paths of the
+// stock image. It refuses a binary that would not run in an empty file system, and one that another commit or folder
+// would show in: built from another commit, without -trimpath, or with an SBOM (the file BINARY.cdx.json) of another
+// binary.
 func pack(path string, from source) (platform, error) {
 	binary, err := os.ReadFile(path)
 	if err != nil {

@@ -7,7 +7,8 @@ import (
 )
 
 // The types of an in-toto statement (https://in-toto.io/Statement/v1) with a predicate of SLSA provenance
-// (https://slsa.dev/spec/v1.1/provenance). A statement has no time and names no machine, so equal images have equal statements.
+// (https://slsa.dev/spec/v1.1/provenance). A statement has no time and names no machine, so equal images have equal
+// statements.
 
 type statement struct {
 	Type          string     `json:"_type"`
@@ -54,8 +55,8 @@ const (
 	typeProvenance = "https://slsa.dev/provenance/v1"
 )
 
-// provenance returns a statement that the manifest with a digest, of the image called name, was made from the git commit and by
-// the Go release in the binary's build information.
+// provenance returns a statement that the manifest with a digest, of the image called name, was made from the git
+// commit and by the Go release in the binary's build information.
 func (p platform) provenance(name, digest string) ([]byte, error) {
 	source := resource{
 		URI:    "git+" + repository + "@" + setting(p.info, "vcs.revision"),

@@ -1,5 +1,5 @@
-// Package main lists what is in the image: an SBOM in CycloneDX's JSON for each binary, out of the binary's build information
-// by cyclonedx-gomod, and the certificates that lie beside the binary.
+// Package main lists what is in the image: an SBOM in CycloneDX's JSON for each binary, out of the binary's build
+// information by cyclonedx-gomod, and the certificates that lie beside the binary.
 package main
 
 import (
@@ -46,8 +46,9 @@ func run(pack, binary string) error {
 	return f.Close()
 }
 
-// list returns the modules of a binary, the standard library among them, and the module that the certificates come from, which
-// is one of pack's. Equal binaries have equal lists: the time is that of the commit, and the serial number comes from the hash.
+// list returns the modules of a binary, the standard library among them, and the module that the certificates come
+// from, which is one of pack's. Equal binaries have equal lists: the time is that of the commit, and the serial number
+// comes from the hash.
 func list(pack, binary string) (*cdx.BOM, error) {
 	generator, err := bin.NewGenerator(binary, bin.WithIncludeStdlib(true), bin.WithShortPURLS(true), bin.WithLogger(zerolog.Nop()))
 	if err != nil {

@@ -1,8 +1,9 @@
-// Package main builds the slim CoreDNS: kubehosts, and the stock plugins that the Corefiles of kube-system use. The imports
-// below are the list. To add another plugin, add its line and run `make image`.
+// Package main builds the slim CoreDNS: kubehosts, and the stock plugins that the Corefiles of kube-system use. The
+// imports below are the list. To add another plugin, add its line and run `make image`.
 //
-// It leaves out clients of clouds and other stores (route53, azure, clouddns, etcd, nomad), tracing and packet capture (trace,
-// dnstap), DNSSEC signing, and servers for protocols other than DNS, TLS and HTTPS: most of the size of CoreDNS.
+// It leaves out clients of clouds and other stores (route53, azure, clouddns, etcd, nomad), tracing and packet capture
+// (trace, dnstap), DNSSEC signing, and servers for protocols other than DNS, TLS and HTTPS: most of the size of
+// CoreDNS.
 package main
 
 import (

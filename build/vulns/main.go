@@ -30,8 +30,8 @@ func main() {
 	}
 }
 
-// run checks binary against the reports of a folder. It returns an error if the binary calls a vulnerable function; govulncheck
-// prints the findings.
+// run checks binary against the reports of a folder. It returns an error if the binary calls a vulnerable function;
+// govulncheck prints the findings.
 func run(reports, binary string) error {
 	dir, err := os.MkdirTemp("", "vulndb")
 	if err != nil {

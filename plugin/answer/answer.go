@@ -56,8 +56,8 @@ type Answer struct {
 	Kind    Kind
 	TTL     uint32 // seconds, of the records of Kind
 
-	// Zone is the zone of the name, nil for a hosts entry outside of all zones. With Denied, its SOA record is in the authority
-	// section (RFC 2308, section 2).
+	// Zone is the zone of the name, nil for a hosts entry outside of all zones. With Denied, its SOA record is in the
+	// authority section (RFC 2308, section 2).
 	Zone   *Zone
 	Denied bool
 
@@ -186,8 +186,8 @@ func (a *Answer) noData() {
 	a.Kind, a.Rcode, a.Denied = None, dns.RcodeSuccess, a.Zone != nil
 }
 
-// nameError answers for a name that neither hosts entries nor objects have. It still exists if a name below it does (RFC
-// 8020). If not, a hosts wildcard may cover it.
+// nameError answers for a name that neither hosts entries nor objects have. It still exists if a name below it does
+// (RFC 8020). If not, a hosts wildcard may cover it.
 func (a *Answer) nameError() {
 	switch {
 	case a.view.aboveZone(a.lower):

@@ -243,8 +243,8 @@ func (a *Answer) Servers(yield func(external.Server) bool) {
 	}
 }
 
-// serverWeight returns the weight of each SRV record of a Service: a share of 100 for each pair of an address and a port, as
-// in k8s_external, and at least 1.
+// serverWeight returns the weight of each SRV record of a Service: a share of 100 for each pair of an address and a
+// port, as in k8s_external, and at least 1.
 func (a *Answer) serverWeight() uint16 {
 	places, ports := 0, 0
 	for range a.host.Addrs {
@@ -259,8 +259,8 @@ func (a *Answer) serverWeight() uint16 {
 	return uint16(max(1, 100/max(1, places*ports))) // #nosec G115 -- at most 100
 }
 
-// ServerAddrs yields the name of the Service that is a target of Servers, and its addresses, for the additional section. The
-// addresses are those of hosts entries with that name, up to MaxRecords, or else those of the Service.
+// ServerAddrs yields the name of the Service that is a target of Servers, and its addresses, for the additional
+// section. The addresses are those of hosts entries with that name, up to MaxRecords, or else those of the Service.
 func (a *Answer) ServerAddrs(yield func(target string, ip netip.Addr) bool) {
 	for _, service := range a.host.Ports {
 		target := a.as(service)

@@ -36,8 +36,8 @@ func (v *View) hold(name string) (h held, ok bool) {
 	return h, h.tables > 0
 }
 
-// cover returns the addresses of the hosts wildcard that covers the lower-case name, whether the name exists or not. ok is
-// false if there is none.
+// cover returns the addresses of the hosts wildcard that covers the lower-case name, whether the name exists or not. ok
+// is false if there is none.
 func (v *View) cover(name string) (h held, ok bool) {
 	h.name, h.wildcard = name, true
 	v.collect(&h)
@@ -136,10 +136,10 @@ func (a *Answer) entry(h held) bool {
 	return true
 }
 
-// fromWildcard answers from the hosts wildcard that covers the name, if there is one and the name is certain not to exist:
-// a wildcard stands for names that do not exist only (RFC 1034, section 4.3.3; RFC 4592, section 2.2.2). A name whose
-// entry passes the type on exists. The wildcard's parent is that of the name, so it is in the same zone as the name, which
-// is not the zone's own.
+// fromWildcard answers from the hosts wildcard that covers the name, if there is one and the name is certain not to
+// exist: a wildcard stands for names that do not exist only (RFC 1034, section 4.3.3; RFC 4592, section 2.2.2). A name
+// whose entry passes the type on exists. The wildcard's parent is that of the name, so it is in the same zone as the
+// name, which is not the zone's own.
 func (a *Answer) fromWildcard() bool {
 	h, ok := a.view.cover(a.lower)
 	return ok && !a.passedOn && !a.view.aboveZone(a.lower) && !a.aboveHosts() && a.unused() && a.entry(h)

@@ -191,8 +191,8 @@ func fits(name []byte) bool {
 // which would move every Answer to the heap.
 type Target struct {
 	Name Name
-	// Text is the result of Name.AppendTo. The caller sets it before Ports and Addrs, and it must stay valid until Targets
-	// returns. The caller needs it anyway, and a copy for each target would cost more than everything else.
+	// Text is the result of Name.AppendTo. The caller sets it before Ports and Addrs, and it must stay valid until
+	// Targets returns. The caller needs it anyway, and a copy for each target would cost more than everything else.
 	Text string
 
 	port     uint16           // the first port that has a number

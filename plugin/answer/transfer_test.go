@@ -49,8 +49,8 @@ func TestZoneThatIsNotKnown(t *testing.T) {
 	}
 }
 
-// A zone changes while it is transferred, by objects and by hosts files. No transfer has a serial that is later than its
-// content: the secondary would never get the rest.
+// A zone changes while it is transferred, by objects and by hosts files. No transfer has a serial that is later than
+// its content: the secondary would never get the rest.
 func TestTransferOfChangingZone(t *testing.T) {
 	index, tables := services.NewIndex(), new(Tables)
 	index.Update(func(tx *services.Tx) { tx.SetListed(services.AllKinds) })

@@ -47,8 +47,8 @@ type Layer struct {
 	TTL    uint32 // seconds
 	// NoReverse means that the entries have no PTR records.
 	NoReverse bool
-	// PassOn passes questions for types other than A, AAAA and PTR on to Services or the next plugin, even if there is an
-	// entry for the name.
+	// PassOn passes questions for types other than A, AAAA and PTR on to Services or the next plugin, even if there is
+	// an entry for the name.
 	PassOn bool
 }
 
@@ -69,8 +69,8 @@ func NewTables(all ...*hosts.Table) *Tables {
 }
 
 // Set replaces the tables. The caller must not change all afterwards. Many small tables are merged for queries, during
-// which the last ones serve, and pause is called again and again; it may be nil. The serial rises unless the tables were
-// made of the same lines as those before, or are the first.
+// which the last ones serve, and pause is called again and again; it may be nil. The serial rises unless the tables
+// were made of the same lines as those before, or are the first.
 func (t *Tables) Set(all []*hosts.Table, pause func()) {
 	last := t.now.Load()
 	if last == nil {

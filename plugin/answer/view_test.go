@@ -55,8 +55,8 @@ func TestZoneOf(t *testing.T) {
 	}
 }
 
-// The serial rises with each change of a hosts file, within a second too, but not when it is first read or written again
-// with the same lines.
+// The serial rises with each change of a hosts file, within a second too, but not when it is first read or written
+// again with the same lines.
 func TestSerialOfHosts(t *testing.T) {
 	state := services.NewIndex().State()
 	tables := new(Tables)

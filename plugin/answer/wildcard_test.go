@@ -10,8 +10,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
-// A hosts wildcard answers only for names that do not exist (RFC 4592, section 2.2.2): neither for one with a name below
-// it, in whatever file, nor for that of an object or a zone.
+// A hosts wildcard answers only for names that do not exist (RFC 4592, section 2.2.2): neither for one with a name
+// below it, in whatever file, nor for that of an object or a zone.
 func TestWildcardAndExistingNames(t *testing.T) {
 	tables := func(text string) *Tables {
 		table, err := hosts.Parse(strings.NewReader(text), hosts.Options{})

@@ -56,8 +56,8 @@ func (v *View) transfer(z *Zone) *Transfer {
 	return &Transfer{view: &frozen, state: v.Index.State(), outside: v.outside(), zone: z}
 }
 
-// known reports whether everything was read, or comes from a snapshot, that the transfer depends on: that of the zone, of
-// the Services in front of this server, and of the zones directly below, for their name servers.
+// known reports whether everything was read, or comes from a snapshot, that the transfer depends on: that of the zone,
+// of the Services in front of this server, and of the zones directly below, for their name servers.
 func (t *Transfer) known() bool {
 	if !t.state.Known(&t.view.Options, false) {
 		return false

@@ -1,7 +1,7 @@
 // Package domain reads domain names as people and programs write them.
 //
-// Names are compared in their wire form. So this package returns a name in the presentation form that the DNS library uses
-// for a question's name: octets that are not printable ASCII are \DDD, and a few printable ones are escaped with a
+// Names are compared in their wire form. So this package returns a name in the presentation form that the DNS library
+// uses for a question's name: octets that are not printable ASCII are \DDD, and a few printable ones are escaped with a
 // backslash. Each name has one such form, so two strings are equal if and only if the names have the same octets.
 package domain
 
@@ -11,10 +11,10 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// Parse returns the name in text in lower case, fully qualified and in the form of a question's name, and reports whether it
-// has octets beyond ASCII, for which [ASCII] returns another form. The text may have escapes (RFC 1035, section
-// 5.1). The error says what is wrong with it: a label of more than 63 octets, an empty label, more than 255 octets, a
-// space or a control character that is not escaped.
+// Parse returns the name in text in lower case, fully qualified and in the form of a question's name, and reports
+// whether it has octets beyond ASCII, for which [ASCII] returns another form. The text may have escapes (RFC 1035,
+// section 5.1). The error says what is wrong with it: a label of more than 63 octets, an empty label, more than 255
+// octets, a space or a control character that is not escaped.
 func Parse(text string) (name string, wide bool, err error) {
 	if text == "" {
 		return "", false, errors.New("it is empty")
@@ -34,8 +34,8 @@ func Parse(text string) (name string, wide bool, err error) {
 	return string(b), wide, nil
 }
 
-// ASCII returns the name in text in the form in which hostnames are on the wire: with labels beyond ASCII as A-labels (RFC
-// 5890, section 2.3.2.1). The error means that one of them has no such form.
+// ASCII returns the name in text in the form in which hostnames are on the wire: with labels beyond ASCII as A-labels
+// (RFC 5890, section 2.3.2.1). The error means that one of them has no such form.
 func ASCII(text string) (string, error) {
 	b, err := ToASCII(nil, []byte(text))
 	return string(b), err
@@ -106,9 +106,9 @@ func unescape(b []byte) (c byte, size int, fault string) {
 
 func digit(c byte) bool { return c >= '0' && c <= '9' }
 
-// Normalize is Parse for text without spaces, with the name in the storage of buf, and its fault in a few words. Only ASCII
-// letters become lower case (RFC 4343). wide reports whether the text has an octet beyond ASCII, even if there is a
-// fault.
+// Normalize is Parse for text without spaces, with the name in the storage of buf, and its fault in a few words. Only
+// ASCII letters become lower case (RFC 4343). wide reports whether the text has an octet beyond ASCII, even if there is
+// a fault.
 func Normalize(buf, text []byte) (name []byte, wide bool, fault string) {
 	name = buf[:0]
 	if string(text) == "." {

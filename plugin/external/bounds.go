@@ -1,8 +1,8 @@
 package external
 
 // The limits of one object. An Index ignores the parts beyond a limit, and uses the rest of the object. The API server
-// refuses most objects that reach a limit: etcd stores at most 1.5 MiB, a Gateway may have 64 listeners and 16 addresses, an
-// HTTPRoute 16 hostnames and 32 parents, a TLSRoute 1,024 hostnames.
+// refuses most objects that reach a limit: etcd stores at most 1.5 MiB, a Gateway may have 64 listeners and 16
+// addresses, an HTTPRoute 16 hostnames and 32 parents, a TLSRoute 1,024 hostnames.
 const (
 	maxAddresses = 64      // IPv4 addresses, and IPv6 addresses, and hostnames, of a load balancer, a Gateway or a Service
 	maxNames     = 50_000  // hostnames, of one object other than a route
@@ -17,13 +17,13 @@ const (
 
 // The limits of one look-up.
 const (
-	// maxClaims is the number of claims that a look-up reads by age and that the Selection does not admit. After that it
-	// reads by group. Conflicts are searched among the maxClaims oldest claims of a name.
+	// maxClaims is the number of claims that a look-up reads by age and that the Selection does not admit. After that
+	// it reads by group. Conflicts are searched among the maxClaims oldest claims of a name.
 	maxClaims = 1000
-	// maxGroups is the number of groups of claims that a look-up reads. If there are more, the oldest admitted claim among
-	// these gets the name.
+	// maxGroups is the number of groups of claims that a look-up reads. If there are more, the oldest admitted claim
+	// among these gets the name.
 	maxGroups = 1000
-	// maxBelow is the number of claims below a name that are read to check whether a Selection admits one of them. If it
-	// admits none and there are more, the name may exist: the answer is NODATA, not NXDOMAIN.
+	// maxBelow is the number of claims below a name that are read to check whether a Selection admits one of them. If
+	// it admits none and there are more, the name may exist: the answer is NODATA, not NXDOMAIN.
 	maxBelow = 1000
 )

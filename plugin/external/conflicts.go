@@ -22,10 +22,10 @@ type Conflicts struct {
 	n    int
 }
 
-// Watch calls tell at once with all conflicts under sel, and after each change with the new ones (lost) and those that are
-// over (settled). The caller of Update calls tell, once the change is published, one call at a time; tell must not call
-// Update, Watch or Stop. The work after a change is in proportion to the names that it touches. At most the maxClaims oldest
-// claims of a name are compared.
+// Watch calls tell at once with all conflicts under sel, and after each change with the new ones (lost) and those that
+// are over (settled). The caller of Update calls tell, once the change is published, one call at a time; tell must not
+// call Update, Watch or Stop. The work after a change is in proportion to the names that it touches. At most the
+// maxClaims oldest claims of a name are compared.
 func (ix *Index) Watch(sel *Selection, tell func(lost, settled []Conflict)) *Conflicts {
 	c := &Conflicts{ix: ix, sel: sel, tell: tell, lost: make(map[string][]Conflict)}
 	ix.mu.Lock()

@@ -191,7 +191,8 @@ func (l *Listener) protocol() protocol {
 	return protocolNone
 }
 
-// rejected reports whether the controller does not serve the listener: the listener is invalid, or in conflict with another.
+// rejected reports whether the controller does not serve the listener: the listener is invalid, or in conflict with
+// another.
 func rejected(conditions []Condition) bool {
 	for _, c := range conditions {
 		if c.Type == "Accepted" && c.Status == "False" || c.Type == "Conflicted" && c.Status == "True" {

@@ -99,8 +99,8 @@ func (g *groupWalk) compare(s *State, c claim) int {
 	return 0
 }
 
-// oldest returns the oldest admitted claim of the name, from groups. It reads one claim of each group that is admitted, and of
-// each group, kind or namespace that it skips, within the budget.
+// oldest returns the oldest admitted claim of the name, from groups. It reads one claim of each group that is admitted,
+// and of each group, kind or namespace that it skips, within the budget.
 func (m *Match) oldest(name host, sources Source) (best claim, found bool) {
 	s := m.state
 	g := groupWalk{name: name}

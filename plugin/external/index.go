@@ -23,9 +23,9 @@ type Index struct {
 	watchers map[*Conflicts]struct{}
 }
 
-// State is the content of an Index at one moment. It is safe for any number of readers. Of 50,000 HTTPRoutes with one host,
-// each took 71 octets: 28 in objects (39 if the host was not the route's name in the zone), 20 in slots, 9 in claims, and
-// 5 each in keys and referring.
+// State is the content of an Index at one moment. It is safe for any number of readers. Of 50,000 HTTPRoutes with one
+// host, each took 71 octets: 28 in objects (39 if the host was not the route's name in the zone), 20 in slots, 9 in
+// claims, and 5 each in keys and referring.
 type State struct {
 	objects   persistent.Strings               // the number of the shared part, and the own part
 	shared    persistent.Strings               // shared parts of objects
@@ -92,8 +92,8 @@ func NewIndex() *Index {
 // State returns the current State.
 func (ix *Index) State() *State { return ix.state.Load() }
 
-// Update calls change with a Tx and publishes its changes as one step. Then it calls the watchers. It is safe for concurrent
-// use. If change panics nothing is published.
+// Update calls change with a Tx and publishes its changes as one step. Then it calls the watchers. It is safe for
+// concurrent use. If change panics nothing is published.
 func (ix *Index) Update(change func(*Tx)) {
 	s, touched := ix.update(change)
 	defer ix.watching.Unlock()
@@ -144,8 +144,9 @@ var versions atomic.Uint64
 // Version differs after each change and between Indexes. It is 0 before the first change.
 func (s *State) Version() uint64 { return s.version }
 
-// Modified returns the serial of the zones. It rises with each change, and when objects are listed for the first time. It is
-// the zero Stamp before the first change, and for the objects of a snapshot: their zones have the serial of the snapshot.
+// Modified returns the serial of the zones. It rises with each change, and when objects are listed for the first time.
+// It is the zero Stamp before the first change, and for the objects of a snapshot: their zones have the serial of the
+// snapshot.
 func (s *State) Modified() serial.Stamp { return s.modified }
 
 // Known returns o or, if it equals the object in ix, the latter's storage of it. It returns nil for nil.
@@ -248,8 +249,8 @@ func (tx *Tx) setRestored(kinds Kinds) {
 // Synced reports whether all of these kinds were listed.
 func (s *State) Synced(kinds Kinds) bool { return s.listed&kinds == kinds }
 
-// Restored reports whether all of these kinds were listed or come from a snapshot. Until then a name that the State lacks may
-// exist.
+// Restored reports whether all of these kinds were listed or come from a snapshot. Until then a name that the State
+// lacks may exist.
 func (s *State) Restored(kinds Kinds) bool { return (s.listed|s.restored)&kinds == kinds }
 
 // Snapshot returns the Unix time in seconds at which the snapshot was written that some of the objects still come from,

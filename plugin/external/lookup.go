@@ -62,8 +62,8 @@ type budget struct{ claims, groups int }
 // fullBudget is the budget of one look-up. The name and all wildcards share it.
 var fullBudget = budget{maxClaims, maxGroups}
 
-// Lookup finds name, which is zone or below it, under sel. Both are in lower case, in presentation form and fully qualified.
-// The zone itself is never a NameError. It allocates nothing.
+// Lookup finds name, which is zone or below it, under sel. Both are in lower case, in presentation form and fully
+// qualified. The zone itself is never a NameError. It allocates nothing.
 func (s *State) Lookup(zone, name string, sel *Selection) (m Match) {
 	m.state, m.sel, m.left = s, sel, fullBudget
 	asked, name, zone := name, trimDot(name), trimDot(zone)
@@ -121,7 +121,8 @@ func (m *Match) claimed(name string, h, sort nameHash, sources Source) bool {
 	return true
 }
 
-// winner returns the oldest admitted claim of the name. It reads claims by age until the budget is spent, and then by group.
+// winner returns the oldest admitted claim of the name. It reads claims by age until the budget is spent, and then by
+// group.
 func (m *Match) winner(name host, sources Source) (claim, bool) {
 	s := m.state
 	run := s.claims.Tail(s.byName(name))

@@ -66,7 +66,8 @@ func among(all []places, a netip.Addr) bool {
 	return false
 }
 
-// Only returns the address of a Match that is Found, if it certainly has one IPv4 address and nothing else, as most names do.
+// Only returns the address of a Match that is Found, if it certainly has one IPv4 address and nothing else, as most
+// names do.
 func (m *Match) Only() (ip netip.Addr, ok bool) {
 	if m.Outcome != Found || m.several || len(m.to) != len(noPlaces)+4 || m.to[0] != 1 {
 		return ip, false

@@ -10,9 +10,9 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/domain"
 )
 
-// hostname returns the name in host without a final dot, in the form of a question's name, and whether an object may claim
-// it or lead to it: it is a domain name and not an address. The first label may be the wildcard "*", and no other one may have
-// a "*". A name outside ASCII gets its ASCII form, if it has one, see octets.
+// hostname returns the name in host without a final dot, in the form of a question's name, and whether an object may
+// claim it or lead to it: it is a domain name and not an address. The first label may be the wildcard "*", and no other
+// one may have a "*". A name outside ASCII gets its ASCII form, if it has one, see octets.
 func hostname(host string) (string, bool) {
 	name, wide, err := domain.Parse(host)
 	if wide {
@@ -35,8 +35,8 @@ func hostname(host string) (string, bool) {
 	return name, true
 }
 
-// CheckNames returns an error about the first of hosts, and of the names in the annotations of m, that no object may claim:
-// it is not a domain name, or it is an address.
+// CheckNames returns an error about the first of hosts, and of the names in the annotations of m, that no object may
+// claim: it is not a domain name, or it is an address.
 func (m *Meta) CheckNames(hosts ...string) error {
 	for _, host := range slices.Concat(hosts, list(m.annotated(hostnameKeys)), list(m.annotated(internalKeys))) {
 		if _, ok := hostname(host); ok {
@@ -217,8 +217,8 @@ func cutLast(name string) (rest, label string) {
 	return "", name
 }
 
-// intersect returns the intersection of the hostnames of a listener and a route, the more specific of the two (Gateway API,
-// HTTPRoute.spec.hostnames). "" stands for all hostnames.
+// intersect returns the intersection of the hostnames of a listener and a route, the more specific of the two (Gateway
+// API, HTTPRoute.spec.hostnames). "" stands for all hostnames.
 func intersect(listener, route string) (string, bool) {
 	switch {
 	case listener == "" || listener == route:

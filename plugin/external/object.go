@@ -11,8 +11,8 @@ import (
 // Object is the packed form of an object, with the parts that answers need. It never changes.
 type Object struct{ packed form }
 
-// form is the packed form of an object, in two parts. Objects of one namespace that one controller serves often have the
-// same shared part, and an Index stores each shared part once.
+// form is the packed form of an object, in two parts. Objects of one namespace that one controller serves often have
+// the same shared part, and an Index stores each shared part once.
 //
 //	shared: kind, length of the namespace, namespace, zone, then for an Ingress its class and addresses, for a route or a
 //	        ListenerSet its parents
@@ -139,8 +139,8 @@ func compareKeys(packed form, ref Ref) int {
 	return cmp.Or(cmp.Compare(kindOf(packed), ref.Kind), strings.Compare(namespaceOf(packed), ref.Namespace), strings.Compare(nameOf(packed), ref.Name))
 }
 
-// compareAge returns the order of two objects by creationTimestamp, namespace, name and kind: the first one gets a name that
-// both claim.
+// compareAge returns the order of two objects by creationTimestamp, namespace, name and kind: the first one gets a name
+// that both claim.
 func compareAge(a, b form) int {
 	return cmp.Or(strings.Compare(createdOf(a), createdOf(b)), strings.Compare(namespaceOf(a), namespaceOf(b)),
 		strings.Compare(nameOf(a), nameOf(b)), cmp.Compare(kindOf(a), kindOf(b)))

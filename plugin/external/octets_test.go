@@ -11,8 +11,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/domain"
 )
 
-// octetsOf returns how a label of any octets may be written: with each octet as an escape and, if nothing separates names
-// in it, as it is. name is that of a question with the label before example.org.
+// octetsOf returns how a label of any octets may be written: with each octet as an escape and, if nothing separates
+// names in it, as it is. name is that of a question with the label before example.org.
 func octetsOf(t *testing.T, label []byte) (written []string, name string, wide bool) {
 	t.Helper()
 	var decimal strings.Builder
@@ -32,8 +32,8 @@ func octetsOf(t *testing.T, label []byte) (written []string, name string, wide b
 	return written, strings.ToLower(name), wide
 }
 
-// Whatever octets a name has, an object that claims it has the name that a question with these octets has, and leads to a
-// target with them. What it publishes is the same after a restart with a snapshot.
+// Whatever octets a name has, an object that claims it has the name that a question with these octets has, and leads to
+// a target with them. What it publishes is the same after a restart with a snapshot.
 func TestNamesOfAnyOctets(t *testing.T) {
 	r := rand.New(rand.NewPCG(20, 11))
 	for i := range 600 {

@@ -135,8 +135,8 @@ func (r *reader) skipHosts() {
 	}
 }
 
-// addresses are those for clients: addresses and hostnames of load balancers, each once and sorted. Equal addresses have
-// equal packed forms.
+// addresses are those for clients: addresses and hostnames of load balancers, each once and sorted. Equal addresses
+// have equal packed forms.
 type addresses struct{ v4, v6, hosts []string } // the first two as octets
 
 // addressesOf returns the addresses in texts, up to maxAddresses of each sort. It leaves out texts that are neither an

@@ -81,8 +81,8 @@ func (f *From) allows(byDefault, own, namespace string, labels func() map[string
 	return false
 }
 
-// matches reports whether the selector selects an object with those labels (Kubernetes, LabelSelector). labels are nil if
-// there is no such object.
+// matches reports whether the selector selects an object with those labels (Kubernetes, LabelSelector). labels are nil
+// if there is no such object.
 func (s *Selector) matches(labels map[string]string) bool {
 	if s == nil || labels == nil {
 		return false

@@ -73,7 +73,8 @@ func (tx *Tx) settle() {
 	}
 }
 
-// touchNamespaces touches the names of all objects in namespaces that changed: a Selection may admit those of Listed ones.
+// touchNamespaces touches the names of all objects in namespaces that changed: a Selection may admit those of Listed
+// ones.
 func (tx *Tx) touchNamespaces() {
 	for ns := range tx.dirty.namespaces {
 		for kind := KindIngress; kind <= KindDNSEndpoint; kind++ {

@@ -6,8 +6,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/persistent"
 )
 
-// Tx is a change to an Index. It is valid only inside Update. Setting nil, or an object that equals the current one, does
-// nothing.
+// Tx is a change to an Index. It is valid only inside Update. Setting nil, or an object that equals the current one,
+// does nothing.
 type Tx struct {
 	ix        *Index
 	state     *State

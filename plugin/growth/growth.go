@@ -1,5 +1,5 @@
-// Package growth measures work, for tests that fail if it grows faster than what it is done for. It counts what does not depend on
-// how busy the machine is: allocations, bytes, and the time that a CPU spends on one thread.
+// Package growth measures work, for tests that fail if it grows faster than what it is done for. It counts what does
+// not depend on how busy the machine is: allocations, bytes, and the time that a CPU spends on one thread.
 package growth
 
 import (
@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// Four times as many objects may take this many times the work. Work that is proportional to n log n takes five times as much,
-// slices that grow by append up to seven times, and quadratic work sixteen times. Time has a little more room, because memory beyond
-// the caches is slower.
+// Four times as many objects may take this many times the work. Work that is proportional to n log n takes five times
+// as much, slices that grow by append up to seven times, and quadratic work sixteen times. Time has a little more room,
+// because memory beyond the caches is slower.
 const (
 	times     = 4
 	mostBytes = 9
@@ -40,12 +40,13 @@ func Of(f func()) Work {
 	return Work{float64(after.TotalAlloc - before.TotalAlloc), took}
 }
 
-// least returns the lesser of both bytes and both times. What the rest of the process does counts as well, now and then.
+// least returns the lesser of both bytes and both times. What the rest of the process does counts as well, now and
+// then.
 func (w Work) least(other Work) Work { return Work{min(w.Bytes, other.Bytes), min(w.CPU, other.CPU)} }
 
-// Linear fails the test unless four times as many objects take four times the work, or a little more. measure returns the work for
-// n objects: that of each of several steps, always as many. It is called a few times for both numbers, since a busy machine only
-// ever makes work look larger.
+// Linear fails the test unless four times as many objects take four times the work, or a little more. measure returns
+// the work for n objects: that of each of several steps, always as many. It is called a few times for both numbers,
+// since a busy machine only ever makes work look larger.
 func Linear(t *testing.T, n int, measure func(n int) []Work) {
 	t.Helper()
 	measure(10) // does what is done only once
@@ -81,9 +82,9 @@ func linear(few, many []Work) bool {
 
 func ratio(few, many float64) float64 { return many / max(1, few) }
 
-// Updates measures, for Linear, setting n objects of an index and deleting them again, one by one and then all at once. world makes
-// an index for n objects. It returns functions that set and delete, in one step, the objects from one number up to but not including
-// another.
+// Updates measures, for Linear, setting n objects of an index and deleting them again, one by one and then all at once.
+// world makes an index for n objects. It returns functions that set and delete, in one step, the objects from one
+// number up to but not including another.
 func Updates(world func(n int) (set, del func(from, to int))) func(n int) []Work {
 	return func(n int) (all []Work) {
 		for _, batch := range []int{1, n} {
@@ -100,8 +101,8 @@ func Updates(world func(n int) (set, del func(from, to int))) func(n int) []Work
 	}
 }
 
-// Allocations returns how many allocations f takes at the least, as testing.AllocsPerRun counts them: that counts what other
-// goroutines allocate as well. It counts up to twenty times, until there are no more than most.
+// Allocations returns how many allocations f takes at the least, as testing.AllocsPerRun counts them: that counts what
+// other goroutines allocate as well. It counts up to twenty times, until there are no more than most.
 func Allocations(runs int, most float64, f func()) float64 {
 	n := math.Inf(1)
 	for try := 0; try < 20 && n > most; try++ {

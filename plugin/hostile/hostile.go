@@ -109,8 +109,8 @@ var words = []string{
 	strings.Repeat("x", 64), strings.Repeat("x.", 130), strings.Repeat("9", 400), strings.Repeat("[", 20_000), strings.Repeat("{\n", 5_000), strings.Repeat("a ", 10_000),
 }
 
-// Text changes one of the good texts in a few places, or has one line or block of it many times, with other numbers. The result
-// may be as good as before, and is at most about a megabyte longer.
+// Text changes one of the good texts in a few places, or has one line or block of it many times, with other numbers.
+// The result may be as good as before, and is at most about a megabyte longer.
 func Text(r *rand.Rand, good ...string) string {
 	b := []byte(good[r.IntN(len(good))])
 	if r.IntN(4) == 0 {
@@ -183,8 +183,8 @@ func line(b []byte, i int) (from, to int) {
 // numbers are those that begin a word, or follow a dot: not those in a path.
 var numbers = regexp.MustCompile(`(?:^|[\s.:=])([0-9]+)`)
 
-// numbered repeats text up to n times, 128 KiB in total at most. Each time its numbers are other ones, those of an octet in turn, or
-// its last word has a number of its own at the end if there are none.
+// numbered repeats text up to n times, 128 KiB in total at most. Each time its numbers are other ones, those of an
+// octet in turn, or its last word has a number of its own at the end if there are none.
 func numbered(text string, n int) string {
 	const most = 128 << 10
 	var between []string

@@ -14,8 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// CheckLog fails the test for each entry of the log, at any level, that is not one line of printable characters. It drops
-// the entries. Of a panic it checks the first line, as the stack follows.
+// CheckLog fails the test for each entry of the log, at any level, that is not one line of printable characters. It
+// drops the entries. Of a panic it checks the first line, as the stack follows.
 func CheckLog(t *testing.T) {
 	golog.SetOutput(&checkedLog{t: t})
 	clog.D.Set()
@@ -61,8 +61,8 @@ func CheckMetrics(t *testing.T) {
 	}
 }
 
-// Printable reports whether s is UTF-8 of printable characters: no control characters, and none that hide others or change
-// their order.
+// Printable reports whether s is UTF-8 of printable characters: no control characters, and none that hide others or
+// change their order.
 func Printable(s string) bool {
 	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) < 0
 }

@@ -129,8 +129,8 @@ func (b *builder) tableOf(merged []*Table) *Table {
 	return b.table()
 }
 
-// eachMerged is each for a table that others are merged into. The names of an address are in the order of the tables, and
-// in that of the file within a table. A name that several tables have for an address comes several times.
+// eachMerged is each for a table that others are merged into. The names of an address are in the order of the tables,
+// and in that of the file within a table. A name that several tables have for an address comes several times.
 func (b *builder) eachMerged(size int) iter.Seq2[uint32, []byte] {
 	return func(yield func(uint32, []byte) bool) {
 		for _, t := range b.merged {

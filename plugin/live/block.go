@@ -156,8 +156,8 @@ func (b *Block) AtStop(f func()) {
 	}
 }
 
-// Name returns the name of the server block in logs, Events and metrics: its first key, and its view if it has one. It is "" before
-// Start.
+// Name returns the name of the server block in logs, Events and metrics: its first key, and its view if it has one. It
+// is "" before Start.
 func (b *Block) Name() string { return b.name }
 
 // Settled reports whether the objects were listed and the state of the ConfigMap is known. It is also true if answers
@@ -173,8 +173,8 @@ func (b *Block) Settled() bool {
 	return b.base.ConfigMap == nil || b.settled.Load()
 }
 
-// Refused returns why the ConfigMap's stanza is not applied, "" if it is, if it is still waiting for its objects, or if no ConfigMap is
-// followed.
+// Refused returns why the ConfigMap's stanza is not applied, "" if it is, if it is still waiting for its objects, or if
+// no ConfigMap is followed.
 func (b *Block) Refused() string {
 	if e := b.edit.Load(); e != nil {
 		return e.refused

@@ -133,8 +133,8 @@ func (b *Block) wait(w *waiting) {
 	source.Go(ctx, "the wait for the objects of "+b.configMapName(), func(ctx context.Context) { b.await(ctx, w) })
 }
 
-// expect records that e is the newest state of the ConfigMap and waits for its objects. If the API server is known not to
-// return them, e stays refused until it grants them. b.mu is held.
+// expect records that e is the newest state of the ConfigMap and waits for its objects. If the API server is known not
+// to return them, e stays refused until it grants them. b.mu is held.
 func (b *Block) expect(e source.ConfigMapEvent) {
 	if known := b.edit.Load(); !known.of(e) || known.refused == "" {
 		b.setEdit(e, "")
@@ -164,8 +164,9 @@ func (b *Block) await(ctx context.Context, w *waiting) {
 	b.objectsListed(w)
 }
 
-// objectsRefused records that the API server refuses the objects of w, or has not listed them in time. The requests continue,
-// since the account may get the permission, and the server may recover. If the ConfigMap no longer holds the text of w, the refusal does not concern it.
+// objectsRefused records that the API server refuses the objects of w, or has not listed them in time. The requests
+// continue, since the account may get the permission, and the server may recover. If the ConfigMap no longer holds the
+// text of w, the refusal does not concern it.
 func (b *Block) objectsRefused(w *waiting, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -297,8 +298,8 @@ func (b *Block) unstale() {
 	b.good.Store(&lastGood{event: b.good.Load().event})
 }
 
-// report writes an Event about e on the ConfigMap. If b follows none, the stanza is the Corefile's, and the Event is on the ConfigMap of
-// that.
+// report writes an Event about e on the ConfigMap. If b follows none, the stanza is the Corefile's, and the Event is on
+// the ConfigMap of that.
 func (b *Block) report(e source.ConfigMapEvent, r source.Report) {
 	r.Block = b.name
 	if b.base.ConfigMap == nil {

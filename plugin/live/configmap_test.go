@@ -167,9 +167,9 @@ func answers(status int) func(*apiServer, string) func() {
 	}
 }
 
-// A stanza whose objects the API server fails to return, in whatever way, is rejected in time, like one whose objects it
-// refuses. So is a ConfigMap. Readiness and later edits do not wait, and the stanza serves as soon as its objects are
-// listed. Objects that come two seconds late are waited for, and so is a server that does not reply at all.
+// A stanza whose objects the API server fails to return, in whatever way, is rejected in time, like one whose objects
+// it refuses. So is a ConfigMap. Readiness and later edits do not wait, and the stanza serves as soon as its objects
+// are listed. Objects that come two seconds late are waited for, and so is a server that does not reply at all.
 func TestUnlistedObjects(t *testing.T) {
 	l := logged(t)
 	type one struct {
@@ -253,8 +253,8 @@ func TestUnlistedObjects(t *testing.T) {
 	}
 }
 
-// A stanza that panics when its objects are listed, after a wait, is rejected like one that panics at once. It holds no lock, and the
-// server becomes ready.
+// A stanza that panics when its objects are listed, after a wait, is rejected like one that panics at once. It holds no
+// lock, and the server becomes ready.
 func TestPanicAfterWait(t *testing.T) {
 	quietly(t)
 	a := newAPIServer(t)

@@ -26,8 +26,8 @@ type Corefile struct {
 var whole struct {
 	mu sync.Mutex
 	of *Corefile // nil if it is not followed
-	// Stanzas replaced since the Corefile was read, by their place among those of the Corefile: those that serve, and those that wait for
-	// their objects.
+	// Stanzas replaced since the Corefile was read, by their place among those of the Corefile: those that serve, and
+	// those that wait for their objects.
 	base, next map[int]*stanza.Config
 }
 
@@ -125,7 +125,8 @@ func Forget() (undo func()) {
 	}
 }
 
-// replacedAt returns the stanzas of Replace at a place: the one that serves and the one that is to serve. nil stands for none.
+// replacedAt returns the stanzas of Replace at a place: the one that serves and the one that is to serve. nil stands
+// for none.
 func replacedAt(place int) (base, next *stanza.Config) {
 	whole.mu.Lock()
 	defer whole.mu.Unlock()
@@ -217,8 +218,8 @@ func (b *Block) servesBase(next *serving) {
 	log.Infof("Stanza %s of the Corefile applied to %s in place of %s", next.hash, b.name, now.hash)
 }
 
-// awaitBase waits for the objects of w, a stanza of the Corefile, until ctx ends, and puts it in place. If the API server refuses them,
-// or fails to list them in time, the stanza counts as refused until they are listed.
+// awaitBase waits for the objects of w, a stanza of the Corefile, until ctx ends, and puts it in place. If the API
+// server refuses them, or fails to list them in time, the stanza counts as refused until they are listed.
 func (b *Block) awaitBase(ctx context.Context, w *waiting) {
 	refused := func(err error) {
 		b.mu.Lock()
@@ -248,8 +249,8 @@ func (b *Block) awaitBase(ctx context.Context, w *waiting) {
 	}
 }
 
-// goOnWaiting waits for the objects of c, which the Block of the same server block waited for before a reload. before are the Blocks of
-// that Corefile.
+// goOnWaiting waits for the objects of c, which the Block of the same server block waited for before a reload. before
+// are the Blocks of that Corefile.
 func (b *Block) goOnWaiting(c *stanza.Config, before []*Block) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -274,7 +275,8 @@ func reportWhole(r source.Report) {
 	}
 }
 
-// Waits reports whether a stanza of the Corefile that was given to Replace waits for its objects, and the one before it serves.
+// Waits reports whether a stanza of the Corefile that was given to Replace waits for its objects, and the one before it
+// serves.
 func Waits() bool {
 	whole.mu.Lock()
 	defer whole.mu.Unlock()
@@ -338,8 +340,9 @@ func (a *Ahead) open(c *stanza.Config) error {
 	return nil
 }
 
-// Wait waits until the objects are listed. It calls refused, unless that is nil, with each reason why the API server does not list them,
-// which wraps a *source.RefusedError, and goes on waiting. It returns an error if ctx ended or Close was called before.
+// Wait waits until the objects are listed. It calls refused, unless that is nil, with each reason why the API server
+// does not list them, which wraps a *source.RefusedError, and goes on waiting. It returns an error if ctx ended or
+// Close was called before.
 func (a *Ahead) Wait(ctx context.Context, refused func(error)) error {
 	for _, n := range a.needs {
 		told := func(err error) {

@@ -111,8 +111,8 @@ func TestReplaceWaits(t *testing.T) {
 	eventually(t, "the objects of the new stanza", func() bool { return holds(b, "b.example.org.") })
 }
 
-// A stanza whose objects the API server refuses counts as refused: once, also over a reload, which goes on with the one before. It serves
-// when they are granted.
+// A stanza whose objects the API server refuses counts as refused: once, also over a reload, which goes on with the one
+// before. It serves when they are granted.
 func TestReplaceRefused(t *testing.T) {
 	quietly(t)
 	a := newAPIServer(t)
@@ -154,7 +154,8 @@ func TestReplaceRefused(t *testing.T) {
 	}
 }
 
-// The objects that a Corefile needs are listed ahead of a restart with it. Those that the API server refuses are waited for.
+// The objects that a Corefile needs are listed ahead of a restart with it. Those that the API server refuses are waited
+// for.
 func TestAhead(t *testing.T) {
 	quietly(t)
 	a := newAPIServer(t)

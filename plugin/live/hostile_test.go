@@ -207,8 +207,8 @@ func TestHostileHostsFiles(t *testing.T) {
 	})
 }
 
-// Whoever chooses a name that is shown, or an error that quotes one, forges no line of the log, hides nothing in it, and
-// breaks no metric: paths, views, ConfigMaps and their keys and texts, and what the API server says.
+// Whoever chooses a name that is shown, or an error that quotes one, forges no line of the log, hides nothing in it,
+// and breaks no metric: paths, views, ConfigMaps and their keys and texts, and what the API server says.
 func TestHostileNames(t *testing.T) {
 	quietly(t)
 	shown := func(what, text string) {

@@ -12,7 +12,8 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-// The label block is the name of the server block: its first key as CoreDNS writes it, dns://.:53, and its view, if it has one.
+// The label block is the name of the server block: its first key as CoreDNS writes it, dns://.:53, and its view, if it
+// has one.
 var (
 	stanzaRejected = promauto.NewCounterVec(prometheus.CounterOpts{
 		Namespace: plugin.Namespace,

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// model is what a Block that follows a ConfigMap should do: which text serves, which one waits for its objects, and whether
-// the current one is rejected.
+// model is what a Block that follows a ConfigMap should do: which text serves, which one waits for its objects, and
+// whether the current one is rejected.
 type model struct {
 	text     string // the current one, "" for no ConfigMap
 	entry    string // the hosts entry that it has, "" if it is bad
@@ -48,8 +48,9 @@ func (m *model) grant(granted bool) {
 	m.waits = ""
 }
 
-// The verdict, and so the gauge, is about the current resourceVersion of the ConfigMap alone, whatever came before: good and
-// bad texts, texts whose objects can't be listed, and objects that can be listed again while another text is current.
+// The verdict, and so the gauge, is about the current resourceVersion of the ConfigMap alone, whatever came before:
+// good and bad texts, texts whose objects can't be listed, and objects that can be listed again while another text is
+// current.
 func TestVerdictsOfRandomEdits(t *testing.T) {
 	quietly(t)
 	t.Run("all", func(t *testing.T) {

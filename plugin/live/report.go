@@ -225,8 +225,8 @@ func (n *Now) Places(ctx context.Context, layer int, t *hosts.Table, want func(n
 	return places
 }
 
-// fileOf returns the file of a FILE whose table is t, and the absolute path or pattern of that FILE. Both are "" if there is
-// none any more.
+// fileOf returns the file of a FILE whose table is t, and the absolute path or pattern of that FILE. Both are "" if
+// there is none any more.
 func (n *Now) fileOf(file string, t *hosts.Table) (path, pattern string) {
 	use := n.s.hosts[file]
 	if use == nil {

@@ -171,8 +171,8 @@ func (b *Block) put(next *serving, origin string) {
 	now.close(next)
 }
 
-// content returns a hash of everything but objects that s has in the zones, their SOA records and their name servers. It is
-// the same in every process of one version.
+// content returns a hash of everything but objects that s has in the zones, their SOA records and their name servers.
+// It is the same in every process of one version.
 func (b *Block) content(s *serving) string {
 	sum := sha256.New()
 	fmt.Fprintf(sum, "%s %q\n", s.hash, b.local)

@@ -115,7 +115,8 @@ func (u *tableUse) look() {
 	u.of.files.Load().Look(ctx)
 }
 
-// reload returns the interval at which the files are checked: the shortest of the users' intervals, 0 only if all have 0.
+// reload returns the interval at which the files are checked: the shortest of the users' intervals, 0 only if all have
+// 0.
 func (t *fileTables) reload() (shortest time.Duration) {
 	for u := range t.users {
 		if shortest == 0 || u.reload > 0 && u.reload < shortest {
@@ -143,7 +144,8 @@ func (t *fileTables) open(origins []string, poll time.Duration) {
 	t.serving.Store(true)
 }
 
-// pause returns a function for long work to call often, so that queries soon get the CPU. It is nil before there are any.
+// pause returns a function for long work to call often, so that queries soon get the CPU. It is nil before there are
+// any.
 func (t *fileTables) pause() func() {
 	if t.serving.Load() {
 		return pauser()

@@ -127,8 +127,8 @@ func (b *Block) sameKeys(o *Block) bool {
 // succeeds reports whether b and old are for the same server block.
 func (b *Block) succeeds(old *Block) bool { return b.sameKeys(old) && b.twin == old.twin }
 
-// continues reports whether b may take over the state of old: it is for the same server block, or for one with other keys
-// whose view and ConfigMap are the same.
+// continues reports whether b may take over the state of old: it is for the same server block, or for one with other
+// keys whose view and ConfigMap are the same.
 func (b *Block) continues(old *Block) bool {
 	return b.succeeds(old) || b.view == old.view && b.sameConfigMap(old)
 }
@@ -203,8 +203,8 @@ func (b *Block) begin(before []*Block) error {
 	return nil
 }
 
-// knownTexts returns the last good texts of the ConfigMap in before and sn, most likely first. That of last, which may be
-// nil, is the server block's own.
+// knownTexts returns the last good texts of the ConfigMap in before and sn, most likely first. That of last, which may
+// be nil, is the server block's own.
 func (b *Block) knownTexts(before []*Block, last *Block, sn *source.Snapshot) (all []known) {
 	if b.base.ConfigMap == nil {
 		return nil
@@ -265,9 +265,9 @@ func (b *Block) prepareText(text *lastGood, sn *source.Snapshot) (*serving, erro
 	return next, nil
 }
 
-// firstSerial returns the serial of the zones when b begins with next. It is later than that of any Block of the previous
-// Corefile that has one of the zones, and of the snapshot sn, which may be nil. It is the latest of these if its zones
-// had the same content.
+// firstSerial returns the serial of the zones when b begins with next. It is later than that of any Block of the
+// previous Corefile that has one of the zones, and of the snapshot sn, which may be nil. It is the latest of these if
+// its zones had the same content.
 func (b *Block) firstSerial(before []*Block, sn *source.Snapshot, next *serving) (first serial.Stamp) {
 	content, same := b.content(next), false
 	if sn != nil {
@@ -325,8 +325,8 @@ func (b *Block) takeOver(old *Block, next *serving) {
 	}
 }
 
-// takeOverEdit takes over the state of the ConfigMap from old, so as not to report it again. If the text was refused, it is
-// judged by the keys and the stanza of b, which may differ from old's. b.mu is held.
+// takeOverEdit takes over the state of the ConfigMap from old, so as not to report it again. If the text was refused,
+// it is judged by the keys and the stanza of b, which may differ from old's. b.mu is held.
 func (b *Block) takeOverEdit(old *Block) {
 	b.edits.Store(old.edits.Load())
 	known := old.edit.Load()

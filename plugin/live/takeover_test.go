@@ -78,9 +78,9 @@ func TestReloadKeepsLastGood(t *testing.T) {
 	}
 }
 
-// A reload may change the keys of server blocks. Those with the same ConfigMap and view continue with its state, as far as the
-// text is for their keys, even while the API server does not respond: the last good stanza, the reason why the newest text
-// is refused, and what was reported of it.
+// A reload may change the keys of server blocks. Those with the same ConfigMap and view continue with its state, as far
+// as the text is for their keys, even while the API server does not respond: the last good stanza, the reason why the
+// newest text is refused, and what was reported of it.
 func TestReloadWithOtherKeys(t *testing.T) {
 	type block struct {
 		keys, view string

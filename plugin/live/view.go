@@ -41,7 +41,8 @@ func newView(c *stanza.Config, index *services.Index, hosts []answer.Layer, loca
 	return answer.New(v)
 }
 
-// externalZones returns the zones of an external option of c. Only objects in a namespace that c serves may claim names in them.
+// externalZones returns the zones of an external option of c. Only objects in a namespace that c serves may claim names
+// in them.
 func externalZones(e *stanza.External, c *stanza.Config) []answer.Zone {
 	claimants := e.Namespaces
 	switch {

@@ -72,8 +72,8 @@ func (o *Ordered[E]) Delete(batch uint64, compare func(E) int) bool {
 	return true
 }
 
-// Own returns the element for which compare returns 0, nil if there is none. The batch may change the parts of it that do
-// not affect the order, before anything else in the set changes.
+// Own returns the element for which compare returns 0, nil if there is none. The batch may change the parts of it that
+// do not affect the order, before anything else in the set changes.
 func (o *Ordered[E]) Own(batch uint64, compare func(E) int) *E {
 	if o.root == nil {
 		return nil

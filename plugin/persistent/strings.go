@@ -2,8 +2,9 @@ package persistent
 
 // Strings is an Array of strings that takes little more room than their octets: a bundle of strings with adjacent
 // numbers is one string. With 50,000 strings of 40 octets it took 45 octets for each; an Array took 66, as each string
-// has a header of 16, and octets of its own in one of the sizes that the allocator has. At returns a part of the bundle,
-// which stays in memory as long as the part does. A string that was never set is empty. The zero Strings is empty.
+// has a header of 16, and octets of its own in one of the sizes that the allocator has. At returns a part of the
+// bundle, which stays in memory as long as the part does. A string that was never set is empty. The zero Strings is
+// empty.
 type Strings struct{ bundles Array[*bundle] }
 
 const (

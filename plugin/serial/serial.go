@@ -15,11 +15,12 @@ import (
 // time is beyond the serials that they have. So it can't take longer than that.
 const MaxAhead = 60
 
-// shareUntil is how long before a serial begins the last change may share it. A later one might become visible only after
-// that, and a secondary could have transferred the zone without it under the same serial.
+// shareUntil is how long before a serial begins the last change may share it. A later one might become visible only
+// after that, and a secondary could have transferred the zone without it under the same serial.
 const shareUntil = time.Second / 2
 
-// mostLeft leaves a second of MaxAhead for serials that the first change of the next one makes visible before they begin.
+// mostLeft leaves a second of MaxAhead for serials that the first change of the next one makes visible before they
+// begin.
 const mostLeft = MaxAhead - 1
 
 // Stamp is the serial of a change. Its zero value stands for none.
@@ -65,9 +66,9 @@ type Clock struct {
 }
 
 // Change calls publish with the serial of a change at the time now. publish makes the change visible and must not call
-// c. The serial is the time, or one more than the last serial if the time is not later than that, as in the second of the
-// last change or after the time was set back. So each change has a later serial. But if serials are MaxAhead before the
-// time, the next one begins a second after the last, and the changes until shortly before that share it.
+// c. The serial is the time, or one more than the last serial if the time is not later than that, as in the second of
+// the last change or after the time was set back. So each change has a later serial. But if serials are MaxAhead before
+// the time, the next one begins a second after the last, and the changes until shortly before that share it.
 func (c *Clock) Change(now time.Time, publish func(Stamp)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

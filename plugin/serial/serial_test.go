@@ -13,8 +13,8 @@ func change(c *Clock, now time.Time) (serial uint32) {
 	return serial
 }
 
-// A secondary transfers a zone only if its serial has risen (RFC 1982), so each change has a later one: within a second,
-// after the time was set back, and where the number wraps.
+// A secondary transfers a zone only if its serial has risen (RFC 1982), so each change has a later one: within a
+// second, after the time was set back, and where the number wraps.
 func TestChange(t *testing.T) {
 	at := uint32(noon.Unix())
 	for _, tt := range []struct {
@@ -39,8 +39,8 @@ func TestChange(t *testing.T) {
 	}
 }
 
-// However many changes there are, serials stay near the time, since a process that starts anew begins there. If the time
-// was set back by hours, they do not get further ahead than that, and return to the time.
+// However many changes there are, serials stay near the time, since a process that starts anew begins there. If the
+// time was set back by hours, they do not get further ahead than that, and return to the time.
 func TestMaxAhead(t *testing.T) {
 	for _, back := range []time.Duration{0, 6 * time.Hour} {
 		var c Clock

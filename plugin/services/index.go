@@ -106,8 +106,8 @@ func (ix *Index) Update(change func(*Tx)) {
 	ix.state.Store(&next)
 }
 
-// Tx is a change to an Index. It is valid only inside Update. Setting an object that is nil, or equal to the current one,
-// does nothing.
+// Tx is a change to an Index. It is valid only inside Update. Setting an object that is nil, or equal to the current
+// one, does nothing.
 type Tx struct {
 	ix       *Index
 	state    *State
@@ -447,8 +447,9 @@ var versions atomic.Uint64
 // Version differs after each change and between Indexes. It is 0 before the first change.
 func (s *State) Version() uint64 { return s.version }
 
-// Modified returns the serial of the zones. It rises with each change, and when objects are listed for the first time. It is
-// the zero Stamp before the first change, and for the objects of a snapshot: their zones have the serial of the snapshot.
+// Modified returns the serial of the zones. It rises with each change, and when objects are listed for the first time.
+// It is the zero Stamp before the first change, and for the objects of a snapshot: their zones have the serial of the
+// snapshot.
 func (s *State) Modified() serial.Stamp { return s.modified }
 
 // Service returns the Service of that name, or the zero Service.

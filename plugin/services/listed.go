@@ -63,8 +63,8 @@ func (tx *Tx) setRestored(kinds Kinds) {
 // ServiceImports.
 func (s *State) Synced(o *Options, imported bool) bool { return s.listed.has(o.kinds(imported)) }
 
-// Known reports whether every kind that answers under o depend on was listed or comes from a snapshot. Until then a name
-// that the State lacks may exist.
+// Known reports whether every kind that answers under o depend on was listed or comes from a snapshot. Until then a
+// name that the State lacks may exist.
 func (s *State) Known(o *Options, imported bool) bool {
 	return (s.listed | s.restored).has(o.kinds(imported))
 }

@@ -102,9 +102,10 @@ func NewService(spec ServiceSpec) *Service {
 	return &Service{head + spec.Name + "." + spec.Namespace + external + v.v4[:4*n4] + v.v6[:16*n6] + string(packPorts(spec.Ports))}
 }
 
-// target returns the fully qualified form of an ExternalName in the form of a question's name, or "" if it can't be the target
-// of a CNAME record: an address, or not a domain name (RFC 1035, section 2.3.4). A name outside ASCII gets its ASCII form. A
-// name whose form, with escapes, has more than 255 characters is left out: no API server accepts any escapes.
+// target returns the fully qualified form of an ExternalName in the form of a question's name, or "" if it can't be the
+// target of a CNAME record: an address, or not a domain name (RFC 1035, section 2.3.4). A name outside ASCII gets its
+// ASCII form. A name whose form, with escapes, has more than 255 characters is left out: no API server accepts any
+// escapes.
 func target(text string) string {
 	if _, err := netip.ParseAddr(strings.TrimSuffix(text, ".")); err == nil {
 		return ""

@@ -20,9 +20,9 @@ func ParseReverse(name string) (a netip.Addr, ok bool) {
 	return p.Addr(), ok && p.IsSingleIP() && !p.Addr().Is4In6()
 }
 
-// ParseReversePrefix returns the addresses whose reverse names are below a lower-case, fully qualified name: in-addr.arpa.
-// with up to three octets before it, or ip6.arpa. with up to 31 nibbles. ok is false for any other name. It allocates
-// nothing.
+// ParseReversePrefix returns the addresses whose reverse names are below a lower-case, fully qualified name:
+// in-addr.arpa. with up to three octets before it, or ip6.arpa. with up to 31 nibbles. ok is false for any other name.
+// It allocates nothing.
 func ParseReversePrefix(name string) (p netip.Prefix, ok bool) {
 	p, ok = parseReverse(name)
 	return p, ok && !p.IsSingleIP()

@@ -666,8 +666,9 @@ func TestPutLabel(t *testing.T) {
 	}
 }
 
-// A secondary transfers a zone only if its serial has risen, so each change of what was listed raises it, within the same
-// second too. A change before that does so at most once, since nobody has seen it, and so does the listing of objects.
+// A secondary transfers a zone only if its serial has risen, so each change of what was listed raises it, within the
+// same second too. A change before that does so at most once, since nobody has seen it, and so does the listing of
+// objects.
 func TestModified(t *testing.T) {
 	ix := NewIndex()
 	put := func(n int) {

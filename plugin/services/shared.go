@@ -33,8 +33,8 @@ func (h *sharers) each(yield func(sharer) bool) {
 	}
 }
 
-// place is the position of a sharer among others: endpoints with a hostname come first, then those with the name of a pod,
-// each by their Service.
+// place is the position of a sharer among others: endpoints with a hostname come first, then those with the name of a
+// pod, each by their Service.
 type place struct {
 	rank        rank
 	owner, name string

@@ -322,8 +322,8 @@ func (s sorted) find(a netip.Addr) (from, to int) {
 	return start + from, start + to
 }
 
-// zoneList holds the topology zones of a Slice: a length and a name for each zone, then a byte for each address, in order:
-// the number of its zone, from 1 on. It is empty if no zone is known.
+// zoneList holds the topology zones of a Slice: a length and a name for each zone, then a byte for each address, in
+// order: the number of its zone, from 1 on. It is empty if no zone is known.
 type zoneList struct {
 	packed string
 	n      int // number of addresses

@@ -45,8 +45,8 @@ type audit struct {
 // patrolLook is the interval at which patrol checks whether the watch is silent.
 const patrolLook = 15 * time.Second
 
-// patrol runs until ctx ends. It checks that the first list is not overdue, and that the watch is not silent because the
-// server is in an older state, and makes the audits.
+// patrol runs until ctx ends. It checks that the first list is not overdue, and that the watch is not silent because
+// the server is in an older state, and makes the audits.
 func (f *follower) patrol(ctx context.Context) {
 	ctx = klog.NewContext(ctx, clientLog)
 	audits := f.audits()

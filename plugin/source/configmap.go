@@ -189,7 +189,8 @@ func (c *configMap) fail(err error) {
 	c.set(&ConfigMapEvent{Err: err})
 }
 
-// serve calls f with all news until ctx ends. After a panic in f it is called again, and calls f with the state of then.
+// serve calls f with all news until ctx ends. After a panic in f it is called again, and calls f with the state of
+// then.
 func (c *configMap) serve(ctx context.Context, sub *subscriber, f func(ConfigMapEvent)) {
 	for {
 		c.mu.Lock()

@@ -188,8 +188,8 @@ func (r *reporter) write(key reportKey, event *api.Event) {
 	}
 }
 
-// noEvents logs that an Event could not be written, what still works, and what to do. where is in which namespaces the account
-// has to be able to create Events.
+// noEvents logs that an Event could not be written, what still works, and what to do. where is in which namespaces the
+// account has to be able to create Events.
 func (s *spell) noEvents(what string, err error, where string) {
 	why := Printable(err.Error())
 	switch {

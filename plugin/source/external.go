@@ -139,8 +139,8 @@ func toIngress(i *networking.Ingress) (*external.Object, disposition) {
 	return published(kindIngress, nameOf(i), external.NewIngress(spec))
 }
 
-// checkNames reports a name that an object can't claim. The API server refuses those of Ingresses, but none in annotations
-// and in DNSEndpoints.
+// checkNames reports a name that an object can't claim. The API server refuses those of Ingresses, but none in
+// annotations and in DNSEndpoints.
 func checkNames(kind string, m *external.Meta, hosts ...string) {
 	if err := m.CheckNames(hosts...); err != nil {
 		reject(kind, objectName{m.Namespace, m.Name}, err.Error())

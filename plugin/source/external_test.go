@@ -259,8 +259,8 @@ func TestExternalRefused(t *testing.T) {
 	}
 }
 
-// Once everything else is listed, the kinds that the server does not have or does not grant are known to be absent, so a
-// name that does not exist is NXDOMAIN from the first query on.
+// Once everything else is listed, the kinds that the server does not have or does not grant are known to be absent, so
+// a name that does not exist is NXDOMAIN from the first query on.
 func TestExternalAbsentAtOnce(t *testing.T) {
 	quietly(t)
 	for _, status := range []int{http.StatusNotFound, http.StatusForbidden} {

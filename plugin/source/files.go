@@ -44,12 +44,12 @@ const (
 // Reading determines which files are read, and how.
 type Reading[T any] struct {
 	// Patterns are paths, or patterns of filepath.Match, and need not match anything yet. Relative ones start from the
-	// working directory. A wildcard matches neither a leading dot of a name nor a link out of the folder before the first
-	// wildcard.
+	// working directory. A wildcard matches neither a leading dot of a name nor a link out of the folder before the
+	// first wildcard.
 	Patterns []string
 
-	// Poll is the interval at which the files are checked where the system does not notify, at least a tenth of a second.
-	// With 0 they are not followed: each is read once.
+	// Poll is the interval at which the files are checked where the system does not notify, at least a tenth of a
+	// second. With 0 they are not followed: each is read once.
 	Poll time.Duration
 
 	MaxSize, MaxTotal int64 // bytes of one file, and of all together
@@ -58,8 +58,8 @@ type Reading[T any] struct {
 	// Parse makes the content of a file, which it may read in pieces. A panic in it counts as an error.
 	Parse func(path string, r io.Reader) (T, error)
 
-	// Refused is called with the reason why a file can't be used in its current state. repeated means that the reason is
-	// the same as before. The last good content of the file stays.
+	// Refused is called with the reason why a file can't be used in its current state. repeated means that the reason
+	// is the same as before. The last good content of the file stays.
 	Refused func(path string, err error, repeated bool)
 
 	// Changed is called after each change of All but the first. One call ends before the next begins.
@@ -243,7 +243,8 @@ func sooner(a, b time.Time) time.Time {
 	return a
 }
 
-// await waits until there is something to check, or until at. It reports whether a change was notified, or a check requested.
+// await waits until there is something to check, or until at. It reports whether a change was notified, or a check
+// requested.
 func (fs *Files[T]) await(ctx context.Context, at time.Time) (notified bool) {
 	pause(ctx, (share-1)*fs.took)
 	var due <-chan time.Time
@@ -337,8 +338,8 @@ func (fs *Files[T]) round(ctx context.Context, notified bool) {
 	}
 }
 
-// count sets total and hanging, which the rest of the round keeps up to date: with thousands of files, no file is compared
-// with all others.
+// count sets total and hanging, which the rest of the round keeps up to date: with thousands of files, no file is
+// compared with all others.
 func (fs *Files[T]) count() {
 	fs.total, fs.hanging = 0, 0
 	for _, st := range fs.files {

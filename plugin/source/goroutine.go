@@ -41,12 +41,12 @@ func restarting(ctx context.Context, what string, first time.Duration, f func(ct
 	}
 }
 
-// Scraped calls f, which sends the metrics of what for a scrape. After a panic, the scrape lacks the rest of them, and the
-// next one has another try: the registry calls collectors on goroutines that end the process when they panic.
+// Scraped calls f, which sends the metrics of what for a scrape. After a panic, the scrape lacks the rest of them, and
+// the next one has another try: the registry calls collectors on goroutines that end the process when they panic.
 func Scraped(what string, f func()) { _ = Recovered("the metrics of "+what, f) }
 
-// Recovered calls f. It turns a panic in f into an error, logs it with its stack, and counts it in coredns_panics_total.
-// what is as for Go.
+// Recovered calls f. It turns a panic in f into an error, logs it with its stack, and counts it in
+// coredns_panics_total. what is as for Go.
 func Recovered(what string, f func()) (err error) {
 	defer func() {
 		if v := recover(); v != nil {

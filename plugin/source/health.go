@@ -29,8 +29,8 @@ type health struct {
 // flood the log. It is also the pause between two lines for one resource that differ only in details.
 const quiet = time.Minute
 
-// saw records how a request ended. A request without a reply while a watch is open does not show that the server can't be
-// reached: the trouble of its resource logs it.
+// saw records how a request ended. A request without a reply while a watch is open does not show that the server can't
+// be reached: the trouble of its resource logs it.
 func (h *health) saw(err error) {
 	if err != nil && h.watching != nil && h.watching() {
 		return
@@ -108,8 +108,8 @@ const (
 const troubleLines = 6
 
 // saw records an error that is not nil, and returns whether it counts. The first one does not: a starting API server
-// refuses requests that it grants a second later. Neither does an outage of the whole server, which health logs. saw logs
-// an error of a new class at once, and another text of the same class when quiet has passed since the last line.
+// refuses requests that it grants a second later. Neither does an outage of the whole server, which health logs. saw
+// logs an error of a new class at once, and another text of the same class when quiet has passed since the last line.
 func (t *trouble) saw(err error) (stands bool) {
 	if t.isOutage(err) {
 		return false
@@ -279,9 +279,9 @@ func isRefusal(err error) bool {
 		code != http.StatusGone && code != http.StatusTooManyRequests && code != http.StatusRequestTimeout
 }
 
-// isDetail reports whether err, which is why the server still does not return something, does not replace the reason known at
-// the time told. Within quiet, only a refusal of another class replaces it; later, another text of the same failure still
-// does not, since it may just have the number of the request in it.
+// isDetail reports whether err, which is why the server still does not return something, does not replace the reason
+// known at the time told. Within quiet, only a refusal of another class replaces it; later, another text of the same
+// failure still does not, since it may just have the number of the request in it.
 func isDetail(err, known error, told time.Time) bool {
 	same := classOf(err) == classOf(known)
 	switch {
@@ -293,8 +293,8 @@ func isDetail(err, known error, told time.Time) bool {
 	return time.Since(told) < quiet
 }
 
-// RefusedError is the error for a resource that the API server refuses to list, or has not listed in time. Whatever needs
-// it has to wait.
+// RefusedError is the error for a resource that the API server refuses to list, or has not listed in time. Whatever
+// needs it has to wait.
 type RefusedError struct {
 	Resource string // plural, as in the URL and in a Role
 	Err      error  // the server's answer, or why there is none
@@ -316,8 +316,8 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 // Silent reports whether the server does not reply, so the objects may only be slow to come.
 func (e *RefusedError) Silent() bool { return isSilence(e.Err) }
 
-// Unreadable returns the error for a ConfigMap, named like "ConfigMap kube-system/coredns", that the API server does not
-// return because of err.
+// Unreadable returns the error for a ConfigMap, named like "ConfigMap kube-system/coredns", that the API server does
+// not return because of err.
 func Unreadable(name string, err error) error {
 	need := "this account needs list and watch on it"
 	if !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {

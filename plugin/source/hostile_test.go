@@ -291,8 +291,8 @@ func lookUp(s *services.State, raw []byte) {
 	}
 }
 
-// Whoever chooses the names of files and of objects, or an error that quotes them, forges no line of the log, hides nothing
-// in it, and breaks no metric.
+// Whoever chooses the names of files and of objects, or an error that quotes them, forges no line of the log, hides
+// nothing in it, and breaks no metric.
 func TestHostileNames(t *testing.T) {
 	quietly(t)
 	dir := t.TempDir()

@@ -35,14 +35,14 @@ const (
 	listBuffer  = 64 << 10 // bytes of the reply that are read ahead
 )
 
-// errPlain is the reply to a reflector that requests a stream before the first plain list. The reflector then requests the
-// list.
+// errPlain is the reply to a reflector that requests a stream before the first plain list. The reflector then requests
+// the list.
 var errPlain = errors.New("the first list is a plain one")
 
 // itemStore is a store that packs the items of a list in protobuf.
 type itemStore interface {
-	// item returns the form in which Replace takes an object of a list. It logs and counts an object that can't be decoded, and
-	// returns nil for one without a name. raw can be reused afterwards.
+	// item returns the form in which Replace takes an object of a list. It logs and counts an object that can't be
+	// decoded, and returns nil for one without a name. raw can be reused afterwards.
 	item(raw []byte) runtime.Object
 }
 

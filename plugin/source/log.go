@@ -13,8 +13,8 @@ import (
 
 var log = NewLog("kubehosts")
 
-// Log writes to the log of CoreDNS. Each entry is one line of printable characters, whatever text from outside it quotes.
-// It is safe for concurrent use.
+// Log writes to the log of CoreDNS. Each entry is one line of printable characters, whatever text from outside it
+// quotes. It is safe for concurrent use.
 type Log struct{ to clog.P }
 
 // NewLog returns the Log of a plugin.
@@ -82,7 +82,8 @@ func (s *spell) failed(why string) bool {
 	return true
 }
 
-// over records a success. It returns how long the spell lasted, and whether the end should be logged, since the spell was.
+// over records a success. It returns how long the spell lasted, and whether the end should be logged, since the spell
+// was.
 func (s *spell) over() (lasted time.Duration, logged bool) {
 	if !s.since.IsZero() {
 		lasted, logged = time.Since(s.since).Round(time.Second/10), s.known

@@ -211,13 +211,13 @@ func (m *measured) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// longestReply limits the time until the API server begins to reply. The server itself gives up a list after one minute by
-// default. A proxy in between may hold the head of a watch's reply back until the first event or bookmark, which comes within
-// a minute or so. Tests shorten it.
+// longestReply limits the time until the API server begins to reply. The server itself gives up a list after one minute
+// by default. A proxy in between may hold the head of a watch's reply back until the first event or bookmark, which
+// comes within a minute or so. Tests shorten it.
 var longestReply = 65 * time.Second
 
-// replied sends a request to next. It gives up when no reply has begun in time: without a limit, a request that is stuck
-// would never be repeated.
+// replied sends a request to next. It gives up when no reply has begun in time: without a limit, a request that is
+// stuck would never be repeated.
 func replied(next http.RoundTripper, r *http.Request) (*http.Response, error) {
 	most := longestReply
 	if r.URL.Query().Get("watch") != "" {

@@ -312,8 +312,8 @@ func TestFollowNamedPipe(t *testing.T) {
 	}
 }
 
-// putAnything replaces path by a file, a folder, a link out of its folder to a secret in out, a link to itself, a named pipe or a
-// device.
+// putAnything replaces path by a file, a folder, a link out of its folder to a secret in out, a link to itself, a named
+// pipe or a device.
 func putAnything(r *rand.Rand, out, path string) {
 	aside := fmt.Sprintf("%s/.%d", filepath.Dir(path), r.Uint64())
 	switch r.IntN(9) {
@@ -433,8 +433,8 @@ func TestSnapshotNamedPipe(t *testing.T) {
 	}
 }
 
-// A file is read again for an explanation, or read once at a start, while its path is swapped as fast as possible. Nothing
-// outside the folder of a pattern is read, and nothing hangs.
+// A file is read again for an explanation, or read once at a start, while its path is swapped as fast as possible.
+// Nothing outside the folder of a pattern is read, and nothing hangs.
 func TestReadingWhatIsSwapped(t *testing.T) {
 	out, dir := t.TempDir(), t.TempDir()
 	write(t, out+"/f", "secret")

@@ -204,7 +204,8 @@ func (o *Objects) Synced() bool {
 	return true
 }
 
-// complete reports whether everything that was selected was read once, or is optional and absent according to the server.
+// complete reports whether everything that was selected was read once, or is optional and absent according to the
+// server.
 func (o *Objects) complete() bool {
 	s := o.group.source
 	s.mu.Lock()

@@ -104,8 +104,8 @@ func begin[R any](what string, work func(beat, returned func()) R) *errand[R] {
 	return e
 }
 
-// wait returns the result. It gives up when a system call takes longer than most, with errStuck, or when ctx ends. The error
-// may also be a panic in the work.
+// wait returns the result. It gives up when a system call takes longer than most, with errStuck, or when ctx ends. The
+// error may also be a panic in the work.
 func (e *errand[R]) wait(ctx context.Context, most time.Duration) (result R, err error) {
 	look := time.NewTicker(most / 10)
 	defer look.Stop()
@@ -163,9 +163,9 @@ func tooLarge(size, most int64) error {
 // readTime is how long ReadFile may take.
 const readTime = 30 * time.Second
 
-// ReadFile returns the content of the file path, which may have most bytes. It is os.ReadFile for a path that others may
-// change at any time: it neither waits for a named pipe nor reads a device, and gives up when the file system does not
-// respond for 5 s, or after 30 s. The error begins with the path.
+// ReadFile returns the content of the file path, which may have most bytes. It is os.ReadFile for a path that others
+// may change at any time: it neither waits for a named pipe nor reads a device, and gives up when the file system does
+// not respond for 5 s, or after 30 s. The error begins with the path.
 func ReadFile(path string, most int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), readTime)
 	defer cancel()
@@ -200,9 +200,9 @@ func readFile(root, path string, most int64, beat, returned func(), f func(io.Re
 	return f(&input{file: file, most: most, beat: beat, returned: returned})
 }
 
-// Reread reads a file of FILE once more, at most most bytes of it, to search it. path is one of its matches. As when it was
-// read first, it must not be a link out of the folder before the first wildcard. Reread gives up after 2 s, or when ctx
-// ends. The error may come from f.
+// Reread reads a file of FILE once more, at most most bytes of it, to search it. path is one of its matches. As when it
+// was read first, it must not be a link out of the folder before the first wildcard. Reread gives up after 2 s, or when
+// ctx ends. The error may come from f.
 func Reread(ctx context.Context, pattern, path string, most int64, f func(io.Reader) error) error {
 	ctx, cancel := context.WithTimeout(ctx, factsTime)
 	defer cancel()

@@ -390,7 +390,8 @@ func (p *parser) scalars(n *yaml.Node, of typeMeta, aliased bool, depth int) err
 	return p.object(&lineCounter{line: p.lineOf(n)}, 0, raw, of, depth)
 }
 
-// value returns the value of n, as encoding/json would. The library's own decoding is quadratic in the keys of a mapping.
+// value returns the value of n, as encoding/json would. The library's own decoding is quadratic in the keys of a
+// mapping.
 func (p *parser) value(n *yaml.Node, aliased bool, depth int) (any, error) {
 	if err := p.charge(n, aliased); err != nil {
 		return nil, err

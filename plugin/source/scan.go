@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// maxFiles limits the files of one pattern that are read, the first in the order of their names, and the folders that
-	// are searched.
+	// maxFiles limits the files of one pattern that are read, the first in the order of their names, and the folders
+	// that are searched.
 	maxFiles = 10_000
 
 	// maxMatches limits the matching names that are sorted for that.

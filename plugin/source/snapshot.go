@@ -29,8 +29,8 @@ import (
 // which manifests read like all others. The first line is of a kind of our own, which manifests skip. It describes how
 // the objects were selected, since their labels are not stored.
 
-// maxSnapshot is the size of the largest snapshot file that is read. 100,000 Services with 1,000,000 endpoints take a tenth
-// of that.
+// maxSnapshot is the size of the largest snapshot file that is read. 100,000 Services with 1,000,000 endpoints take a
+// tenth of that.
 const maxSnapshot = 64 << 20
 
 var snapshotType = typeMeta{"kubehosts/v1", "Snapshot"}

@@ -202,7 +202,8 @@ func (f *follower) checkFirst() {
 	f.refused(err)
 }
 
-// saw records an error, as trouble of the resource or as an outage of the server. It returns whether the error counts as trouble.
+// saw records an error, as trouble of the resource or as an outage of the server. It returns whether the error counts
+// as trouble.
 func (f *follower) saw(err error) bool {
 	if errors.Is(err, errSilent) && f.health != nil && f.trouble.isOutage(err) {
 		f.health.saw(err) // no request has failed

@@ -317,8 +317,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// A server, or a proxy before it, may put the number of the request into each refusal. Whatever waits for the objects, or follows
-// the ConfigMap, is told once: it logs and counts what it is told.
+// A server, or a proxy before it, may put the number of the request into each refusal. Whatever waits for the objects,
+// or follows the ConfigMap, is told once: it logs and counts what it is told.
 func TestRefusalsWithNumbers(t *testing.T) {
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError, http.StatusTooManyRequests} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
@@ -359,8 +359,8 @@ func TestRefusalsWithNumbers(t *testing.T) {
 	}
 }
 
-// A reason replaces the one reported before it as soon as a person has to do something else, but texts that change all the
-// time do not.
+// A reason replaces the one reported before it as soon as a person has to do something else, but texts that change all
+// the time do not.
 func TestReasonsThatReplaceOthers(t *testing.T) {
 	of := func(code int32, text string) error {
 		return &apierrors.StatusError{ErrStatus: meta.Status{Code: code, Message: text}}

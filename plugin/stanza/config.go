@@ -57,13 +57,13 @@ const (
 // concurrent reading; the results of Over share slices with their sources.
 type Config struct {
 	// Zones are where Services live: lower case, fully qualified, each once, reverse networks (10.0.0.0/8) as their
-	// in-addr.arpa and ip6.arpa zones. Without a written list they are the server block's zones without the root and those
-	// of External, unless the stanza is HostsOnly or has noservices. If empty, no Services are served. A bare stanza of a
-	// ConfigMap that names no zones has none either, until Over sets those of the Corefile.
+	// in-addr.arpa and ip6.arpa zones. Without a written list they are the server block's zones without the root and
+	// those of External, unless the stanza is HostsOnly or has noservices. If empty, no Services are served. A bare
+	// stanza of a ConfigMap that names no zones has none either, until Over sets those of the Corefile.
 	Zones        []string
 	ZonesWritten bool // the stanza itself named Zones
-	// HostsOnly means that the stanza would serve Services in the zones of its server block, but has hosts options, names
-	// no zones, and has no option besides hosts, configmap, status and wire.
+	// HostsOnly means that the stanza would serve Services in the zones of its server block, but has hosts options,
+	// names no zones, and has no option besides hosts, configmap, status and wire.
 	HostsOnly bool
 
 	ConfigMap *ConfigMapRef // the ConfigMap to follow; nil: none

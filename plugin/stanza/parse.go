@@ -169,8 +169,8 @@ func (d *draft) checkZones() error {
 	return nil
 }
 
-// checkMulticluster refuses multicluster zones that are not among the zones. A bare stanza without zones has those of the
-// Corefile, which Over checks.
+// checkMulticluster refuses multicluster zones that are not among the zones. A bare stanza without zones has those of
+// the Corefile, which Over checks.
 func (c *Config) checkMulticluster() error {
 	if c.bare && !c.ZonesWritten {
 		return nil

@@ -30,8 +30,8 @@ func addressesOf(key string) ([]address, error) {
 	}
 	as := make([]address, len(hosts))
 	for i, h := range hosts {
-		// Check the normalised name again: lower case may be longer, and a name without its last dot may be valid where the
-		// whole is not.
+		// Check the normalised name again: lower case may be longer, and a name without its last dot may be valid where
+		// the whole is not.
 		zone := plugin.Name(h).Normalize()
 		if _, _, err := plugin.SplitHostPort(zone); err != nil {
 			return nil, err
@@ -88,8 +88,9 @@ func (d *draft) zonesOf(words []caddyfile.Token) ([]string, error) {
 	return zones, nil
 }
 
-// zoneOf returns a zone in the form of a question's name, which escapes some characters. The error of a zone outside ASCII has
-// the form to write: the octets as written and the ASCII form are different zones, and clients ask for the latter.
+// zoneOf returns a zone in the form of a question's name, which escapes some characters. The error of a zone outside
+// ASCII has the form to write: the octets as written and the ASCII form are different zones, and clients ask for the
+// latter.
 func zoneOf(text string) (string, error) {
 	if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) && r != utf8.RuneError }) {
 		return "", errors.New("it has a space or a control character")

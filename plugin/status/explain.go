@@ -125,8 +125,8 @@ type Line struct {
 	Text  string `json:"text"`
 }
 
-// Explain explains the answer to q. It requests details that are not in memory from the API server, for 2 s at most for each
-// object involved.
+// Explain explains the answer to q. It requests details that are not in memory from the API server, for 2 s at most for
+// each object involved.
 func (s *Servers) Explain(ctx context.Context, q Query) *Result {
 	r := &Result{Asked: q.name, Type: dns.Type(q.qtype).String()}
 	if q.client.IsValid() {

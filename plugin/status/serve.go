@@ -44,8 +44,8 @@ type listener struct {
 	users  int
 }
 
-// Listen serves the page on an address, until close was called as often as Listen. It returns an error if it can't listen
-// there.
+// Listen serves the page on an address, until close was called as often as Listen. It returns an error if it can't
+// listen there.
 func Listen(addr string) (close func(), err error) {
 	l := &listeners
 	l.mu.Lock()

@@ -90,12 +90,12 @@ func (b *batch) read() error {
 	return b.err
 }
 
-// The calls below never wait, so they are raw ones: during others the Go scheduler gives the processor away after 20 µs, which
-// a batch takes. On two cores shared with dnsperf that costs 4 % of the answers.
+// The calls below never wait, so they are raw ones: during others the Go scheduler gives the processor away after 20
+// µs, which a batch takes. On two cores shared with dnsperf that costs 4 % of the answers.
 
-// receive reads the packets that have arrived. A busy reader without any lets other processes run once: on shared cores a client
-// then sends more, batches grow by a third, and answers a second by 3 %. One that hands packets to CoreDNS does not, since that
-// runs in this process.
+// receive reads the packets that have arrived. A busy reader without any lets other processes run once: on shared cores
+// a client then sends more, batches grow by a third, and answers a second by 3 %. One that hands packets to CoreDNS
+// does not, since that runs in this process.
 func (b *batch) receive(fd uintptr) bool {
 	yield := b.busy
 	for {
@@ -223,8 +223,8 @@ func (b *batch) v4(i int) bool {
 	return name.Family == unix.AF_INET || netip.AddrFrom16(name.Addr).Is4In6()
 }
 
-// from returns the address that packet i came from. The control message of a reply follows the address in memory, so that
-// controlOf finds it when CoreDNS replies.
+// from returns the address that packet i came from. The control message of a reply follows the address in memory, so
+// that controlOf finds it when CoreDNS replies.
 func (b *batch) from(i int) *net.UDPAddr {
 	control := b.control(i)
 	ip := make([]byte, net.IPv6len, net.IPv6len+len(control))

@@ -106,7 +106,8 @@ func (q *Query) parseName(packet []byte) int {
 	return at
 }
 
-// present appends an octet of a label to the presentation form of the name, which has n octets, and returns its new length.
+// present appends an octet of a label to the presentation form of the name, which has n octets, and returns its new
+// length.
 func (q *Query) present(c byte, n int) int {
 	lower := c
 	if 'A' <= c && c <= 'Z' {
@@ -145,8 +146,8 @@ var presentedAs = func() (as [256]uint8) {
 	return as
 }()
 
-// parseOPT reads what follows the question, which must be an OPT record. It skips options that no reply depends on and that
-// miekg/dns accepts with any data.
+// parseOPT reads what follows the question, which must be an OPT record. It skips options that no reply depends on and
+// that miekg/dns accepts with any data.
 func (q *Query) parseOPT(rr []byte) reason {
 	if len(rr) < optSize || rr[0] != 0 || binary.BigEndian.Uint16(rr[1:]) != dns.TypeOPT {
 		return notPlain

@@ -348,8 +348,8 @@ func (k *socket) work() {
 	k.steering.packets.Add(uint64(k.batch.n - k.probes))
 }
 
-// packets answers the packets of a batch from number i on. A panic costs one packet; packets then returns the number of the
-// next.
+// packets answers the packets of a batch from number i on. A panic costs one packet; packets then returns the number of
+// the next.
 func (k *socket) packets(i int) (next int) {
 	defer k.recovered(func() {
 		k.pass(i, panicked)

@@ -60,8 +60,8 @@ func newSteering(raw syscall.RawConn, local netip.AddrPort) *steering {
 	return s
 }
 
-// begin finds the socket's place and steers the group's packets to it. On an error the kernel spreads them over all sockets
-// of the group.
+// begin finds the socket's place and steers the group's packets to it. On an error the kernel spreads them over all
+// sockets of the group.
 func (s *steering) begin() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,8 +97,8 @@ func (s *steering) look() (place uint32, ok bool) {
 	return place, ok
 }
 
-// probe asks for atOnce places from first on, and returns the first that leads to the socket. Probes for places that do not
-// exist are spread by hash, but they come after the one for the socket's own place.
+// probe asks for atOnce places from first on, and returns the first that leads to the socket. Probes for places that do
+// not exist are spread by hash, but they come after the one for the socket's own place.
 func (s *steering) probe(first uint32) (place uint32, ok bool) {
 	s.forget()
 	for i := range uint32(atOnce) {

@@ -71,8 +71,8 @@ func (v *virtual) serve(s *dnsserver.Server) bool {
 	return false
 }
 
-// run makes a server read from v until v ends. It returns true if the server has panicked, other than over a query, and more
-// packets may come.
+// run makes a server read from v until v ends. It returns true if the server has panicked, other than over a query, and
+// more packets may come.
 func (v *virtual) run(s *dnsserver.Server) (again bool) {
 	defer func() {
 		p := recover()

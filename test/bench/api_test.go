@@ -27,10 +27,10 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// objectServer stands in for the API server: it serves plain lists in protobuf, as kubehosts asks for at its start, and streams
-// with a bookmark behind the objects (KEP-3157), as stock asks for, and kubehosts when it lists again or the kind is one of a
-// CustomResourceDefinition, which has no form but JSON. All of it was encoded before, so that it goes out as fast as it is read.
-// The real API server would take 20 minutes to fill with 100,000 Services.
+// objectServer stands in for the API server: it serves plain lists in protobuf, as kubehosts asks for at its start, and
+// streams with a bookmark behind the objects (KEP-3157), as stock asks for, and kubehosts when it lists again or the
+// kind is one of a CustomResourceDefinition, which has no form but JSON. All of it was encoded before, so that it goes
+// out as fast as it is read. The real API server would take 20 minutes to fill with 100,000 Services.
 type objectServer struct {
 	url    string
 	server *httptest.Server
@@ -225,8 +225,8 @@ func (s *objectServer) sent() int {
 	return s.streams
 }
 
-// forget breaks all watches, as an API server does that is started again with its history compacted: everything is listed
-// once more.
+// forget breaks all watches, as an API server does that is started again with its history compacted: everything is
+// listed once more.
 func (s *objectServer) forget() {
 	s.mu.Lock()
 	s.version++

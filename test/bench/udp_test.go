@@ -166,8 +166,8 @@ func udp(t *testing.T) {
 		all = append(all, &contender{name: name, addr: c.Addr, pid: c.PID(), pprof: c.Other})
 		return all[len(all)-1]
 	}
-	// The program that sends packets back in batches runs right before kubehosts, which is compared with it: the speed of
-	// the machine changes little in between.
+	// The program that sends packets back in batches runs right before kubehosts, which is compared with it: the speed
+	// of the machine changes little in between.
 	var echoes [2]*contender
 	for i, args := range [][]string{nil, {"-batch"}} {
 		addr, pid := echo(t, args...)
@@ -230,9 +230,9 @@ func udp(t *testing.T) {
 	udpLatency(t, stock[0], ours[0], off)
 }
 
-// udpLatency measures the latency of answers at a rate that is easy for every server: first while a process of the lowest
-// priority keeps each core awake, and then without one. A virtual CPU that has halted takes up to 200 µs to wake, which is
-// longer than an answer, and the less a server does the more often its core halts.
+// udpLatency measures the latency of answers at a rate that is easy for every server: first while a process of the
+// lowest priority keeps each core awake, and then without one. A virtual CPU that has halted takes up to 200 µs to
+// wake, which is longer than an answer, and the less a server does the more often its core halts.
 func udpLatency(t *testing.T, stock, ours, off *contender) {
 	var qs []*dns.Msg
 	for line := range strings.Lines(mix()) {

@@ -118,8 +118,8 @@ func start(ctx context.Context, kube, dir, address string, flags ...string) (*AP
 	return a, err
 }
 
-// Features are the feature gates that the API server is started with: KUBE_FEATURES of the environment, such as WatchList=false.
-// They are "" for the release's own.
+// Features are the feature gates that the API server is started with: KUBE_FEATURES of the environment, such as
+// WatchList=false. They are "" for the release's own.
 func Features() string { return os.Getenv("KUBE_FEATURES") }
 
 // Has reports whether the API server has a feature gate enabled, by its metrics.

@@ -17,8 +17,8 @@ func Kube() (string, error) {
 	return built("test/bin/kube", "test", "etcd and kube-apiserver from Go modules, about 4 minutes the first time", "./kube")
 }
 
-// Version is the release of the API server that Start runs, such as 1.34: KUBE_VERSION of the environment, or the newest, which
-// Kube has.
+// Version is the release of the API server that Start runs, such as 1.34: KUBE_VERSION of the environment, or the
+// newest, which Kube has.
 func Version() string { return cmp.Or(os.Getenv("KUBE_VERSION"), version.DefaultKubeBinaryVersion) }
 
 // server returns the path of the kube-apiserver that Start runs, out of kube if that has it.
@@ -41,8 +41,8 @@ func Stock() (string, error) {
 	return built("test/bin/stock", ".", "stock CoreDNS, about 3 minutes the first time", "github.com/coredns/coredns")
 }
 
-// built returns the full path of an executable of the repository. If it does not exist, built runs `go build` with args in the
-// folder module. `make` builds all of them before the tests, which keeps them fresh.
+// built returns the full path of an executable of the repository. If it does not exist, built runs `go build` with args
+// in the folder module. `make` builds all of them before the tests, which keeps them fresh.
 func built(path, module, what string, args ...string) (string, error) {
 	_, file, _, _ := runtime.Caller(0)
 	root := filepath.Join(filepath.Dir(file), "..", "..")

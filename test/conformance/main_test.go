@@ -17,8 +17,8 @@ import (
 	_ "k8s.io/kubernetes/test/e2e/network"
 )
 
-// TestMain does what upstream's does, but for the default of -kubeconfig: whoever runs all tests of this module, with KUBECONFIG set,
-// does not want these to run on that cluster.
+// TestMain does what upstream's does, but for the default of -kubeconfig: whoever runs all tests of this module, with
+// KUBECONFIG set, does not want these to run on that cluster.
 func TestMain(m *testing.M) {
 	os.Unsetenv(clientcmd.RecommendedConfigPathEnvVar)
 	config.CopyFlags(config.Flags, flag.CommandLine)

@@ -444,8 +444,8 @@ func (d *difference) listed() string {
 // inMulticluster reports whether the question is in a zone of ServiceImports.
 func (d *difference) inMulticluster() bool { return d.zone() == "clusterset.local." }
 
-// imported returns the ServiceImport of the name "name.namespace.svc", nil if there is none or the question is in another
-// zone.
+// imported returns the ServiceImport of the name "name.namespace.svc", nil if there is none or the question is in
+// another zone.
 func (d *difference) imported(name string) *mcs.ServiceImport {
 	for _, i := range shared.world.imports {
 		if d.inMulticluster() && i.Name+"."+i.Namespace+".svc" == name {

@@ -30,9 +30,9 @@ const (
 // verdicts are what became of each of Kubernetes' own tests, by its name.
 type verdicts map[string]string
 
-// TestConformance runs Kubernetes' own tests of DNS with kubehosts as the DNS of the cluster: those of conformance. With
-// CONFORMANCE_FULL it runs all of them, those that edit the Corefile once more with the plugin kubehosts in place of kubernetes, and
-// then all with the stock CoreDNS as kubeadm sets it up.
+// TestConformance runs Kubernetes' own tests of DNS with kubehosts as the DNS of the cluster: those of conformance.
+// With CONFORMANCE_FULL it runs all of them, those that edit the Corefile once more with the plugin kubehosts in place
+// of kubernetes, and then all with the stock CoreDNS as kubeadm sets it up.
 func TestConformance(t *testing.T) {
 	full := os.Getenv("CONFORMANCE_FULL") != ""
 	n := up(t)
@@ -58,8 +58,8 @@ func TestConformance(t *testing.T) {
 	t.Logf("Kubernetes' own tests of DNS:\n%s", table(ours, stock))
 }
 
-// tools are the files of the images that the tests' pods are made of, by their path in it: agnhost, a CoreDNS, a shell, what is
-// called by it, dig among them, and the libraries of all that.
+// tools are the files of the images that the tests' pods are made of, by their path in it: agnhost, a CoreDNS, a shell,
+// what is called by it, dig among them, and the libraries of all that.
 func (n *node) tools(t *testing.T) map[string]string {
 	t.Helper()
 	files := map[string]string{"/agnhost": n.bin + "/agnhost", "/coredns": n.bin + "/stock"}
@@ -103,7 +103,8 @@ func (n *node) conforms(t *testing.T, became verdicts, full bool) {
 	}
 }
 
-// conformsInPlace runs the cases that edit the Corefile, while the API server makes its plugin kubernetes one of kubehosts.
+// conformsInPlace runs the cases that edit the Corefile, while the API server makes its plugin kubernetes one of
+// kubehosts.
 func (n *node) conformsInPlace(t *testing.T, became verdicts) {
 	n.must(t, "apply", "-f", "testdata/conformance.yaml")
 	defer n.must(t, "delete", "-f", "testdata/conformance.yaml")
@@ -140,8 +141,9 @@ func (n *node) replaceByStock(t *testing.T) {
 	n.settled(t, 2)
 }
 
-// cases runs those of Kubernetes' own tests of DNS whose names match a regular expression and that have a label, if it is not empty,
-// and returns what became of all. It fails, with their logs, for those that failed, and if the program ran none.
+// cases runs those of Kubernetes' own tests of DNS whose names match a regular expression and that have a label, if it
+// is not empty, and returns what became of all. It fails, with their logs, for those that failed, and if the program
+// ran none.
 func (n *node) cases(t *testing.T, focus, label string, bound time.Duration) verdicts {
 	t.Helper()
 	report, log := filepath.Join(t.TempDir(), "report.json"), filepath.Join(n.dir, "e2e.test.log")

@@ -46,8 +46,8 @@ type outsider struct {
 	etc string // a folder with a resolv.conf that leads there
 }
 
-// TestExternal is one story on one cluster, with MetalLB, which gives load balancers their addresses, and Traefik, which serves an
-// Ingress and a Gateway. A client outside and a pod ask for their hosts and use the answers.
+// TestExternal is one story on one cluster, with MetalLB, which gives load balancers their addresses, and Traefik,
+// which serves an Ingress and a Gateway. A client outside and a pod ask for their hosts and use the answers.
 func TestExternal(t *testing.T) {
 	n := upIn(t, dualStack)
 	upstream(t)
@@ -106,8 +106,9 @@ func (n *node) metallb(t *testing.T) {
 	n.must(t, "apply", "-f", "testdata/external/pool.yaml")
 }
 
-// outsider makes the namespace of the client, with a link to the node, and a route by it to the load balancers. On a real network the
-// speaker of MetalLB makes the routers send packets for these addresses to a node. From there on it is as on a real one: kube-proxy.
+// outsider makes the namespace of the client, with a link to the node, and a route by it to the load balancers. On a
+// real network the speaker of MetalLB makes the routers send packets for these addresses to a node. From there on it is
+// as on a real one: kube-proxy.
 func (n *node) outsider(t *testing.T) *outsider {
 	for _, line := range []string{
 		"ip netns add outside",
@@ -161,7 +162,8 @@ func (o *outsider) run(args ...string) string {
 	return strings.TrimSuffix(string(out), "\n")
 }
 
-// resolving is run for a program that resolves names by way of the load balancer in front of kubehosts, as by a resolver.
+// resolving is run for a program that resolves names by way of the load balancer in front of kubehosts, as by a
+// resolver.
 func (o *outsider) resolving(args ...string) string {
 	return o.run(append([]string{"unshare", "--mount", "sh", "-c", `mount --bind "$0" /etc && exec "$@"`, o.etc}, args...)...)
 }
@@ -225,8 +227,8 @@ func (o *outsider) reaches(t testing.TB, name, ip, backend string) {
 	answers(t, backend, name, func() string { return o.curl(name, ip) })
 }
 
-// testOutside asks for an Ingress, for names below a wildcard of an HTTPRoute, for Services of type LoadBalancer, and for names that
-// nobody has.
+// testOutside asks for an Ingress, for names below a wildcard of an HTTPRoute, for Services of type LoadBalancer, and
+// for names that nobody has.
 func (o *outsider) testOutside(t *testing.T) {
 	ip := o.loadBalancer(t, "traefik", "traefik")
 	o.reaches(t, ingress, ip, "web")
@@ -275,8 +277,8 @@ func (o *outsider) show(t testing.TB, ip string) {
 	}
 }
 
-// inside asks for names and their backends as a pod does, by its resolv.conf. They lead to the cluster IP of the Service whose load
-// balancer it is.
+// inside asks for names and their backends as a pod does, by its resolv.conf. They lead to the cluster IP of the
+// Service whose load balancer it is.
 func (o *outsider) inside(t *testing.T, backends map[string]string) {
 	ip := o.clusterIPs(t)
 	for name, backend := range backends {
@@ -303,8 +305,8 @@ func (n *node) patch(t testing.TB, namespace, object string, patch any) time.Tim
 // fields of an object.
 type fields = map[string]any
 
-// testBackend leads the Ingress and the HTTPRoute to each other's backend while their names are asked for. These must not vanish
-// meanwhile, although the route has to be accepted anew.
+// testBackend leads the Ingress and the HTTPRoute to each other's backend while their names are asked for. These must
+// not vanish meanwhile, although the route has to be accepted anew.
 func (o *outsider) testBackend(t *testing.T) {
 	ip := o.loadBalancer(t, "traefik", "traefik")
 	w := o.watch(t, route)
@@ -328,8 +330,8 @@ func (o *outsider) testHostname(t *testing.T) {
 	becomes(t, route, "NXDOMAIN", func() string { return o.dig("notcp", route) })
 }
 
-// testAddress gives Traefik's load balancer another address, which MetalLB writes to the Service, Traefik to its Ingress and its
-// Gateway, and all names follow. Inside nothing changes.
+// testAddress gives Traefik's load balancer another address, which MetalLB writes to the Service, Traefik to its
+// Ingress and its Gateway, and all names follow. Inside nothing changes.
 func (o *outsider) testAddress(t *testing.T) {
 	ip := o.loadBalancer(t, "traefik", "traefik")
 	w := o.watch(t, ingress)
@@ -341,8 +343,8 @@ func (o *outsider) testAddress(t *testing.T) {
 	o.inside(t, map[string]string{ingress: "till", desk: "web"})
 }
 
-// testAgree asks for names about which the rules of Ingress and of the Gateway API differ. A name has an address exactly if Traefik has a
-// backend for it.
+// testAgree asks for names about which the rules of Ingress and of the Gateway API differ. A name has an address
+// exactly if Traefik has a backend for it.
 func (o *outsider) testAgree(t *testing.T) {
 	o.must(t, "apply", "-f", "testdata/external/rules.yaml")
 	for _, name := range []string{
@@ -370,7 +372,8 @@ func (o *outsider) status(name string) string {
 		"--resolve", name+":80:"+moved, "http://"+name+"/")
 }
 
-// testTLS adds a Gateway that ends TLS. A client that resolves its host by this server finds the certificate that it trusts there.
+// testTLS adds a Gateway that ends TLS. A client that resolves its host by this server finds the certificate that it
+// trusts there.
 func (o *outsider) testTLS(t *testing.T) {
 	certificate, key := certify(t, "*.secure.example.org")
 	_, err := o.Client.CoreV1().Secrets("traefik").Create(context.Background(), &core.Secret{
@@ -409,8 +412,8 @@ func certify(t testing.TB, name string) (certificate, key []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
 }
 
-// testIPv6 makes Traefik's Service one of both families. MetalLB gives its load balancer an IPv6 address beside the other one, and the
-// names follow: they lead to backends over IPv6 alone, and inside to both cluster IPs.
+// testIPv6 makes Traefik's Service one of both families. MetalLB gives its load balancer an IPv6 address beside the
+// other one, and the names follow: they lead to backends over IPv6 alone, and inside to both cluster IPs.
 func (o *outsider) testIPv6(t *testing.T) {
 	becomes(t, "the IPv6 address of "+ingress, "NOERROR", func() string { return o.digFor("AAAA", "notcp", ingress) })
 	o.patch(t, "traefik", "service/traefik", fields{
@@ -434,8 +437,8 @@ func (o *outsider) testRemoved(t *testing.T) {
 	}
 }
 
-// testLogs reads what the replicas had to warn of: nothing, although they ran before there were definitions of the Gateway API, load
-// balancers with an address and routes that a Gateway had accepted.
+// testLogs reads what the replicas had to warn of: nothing, although they ran before there were definitions of the
+// Gateway API, load balancers with an address and routes that a Gateway had accepted.
 func (n *node) testLogs(t *testing.T) {
 	for _, p := range n.list(t, "kube-system", replicas) {
 		log := n.must(t, "logs", "-n", "kube-system", p.Name)

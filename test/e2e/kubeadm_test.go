@@ -133,8 +133,8 @@ func (m *move) testStanza(t *testing.T) {
 	t.Logf("kubectl edit to the new answer: %v", took.Round(time.Millisecond))
 }
 
-// testUpgrade looks at what an upgrade says and does. No pod changes while it only says so, as the Deployment is paused.
-// Its own image knows no kubehosts; with dns.imageRepository it is ours again.
+// testUpgrade looks at what an upgrade says and does. No pod changes while it only says so, as the Deployment is
+// paused. Its own image knows no kubehosts; with dns.imageRepository it is ours again.
 func (m *move) testUpgrade(t *testing.T) {
 	m.must(t, "rollout", "pause", "deployment/coredns", "-n", "kube-system")
 	const plugins = "CoreDNSUnsupportedPlugins"
@@ -166,8 +166,8 @@ func (m *move) testUpgrade(t *testing.T) {
 	m.serves(t, m.ours)
 }
 
-// testPatches upgrades with the patch files of the overlay as they are: what they say runs, and an upgrade that changes nothing
-// restarts no pod.
+// testPatches upgrades with the patch files of the overlay as they are: what they say runs, and an upgrade that changes
+// nothing restarts no pod.
 func (m *move) testPatches(t *testing.T) {
 	shipped := filepath.Join(m.folder, "build/kubernetes/kubeadm")
 	if text := cluster.ReadFile(t, shipped+"/corednsdeployment.yaml"); !strings.Contains(text, " image: "+m.ours+" ") {

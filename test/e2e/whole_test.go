@@ -18,7 +18,8 @@ import (
 	"github.com/kubehosts/kubehosts/test/cluster"
 )
 
-// report logs how long it took from each edit to the new answer; a second is the goal. Waiting for the answer is what fails.
+// report logs how long it took from each edit to the new answer; a second is the goal. Waiting for the answer is what
+// fails.
 func report(t *testing.T, what string, all []time.Duration) {
 	t.Helper()
 	slices.Sort(all)

@@ -84,8 +84,8 @@ func TestAPIServer(t *testing.T) {
 		a.fault(t, f.name, f.breakIt, f.repair)
 		took := time.Since(start)
 
-		// kubehosts watches four resources and retries each after at least 0.8 s. A watch may be preceded by a list, and
-		// may first be refused because its version is too old.
+		// kubehosts watches four resources and retries each after at least 0.8 s. A watch may be preceded by a list,
+		// and may first be refused because its version is too old.
 		most := 4 * (3 + int(took/(800*time.Millisecond)))
 		requests, connections = len(api(t).Audit(t, who))-requests, gate.Accepted()-connections
 		t.Logf("%s: %d requests and %d connections in %v", f.name, requests, connections, took.Round(time.Millisecond))

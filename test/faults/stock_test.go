@@ -10,8 +10,8 @@ import (
 // beside are the tests whose faults stock goes through as well. It fails some of them for as long as a test waits.
 const beside = "^(TestRestoredEtcd|TestLostEvents|TestDefinitionComesAndGoes)$"
 
-// Stock goes through the same faults in a process of its own, with an API server of its own, while the other tests run. The table
-// has its rows below those of kubehosts. Nothing is asserted of them.
+// Stock goes through the same faults in a process of its own, with an API server of its own, while the other tests run.
+// The table has its rows below those of kubehosts. Nothing is asserted of them.
 func TestStockBeside(t *testing.T) {
 	if stock { // this is that process
 		return

@@ -98,8 +98,8 @@ func changes(t *testing.T) *truth {
 	return changesOf(t, api(t))
 }
 
-// applying makes tests that run in parallel apply the shared objects one after the other. The API server refuses two requests at once
-// that create Services with one cluster IP, even equal ones.
+// applying makes tests that run in parallel apply the shared objects one after the other. The API server refuses two
+// requests at once that create Services with one cluster IP, even equal ones.
 var applying sync.Mutex
 
 // changesOf is changes for another API server.

@@ -1,6 +1,6 @@
-// Package main is what a Kubernetes cluster of one node needs beside etcd and kube-apiserver, in one binary, built out of
-// Go modules: kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl and kubeadm. Like busybox it picks the
-// program by the name it is called by:
+// Package main is what a Kubernetes cluster of one node needs beside etcd and kube-apiserver, in one binary, built out
+// of Go modules: kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl and kubeadm. Like busybox it
+// picks the program by the name it is called by:
 //
 //	ln -s node kubelet && ./kubelet --config ...
 //

@@ -19,8 +19,8 @@ const (
 	each     = 10 // endpoints
 )
 
-// TestSizes prints a line for each program: resident memory of a replica on an empty cluster and on one of 8,000 Services
-// with 80,000 endpoints, each on its own, with the Corefile of kube-system.
+// TestSizes prints a line for each program: resident memory of a replica on an empty cluster and on one of 8,000
+// Services with 80,000 endpoints, each on its own, with the Corefile of kube-system.
 func TestSizes(t *testing.T) {
 	ctx := context.Background()
 	programs := []struct{ name, path, plugin, image string }{

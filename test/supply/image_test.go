@@ -1,5 +1,5 @@
-// Package supply checks the documents that `make image` attaches to its images, and that a commit makes the same images in any
-// folder.
+// Package supply checks the documents that `make image` attaches to its images, and that a commit makes the same images
+// in any folder.
 package supply
 
 import (
@@ -211,8 +211,8 @@ type component struct {
 	Hashes              []struct{ Alg, Content string }
 }
 
-// The SBOM lists the modules of the binary and no others, each with its version, package URL and hash; the program with its
-// version and commit; the Go release; and the module of the certificates.
+// The SBOM lists the modules of the binary and no others, each with its version, package URL and hash; the program with
+// its version and commit; the Go release; and the module of the certificates.
 func TestSBOM(t *testing.T) {
 	commit := run(t, root, "git", "rev-parse", "HEAD")
 	const roots = "golang.org/x/crypto/x509roots/fallback"
@@ -407,8 +407,8 @@ func holds(t *testing.T, name string, data []byte, folders []string) {
 	}
 }
 
-// A clone of the commit in another folder, by somebody with other settings, makes the same digests. FULL=1 compiles all of it
-// again for that.
+// A clone of the commit in another folder, by somebody with other settings, makes the same digests. FULL=1 compiles all
+// of it again for that.
 func TestSameDigest(t *testing.T) {
 	if changed := run(t, root, "git", "status", "--porcelain"); changed != "" {
 		t.Fatalf("commit first, or another clone makes other images:\n%s", changed)

@@ -84,8 +84,8 @@ func decoded(t *testing.T, text []byte) (v map[string]any) {
 	return v
 }
 
-// A signature of the index covers the image and its documents. It is valid for our key and that image: not for another key, nor
-// for a changed image, even if that is published with our signature.
+// A signature of the index covers the image and its documents. It is valid for our key and that image: not for another
+// key, nor for a changed image, even if that is published with our signature.
 func TestSigned(t *testing.T) {
 	s, address := newSigner(t), registry(t)
 	image := push(t, address, "coredns", "dev")

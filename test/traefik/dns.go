@@ -1,5 +1,5 @@
-// Package dns stands in for the package of that name in lego, Traefik's client of ACME, which imports the libraries of a hundred
-// clouds: 850 of the 2,500 packages in Traefik. It gets no certificates in the tests.
+// Package dns stands in for the package of that name in lego, Traefik's client of ACME, which imports the libraries of
+// a hundred clouds: 850 of the 2,500 packages in Traefik. It gets no certificates in the tests.
 package dns
 
 import (
