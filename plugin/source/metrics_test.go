@@ -134,7 +134,9 @@ func TestSourceMetricsOfTwo(t *testing.T) {
 	must(t, err)
 	t.Cleanup(other.Close)
 	connectedIs(t, a.URL, 1)
-	a.answer("services", http.StatusForbidden)
+	for _, resource := range []string{"services", "endpointslices", "namespaces"} { // an open watch would count as a reply
+		a.answer(resource, http.StatusForbidden)
+	}
 	o, err := other.Objects(Selection{})
 	must(t, err)
 	t.Cleanup(o.Close)
