@@ -108,7 +108,8 @@ const (
 const troubleLines = 6
 
 // saw records an error that is not nil, and returns whether it counts. The first one does not: a starting API server
-// refuses requests that it grants a second later. Neither does an outage of the whole server, which health logs. saw
+// refuses requests that it grants a second later. Neither does a status 429 for the first seconds, which a server also
+// returns for a resource whose definition is new, or an outage of the whole server, which health logs. saw
 // logs an error of a new class at once, and another text of the same class when quiet has passed since the last line.
 func (t *trouble) saw(err error) (stands bool) {
 	if t.isOutage(err) {
@@ -122,6 +123,9 @@ func (t *trouble) saw(err error) (stands bool) {
 		t.since = now
 	}
 	if t.errors++; t.errors == 1 && class != cutClass && !errors.Is(err, errSilent) {
+		return false
+	}
+	if apierrors.IsTooManyRequests(err) && now.Sub(t.since) < overdue/2 {
 		return false
 	}
 	if t.silent && isRefusal(err) || t.class == class && (t.reason == reason || now.Sub(t.logged) < quiet) {

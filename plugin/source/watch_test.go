@@ -68,6 +68,24 @@ func (l *logs) once(t *testing.T, words ...string) {
 	}
 }
 
+// A server that asks to repeat requests for a moment, as it does for a resource whose definition is new, is in no
+// trouble.
+func TestTooManyRequestsForAMoment(t *testing.T) {
+	l := captureLog(t)
+	a := newAPIServer(t)
+	a.answer("services", http.StatusTooManyRequests)
+	s := a.open(t)
+	o, err := s.Objects(Selection{})
+	must(t, err)
+	t.Cleanup(o.Close)
+	eventually(t, "several requests", func() bool { return strings.Contains(a.asked(), "list services:3") })
+	a.answer("services", 0)
+	eventually(t, "the services", func() bool { return o.Synced() })
+	if lines := l.with("returns"); len(lines) != 0 {
+		t.Errorf("it is logged: %q", lines)
+	}
+}
+
 // Each way in which a server that replies returns nothing is logged once, with the resource and the remedy. So is its
 // end.
 func TestTroubleIsLogged(t *testing.T) {
