@@ -83,6 +83,7 @@ type trouble struct {
 	returned bool      // the server granted them at least once
 	errors   int       // since the last trouble ended
 	since    time.Time // start of the trouble; zero without any
+	busy     time.Time // the first of the errors with status 429 in a row; zero without any
 	class    string    // class of the trouble last logged
 	reason   string    // its text
 	logged   time.Time // its time
@@ -125,7 +126,12 @@ func (t *trouble) saw(err error) (stands bool) {
 	if t.errors++; t.errors == 1 && class != cutClass && !errors.Is(err, errSilent) {
 		return false
 	}
-	if apierrors.IsTooManyRequests(err) && now.Sub(t.since) < overdue/2 {
+	if !apierrors.IsTooManyRequests(err) {
+		t.busy = time.Time{}
+	} else if t.busy.IsZero() {
+		t.busy = now
+	}
+	if !t.busy.IsZero() && now.Sub(t.busy) < overdue/2 {
 		return false
 	}
 	if t.silent && isRefusal(err) || t.class == class && (t.reason == reason || now.Sub(t.logged) < quiet) {
@@ -197,7 +203,7 @@ func (t *trouble) end() {
 		log.Infof("Kubernetes API returns %s %s, after %s", t.what(), times, time.Since(t.since).Round(time.Second/10))
 	}
 	t.returned = true
-	t.errors, t.since, t.class, t.reason = 0, time.Time{}, "", ""
+	t.errors, t.since, t.busy, t.class, t.reason = 0, time.Time{}, time.Time{}, "", ""
 }
 
 // read records that all objects were listed.

@@ -74,16 +74,29 @@ func TestTooManyRequestsForAMoment(t *testing.T) {
 	l := captureLog(t)
 	a := newAPIServer(t)
 	a.answer("services", http.StatusTooManyRequests)
-	s := a.open(t)
-	o, err := s.Objects(Selection{})
+	a.answer("serviceimports", http.StatusNotFound)
+	o, err := a.open(t).Objects(Selection{Multicluster: true})
 	must(t, err)
 	t.Cleanup(o.Close)
-	eventually(t, "several requests", func() bool { return strings.Contains(a.asked(), "list services:3") })
+	l.once(t, "[ERROR]", "returns no serviceimports", "install their CustomResourceDefinition")
+	a.answer("serviceimports", http.StatusTooManyRequests)
+	before := timesAsked(a.asked(), "watch serviceimports")
+	eventually(t, "several requests", func() bool {
+		return timesAsked(a.asked(), "watch services") >= 3 && timesAsked(a.asked(), "watch serviceimports") >= before+2
+	})
 	a.answer("services", 0)
-	eventually(t, "the services", func() bool { return o.Synced() })
-	if lines := l.with("returns"); len(lines) != 0 {
+	a.answer("serviceimports", 0)
+	eventually(t, "the Services", o.Synced)
+	if lines := l.with("the API server's own log"); len(lines) != 0 {
 		t.Errorf("it is logged: %q", lines)
 	}
+}
+
+// timesAsked returns the number of requests of a kind in what a server was asked for.
+func timesAsked(asked, kind string) (n int) {
+	_, rest, _ := strings.Cut(asked, kind+":")
+	fmt.Sscanf(rest, "%d", &n)
+	return n
 }
 
 // Each way in which a server that replies returns nothing is logged once, with the resource and the remedy. So is its
