@@ -185,8 +185,9 @@ var brokenWholes = []struct {
 // edit, from an edit not stored yet, or from an edit before the newest one seen.
 type load struct {
 	asked, failed, wrong atomic.Int64
-	stored               atomic.Int64 // the newest edit
-	stop                 func()       // and waits
+	stored               atomic.Int64          // the newest edit
+	restarts             func(edit int64) bool // reports whether an edit restarts the server blocks; nil if none does
+	stop                 func()                // and waits
 }
 
 func (l *load) run(t *testing.T, addr string) {
@@ -214,7 +215,7 @@ func (l *load) run(t *testing.T, addr string) {
 				case err != nil:
 					l.failed.Add(1)
 					t.Logf("%s is %q: %v", liveName, ip, err)
-				case !ok || int64(edit) < seen || int64(edit) > l.stored.Load():
+				case !ok || l.stale(int64(edit), seen) || int64(edit) > l.stored.Load():
 					l.wrong.Add(1)
 					t.Logf("%s is %q, of edit %d, after that of %d", liveName, ip, edit, seen)
 				default:
@@ -224,6 +225,13 @@ func (l *load) run(t *testing.T, addr string) {
 		})
 	}
 	t.Cleanup(l.stop)
+}
+
+// stale reports whether an answer is of an edit before the newest one seen. While CoreDNS restarts its server blocks,
+// the servers before and after it both read, so the edit just before a restart may answer once more.
+func (l *load) stale(edit, seen int64) bool {
+	overlap := l.restarts != nil && l.restarts(seen) && edit == seen-1
+	return edit < seen && !overlap
 }
 
 func (l *load) end(t *testing.T) {
@@ -243,7 +251,7 @@ func TestWholeEditsUnderLoad(t *testing.T) {
 	f.start(t)
 	c := cluster.Dial(t, "udp", f.Addr)
 	f.await(t, c, editIP(0), "text0")
-	var l load
+	l := load{restarts: func(edit int64) bool { return edit%3 == 1 }}
 	l.run(t, f.Addr)
 	took := map[string][]time.Duration{}
 	text, refused := "text0", 0.0
