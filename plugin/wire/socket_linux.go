@@ -148,6 +148,7 @@ type socket struct {
 	counting []counting
 	answered int // number answered in the batch
 	probes   int
+	finished time.Time // when the last batch was answered
 
 	panicked atomic.Int64 // Unix time in nanoseconds of the last logged panic
 }
@@ -331,14 +332,19 @@ func (k *socket) recovered(then func()) {
 	}
 }
 
+// pause is the time without packets after which the reader is idle.
+const pause = 100 * time.Microsecond
+
 // work answers a batch.
 func (k *socket) work() {
 	start := time.Now()
+	k.batch.idle = k.batch.n == 1 && start.Sub(k.finished) > pause
 	k.answered, k.probes, k.counting = 0, 0, k.counting[:0]
 	for i := 0; i < k.batch.n; {
 		i = k.packets(i)
 	}
 	took := time.Since(start)
+	k.finished = start.Add(took)
 	k.batch.send()
 	k.answer = answer.Answer{} // don't retain the objects of a cluster
 	answersTotal.Add(float64(k.answered))
