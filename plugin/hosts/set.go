@@ -6,8 +6,12 @@ import (
 )
 
 const (
-	// mostTables is the number of tables that a look-up in the entries of any number of files goes through.
-	mostTables = 4
+	mostApart = 4 // files, all of which have a table of their own
+	mostLarge = 3 // tables of more files that are not merged
+
+	// mostTables is the number of tables that a look-up in the entries of any number of files goes through: the large
+	// ones, and those of the small ones before, between and after them.
+	mostTables = 2*mostLarge + 1
 
 	// largeTable is the number of entries from which a table is worth a look-up of its own. A merged table would hold
 	// its entries a second time, and take long to make.
@@ -19,45 +23,67 @@ const (
 type Set struct {
 	files  []*Table
 	tables []*Table
-	small  []*Table // those of files that are merged
-	merged []*Table // the last of tables
+	runs   []run
 }
 
+// run is a run of files whose tables are small, and what these are merged into.
+type run struct{ files, merged []*Table }
+
 // NewSet returns a Set of the tables of files, which the caller must not change afterwards. last is the Set that it
-// replaces, or nil: if the small tables are the same, so is the table that they are merged into. Making that takes as
-// long as reading their files. pause is called about every 256 names and may sleep; it may be nil.
+// replaces, or nil: small tables in a row that were in a row there are not merged again. Merging takes as long as
+// reading their files. pause is called about every 256 names and may sleep; it may be nil.
 func NewSet(files []*Table, last *Set, pause func()) *Set {
+	return newSet(files, last, pause, largeTable)
+}
+
+// newSet is NewSet, where a table of size entries is a large one.
+func newSet(files []*Table, last *Set, pause func(), size int) *Set {
 	s := &Set{files: files, tables: files}
-	if len(files) <= mostTables {
+	if len(files) <= mostApart {
 		return s
 	}
-	large := largest(files)
 	s.tables = make([]*Table, 0, mostTables)
-	for i, t := range files {
-		if slices.Contains(large, i) {
-			s.tables = append(s.tables, t)
-		} else {
-			s.small = append(s.small, t)
+	start := 0
+	for _, i := range append(largest(files, size), len(files)) {
+		if start < i {
+			r := last.run(files[start:i])
+			if r.merged == nil {
+				r.merged = merge(r.files, defaults, pause)
+			}
+			s.runs = append(s.runs, r)
+			s.tables = append(s.tables, r.merged...)
 		}
+		if i < len(files) {
+			s.tables = append(s.tables, files[i])
+		}
+		start = i + 1
 	}
-	if last != nil && slices.Equal(s.small, last.small) {
-		s.merged = last.merged
-	} else {
-		s.merged = merge(s.small, defaults, pause)
-	}
-	s.tables = append(s.tables, s.merged...)
 	return s
 }
 
-// largest returns the indexes of the tables that are not merged.
-func largest(files []*Table) (large []int) {
+// largest returns the indexes of the tables that are not merged, in their order.
+func largest(files []*Table, size int) (large []int) {
 	for i, t := range files {
-		if t.Len() >= largeTable {
+		if t.Len() >= size {
 			large = append(large, i)
 		}
 	}
 	slices.SortStableFunc(large, func(i, j int) int { return files[j].Len() - files[i].Len() })
-	return large[:min(len(large), mostTables-1)]
+	large = large[:min(len(large), mostLarge)]
+	slices.Sort(large)
+	return large
+}
+
+// run returns the run of files, with the merged tables if s has it.
+func (s *Set) run(files []*Table) run {
+	if s != nil {
+		for _, r := range s.runs {
+			if slices.Equal(r.files, files) {
+				return r
+			}
+		}
+	}
+	return run{files: files}
 }
 
 // Files returns the tables of the files, in their order. The caller must not change it.
@@ -68,8 +94,8 @@ func (s *Set) Files() []*Table {
 	return s.files
 }
 
-// Tables returns tables with the entries of all files: up to four, and one more for each 2 GiB of small tables. The
-// caller must not change it.
+// Tables returns tables with the entries of all files, in the order of the files: up to seven, and one more for each 2
+// GiB of small tables. The caller must not change it.
 func (s *Set) Tables() []*Table {
 	if s == nil {
 		return nil
@@ -80,7 +106,7 @@ func (s *Set) Tables() []*Table {
 // merge returns a table with the entries of all tables, each once and in the order of the tables, or several if one
 // can't hold them.
 func merge(all []*Table, max limits, pause func()) (merged []*Table) {
-	for len(all) > 0 {
+	for len(all) > 1 {
 		b := newBuilder(Options{Pause: pause}, max)
 		n := 0
 		for n < len(all) && b.addTable(all[n]) {
@@ -93,7 +119,7 @@ func merge(all []*Table, max limits, pause func()) (merged []*Table) {
 		merged = append(merged, b.tableOf(all[:n]))
 		all = all[n:]
 	}
-	return merged
+	return append(merged, all...)
 }
 
 // addTable adds the names of t. It returns false if there is no room for all of them.

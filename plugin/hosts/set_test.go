@@ -83,10 +83,11 @@ func described(tables []*Table, names []string, addrs []netip.Addr) string {
 // A Set of many files has the entries of all of them, in their order, and so has one that does not fit into a table.
 func TestSetHasTheEntriesOfAllFiles(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 4))
+	most := 0
 	for range 60 {
 		var files []*Table
 		var text strings.Builder
-		for range mostTables + 1 + r.IntN(20) {
+		for range mostApart + 1 + r.IntN(20) {
 			file := drawFile(r)
 			text.WriteString(file)
 			files = append(files, mustParse(t, file, Options{}))
@@ -107,10 +108,18 @@ func TestSetHasTheEntriesOfAllFiles(t *testing.T) {
 				}
 			}
 		}
+		apart := newSet(files, nil, nil, 20)
+		most = max(most, len(apart.Tables()))
+		if got := described(apart.Tables(), names, addrs); got != want || len(apart.Tables()) > mostTables {
+			t.Fatalf("the files\n%s\nhave\n%sand with some apart, in %d tables\n%s", text.String(), want, len(apart.Tables()), got)
+		}
 		some := merge(files, limits{size: MaxSize, more: 5}, nil)
 		if got := described(some, names, addrs); got != want {
 			t.Fatalf("the files\n%s\nhave\n%sand in %d tables\n%s", text.String(), want, len(some), got)
 		}
+	}
+	if most != mostTables {
+		t.Errorf("no Set has more than %d tables", most)
 	}
 }
 
@@ -130,37 +139,41 @@ func TestSetOfManyFiles(t *testing.T) {
 	if len(none.Files()) != 0 || len(none.Tables()) != 0 {
 		t.Error("a nil Set has tables")
 	}
-	few := tables(0, mostTables, 3)
+	few := tables(0, mostApart, 3)
 	if s := NewSet(few, nil, nil); !slices.Equal(s.Tables(), few) {
 		t.Error("a few tables are merged, which takes their memory twice")
 	}
-	small, large := tables(100, 1000, 10), tables(0, mostTables+1, largeTable/2+1)
+	small, large := tables(100, 1000, 10), tables(0, mostLarge+1, largeTable/2+1)
 	files := slices.Concat(large[:2], small, large[2:])
 	one := NewSet(files, nil, nil)
-	if n := len(one.Tables()); n != mostTables {
-		t.Errorf("%d files are %d tables", len(files), n)
+	// The last large table is merged, since it is no larger than the others.
+	if n := len(one.Tables()); n != mostLarge+2 {
+		t.Fatalf("%d files are %d tables", len(files), n)
 	}
-	if !slices.Equal(one.Tables()[:mostTables-1], large[:mostTables-1]) {
-		t.Error("large tables are merged")
+	merged, rest := one.Tables()[2], one.Tables()[4]
+	if !slices.Equal(one.Tables(), []*Table{large[0], large[1], merged, large[2], rest}) {
+		t.Error("the large tables are not in the order of the files")
 	}
 	if !slices.Equal(one.Files(), files) {
 		t.Error("the files are not those that were set")
 	}
-	merged := one.Tables()[mostTables-1]
-	for _, name := range []string{"n9.f100.test.", "n9.f1099.test.", "n7.f4.test."} {
-		if _, ok := merged.Lookup(name); !ok {
+	for name, of := range map[string]*Table{"n9.f100.test.": merged, "n9.f1099.test.": merged, "n7.f3.test.": rest} {
+		if _, ok := of.Lookup(name); !ok {
 			t.Errorf("%s was lost", name)
 		}
 	}
 	changed := slices.Clone(files)
 	changed[0] = tables(0, 1, largeTable/2+2)[0]
-	if two := NewSet(changed, one, nil); two.Tables()[mostTables-1] != merged || !slices.Contains(two.Tables(), changed[0]) {
+	if two := NewSet(changed, one, nil); two.Tables()[2] != merged || two.Tables()[0] != changed[0] {
 		t.Error("the change of a large file merges the small ones again")
 	}
 	changed[3] = tables(5000, 1, 10)[0]
 	three := NewSet(changed, one, nil)
-	if _, ok := three.Tables()[mostTables-1].Lookup("n9.f5000.test."); !ok {
+	if _, ok := three.Tables()[2].Lookup("n9.f5000.test."); !ok {
 		t.Error("the change of a small file is lost")
+	}
+	if three.Tables()[4] != rest {
+		t.Error("the change of a small file merges others that are not merged with it")
 	}
 }
 
