@@ -124,13 +124,10 @@ func (f *follower) run(ctx context.Context) {
 		if r == nil {
 			r = f.reflectorOf(&cache.ListWatch{ListWithContextFunc: f.list, WatchFuncWithContext: f.watch}, f)
 		}
-		attempt, cancel := context.WithCancel(ctx)
-		f.begin(cancel)
-		err := r.ListAndWatchWithContext(attempt)
-		collector.listed(f.store)
+		restart, err := f.attempt(ctx, r)
 		switch {
 		case ctx.Err() != nil:
-		case attempt.Err() != nil:
+		case restart:
 			r = nil // it would continue from the resourceVersion that it read
 		case isCut(err) || err == nil && !f.lasted():
 			if cut++; cut >= manyCut {
@@ -141,7 +138,6 @@ func (f *follower) run(ctx context.Context) {
 		default:
 			cut = 0
 		}
-		cancel()
 		pause := delay()
 		if r == nil && time.Since(restarted) > longestPause { // the server works, and answers become stale
 			restarted, pause = time.Now(), 0
@@ -152,6 +148,17 @@ func (f *follower) run(ctx context.Context) {
 		}
 		f.awaitResource(ctx)
 	}
+}
+
+// attempt lists and watches once. restart reports whether everything must be listed from scratch. What the attempt
+// started ends with it, even if it panics.
+func (f *follower) attempt(ctx context.Context, r *cache.Reflector) (restart bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f.begin(cancel)
+	err = r.ListAndWatchWithContext(ctx)
+	collector.listed(f.store)
+	return ctx.Err() != nil, err
 }
 
 // awaitResource waits while the server does not have the resource, if that was the reason of the last failure.
