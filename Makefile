@@ -6,7 +6,7 @@ STATICCHECK = $(GO) tool staticcheck
 SHELL = /bin/bash
 INPUTS = 5000
 CHECKED = ./docs/draw ./plugin/... ./build/check ./build/command ./build/corefile ./build/example ./build/follow ./build/image ./build/version
-FUZZED = build/check build/corefile build/follow plugin/domain plugin/external plugin/hosts plugin/services plugin/source plugin/stanza plugin/status plugin/wire
+FUZZED = build/check build/corefile build/follow plugin/domain plugin/external plugin/hosts plugin/safe plugin/services plugin/source plugin/stanza plugin/status plugin/wire
 
 .PHONY: run build test check unit mutate fuzz kube stock real versions helm vulns differential faults draw soak monitoring browser image supply e2e-docker lab lab-down sizes e2e conformance tools node outside suite bench clean
 

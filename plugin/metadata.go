@@ -9,8 +9,8 @@ import (
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
 	"github.com/kubehosts/kubehosts/plugin/external"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/services"
-	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
 // Metadata implements metadata.Provider: the parts of a query's name and, if pods are verified, the one pod that has
@@ -72,7 +72,7 @@ func hostMetadata(ctx context.Context, v *answer.View, z *answer.Zone, name stri
 }
 
 func publish(ctx context.Context, label, value string) {
-	f := func() string { return source.Printable(value) }
+	f := func() string { return safe.Printable(value) }
 	metadata.SetValueFunc(ctx, "kubehosts/"+label, f)
 	metadata.SetValueFunc(ctx, "kubernetes/"+label, f)
 }

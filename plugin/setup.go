@@ -18,6 +18,7 @@ import (
 	"github.com/coredns/coredns/plugin/pkg/upstream"
 
 	"github.com/kubehosts/kubehosts/plugin/live"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 	"github.com/kubehosts/kubehosts/plugin/wire"
@@ -25,7 +26,7 @@ import (
 
 const pluginName = stanza.Name
 
-var log = source.NewLog(pluginName)
+var log = safe.NewLog(pluginName)
 
 func init() { plugin.Register(pluginName, setup) }
 
@@ -102,7 +103,7 @@ func setup(c *caddy.Controller) error {
 // failed returns err as an error of the plugin. CoreDNS logs it, so it is one line, whatever text from outside it
 // quotes.
 func failed(err error) error {
-	if line := source.Line(err.Error()); line != err.Error() {
+	if line := safe.Line(err.Error()); line != err.Error() {
 		err = errors.New(line)
 	}
 	return plugin.Error(pluginName, err)

@@ -6,7 +6,7 @@ import (
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
 	"github.com/kubehosts/kubehosts/plugin/message"
-	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // Transfer implements transfer.Transferer. It sends the records of a zone from one State, the same records that queries
@@ -24,7 +24,7 @@ func (k *Kubehosts) Transfer(name string, serial uint32) (<-chan []dns.RR, error
 	go func() {
 		defer close(ch)
 		// A panic ends the transfer without its last SOA record, so secondaries do not take it for complete.
-		_ = source.Recovered("the transfer of "+name, func() { send(ch, zone, serial != 0 && serial == zone.Serial()) })
+		_ = safe.Recovered("the transfer of "+name, func() { send(ch, zone, serial != 0 && serial == zone.Serial()) })
 	}()
 	return ch, nil
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/coredns/caddy/caddyfile"
 
-	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // Block is a server block as CoreDNS reads it, with snippets and environment variables replaced.
@@ -30,7 +30,7 @@ type Word struct {
 // The error is an *Error. A panic in CoreDNS's parser becomes one, too.
 func (t *Text) Blocks(directives []string) (blocks []Block, err error) {
 	var parsed []caddyfile.ServerBlock
-	panicked := source.Recovered("reading a Corefile", func() {
+	panicked := safe.Recovered("reading a Corefile", func() {
 		parsed, err = caddyfile.Parse(parsedName, strings.NewReader(t.Body), directives)
 	})
 	if panicked != nil {
@@ -224,9 +224,9 @@ func (t *Text) Glued() (all []Word) {
 func (t *Text) Locate(err error, name string, otherwise Position) *Error {
 	at, text := Line(err, name)
 	if at == 0 {
-		return &Error{otherwise, source.Printable(text)}
+		return &Error{otherwise, safe.Printable(text)}
 	}
-	return &Error{t.Position(at), source.Printable(text)}
+	return &Error{t.Position(at), safe.Printable(text)}
 }
 
 // Line extracts the line of the file name from an error of caddyfile or of a plugin, and returns it with the rest of

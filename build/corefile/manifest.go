@@ -12,7 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // ConfigMap is a ConfigMap as kubectl prints it, in YAML or JSON.
@@ -61,7 +61,7 @@ func yamlError(file string, err error) error {
 		line, _ = strconv.Atoi(m[1])
 		text = text[len(m[0]):]
 	}
-	return &Error{Position{file, line}, "not a manifest in YAML or JSON: " + source.Printable(text)}
+	return &Error{Position{file, line}, "not a manifest in YAML or JSON: " + safe.Printable(text)}
 }
 
 // appendConfigMaps appends the ConfigMaps in a document or in an item of a List.
@@ -154,7 +154,7 @@ func Mounted(pattern, dir string, keys map[string]Source) (all []Source, ok bool
 		}
 	}
 	if len(names) == 0 && !wild {
-		return nil, true, fmt.Errorf("there is no key %s", source.Printable(name))
+		return nil, true, fmt.Errorf("there is no key %s", safe.Printable(name))
 	}
 	slices.Sort(names)
 	for _, key := range names {

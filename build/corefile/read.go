@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/files"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // Limits of a Corefile with its imports.
@@ -45,7 +46,7 @@ type Position struct {
 	Line int
 }
 
-func (p Position) String() string { return fmt.Sprintf("%s:%d", source.Printable(p.File), p.Line) }
+func (p Position) String() string { return fmt.Sprintf("%s:%d", safe.Printable(p.File), p.Line) }
 
 // Error is a fault of a Corefile, at a line of it.
 type Error struct {
@@ -195,11 +196,11 @@ func (r *reader) find(written string, s *Source, at Position, depth int) ([]Sour
 		return nil, nil
 	}
 	if depth == maxDepth {
-		return nil, &Error{at, fmt.Sprintf("import %s: imports go deeper than %d; does a file import itself?", source.Printable(pattern), maxDepth)}
+		return nil, &Error{at, fmt.Sprintf("import %s: imports go deeper than %d; does a file import itself?", safe.Printable(pattern), maxDepth)}
 	}
 	found, err := r.imports(pattern, s)
 	if err != nil {
-		return nil, &Error{at, fmt.Sprintf("import %s: %s", source.Printable(pattern), source.Printable(err.Error()))}
+		return nil, &Error{at, fmt.Sprintf("import %s: %s", safe.Printable(pattern), safe.Printable(err.Error()))}
 	}
 	if r.imported += len(found); r.imported > maxImports {
 		return nil, &Error{at, fmt.Sprintf("more than %d files are imported", maxImports)}
@@ -315,9 +316,9 @@ func manyWildcards(pattern string) bool {
 	return strings.Count(pattern, "*") > 1 || strings.Count(pattern, "?") > 1 || strings.Contains(pattern, "[") && strings.Contains(pattern, "]")
 }
 
-// File reads a regular file of up to 4 MiB, as source.ReadFile does.
+// File reads a regular file of up to 4 MiB, as files.ReadAll does.
 func File(path string) (Source, error) {
-	body, err := source.ReadFile(path, MaxText)
+	body, err := files.ReadAll(path, MaxText)
 	if err != nil {
 		return Source{}, err
 	}

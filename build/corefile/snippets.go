@@ -3,7 +3,7 @@ package corefile
 import (
 	"fmt"
 
-	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // CoreDNS inserts the words of a snippet at each import, copies everything for each, and takes minutes for snippets
@@ -67,11 +67,11 @@ func (t *Text) checkSnippets() error {
 		}
 		if total = total.plus(costOf(snippets, name, 1)); total.tooMuch() {
 			return &Error{t.Position(tok.line), fmt.Sprintf("import of snippet %s: more than %d imports, or %d words from snippets; does one import itself?",
-				source.Printable(name), maxSnippetImports, maxSnippetWords)}
+				safe.Printable(name), maxSnippetImports, maxSnippetWords)}
 		}
 		if total.imports*(len(tokens)+total.words) > maxSnippetCopied {
 			return &Error{t.Position(tok.line), fmt.Sprintf("import of snippet %s: %d imports are too many for a Corefile of %d words, since CoreDNS copies all of them each time",
-				source.Printable(name), total.imports, len(tokens))}
+				safe.Printable(name), total.imports, len(tokens))}
 		}
 	}
 	return nil

@@ -15,7 +15,7 @@ import (
 
 	"github.com/kubehosts/kubehosts/build/check"
 	"github.com/kubehosts/kubehosts/build/corefile"
-	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // checkMost limits the time to check a Corefile.
@@ -87,7 +87,7 @@ func (a *checkers) prepare() {
 		return // a fresh process checks the next Corefile, if it can be started
 	}
 	a.spare = c
-	a.ends = time.AfterFunc(spareFor, func() { _ = source.Recovered("ending a spare process", a.endSpare) })
+	a.ends = time.AfterFunc(spareFor, func() { _ = safe.Recovered("ending a spare process", a.endSpare) })
 }
 
 // endSpare ends the spare process, if there is one.
@@ -154,7 +154,7 @@ func (c *checker) check(most time.Duration, text *corefile.Text) ([]check.Findin
 	done := err == nil || errors.As(err, &exit) && exit.ExitCode() == check.ExitWrong && check.IsWrong(found)
 	if !done {
 		first, _, _ := strings.Cut(strings.TrimSpace(c.stderr.String()), "\n")
-		return nil, fmt.Errorf("the setup of its plugins ended the process that checked it: %v: %s", err, source.Printable(first))
+		return nil, fmt.Errorf("the setup of its plugins ended the process that checked it: %v: %s", err, safe.Printable(first))
 	}
 	return found, malformed
 }

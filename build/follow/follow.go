@@ -16,11 +16,12 @@ import (
 
 	"github.com/kubehosts/kubehosts/build/corefile"
 	"github.com/kubehosts/kubehosts/plugin/live"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-var log = source.NewLog(stanza.Name)
+var log = safe.NewLog(stanza.Name)
 
 // The origins of the active Corefile.
 const (
@@ -96,7 +97,7 @@ func (r *refusal) covers(hash string) bool { return r.hash == hash && time.Now()
 // object is a ConfigMap.
 type object struct{ namespace, name string }
 
-func (o object) String() string { return "ConfigMap " + source.Printable(o.namespace+"/"+o.name) }
+func (o object) String() string { return "ConfigMap " + safe.Printable(o.namespace+"/"+o.name) }
 
 func (r keyRef) object() object    { return object{r.namespace, r.name} }
 func (r importRef) object() object { return object{r.namespace, r.name} }
@@ -278,7 +279,7 @@ func (f *Follower) imports(pattern string, from *corefile.Source) ([]corefile.So
 		}
 		keys := make(map[string]corefile.Source, len(e.Data))
 		for key, text := range e.Data {
-			keys[key] = corefile.Source{Name: i.object().String() + " key " + source.Printable(key), Text: text, Dir: dir}
+			keys[key] = corefile.Source{Name: i.object().String() + " key " + safe.Printable(key), Text: text, Dir: dir}
 		}
 		if all, ok, err := corefile.Mounted(path, dir, keys); ok {
 			if e.Err != nil {
@@ -567,7 +568,7 @@ func (f *Follower) setRefused(err error, hash string) (before refusal) {
 	f.mu.Unlock()
 	before.drop()
 	if r.ahead != nil {
-		source.Go(context.Background(), "the wait for the objects of a Corefile", func(ctx context.Context) {
+		safe.Go(context.Background(), "the wait for the objects of a Corefile", func(ctx context.Context) {
 			if r.ahead.Wait(ctx, nil) == nil {
 				f.tryNow(hash)
 			}

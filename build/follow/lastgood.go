@@ -11,7 +11,7 @@ import (
 
 	"github.com/kubehosts/kubehosts/build/corefile"
 	"github.com/kubehosts/kubehosts/plugin/live"
-	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // proven is how long a Corefile must have been active before it is stored as the last good one.
@@ -32,7 +32,7 @@ func (f *Follower) storeLater(s *state) {
 		f.storing.Stop() // so quick edits do not leave every Corefile in memory that was active for a moment
 	}
 	f.storing = time.AfterFunc(proven, func() {
-		_ = source.Recovered("storing the last good Corefile", func() { f.store(s) }) // logged
+		_ = safe.Recovered("storing the last good Corefile", func() { f.store(s) }) // logged
 	})
 }
 
@@ -94,7 +94,7 @@ func (f *Follower) mend() {
 
 // notStored records why s could not be stored, and schedules another attempt.
 func (f *Follower) notStored(s *state, err error) {
-	why := source.Printable(err.Error())
+	why := safe.Printable(err.Error())
 	f.mu.Lock()
 	known := f.unstored == why
 	f.unstored = why

@@ -5,7 +5,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
@@ -37,7 +37,7 @@ func (f *Follower) Describe(ch chan<- *prometheus.Desc) { ch <- appliedAt; ch <-
 
 // Collect implements prometheus.Collector.
 func (f *Follower) Collect(ch chan<- prometheus.Metric) {
-	source.Scraped("the Corefile", func() { f.collect(ch) })
+	safe.Scraped("the Corefile", func() { f.collect(ch) })
 }
 
 func (f *Follower) collect(ch chan<- prometheus.Metric) {

@@ -17,7 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kubehosts/kubehosts/build/corefile"
-	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // Main is CoreDNS's main function, with the flags of this package. Without -configmap it is coremain.Run.
@@ -44,7 +44,7 @@ func isSet(name string) bool { return flag.Lookup(name).Value.String() == "true"
 func (f *Follower) run() {
 	caddy.TrapSignals()
 	if err := setLog(flag.Lookup("log-format").Value.String()); err != nil {
-		stdlog.Fatal(source.Line(err.Error()))
+		stdlog.Fatal(safe.Line(err.Error()))
 	}
 	_ = flag.Set("conf", "") // CoreDNS's own loader must not load it
 	caddy.RegisterCaddyfileLoader("configmap", f)
@@ -55,7 +55,7 @@ func (f *Follower) run() {
 		err = f.adopt(input)
 	}
 	if err != nil {
-		stdlog.Fatal(source.Line(err.Error()))
+		stdlog.Fatal(safe.Line(err.Error()))
 	}
 	instance, err := caddy.Start(input)
 	if err != nil {
@@ -71,7 +71,7 @@ func (f *Follower) run() {
 	first := f.serving
 	f.mu.Unlock()
 	f.storeLater(first)
-	source.Go(context.Background(), "following the Corefile", f.follow)
+	safe.Go(context.Background(), "following the Corefile", f.follow)
 	instance.Wait()
 }
 
@@ -124,5 +124,5 @@ func (f *Follower) startFailed(failed error) {
 			err = syscall.Exec(program, os.Args, os.Environ()) // #nosec G204 -- this program itself
 		}
 	}
-	stdlog.Fatal(source.Line(fmt.Sprintf("%v; and it can't be started again: %v", failed, err)))
+	stdlog.Fatal(safe.Line(fmt.Sprintf("%v; and it can't be started again: %v", failed, err)))
 }

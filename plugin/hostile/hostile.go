@@ -280,11 +280,30 @@ func changeList(r *rand.Rand, v []any) any {
 	case 0:
 		return append(out[:i], out[i+1:]...)
 	case 1:
-		for range 1 << r.IntN(11) {
+		for range min(1<<r.IntN(11), 1+maxLeaves/leaves(out[i])) {
 			out = append(out, out[i])
 		}
 	default:
 		out[i] = Value(r, out[i])
 	}
 	return out
+}
+
+// maxLeaves is the number of scalars that a repeated item may become. Repeated again, a thousand items would be a
+// million, in an object of 60 MiB, which no API server takes.
+const maxLeaves = 10_000
+
+// leaves returns the number of scalars in v, and at least 1.
+func leaves(v any) (n int) {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, member := range v {
+			n += leaves(member)
+		}
+	case []any:
+		for _, item := range v {
+			n += leaves(item)
+		}
+	}
+	return max(1, n)
 }

@@ -18,11 +18,12 @@ import (
 	"time"
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-var log = source.NewLog(stanza.Name)
+var log = safe.NewLog(stanza.Name)
 
 // ServerBlock is the place of a stanza in a Corefile.
 type ServerBlock struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
@@ -42,7 +43,7 @@ type waiting struct {
 
 // configMapName returns the name of the ConfigMap in logs and errors.
 func (b *Block) configMapName() string {
-	return "ConfigMap " + source.Printable(b.namespace()+"/"+b.base.ConfigMap.Name)
+	return "ConfigMap " + safe.Printable(b.namespace()+"/"+b.base.ConfigMap.Name)
 }
 
 // follow handles a change of the ConfigMap. The source calls it for one change at a time.
@@ -55,7 +56,7 @@ func (b *Block) follow(e source.ConfigMapEvent) {
 		return
 	}
 	if err == nil {
-		if panicked := source.Recovered("the stanza of "+b.configMapName(), func() { err = b.apply(e, c) }); panicked != nil {
+		if panicked := safe.Recovered("the stanza of "+b.configMapName(), func() { err = b.apply(e, c) }); panicked != nil {
 			err = fmt.Errorf("%s: %w", b.configMapName(), panicked)
 		}
 	}
@@ -77,10 +78,10 @@ func (b *Block) read(e source.ConfigMapEvent) (c *stanza.Config, err error) {
 	}
 	text, ok := e.Data[ref.Key]
 	if !ok {
-		return nil, fmt.Errorf("%s has no key %s", name, source.Printable(ref.Key))
+		return nil, fmt.Errorf("%s has no key %s", name, safe.Printable(ref.Key))
 	}
-	name += " key " + source.Printable(ref.Key)
-	panicked := source.Recovered("reading "+name, func() {
+	name += " key " + safe.Printable(ref.Key)
+	panicked := safe.Recovered("reading "+name, func() {
 		var written *stanza.Config
 		if written, err = stanza.ParseText(name, text, b.Keys, b.view); err == nil {
 			c, err = written.Over(b.base)
@@ -130,7 +131,7 @@ func (b *Block) wait(w *waiting) {
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
 	b.waiting = w
-	source.Go(ctx, "the wait for the objects of "+b.configMapName(), func(ctx context.Context) { b.await(ctx, w) })
+	safe.Go(ctx, "the wait for the objects of "+b.configMapName(), func(ctx context.Context) { b.await(ctx, w) })
 }
 
 // expect records that e is the newest state of the ConfigMap and waits for its objects. If the API server is known not
@@ -196,7 +197,7 @@ func (b *Block) objectsListed(w *waiting) {
 	w.cancel()
 	switch newest := b.edit.Load().of(w.event); {
 	case !w.serves:
-		if panicked := source.Recovered("the stanza of "+b.configMapName(), func() { b.replace(w.event, w.next, newest) }); panicked != nil {
+		if panicked := safe.Recovered("the stanza of "+b.configMapName(), func() { b.replace(w.event, w.next, newest) }); panicked != nil {
 			b.refuse(w.event, fmt.Errorf("%s: %w", b.configMapName(), panicked))
 		}
 	case newest:

@@ -7,6 +7,7 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/kubehosts/kubehosts/plugin/external"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
@@ -42,9 +43,9 @@ func (l *conflictLog) add(s *source.Source, lost []external.Conflict) {
 			continue
 		}
 		l.logged[c] = 1
-		log.Warningf("%s does not have the name %s, which the older %s has; the two differ in their addresses", source.Printable(c.Loser.String()),
-			source.Printable(c.Name), source.Printable(c.Winner.String()))
-		s.Tell(c.Loser, fmt.Sprintf("The name %s leads to the older %s, which has other addresses", source.Printable(c.Name), source.Printable(c.Winner.String())))
+		log.Warningf("%s does not have the name %s, which the older %s has; the two differ in their addresses", safe.Printable(c.Loser.String()),
+			safe.Printable(c.Name), safe.Printable(c.Winner.String()))
+		s.Tell(c.Loser, fmt.Sprintf("The name %s leads to the older %s, which has other addresses", safe.Printable(c.Name), safe.Printable(c.Winner.String())))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
@@ -180,7 +181,7 @@ func (b *Block) prepareBase(c *stanza.Config) (next *serving, err error) {
 	if err := b.checkFiles(c); err != nil {
 		return nil, err
 	}
-	panicked := source.Recovered("the stanza of the Corefile for "+b.name, func() { next, err = b.prepare(c, nil) })
+	panicked := safe.Recovered("the stanza of the Corefile for "+b.name, func() { next, err = b.prepare(c, nil) })
 	if panicked != nil {
 		err = panicked
 	}
@@ -206,7 +207,7 @@ func (b *Block) putBase(next *serving) {
 	w := &waiting{next: next, serves: same}
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel, b.waiting = cancel, w
-	source.Go(ctx, "the wait for the objects of "+b.name, func(ctx context.Context) { b.awaitBase(ctx, w) })
+	safe.Go(ctx, "the wait for the objects of "+b.name, func(ctx context.Context) { b.awaitBase(ctx, w) })
 }
 
 // servesBase makes next, a stanza of the Corefile, the one that serves. b.mu is held.

@@ -7,8 +7,9 @@ import (
 	"strings"
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
+	"github.com/kubehosts/kubehosts/plugin/files"
 	"github.com/kubehosts/kubehosts/plugin/hosts"
-	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
@@ -16,7 +17,7 @@ import (
 // accessed, and zones in the place of a file.
 func (b *Block) CheckFiles() error {
 	if len(b.base.Endpoints) > 1 {
-		log.Warningf("Multiple endpoints have been deprecated, only the first specified endpoint '%s' is used", source.Printable(b.base.Endpoint()))
+		log.Warningf("Multiple endpoints have been deprecated, only the first specified endpoint '%s' is used", safe.Printable(b.base.Endpoint()))
 	}
 	return b.checkFiles(b.base)
 }
@@ -28,17 +29,17 @@ func (b *Block) checkFiles(c *stanza.Config) error {
 			if strings.ContainsAny(path, "*?[") {
 				continue
 			}
-			info, err := source.Stat(path)
+			info, err := files.Stat(path)
 			switch {
 			case os.IsNotExist(err):
 				if err := h.Missing(i); err != nil {
 					return err
 				}
-				log.Warningf("Hosts file %s does not exist; it will be served when it appears", source.Printable(path))
+				log.Warningf("Hosts file %s does not exist; it will be served when it appears", safe.Printable(path))
 			case err != nil:
-				return fmt.Errorf("unable to access hosts file '%s': %s", source.Printable(path), source.Printable(err.Error()))
+				return fmt.Errorf("unable to access hosts file '%s': %s", safe.Printable(path), safe.Printable(err.Error()))
 			case info.IsDir():
-				log.Warningf("Hosts file %s is a directory; write %s to serve the files in it", source.Printable(path), source.Printable(filepath.Join(path, "*")))
+				log.Warningf("Hosts file %s is a directory; write %s to serve the files in it", safe.Printable(path), safe.Printable(filepath.Join(path, "*")))
 			}
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
@@ -60,9 +60,9 @@ func (gauges) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (gauges) Collect(ch chan<- prometheus.Metric) {
-	source.Scraped("server blocks", func() {
+	safe.Scraped("server blocks", func() {
 		for _, b := range blocks.newest() {
-			source.Scraped("server block "+b.name, func() { b.collect(ch) })
+			safe.Scraped("server block "+b.name, func() { b.collect(ch) })
 		}
 	})
 }
@@ -129,7 +129,7 @@ func (fileMetrics) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (fileMetrics) Collect(out chan<- prometheus.Metric) {
-	source.Scraped("hosts files", func() { openTables.collect(out) })
+	safe.Scraped("hosts files", func() { openTables.collect(out) })
 }
 
 // collect sends the figures of all hosts files.
@@ -183,7 +183,7 @@ func (t *fileTables) count(all map[string]*fileCount) {
 		return // the files are being opened
 	}
 	for _, f := range files.All() {
-		label := source.Printable(f.Path)
+		label := safe.Printable(f.Path)
 		n := all[label]
 		if n == nil {
 			n = &fileCount{entries: make(map[string]int)}

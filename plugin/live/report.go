@@ -11,7 +11,9 @@ import (
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
 	"github.com/kubehosts/kubehosts/plugin/external"
+	"github.com/kubehosts/kubehosts/plugin/files"
 	"github.com/kubehosts/kubehosts/plugin/hosts"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
@@ -209,18 +211,18 @@ func (n *Now) Places(ctx context.Context, layer int, t *hosts.Table, want func(n
 	}
 	path, pattern := n.fileOf(of.file, t)
 	if path == "" {
-		return []string{source.Printable(of.file)}
+		return []string{safe.Printable(of.file)}
 	}
 	var places []string
-	err := source.Reread(ctx, pattern, path, hosts.MaxSize, func(r io.Reader) error {
+	err := files.Reread(ctx, pattern, path, hosts.MaxSize, func(r io.Reader) error {
 		lines, err := hosts.Find(r, opts, maxPlaces, want)
 		for _, line := range lines {
-			places = append(places, source.At(path, line))
+			places = append(places, files.At(path, line))
 		}
 		return err
 	})
 	if err != nil || len(places) == 0 { // the file changed, and will soon be read again
-		return []string{source.Printable(path)}
+		return []string{safe.Printable(path)}
 	}
 	return places
 }

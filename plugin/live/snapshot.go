@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
 
@@ -70,11 +71,11 @@ func (s *snapshotFiles) claim(path string, b *Block) (*snapshotFile, error) {
 		ctx, cancel := context.WithCancel(context.Background())
 		f = &snapshotFile{path: path, cancel: cancel}
 		s.all[path] = f
-		source.Go(ctx, "the writing of snapshot "+source.Printable(path), f.run)
+		safe.Go(ctx, "the writing of snapshot "+safe.Printable(path), f.run)
 	}
 	for _, o := range f.users {
 		if o.Corefile == b.Corefile {
-			return nil, fmt.Errorf("snapshot %s of %s is already that of %s; give each server block a file of its own", source.Printable(path), b.name, o.name)
+			return nil, fmt.Errorf("snapshot %s of %s is already that of %s; give each server block a file of its own", safe.Printable(path), b.name, o.name)
 		}
 	}
 	f.users = append(f.users, b)
@@ -143,12 +144,12 @@ func (b *Block) readSnapshot() *source.Snapshot {
 	}
 	sn, err := b.source.ReadSnapshot(b.snapshot.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		log.Infof("Snapshot %s does not exist yet", source.Printable(b.snapshot.path))
+		log.Infof("Snapshot %s does not exist yet", safe.Printable(b.snapshot.path))
 		return nil
 	}
 	if err != nil {
 		snapshots.countError(b.snapshot, b)
-		log.Errorf("Snapshot can't be used, so no objects are known until the Kubernetes API answers; then it is written anew: %s", source.Printable(err.Error()))
+		log.Errorf("Snapshot can't be used, so no objects are known until the Kubernetes API answers; then it is written anew: %s", safe.Printable(err.Error()))
 		return nil
 	}
 	return sn
@@ -159,7 +160,7 @@ func (b *Block) beginStale(sn *source.Snapshot) {
 	if sn == nil || b.stale.Load() != nil {
 		return
 	}
-	path := source.Printable(b.snapshot.path)
+	path := safe.Printable(b.snapshot.path)
 	if o := b.serving.Load().objects; o != nil && !o.Synced() && o.Index().State().Snapshot() == 0 {
 		log.Warningf("Snapshot %s does not hold the objects that the stanza of %s selects, so none are known until the Kubernetes API answers", path, b.name)
 		return
@@ -229,7 +230,7 @@ func (f *snapshotFile) write(b *Block, c *source.Capture) {
 	if err != nil {
 		snapshots.countError(f, b)
 		if f.failed != err.Error() {
-			log.Errorf("Snapshot not written, any previous one stays: %s; retrying", source.Printable(err.Error()))
+			log.Errorf("Snapshot not written, any previous one stays: %s; retrying", safe.Printable(err.Error()))
 		}
 		why := err.Error()
 		f.failed = why
@@ -237,7 +238,7 @@ func (f *snapshotFile) write(b *Block, c *source.Capture) {
 		return
 	}
 	if f.failed != "" {
-		log.Infof("Snapshot %s is written again", source.Printable(f.path))
+		log.Infof("Snapshot %s is written again", safe.Printable(f.path))
 		f.failed = ""
 		f.why.Store(nil)
 	}

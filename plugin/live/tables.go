@@ -12,8 +12,9 @@ import (
 	"time"
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
+	"github.com/kubehosts/kubehosts/plugin/files"
 	"github.com/kubehosts/kubehosts/plugin/hosts"
-	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 const (
@@ -33,7 +34,7 @@ type tableKey struct {
 type fileTables struct {
 	key     tableKey
 	tables  answer.Tables
-	files   atomic.Pointer[source.Files[*hosts.Table]] // nil until opened
+	files   atomic.Pointer[files.Followed[*hosts.Table]] // nil until opened
 	opened  sync.Once
 	err     error       // of opening the files
 	serving atomic.Bool // the first reading is over, and queries are answered
@@ -131,7 +132,7 @@ func (t *fileTables) open(origins []string, poll time.Duration) {
 	parse := func(_ string, r io.Reader) (*hosts.Table, error) {
 		return hosts.Parse(r, hosts.Options{Origins: origins, Pause: t.pause()})
 	}
-	files, err := source.Follow(source.Reading[*hosts.Table]{
+	files, err := files.Follow(files.Reading[*hosts.Table]{
 		Patterns: []string{t.key.path}, Poll: poll, MaxSize: hosts.MaxSize, MaxTotal: maxHostsFiles, KeepGone: true,
 		Parse: parse, Refused: refuseHosts, Changed: t.publish,
 	})
@@ -155,7 +156,7 @@ func (t *fileTables) pause() func() {
 
 func refuseHosts(path string, err error, repeated bool) {
 	if !repeated {
-		log.Errorf("Hosts file %s can't be used, its last entries stay: %s", source.Printable(path), source.Printable(err.Error()))
+		log.Errorf("Hosts file %s can't be used, its last entries stay: %s", safe.Printable(path), safe.Printable(err.Error()))
 	}
 }
 
@@ -191,7 +192,7 @@ func (t *fileTables) publish() {
 // warnOf logs the parts of a hosts file that can't be used, and those that may be mistakes, unless they are the same
 // as before.
 func warnOf(path string, now, before *hosts.Table) {
-	name := source.Printable(path)
+	name := safe.Printable(path)
 	for _, kind := range []struct {
 		what string
 		of   func(*hosts.Table) ([]hosts.Problem, int)

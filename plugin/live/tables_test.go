@@ -17,7 +17,7 @@ import (
 
 	"github.com/kubehosts/kubehosts/plugin/external"
 	"github.com/kubehosts/kubehosts/plugin/hosts"
-	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 const patience = 20 * time.Second
@@ -224,7 +224,7 @@ func TestFileLabels(t *testing.T) {
 	b := start(t, "dns://.:53", fmt.Sprintf("kubehosts {\n hosts %s/*.hosts\n}", dir))
 	got := series(t, "hosts_entries")
 	for _, file := range []string{dir + "/m\xfcller.hosts", dir + "/a\n[ERROR] forged.hosts"} {
-		if got["dns://.:53 "+source.Printable(file)] != 2 {
+		if got["dns://.:53 "+safe.Printable(file)] != 2 {
 			t.Errorf("%v, want 2 entries of %q", got, file)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kubehosts/kubehosts/plugin/answer"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/serial"
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
@@ -116,7 +117,7 @@ func nameOf(key, view string) string {
 	if view != "" {
 		key += " view=" + view
 	}
-	return source.Printable(key)
+	return safe.Printable(key)
 }
 
 // sameKeys reports whether b and o have the same keys and the same view.
@@ -218,7 +219,7 @@ func (b *Block) knownTexts(before []*Block, last *Block, sn *source.Snapshot) (a
 		return all
 	}
 	if e, ok := sn.ConfigMap(b.namespace(), b.base.ConfigMap.Name); ok {
-		all = append(all, known{&lastGood{e, writtenAt(sn)}, "in snapshot " + source.Printable(b.snapshot.path), true})
+		all = append(all, known{&lastGood{e, writtenAt(sn)}, "in snapshot " + safe.Printable(b.snapshot.path), true})
 	}
 	return all
 }

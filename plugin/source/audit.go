@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
+
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // An API server, or something between it and this process, may lose events of a watch without any sign. An audit finds
@@ -85,9 +87,9 @@ func (f *follower) look(ctx context.Context) {
 		if lasted, logged := f.unproven.over(); logged {
 			log.Infof("Kubernetes API returns the resourceVersion of %s again, after %s", f.resource, lasted)
 		}
-	} else if ctx.Err() == nil && f.unproven.failed(Printable(err.Error())) {
+	} else if ctx.Err() == nil && f.unproven.failed(safe.Printable(err.Error())) {
 		log.Warningf("The watch of %s has been silent for longer than usual, and the API server does not return their resourceVersion: %s; the last state read serves, and may be stale; asking again every %s",
-			f.resource, Printable(err.Error()), patrolLook)
+			f.resource, safe.Printable(err.Error()), patrolLook)
 	}
 }
 
@@ -127,8 +129,8 @@ func (f *follower) check(ctx context.Context) bool {
 	list, version, err := f.listAgain(ctx)
 	if err != nil {
 		f.endAudit()
-		if ctx.Err() == nil && f.unaudited.failed(Printable(err.Error())) {
-			log.Warningf("Audit of %s: the API server does not list them: %s; the watch goes on, and the audit is soon repeated", f.resource, Printable(err.Error()))
+		if ctx.Err() == nil && f.unaudited.failed(safe.Printable(err.Error())) {
+			log.Warningf("Audit of %s: the API server does not list them: %s; the watch goes on, and the audit is soon repeated", f.resource, safe.Printable(err.Error()))
 		}
 		return false
 	}
@@ -253,7 +255,7 @@ func namesOf(all []objectName) string {
 	slices.SortFunc(all, objectName.compare)
 	named := make([]string, 0, auditNamed)
 	for _, n := range all[:min(len(all), auditNamed)] {
-		named = append(named, Printable(n.String()))
+		named = append(named, safe.Printable(n.String()))
 	}
 	text := strings.Join(named, ", ")
 	if more := len(all) - len(named); more > 0 {

@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
+
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // While objects are first listed, garbage is collected a little later than usual: 80,000 endpoints are read in an
@@ -57,7 +59,7 @@ func (p *pace) listed(store any) {
 	if !last {
 		return
 	}
-	Go(context.Background(), "the pace of the garbage collector", func(context.Context) { p.measure() })
+	safe.Go(context.Background(), "the pace of the garbage collector", func(context.Context) { p.measure() })
 }
 
 // measure sets the pace for serving after the last list.
@@ -82,7 +84,7 @@ func (p *pace) follow() {
 
 // collected sets the pace for the memory now in use. The runtime calls it on a goroutine of its own.
 func (p *pace) collected() {
-	_ = Recovered("the pace of the garbage collector", func() {
+	_ = safe.Recovered("the pace of the garbage collector", func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		defer p.follow()

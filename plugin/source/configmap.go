@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	meta1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // ConfigMapEvent is the state of a ConfigMap at one moment.
@@ -92,7 +94,7 @@ func (s *Source) ConfigMap(namespace, name string, f func(ConfigMapEvent)) (stop
 	if s.manifests != nil {
 		s.manifests.tell(c)
 	}
-	Go(sub.done, "a change of ConfigMap "+Printable(key.String()), func(ctx context.Context) { c.serve(ctx, sub, f) })
+	safe.Go(sub.done, "a change of ConfigMap "+safe.Printable(key.String()), func(ctx context.Context) { c.serve(ctx, sub, f) })
 
 	var once sync.Once
 	return func() {
@@ -123,7 +125,7 @@ func (c *configMap) watch(s *Source) {
 	f := &follower{
 		watched: w,
 		store:   c,
-		trouble: trouble{silent: true, name: "ConfigMap " + Printable(c.name.String())}, // followers of the ConfigMap log refusals
+		trouble: trouble{silent: true, name: "ConfigMap " + safe.Printable(c.name.String())}, // followers of the ConfigMap log refusals
 	}
 	f.refused = func(err error) {
 		if !f.trouble.isOutage(err) {

@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // customResource is an object of a CustomResourceDefinition: the metadata that is needed, and the rest as it was sent.
@@ -57,7 +59,7 @@ type customDecoder struct{ runtime.Decoder }
 
 // Decode implements runtime.Decoder. It turns a panic into an error: client-go would let it end the process.
 func (d customDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (o runtime.Object, kind *schema.GroupVersionKind, err error) {
-	failed := Recovered("decoding an object", func() {
+	failed := safe.Recovered("decoding an object", func() {
 		if into == nil {
 			if o, kind, err = decodeCustom(data); o != nil || err != nil {
 				return

@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	core "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/util/flowcontrol"
+
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // Report is the outcome of a ConfigMap for a server block.
@@ -96,7 +98,7 @@ func (r *reporter) add(of objectName, e ConfigMapEvent, report Report) {
 	r.waiting[key] = event
 	if !r.running {
 		r.running = true
-		Go(r.ctx, "the writing of Events on ConfigMap "+Printable(of.String()), func(context.Context) { r.run() })
+		safe.Go(r.ctx, "the writing of Events on ConfigMap "+safe.Printable(of.String()), func(context.Context) { r.run() })
 	}
 }
 
@@ -110,7 +112,7 @@ func eventOf(of objectName, e ConfigMapEvent, report Report) *api.Event {
 			APIVersion: "v1", Kind: kindConfigMap, Namespace: of.namespace, Name: of.name,
 			UID: types.UID(e.UID), ResourceVersion: e.ResourceVersion,
 		},
-		Type: api.EventTypeNormal, Reason: reasonApplied, Message: clipped(Line(report.Note), 1024), // the limit of the newer Event API
+		Type: api.EventTypeNormal, Reason: reasonApplied, Message: clipped(safe.Line(report.Note), 1024), // the limit of the newer Event API
 		Source: api.EventSource{Component: subsystem, Host: host}, Count: 1, FirstTimestamp: now, LastTimestamp: now,
 	}
 	if report.Refused {
@@ -174,7 +176,7 @@ func (r *reporter) write(key reportKey, event *api.Event) {
 	ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
 	defer cancel()
 	_, err := r.events.Create(ctx, event, meta.CreateOptions{})
-	of := Printable(objectName{event.Namespace, event.InvolvedObject.Name}.String())
+	of := safe.Printable(objectName{event.Namespace, event.InvolvedObject.Name}.String())
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err == nil || apierrors.IsAlreadyExists(err) {
@@ -191,7 +193,7 @@ func (r *reporter) write(key reportKey, event *api.Event) {
 // noEvents logs that an Event could not be written, what still works, and what to do. where is in which namespaces the
 // account has to be able to create Events.
 func (s *spell) noEvents(what string, err error, where string) {
-	why := Printable(err.Error())
+	why := safe.Printable(err.Error())
 	switch {
 	case !s.failed(why):
 	case apierrors.IsForbidden(err): // may be intended

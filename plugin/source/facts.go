@@ -13,6 +13,8 @@ import (
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // Bounds of one look-up of a Service.
@@ -109,7 +111,7 @@ func (g *group) factsOfAPI(ctx context.Context, namespace, name string, unready 
 	c := g.source.clients.all
 	missing := func(what string, err error) {
 		if f.Missing == "" {
-			f.Missing = fmt.Sprintf("%s can't be requested: %s", what, Printable(err.Error()))
+			f.Missing = fmt.Sprintf("%s can't be requested: %s", what, safe.Printable(err.Error()))
 		}
 	}
 	list, err := c.CoreV1().Services(namespace).List(ctx, onlyNamed(name))

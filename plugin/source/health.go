@@ -10,6 +10,8 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // health logs when the API server can't be reached, and when it can again. Any reply counts as reached: trouble handles
@@ -58,7 +60,7 @@ func (h *health) saw(err error) {
 	if !h.seen {
 		works = "nothing was read from it yet, so answers for Services come from a snapshot, or fail without one"
 	}
-	log.Warningf("Kubernetes API %s can't be reached: %s; %s; retrying", h.host, Printable(err.Error()), works)
+	log.Warningf("Kubernetes API %s can't be reached: %s; %s; retrying", h.host, safe.Printable(err.Error()), works)
 }
 
 // connected reports whether the server replied to the last finished request.
@@ -116,7 +118,7 @@ func (t *trouble) saw(err error) (stands bool) {
 	if t.isOutage(err) {
 		return false
 	}
-	class, reason := classOf(err), Printable(err.Error())
+	class, reason := classOf(err), safe.Printable(err.Error())
 	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -315,7 +317,7 @@ func (e *RefusedError) Error() string {
 	t := trouble{resource: e.Resource}
 	refused := fmt.Sprintf("this account may not list %s", e.Resource)
 	if !apierrors.IsForbidden(e.Err) {
-		refused = fmt.Sprintf("the API server returns no %s (%s)", e.Resource, Printable(e.Err.Error()))
+		refused = fmt.Sprintf("the API server returns no %s (%s)", e.Resource, safe.Printable(e.Err.Error()))
 	}
 	return refused + ": " + t.remedy(e.Err)
 }
@@ -333,5 +335,5 @@ func Unreadable(name string, err error) error {
 	if !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
 		need = "the API server does not return it, and it is requested again"
 	}
-	return fmt.Errorf("%s can't be read: %s (%s)", name, need, Printable(err.Error()))
+	return fmt.Errorf("%s can't be read: %s (%s)", name, need, safe.Printable(err.Error()))
 }

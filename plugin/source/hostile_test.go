@@ -21,6 +21,7 @@ import (
 	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"github.com/kubehosts/kubehosts/plugin/hostile"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -56,14 +57,11 @@ func TestHostileManifests(t *testing.T) {
 	write(t, path, everything)
 	write(t, filepath.Join(dir, "z.json"), still)
 	s, o := openFiles(t, allOf, dir)
-	s.manifests.files.Close()
-	files, err := newFiles(s.manifests.files.reading)
-	must(t, err)
-	s.manifests.files = files
 	save := func(text string) { // and read it, at once
 		write(t, path+"~", text)
 		must(t, os.Rename(path+"~", path))
-		files.round(t.Context(), true)
+		s.manifests.files.Look(t.Context())
+		s.manifests.reload() // again, on the goroutine whose time is limited
 	}
 	save(everything)
 	good := []string{everything, svcJSON, strings.Join(written, "\n"), packed, endpoints, svcJSON + "\n---\n" + svcJSON, utf16le(svcJSON)}
@@ -306,11 +304,6 @@ func TestHostileNames(t *testing.T) {
 		write(t, file, strings.Replace(svcJSON, `"metadata"`, fmt.Sprintf(`"metadata": {"name": "s%d", "namespace": "a"}, "x"`, i), 1))
 	}
 	s, _ := openFiles(t, allOf, dir)
-	s.manifests.files.Close()
-	again, err := newFiles(s.manifests.files.reading)
-	must(t, err)
-	s.manifests.files = again
-	again.round(t.Context(), true)
 	for _, name := range hostile.Names {
 		object, _ := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "Service", "metadata": map[string]string{"name": name, "namespace": name}, "spec": map[string]string{"clusterIP": name}})
 		other, _ := json.Marshal(map[string]any{"apiVersion": name, "kind": name, "metadata": map[string]string{"name": name}})
@@ -318,15 +311,15 @@ func TestHostileNames(t *testing.T) {
 			for _, file := range files[:3] {
 				write(t, file, text)
 			}
-			again.round(t.Context(), true)
-			if _, err := parse(files[0], []byte(text)); err != nil && !hostile.Printable(Line(err.Error())) {
+			s.manifests.files.Look(t.Context())
+			if _, err := parse(files[0], []byte(text)); err != nil && !hostile.Printable(safe.Line(err.Error())) {
 				t.Errorf("error %q", err)
 			}
 		}
 		reject(kindService, objectName{name, name}, name)
-		_ = Recovered(name, func() { panic(name) })
+		_ = safe.Recovered(name, func() { panic(name) })
 		for _, why := range []error{errors.New(name), fmt.Errorf("a: %w", errors.New(name))} {
-			h := &health{host: Printable(name)}
+			h := &health{host: safe.Printable(name)}
 			h.saw(why)
 			h.saw(nil)
 			tr := &trouble{resource: "pods"}
@@ -342,32 +335,16 @@ func TestHostileNames(t *testing.T) {
 				must(t, os.Remove(file))
 			}
 		}
-		again.round(t.Context(), true)
+		s.manifests.files.Look(t.Context())
 	}
 	hostile.CheckMetrics(t)
 }
 
-// A line of the log, and the message of an Event, is printable whatever it quotes, and else as it was.
-func TestLine(t *testing.T) {
-	for _, tt := range []struct{ text, want string }{
-		{"", ""},
-		{`grüße "a\b" 'c'`, `grüße "a\b" 'c'`},
-		{"a\nb\xffc\u202ed", `a\nb\xffc\u202ed`},
-		{"\uFFFD", "\uFFFD"},
-	} {
-		if got := Line(tt.text); got != tt.want {
-			t.Errorf("%q: %q, want %q", tt.text, got, tt.want)
-		}
-	}
+// The message of an Event is printable whatever it quotes.
+func TestHostileMessages(t *testing.T) {
 	for _, name := range hostile.Names {
-		if got := Line(name); !hostile.Printable(got) {
-			t.Errorf("%q: %q", name, got)
-		}
 		if e := eventOf(objectName{"a", "b"}, ConfigMapEvent{}, Report{Note: name + "; " + name}); !hostile.Printable(e.Message) || len(e.Message) > 1024 {
 			t.Errorf("an Event has the message %q", e.Message)
 		}
-	}
-	if got := Line(strings.Repeat("\n", 1<<20)); len(got) > 20<<10 {
-		t.Errorf("%d bytes", len(got))
 	}
 }

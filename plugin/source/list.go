@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // A plain list costs an API server a third of the time of a streamed one, which wraps every object into an event. So
@@ -157,7 +159,7 @@ func decodeWhole(in io.Reader) (list runtime.Object, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if failed := Recovered("decoding a list", func() { list, err = runtime.Decode(scheme.Codecs.UniversalDeserializer(), all) }); failed != nil {
+	if failed := safe.Recovered("decoding a list", func() { list, err = runtime.Decode(scheme.Codecs.UniversalDeserializer(), all) }); failed != nil {
 		return nil, failed
 	}
 	return list, err
@@ -167,7 +169,7 @@ func decodeWhole(in io.Reader) (list runtime.Object, err error) {
 func (s *store[O, R]) item(raw []byte) runtime.Object {
 	var o *O
 	var err error
-	if failed := Recovered("decoding a "+s.kind, func() { o, err = s.decoded(raw) }); failed != nil {
+	if failed := safe.Recovered("decoding a "+s.kind, func() { o, err = s.decoded(raw) }); failed != nil {
 		err = failed
 	}
 	if err == nil {

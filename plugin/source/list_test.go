@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	work "github.com/kubehosts/kubehosts/plugin/growth"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -232,11 +233,7 @@ func TestReadListUndecodable(t *testing.T) {
 }
 
 // forgetNamed clears the marks of what other tests had logged.
-func forgetNamed() {
-	named.mu.Lock()
-	defer named.mu.Unlock()
-	clear(named.all)
-}
+func forgetNamed() { named = safe.Once{} }
 
 func marshal(t *testing.T, o interface{ Marshal() ([]byte, error) }) []byte {
 	t.Helper()

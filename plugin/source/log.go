@@ -2,56 +2,16 @@ package source
 
 import (
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
-	clog "github.com/coredns/coredns/plugin/pkg/log"
 	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
+
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
-var log = NewLog("kubehosts")
-
-// Log writes to the log of CoreDNS. Each entry is one line of printable characters, whatever text from outside it
-// quotes. It is safe for concurrent use.
-type Log struct{ to clog.P }
-
-// NewLog returns the Log of a plugin.
-func NewLog(plugin string) Log { return Log{clog.NewWithPlugin(plugin)} }
-
-// Debugf writes an entry if CoreDNS logs at that level.
-func (l Log) Debugf(format string, args ...any) {
-	if clog.D.Value() {
-		l.to.Debug(Line(fmt.Sprintf(format, args...)))
-	}
-}
-
-// Debug writes an entry if CoreDNS logs at that level.
-func (l Log) Debug(entry string) { l.Debugf("%s", entry) }
-
-// Infof writes an entry.
-func (l Log) Infof(format string, args ...any) { l.Info(fmt.Sprintf(format, args...)) }
-
-// Info writes an entry.
-func (l Log) Info(entry string) { l.to.Info(Line(entry)) }
-
-// Warningf writes an entry.
-func (l Log) Warningf(format string, args ...any) { l.Warning(fmt.Sprintf(format, args...)) }
-
-// Warning writes an entry.
-func (l Log) Warning(entry string) { l.to.Warning(Line(entry)) }
-
-// Errorf writes an entry.
-func (l Log) Errorf(format string, args ...any) { l.Error(fmt.Sprintf(format, args...)) }
-
-// Error writes an entry.
-func (l Log) Error(entry string) { l.to.Error(Line(entry)) }
-
-// panicked writes an entry and the stack of the calling goroutine, which has several lines.
-func (l Log) panicked(what string, err error) {
-	l.to.Errorf("%s: %s\n%s", Line(what), Line(err.Error()), debug.Stack())
-}
+var log = safe.NewLog("kubehosts")
 
 var routeKlog sync.Once
 
@@ -116,7 +76,7 @@ func (s *sink) WithValues(kv ...any) logr.LogSink {
 }
 
 func (s *sink) line(msg string, kv []any) string {
-	msg = "client-go: " + Printable(msg)
+	msg = "client-go: " + safe.Printable(msg)
 	for i, v := range append(s.values[:len(s.values):len(s.values)], kv...) {
 		if i%2 == 0 {
 			msg += fmt.Sprintf(" %v=", v)

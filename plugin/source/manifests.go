@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/kubehosts/kubehosts/plugin/external"
+	"github.com/kubehosts/kubehosts/plugin/files"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -26,6 +28,7 @@ const pollManifests = 5 * time.Second
 const (
 	maxManifest  = 64 << 20  // bytes in one manifest file
 	maxManifests = 256 << 20 // bytes in all files of a Source
+	maxWarned    = 1000      // warnings of a state
 )
 
 // manifests are the objects in manifest files, used instead of an API server.
@@ -35,7 +38,7 @@ const (
 // namespace_labels selects some. A Service without a clusterIP gets one, see allocate.
 type manifests struct {
 	source *Source
-	files  *Files[[]*manifest]
+	files  *files.Followed[[]*manifest]
 
 	mu      sync.Mutex
 	started bool
@@ -59,16 +62,16 @@ func openManifests(s *Source, patterns []string) (*manifests, error) {
 	var all []string
 	for _, p := range patterns {
 		all = append(all, p)
-		if isGlob(p) {
+		if files.IsPattern(p) {
 			continue
 		}
-		all = append(all, escape(p)+"/*.yaml", escape(p)+"/*.yml", escape(p)+"/*.json") // it may be a directory, now or later
-		if _, err := Stat(p); os.IsNotExist(err) {
-			log.Warningf("manifests %s: no such file; it will be read when it appears", Printable(p))
+		all = append(all, files.Escape(p)+"/*.yaml", files.Escape(p)+"/*.yml", files.Escape(p)+"/*.json") // it may be a directory, now or later
+		if _, err := files.Stat(p); os.IsNotExist(err) {
+			log.Warningf("manifests %s: no such file; it will be read when it appears", safe.Printable(p))
 		}
 	}
 	var err error
-	m.files, err = Follow(Reading[[]*manifest]{
+	m.files, err = files.Follow(files.Reading[[]*manifest]{
 		Patterns: all, Poll: pollManifests, MaxSize: maxManifest, MaxTotal: maxManifests,
 		Parse: readManifest, Refused: m.refuse, Changed: m.reload,
 	})
@@ -97,8 +100,8 @@ func readManifest(path string, r io.Reader) ([]*manifest, error) {
 
 // refuse records a file that can't be read or parsed.
 func (m *manifests) refuse(path string, err error, repeated bool) {
-	text := Printable(err.Error())
-	if name := Printable(path); !strings.HasPrefix(text, name) {
+	text := safe.Printable(err.Error())
+	if name := safe.Printable(path); !strings.HasPrefix(text, name) {
 		text = name + ": " + text
 	}
 	m.mu.Lock()
@@ -147,8 +150,8 @@ func (m *manifests) merge() *view {
 			}
 			if first := all[o.name]; first != nil {
 				warning := fmt.Sprintf("%s %s stands in %s and in %s; the latter is used",
-					o.kind, Printable(strings.TrimPrefix(o.name.String(), "/")), first.at(), o.at())
-				if _, known := m.warned[warning]; !known && len(warned) < maxNamed {
+					o.kind, safe.Printable(strings.TrimPrefix(o.name.String(), "/")), first.at(), o.at())
+				if _, known := m.warned[warning]; !known && len(warned) < maxWarned {
 					log.Warning("manifests: " + warning)
 				}
 				warned[warning] = struct{}{}

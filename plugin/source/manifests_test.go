@@ -1,6 +1,7 @@
 package source
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -16,6 +17,20 @@ import (
 
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
+
+const patience = 20 * time.Second
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	must(t, os.WriteFile(path, []byte(text), 0o600))
+}
+
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // value returns the value of a counter or gauge.
 func value(m prometheus.Metric) float64 {

@@ -8,12 +8,13 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/coredns/coredns/plugin"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 const subsystem = "kubehosts"
@@ -104,14 +105,14 @@ func (sourceMetrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (sourceMetrics) Collect(ch chan<- prometheus.Metric) {
-	Scraped("API servers", func() {
+	safe.Scraped("API servers", func() {
 		for url, c := range contacts() {
 			connected := 0.0
 			if c.connected {
 				connected = 1
 			}
-			ch <- prometheus.MustNewConstMetric(sourceConnected, prometheus.GaugeValue, connected, Printable(url))
-			ch <- prometheus.MustNewConstMetric(sourceNews, prometheus.GaugeValue, float64(c.news.UnixNano())/1e9, Printable(url))
+			ch <- prometheus.MustNewConstMetric(sourceConnected, prometheus.GaugeValue, connected, safe.Printable(url))
+			ch <- prometheus.MustNewConstMetric(sourceNews, prometheus.GaugeValue, float64(c.news.UnixNano())/1e9, safe.Printable(url))
 		}
 	})
 }
@@ -155,34 +156,15 @@ func sourceName(host string) string {
 	return strings.ToValidUTF8(host, "\uFFFD")
 }
 
-// maxNamed limits the unusable objects and files that are marked as logged.
-const maxNamed = 1000
-
-var named struct {
-	mu  sync.Mutex
-	all map[string]struct{}
-}
+// named stores the unusable objects that were logged.
+var named safe.Once
 
 // reject counts an object, or a part of it, that can't be used, and logs it the first time.
 func reject(kind string, name objectName, reason string) {
 	objectsRejected.WithLabelValues(kind).Inc()
-	if key := kind + " " + name.String(); once(key) {
-		log.Warningf("%s: %s; the rest is served", Printable(key), Printable(reason))
+	if key := kind + " " + name.String(); named.First(key) {
+		log.Warningf("%s: %s; the rest is served", safe.Printable(key), safe.Printable(reason))
 	}
-}
-
-// once reports whether key was not logged yet, and marks it as logged.
-func once(key string) bool {
-	named.mu.Lock()
-	defer named.mu.Unlock()
-	if _, known := named.all[key]; known || len(named.all) >= maxNamed {
-		return false
-	}
-	if named.all == nil {
-		named.all = make(map[string]struct{})
-	}
-	named.all[key] = struct{}{}
-	return true
 }
 
 // measured counts and times the requests of the transport below.
@@ -196,7 +178,7 @@ func (m *measured) WrappedRoundTripper() http.RoundTripper { return m.next }
 
 // RoundTrip implements http.RoundTripper.
 func (m *measured) RoundTrip(r *http.Request) (*http.Response, error) {
-	host := Printable(r.URL.Host)
+	host := safe.Printable(r.URL.Host)
 	start := time.Now()
 	resp, err := replied(m.next, r)
 	requestDuration.WithLabelValues(r.Method, host).Observe(time.Since(start).Seconds())

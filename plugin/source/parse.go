@@ -24,6 +24,7 @@ import (
 	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"github.com/kubehosts/kubehosts/plugin/external"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -82,7 +83,7 @@ const (
 // skips objects of kinds that answers do not need. An error has the file and the line.
 func parse(file string, b []byte) ([]*manifest, error) {
 	var all []*manifest
-	p := &parser{file: Printable(file), budget: growth, keep: func(m *manifest) { all = append(all, m) }}
+	p := &parser{file: safe.Printable(file), budget: growth, keep: func(m *manifest) { all = append(all, m) }}
 	b = bytes.TrimPrefix(b, []byte("\uFEFF"))
 	var err error
 	if bytes.HasPrefix(b, gzipMagic) {
@@ -95,7 +96,7 @@ func parse(file string, b []byte) ([]*manifest, error) {
 	}
 	for of, n := range p.unknown {
 		log.Warningf("%s: %d objects of kind %s and version %s are skipped: this kind and version is not served",
-			p.file, n, Printable(of.Kind), Printable(of.APIVersion))
+			p.file, n, safe.Printable(of.Kind), safe.Printable(of.APIVersion))
 	}
 	if p.others > 0 {
 		log.Debugf("%s: %d objects of unused kinds were skipped", p.file, p.others)
@@ -423,7 +424,7 @@ func (p *parser) value(n *yaml.Node, aliased bool, depth int) (any, error) {
 	}
 	var v any
 	if err := n.Decode(&v); err != nil {
-		return nil, p.fail(p.lineOf(n), "%.100q is not of type %s", n.Value, Printable(n.ShortTag()))
+		return nil, p.fail(p.lineOf(n), "%.100q is not of type %s", n.Value, safe.Printable(n.ShortTag()))
 	}
 	return v, nil
 }
@@ -599,7 +600,7 @@ func (p *parser) take(line int, of typeMeta, raw json.RawMessage) error {
 		err = fmt.Errorf("%w (y, yes, on, n, no and off are booleans; quote them to make strings)", err)
 	}
 	if err != nil {
-		return p.fail(line, "%s %s: %w", of.Kind, Printable(nameIn(raw)), err)
+		return p.fail(line, "%s %s: %w", of.Kind, safe.Printable(nameIn(raw)), err)
 	}
 	if m.name.name == "" {
 		return p.fail(line, "%s without metadata.name", of.Kind)

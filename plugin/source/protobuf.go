@@ -14,6 +14,7 @@ import (
 	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"github.com/kubehosts/kubehosts/plugin/external"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // Only the needed parts of Services, EndpointSlices and Ingresses that an API server sends in protobuf are decoded:
@@ -50,11 +51,11 @@ var (
 // Decode implements runtime.Decoder. It turns a panic into an error: client-go would let it end the process.
 func (d keptDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (o runtime.Object, kind *schema.GroupVersionKind, err error) {
 	if into == nil && !d.whole {
-		if Recovered("decoding an object", func() { o, kind = d.decodeKept(data) }) == nil && o != nil {
+		if safe.Recovered("decoding an object", func() { o, kind = d.decodeKept(data) }) == nil && o != nil {
 			return o, kind, nil
 		}
 	}
-	if failed := Recovered("decoding an object", func() { o, kind, err = d.Decoder.Decode(data, defaults, into) }); failed != nil {
+	if failed := safe.Recovered("decoding an object", func() { o, kind, err = d.Decoder.Decode(data, defaults, into) }); failed != nil {
 		return nil, nil, failed
 	}
 	return o, kind, err

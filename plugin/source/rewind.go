@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
+
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // After a restore of its etcd from a backup, an API server is in an older state than the one that was read from it. It
@@ -103,7 +105,7 @@ func (f *follower) rewind(why string) {
 
 // behindOf returns the evidence that the server is at version.
 func (f *follower) behindOf(version string) string {
-	return fmt.Sprintf("it is at resourceVersion %s, and %s was read", Printable(version), Printable(f.version))
+	return fmt.Sprintf("it is at resourceVersion %s, and %s was read", safe.Printable(version), safe.Printable(f.version))
 }
 
 func (f *follower) logRewind(why string) {
@@ -149,7 +151,7 @@ func (f *follower) probe(ctx context.Context) (behind bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err != nil {
-		log.Debugf("Kubernetes API does not return its resourceVersion of %s: %s", f.resource, Printable(err.Error()))
+		log.Debugf("Kubernetes API does not return its resourceVersion of %s: %s", f.resource, safe.Printable(err.Error()))
 		f.unsure = true
 		return false, err
 	}
@@ -157,7 +159,7 @@ func (f *follower) probe(ctx context.Context) (behind bool, err error) {
 	case older(version, was):
 		f.rewind(f.behindOf(version))
 	case older(of, last.version):
-		f.rewind(fmt.Sprintf("%s has resourceVersion %s, and %s was read", Printable(last.name.String()), Printable(of), Printable(last.version)))
+		f.rewind(fmt.Sprintf("%s has resourceVersion %s, and %s was read", safe.Printable(last.name.String()), safe.Printable(of), safe.Printable(last.version)))
 	default:
 		return false, nil
 	}

@@ -22,6 +22,8 @@ import (
 	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
 	"github.com/kubehosts/kubehosts/plugin/external"
+	"github.com/kubehosts/kubehosts/plugin/files"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -160,37 +162,16 @@ func (sn *Snapshot) put(tx *services.Tx, kind string) int {
 // file, and is fs.ErrNotExist if it does not exist. A file with an error is not used at all. Memory is bounded by the
 // size of the file, at most 64 MiB, and 1 GiB unpacked. It is an error if the file system does not respond for 5 s.
 func (s *Source) ReadSnapshot(path string) (*Snapshot, error) {
-	type result struct {
-		sn  *Snapshot
-		err error
-	}
-	r, err := begin("reading "+Printable(path), func(beat, returned func()) (r result) {
-		r.sn, r.err = readSnapshot(path, beat, returned)
-		return r
-	}).wait(context.Background(), stuck)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", Printable(path), err)
-	case r.err != nil:
-		return nil, r.err
-	}
-	if server := s.server(); !s.spec.Offline && r.sn.head.Server != server {
-		return nil, fmt.Errorf("%s is from another API server, %s; this one is %s", Printable(path), Printable(r.sn.head.Server), server)
-	}
-	return r.sn, nil
-}
-
-func readSnapshot(path string, beat, returned func()) (sn *Snapshot, err error) {
-	parsing := false
-	err = readFile("", path, maxSnapshot, beat, returned, func(in io.Reader) (err error) {
-		parsing = true
-		sn, err = parseSnapshot(path, in)
-		return err
+	sn, err := files.Read(context.Background(), path, maxSnapshot, func(in io.Reader) (*Snapshot, error) {
+		return parseSnapshot(path, in)
 	})
-	if err != nil && !parsing {
-		err = fmt.Errorf("%s: %w", Printable(path), err)
+	if err != nil {
+		return nil, err
 	}
-	return sn, err
+	if server := s.server(); !s.spec.Offline && sn.head.Server != server {
+		return nil, fmt.Errorf("%s is from another API server, %s; this one is %s", safe.Printable(path), safe.Printable(sn.head.Server), server)
+	}
+	return sn, nil
 }
 
 // server returns the URL of the API server, "" if there is none.
@@ -203,7 +184,7 @@ func (s *Source) server() string {
 
 func parseSnapshot(file string, r io.Reader) (*Snapshot, error) {
 	sn := &Snapshot{configMaps: make(map[objectName]*ConfigMapEvent), external: make(map[string][]*external.Object)}
-	p := &parser{file: Printable(file), keep: sn.add}
+	p := &parser{file: safe.Printable(file), keep: sn.add}
 	err := p.compressed(r, maxUnpacked, func(line int, raw []byte) error {
 		switch {
 		case line > 1 && bytes.HasPrefix(raw, []byte(externalLine)):
@@ -433,7 +414,7 @@ func asidePattern(path string) string { return "." + filepath.Base(path) + ".*.n
 // CleanSnapshot removes the new files left by processes that were killed while they wrote the snapshot file
 // path.
 func CleanSnapshot(path string) {
-	left, _ := filepath.Glob(filepath.Join(escape(filepath.Dir(path)), strings.Replace(escape(asidePattern(path)), `\*`, "*", 1)))
+	left, _ := filepath.Glob(filepath.Join(files.Escape(filepath.Dir(path)), strings.Replace(files.Escape(asidePattern(path)), `\*`, "*", 1)))
 	for _, name := range left {
 		const longest = 10 * time.Minute // for writing a file
 		if info, err := os.Lstat(name); err == nil && time.Since(info.ModTime()) > longest {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -433,4 +434,14 @@ func FuzzSnapshot(f *testing.F) {
 			t.Errorf("written\n%s\nread and written again\n%s", strings.Join(once, "\n"), strings.Join(twice, "\n"))
 		}
 	})
+}
+
+// A snapshot that is a named pipe is an error, and blocks nothing.
+func TestSnapshotNamedPipe(t *testing.T) {
+	path := t.TempDir() + "/snapshot"
+	must(t, syscall.Mkfifo(path, 0o600))
+	s := &Source{}
+	if _, err := s.ReadSnapshot(path); err == nil || err.Error() != path+": it is a named pipe, not a file" {
+		t.Errorf("got %v", err)
+	}
 }

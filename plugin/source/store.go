@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	mcs "sigs.k8s.io/mcs-api/pkg/apis/v1alpha1"
 
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/services"
 )
 
@@ -76,7 +77,7 @@ func (s *store[O, R]) packAny(obj any) (packed[R], error) {
 
 // packed packs o. If that panics, o is ignored, and everything else is served.
 func (s *store[O, R]) packed(o *O, name objectName) (record *R, v disposition) {
-	if err := Recovered(s.kind+" "+Printable(name.String()), func() { record, v = s.pack(o) }); err != nil {
+	if err := safe.Recovered(s.kind+" "+safe.Printable(name.String()), func() { record, v = s.pack(o) }); err != nil {
 		reject(s.kind, name, "can't be processed, so its last state stays: "+err.Error())
 		return nil, ignore
 	}
@@ -387,7 +388,7 @@ func observeProgramming(g *group, es *discovery.EndpointSlice) {
 	}
 	changed, err := time.Parse(time.RFC3339Nano, stamp)
 	if err != nil {
-		log.Debugf("EndpointSlice %s: annotation %s is not a time: %s", Printable(es.Namespace+"/"+es.Name), api.EndpointsLastChangeTriggerTime, Printable(err.Error()))
+		log.Debugf("EndpointSlice %s: annotation %s is not a time: %s", safe.Printable(es.Namespace+"/"+es.Name), api.EndpointsLastChangeTriggerTime, safe.Printable(err.Error()))
 		return
 	}
 	svc := g.ix.State().Service(es.Namespace, es.Labels[discovery.LabelServiceName])

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/kubehosts/kubehosts/plugin/external"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // The first tellBurst Events on objects that lose a name are written at once, and then one every tellPause. At most
@@ -60,13 +61,13 @@ func (s *Source) Tell(of external.Ref, note string) {
 			limit: flowcontrol.NewTokenBucketRateLimiter(float32(time.Second)/float32(tellPause), tellBurst),
 		}
 		s.teller, s.untell = t, cancel
-		Go(ctx, "the writing of Events on objects", t.run)
+		safe.Go(ctx, "the writing of Events on objects", t.run)
 	}
 	s.telling.Unlock()
 	select {
 	case t.waiting <- news{of, note}:
 	default:
-		log.Debugf("No Event on %s: too many wait", Printable(of.String()))
+		log.Debugf("No Event on %s: too many wait", safe.Printable(of.String()))
 	}
 }
 
@@ -99,7 +100,7 @@ func (t *teller) write(parent context.Context, n news) {
 		return
 	}
 	if parent.Err() == nil {
-		t.failing.noEvents(Printable(n.of.String())+" and others get no Events about names that they lose", err, "in all namespaces (rbac/external.yaml)")
+		t.failing.noEvents(safe.Printable(n.of.String())+" and others get no Events about names that they lose", err, "in all namespaces (rbac/external.yaml)")
 	}
 }
 
@@ -133,7 +134,7 @@ func (t *teller) event(ctx context.Context, n news) (*api.Event, error) {
 		InvolvedObject: api.ObjectReference{
 			APIVersion: version, Kind: n.of.Kind.String(), Namespace: n.of.Namespace, Name: n.of.Name, UID: o.GetUID(), ResourceVersion: o.GetResourceVersion(),
 		},
-		Type: api.EventTypeWarning, Reason: reasonConflict, Message: clipped(Line(n.note), 1024), // the limit of the newer Event API
+		Type: api.EventTypeWarning, Reason: reasonConflict, Message: clipped(safe.Line(n.note), 1024), // the limit of the newer Event API
 		Source: api.EventSource{Component: subsystem, Host: host}, Count: 1, FirstTimestamp: now, LastTimestamp: now,
 	}, nil
 }

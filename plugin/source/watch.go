@@ -18,6 +18,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // livePods leaves out the pods that will never serve again, at the server, as stock does.
@@ -108,8 +110,8 @@ func (s *Source) follow(ctx context.Context, f *follower) {
 	f.health = s.clients.health
 	f.news = time.Now()
 	s.followers.add(ctx, f)
-	Go(ctx, "the watch of "+f.resource, f.run)
-	Go(ctx, "the audit of "+f.resource, f.patrol)
+	safe.Go(ctx, "the watch of "+f.resource, f.run)
+	safe.Go(ctx, "the audit of "+f.resource, f.patrol)
 }
 
 // run lists and watches until ctx ends.

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/files"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
@@ -97,7 +97,7 @@ const maxCorefile = 4 << 20
 
 // explainFile explains the answer that a server with the Corefile would send.
 func explainFile(path string, q Query, errs io.Writer) (*Result, error) {
-	text, err := source.ReadFile(path, maxCorefile)
+	text, err := files.ReadAll(path, maxCorefile)
 	if err != nil {
 		return nil, err
 	}

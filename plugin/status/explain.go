@@ -14,6 +14,7 @@ import (
 	"github.com/kubehosts/kubehosts/plugin/answer"
 	"github.com/kubehosts/kubehosts/plugin/live"
 	"github.com/kubehosts/kubehosts/plugin/message"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/services"
 	"github.com/kubehosts/kubehosts/plugin/source"
 )
@@ -400,7 +401,7 @@ func (s *Servers) explain(ctx context.Context, a asked, note string) Explanation
 
 // say adds a line.
 func (e *explanation) say(label, format string, args ...any) {
-	e.Lines = append(e.Lines, Line{label, source.Printable(fmt.Sprintf(format, args...))})
+	e.Lines = append(e.Lines, Line{label, safe.Printable(fmt.Sprintf(format, args...))})
 }
 
 // server describes which server block serves which stanza, and since when.

@@ -14,6 +14,7 @@ import (
 	"github.com/coredns/caddy"
 
 	"github.com/kubehosts/kubehosts/plugin/live"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/source"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 	"github.com/kubehosts/kubehosts/plugin/wire"
@@ -153,7 +154,7 @@ func memory() Memory {
 
 // problem adds a problem.
 func (r *Report) problem(format string, args ...any) {
-	text := source.Printable(fmt.Sprintf(format, args...))
+	text := safe.Printable(fmt.Sprintf(format, args...))
 	if !slices.Contains(r.Problems, text) {
 		r.Problems = append(r.Problems, text)
 	}
@@ -187,7 +188,7 @@ func clock(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }
 
 func (r *Report) addBlock(s *Servers, live *live.Block, now *live.Now) {
 	b := Block{
-		Name: live.Name(), Hash: now.Hash, Origin: now.Origin, Applied: now.Since, Refused: source.Printable(live.Refused()),
+		Name: live.Name(), Hash: now.Hash, Origin: now.Origin, Applied: now.Since, Refused: safe.Printable(live.Refused()),
 		Edits: live.Edits(), Lines: now.Lines(), Synced: true,
 	}
 	b.ConfigMap, _ = live.ConfigMap()
@@ -207,7 +208,7 @@ func (r *Report) addBlock(s *Servers, live *live.Block, now *live.Now) {
 	r.addSnapshot(&b, live)
 	if all := now.Conflicts(); len(all) > 0 {
 		for _, c := range all[:min(len(all), maxConflicts)] {
-			b.Conflicts = append(b.Conflicts, source.Printable(fmt.Sprintf("%s: %s claims it, and the older %s has it", c.Name, c.Loser, c.Winner)))
+			b.Conflicts = append(b.Conflicts, safe.Printable(fmt.Sprintf("%s: %s claims it, and the older %s has it", c.Name, c.Loser, c.Winner)))
 		}
 		b.MoreLost = len(all) - len(b.Conflicts)
 		r.problem("%s: %s claimed by an object that does not have it", b.Name, count(len(all), "name"))
@@ -224,7 +225,7 @@ func (s *Servers) text(b *live.Block, now *live.Now) (text, why string) {
 	}
 	text, err := stanza.Excerpt(name, from, b.Keys, b.ViewName())
 	if err != nil {
-		return "", "It can't be shown, since it is in a file that the Corefile imports: " + source.Printable(err.Error())
+		return "", "It can't be shown, since it is in a file that the Corefile imports: " + safe.Printable(err.Error())
 	}
 	return text, ""
 }
@@ -240,7 +241,7 @@ func (r *Report) addObjects(b *Block, now *live.Now) {
 		}
 		b.Synced, b.Waits = false, "objects are not listed yet"
 		if err := objects.Refused(); err != nil {
-			b.Waits = source.Printable(err.Error())
+			b.Waits = safe.Printable(err.Error())
 		}
 		r.problem("%s: %s", b.Name, b.Waits)
 	}
@@ -252,9 +253,9 @@ func (r *Report) addObjects(b *Block, now *live.Now) {
 func (r *Report) addHosts(b *Block, now *live.Now) {
 	for _, f := range now.Files() {
 		path := short(f.Path)
-		h := HostsFile{Path: source.Printable(path), Entries: f.Entries, Modified: timeOf(f.Modified), Problem: source.Printable(f.Problem), More: f.More}
+		h := HostsFile{Path: safe.Printable(path), Entries: f.Entries, Modified: timeOf(f.Modified), Problem: safe.Printable(f.Problem), More: f.More}
 		for _, p := range f.Left {
-			h.Left = append(h.Left, fmt.Sprintf("line %d: %s", p.Line, source.Printable(p.Reason)))
+			h.Left = append(h.Left, fmt.Sprintf("line %d: %s", p.Line, safe.Printable(p.Reason)))
 		}
 		switch n := len(h.Left) + h.More; {
 		case h.Problem != "":
@@ -272,7 +273,7 @@ func (r *Report) addSnapshot(b *Block, of *live.Block) {
 		return
 	}
 	b.Snapshot = &SnapshotReport{
-		Path: source.Printable(short(s.Path)), Written: timeOf(s.Written), Size: s.Size, Failed: source.Printable(s.Failed), Stale: timeOf(of.Stale()),
+		Path: safe.Printable(short(s.Path)), Written: timeOf(s.Written), Size: s.Size, Failed: safe.Printable(s.Failed), Stale: timeOf(of.Stale()),
 	}
 	if s.Failed != "" {
 		r.problem("%s: the snapshot can't be written: %s", b.Name, s.Failed)

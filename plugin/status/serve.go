@@ -19,11 +19,11 @@ import (
 
 	"golang.org/x/net/netutil"
 
-	"github.com/kubehosts/kubehosts/plugin/source"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 	"github.com/kubehosts/kubehosts/plugin/stanza"
 )
 
-var log = source.NewLog(stanza.Name)
+var log = safe.NewLog(stanza.Name)
 
 // The bounds of the page's work.
 const (
@@ -79,7 +79,7 @@ func listen(addr string) (*listener, error) {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          golog.New(io.Discard, "", 0), // for clients that disconnect
 	}
-	source.Go(context.Background(), "the status page on "+addr, func(context.Context) { // until release closes it
+	safe.Go(context.Background(), "the status page on "+addr, func(context.Context) { // until release closes it
 		if err := server.Serve(netutil.LimitListener(socket, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
 			log.Errorf("Status page on http://%s ended, until the next change of the Corefile; everything else works: %v", addr, err)
 		}
@@ -99,7 +99,7 @@ func release(addr string, on *listener) {
 }
 
 //go:embed page.html style.css
-var files embed.FS
+var assets embed.FS
 
 var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
 	"ago":     func(t time.Time) string { return ago(time.Since(t)) },
@@ -111,7 +111,7 @@ var page = template.Must(template.New("page.html").Funcs(template.FuncMap{
 	"lines":   func(n int) string { return count(n, "line") },
 	"utc":     func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 	"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-}).ParseFS(files, "page.html"))
+}).ParseFS(assets, "page.html"))
 
 // view is the content of the template: the Report, or the Result of a question.
 type view struct {
@@ -150,7 +150,7 @@ func guarded(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			if v := recover(); v != nil {
-				_ = source.Recovered("the status page", func() { panic(v) }) // logs and counts it
+				_ = safe.Recovered("the status page", func() { panic(v) }) // logs and counts it
 				http.Error(w, "an internal error, see the log", http.StatusInternalServerError)
 			}
 		}()
@@ -185,7 +185,7 @@ func byAddress(host string) bool {
 }
 
 func style(w http.ResponseWriter, _ *http.Request) {
-	css, err := files.ReadFile("style.css")
+	css, err := assets.ReadFile("style.css")
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

@@ -1,4 +1,4 @@
-package source
+package safe
 
 import (
 	"strconv"

@@ -1,4 +1,7 @@
-package source
+// Package files reads files that others may change at any time, and follows them: a path or a pattern -> the parsed
+// content of each file, and a call after each change. It waits neither for a named pipe nor for a file system that does
+// not respond, and bounds what it reads.
+package files
 
 import (
 	"context"
@@ -11,7 +14,14 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
+
+var log = safe.NewLog("kubehosts")
+
+// logged stores the faults of files that were logged.
+var logged safe.Once
 
 const (
 	// settle is how long files must be unchanged before they are checked. A save in several steps then counts as one
@@ -83,7 +93,7 @@ type File[T any] struct {
 
 // Files follows files, and alone decides whether a file changed. It has one goroutine, plus one for each check or read
 // that hangs: one for each pattern, and four for files. Make one with Follow.
-type Files[T any] struct {
+type Followed[T any] struct {
 	reading Reading[T]
 	poll    atomic.Int64 // nanoseconds
 	cancel  context.CancelFunc
@@ -148,20 +158,20 @@ type read[T any] struct {
 // is read when its writer has closed it or, where the system does not report that, when it was unchanged for 2 s. After
 // 30 s it is read anyway. A file that changed while it was read is read again. Failed reads are retried, and a call
 // that hangs affects no other file. The error is a malformed pattern.
-func Follow[T any](r Reading[T]) (*Files[T], error) {
-	fs, err := newFiles(r)
+func Follow[T any](r Reading[T]) (*Followed[T], error) {
+	fs, err := newFollowed(r)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	fs.cancel = cancel
-	Go(ctx, "the following of "+Printable(strings.Join(r.Patterns, ", ")), fs.run)
+	safe.Go(ctx, "the following of "+safe.Printable(strings.Join(r.Patterns, ", ")), fs.run)
 	<-fs.started
 	return fs, nil
 }
 
-func newFiles[T any](r Reading[T]) (*Files[T], error) {
-	fs := &Files[T]{reading: r, started: make(chan struct{}), asked: make(chan chan struct{}), watches: newWatches(), files: make(map[string]*fileState[T]), first: true, cancel: func() {}}
+func newFollowed[T any](r Reading[T]) (*Followed[T], error) {
+	fs := &Followed[T]{reading: r, started: make(chan struct{}), asked: make(chan chan struct{}), watches: newWatches(), files: make(map[string]*fileState[T]), first: true, cancel: func() {}}
 	fs.poll.Store(int64(leastPoll(r.Poll)))
 	if fs.stuck = r.stuck; fs.stuck == 0 {
 		fs.stuck, fs.reading.open = stuck, open
@@ -188,20 +198,20 @@ func leastPoll(d time.Duration) time.Duration {
 }
 
 // Close ends the following. No call begins after Close returned, but one may still be running.
-func (fs *Files[T]) Close() { fs.cancel() }
+func (fs *Followed[T]) Close() { fs.cancel() }
 
 // All returns the existing files, in the order of their paths. Callers must not change them.
-func (fs *Files[T]) All() []File[T] { return *fs.all.Load() }
+func (fs *Followed[T]) All() []File[T] { return *fs.all.Load() }
 
 // SetPoll changes Poll.
-func (fs *Files[T]) SetPoll(d time.Duration) {
+func (fs *Followed[T]) SetPoll(d time.Duration) {
 	if poll := int64(leastPoll(d)); fs.poll.Swap(poll) != poll {
 		fs.watches.rouse()
 	}
 }
 
 // Look checks the files now, even if they are not followed, and returns when that is done or ctx ends.
-func (fs *Files[T]) Look(ctx context.Context) {
+func (fs *Followed[T]) Look(ctx context.Context) {
 	done := make(chan struct{})
 	select {
 	case fs.asked <- done:
@@ -214,7 +224,7 @@ func (fs *Files[T]) Look(ctx context.Context) {
 	}
 }
 
-func (fs *Files[T]) run(ctx context.Context) {
+func (fs *Followed[T]) run(ctx context.Context) {
 	defer fs.watches.close()
 	for notified := false; ctx.Err() == nil; {
 		fs.round(ctx, notified)
@@ -227,7 +237,7 @@ func (fs *Files[T]) run(ctx context.Context) {
 }
 
 // next returns the time of the next check without a notification, zero for never.
-func (fs *Files[T]) next(now time.Time) time.Time {
+func (fs *Followed[T]) next(now time.Time) time.Time {
 	at := fs.again
 	if poll := time.Duration(fs.poll.Load()); poll > 0 {
 		at = sooner(at, now.Add(poll))
@@ -245,7 +255,7 @@ func sooner(a, b time.Time) time.Time {
 
 // await waits until there is something to check, or until at. It reports whether a change was notified, or a check
 // requested.
-func (fs *Files[T]) await(ctx context.Context, at time.Time) (notified bool) {
+func (fs *Followed[T]) await(ctx context.Context, at time.Time) (notified bool) {
 	pause(ctx, (share-1)*fs.took)
 	var due <-chan time.Time
 	if !at.IsZero() {
@@ -266,7 +276,7 @@ func (fs *Files[T]) await(ctx context.Context, at time.Time) (notified bool) {
 }
 
 // settle waits until there were no events for a while.
-func (fs *Files[T]) settle(ctx context.Context) {
+func (fs *Followed[T]) settle(ctx context.Context) {
 	for end := time.Now().Add(settleMost); time.Now().Before(end); {
 		select {
 		case <-ctx.Done():
@@ -290,7 +300,7 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // round checks all files, and reads those that changed.
-func (fs *Files[T]) round(ctx context.Context, notified bool) {
+func (fs *Followed[T]) round(ctx context.Context, notified bool) {
 	if fs.first {
 		defer func() {
 			fs.first = false
@@ -340,7 +350,7 @@ func (fs *Files[T]) round(ctx context.Context, notified bool) {
 
 // count sets total and hanging, which the rest of the round keeps up to date: with thousands of files, no file is
 // compared with all others.
-func (fs *Files[T]) count() {
+func (fs *Followed[T]) count() {
 	fs.total, fs.hanging = 0, 0
 	for _, st := range fs.files {
 		fs.total += st.Size
@@ -351,7 +361,7 @@ func (fs *Files[T]) count() {
 }
 
 // publish makes the current state available in All.
-func (fs *Files[T]) publish() {
+func (fs *Followed[T]) publish() {
 	all := make([]File[T], 0, len(fs.files))
 	for _, st := range fs.files {
 		all = append(all, st.File)
@@ -366,9 +376,9 @@ func (fs *Files[T]) publish() {
 }
 
 // tryAgain schedules the next attempt if something failed in a round that began at start.
-func (fs *Files[T]) tryAgain(start time.Time) {
+func (fs *Followed[T]) tryAgain(start time.Time) {
 	failed := slices.ContainsFunc(fs.patterns, func(p *patternState) bool {
-		return p.last.err != nil || fs.once() && !isGlob(p.pattern) && len(p.last.found) == 0
+		return p.last.err != nil || fs.once() && !IsPattern(p.pattern) && len(p.last.found) == 0
 	})
 	for _, st := range fs.files {
 		failed = failed || st.passing
@@ -383,10 +393,10 @@ func (fs *Files[T]) tryAgain(start time.Time) {
 }
 
 // once reports whether files are read once and not followed.
-func (fs *Files[T]) once() bool { return fs.poll.Load() == 0 }
+func (fs *Followed[T]) once() bool { return fs.poll.Load() == 0 }
 
 // look checks the files of p. If the file system does not respond, the last state stays.
-func (fs *Files[T]) look(ctx context.Context, p *patternState) {
+func (fs *Followed[T]) look(ctx context.Context, p *patternState) {
 	if p.errand != nil {
 		if _, ok := p.errand.ended(); !ok {
 			return
@@ -394,7 +404,7 @@ func (fs *Files[T]) look(ctx context.Context, p *patternState) {
 		p.errand = nil // it is outdated
 	}
 	start := time.Now()
-	e := begin("looking for "+Printable(p.pattern), func(beat, _ func()) *scan { return fs.watched(p.pattern, beat) })
+	e := begin("looking for "+safe.Printable(p.pattern), func(beat, _ func()) *scan { return fs.watched(p.pattern, beat) })
 	s, err := e.wait(ctx, fs.stuck)
 	switch {
 	case ctx.Err() != nil:
@@ -409,21 +419,21 @@ func (fs *Files[T]) look(ctx context.Context, p *patternState) {
 		p.errand = e
 	}
 	fs.judgeLook(p)
-	if p.last.more && once("more "+p.pattern) {
-		log.Errorf("More than %d files or folders match %s; only the first are read", maxFiles, Printable(p.pattern))
+	if p.last.more && logged.First("more "+p.pattern) {
+		log.Errorf("More than %d files or folders match %s; only the first are read", maxFiles, safe.Printable(p.pattern))
 	}
 }
 
 // judgeLook determines why a check could not see all files.
-func (fs *Files[T]) judgeLook(p *patternState) {
+func (fs *Followed[T]) judgeLook(p *patternState) {
 	if p.last.err == nil {
 		if p.problem != "" {
-			log.Infof("%s can be searched again", Printable(p.pattern))
+			log.Infof("%s can be searched again", safe.Printable(p.pattern))
 		}
 		p.problem = ""
 		return
 	}
-	if text := Printable(reason(p.last.err).Error()); text != p.problem {
+	if text := safe.Printable(reason(p.last.err).Error()); text != p.problem {
 		p.problem = text
 		p.refused++
 		fs.reading.Refused(p.pattern, reason(p.last.err), false)
@@ -432,7 +442,7 @@ func (fs *Files[T]) judgeLook(p *patternState) {
 
 // watched checks the files of pattern after it has added watches, so that later changes are notified. A folder may
 // appear between its check and the watch on its parent, so watched repeats this until nothing is new.
-func (fs *Files[T]) watched(pattern string, beat func()) (s *scan) {
+func (fs *Followed[T]) watched(pattern string, beat func()) (s *scan) {
 	for range maxLinks {
 		s = look(pattern, beat)
 		grown := false
@@ -442,8 +452,8 @@ func (fs *Files[T]) watched(pattern string, beat func()) (s *scan) {
 			}
 			beat()
 			more, err := fs.watches.add(path, names)
-			if err != nil && !absent(err) && once("watch "+err.Error()) {
-				log.Warningf("no notifications of changes in %s: %v; checking every %s instead", Printable(path), err, time.Duration(fs.poll.Load()))
+			if err != nil && !absent(err) && logged.First("watch "+err.Error()) {
+				log.Warningf("no notifications of changes in %s: %v; checking every %s instead", safe.Printable(path), err, time.Duration(fs.poll.Load()))
 			}
 			grown = grown || more
 		}
@@ -455,7 +465,7 @@ func (fs *Files[T]) watched(pattern string, beat func()) (s *scan) {
 }
 
 // keepWatches removes the watches that are no longer needed.
-func (fs *Files[T]) keepWatches() {
+func (fs *Followed[T]) keepWatches() {
 	dirs := make(map[string]names)
 	for _, p := range fs.patterns {
 		for path, some := range p.last.dirs {
@@ -479,7 +489,7 @@ func sameContent(a, b os.FileInfo) bool {
 }
 
 // take reads the file f if necessary, and reports whether its content changed.
-func (fs *Files[T]) take(ctx context.Context, st *fileState[T], f match, notified bool, now time.Time) bool {
+func (fs *Followed[T]) take(ctx context.Context, st *fileState[T], f match, notified bool, now time.Time) bool {
 	if st.errand != nil {
 		o, ok := st.errand.ended()
 		if !ok {
@@ -513,7 +523,7 @@ func (fs *Files[T]) take(ctx context.Context, st *fileState[T], f match, notifie
 }
 
 // settled reports whether a changed file can be read. If not, it sets the time of the next check.
-func (fs *Files[T]) settled(st *fileState[T], f match, notified bool, now time.Time) bool {
+func (fs *Followed[T]) settled(st *fileState[T], f match, notified bool, now time.Time) bool {
 	if !sameFile(f.info, st.now) {
 		st.now, st.nowAt = f.info, now
 	}
@@ -527,8 +537,8 @@ func (fs *Files[T]) settled(st *fileState[T], f match, notified bool, now time.T
 	case fs.first, w.closed && !w.open:
 		return true
 	case !now.Before(end):
-		if once("writer " + f.path) {
-			log.Warningf("%s is empty, or was not closed by its writer within %s; reading it anyway", Printable(f.path), writerPatience)
+		if logged.First("writer " + f.path) {
+			log.Warningf("%s is empty, or was not closed by its writer within %s; reading it anyway", safe.Printable(f.path), writerPatience)
 		}
 		return true
 	case w.open:
@@ -547,7 +557,7 @@ func (fs *Files[T]) settled(st *fileState[T], f match, notified bool, now time.T
 }
 
 // read reads the file f, and reports whether its content changed.
-func (fs *Files[T]) read(ctx context.Context, st *fileState[T], f match, now time.Time) bool {
+func (fs *Followed[T]) read(ctx context.Context, st *fileState[T], f match, now time.Time) bool {
 	total := fs.total - st.Size + f.info.Size()
 	switch {
 	case f.info.Size() > fs.reading.MaxSize:
@@ -565,7 +575,7 @@ func (fs *Files[T]) read(ctx context.Context, st *fileState[T], f match, now tim
 	if root != "" {
 		path = f.real
 	}
-	e := begin("reading "+Printable(f.path), func(beat, returned func()) read[T] { return fs.parse(f.path, root, path, beat, returned) })
+	e := begin("reading "+safe.Printable(f.path), func(beat, returned func()) read[T] { return fs.parse(f.path, root, path, beat, returned) })
 	r, err := e.wait(ctx, fs.stuck)
 	switch {
 	case ctx.Err() != nil:
@@ -592,7 +602,7 @@ func (fs *Files[T]) read(ctx context.Context, st *fileState[T], f match, now tim
 }
 
 // parse reads the file called name, at path below root, and makes its content.
-func (fs *Files[T]) parse(name, root, path string, beat, returned func()) (r read[T]) {
+func (fs *Followed[T]) parse(name, root, path string, beat, returned func()) (r read[T]) {
 	beat()
 	defer returned()
 	r.at = time.Now()
@@ -616,7 +626,7 @@ func (fs *Files[T]) parse(name, root, path string, beat, returned func()) (r rea
 }
 
 // judge handles the result of reading a file, and reports whether its content changed.
-func (fs *Files[T]) judge(st *fileState[T], r read[T], now time.Time) bool {
+func (fs *Followed[T]) judge(st *fileState[T], r read[T], now time.Time) bool {
 	if st.changed.IsZero() {
 		st.changed = now
 	}
@@ -630,7 +640,7 @@ func (fs *Files[T]) judge(st *fileState[T], r read[T], now time.Time) bool {
 		return false
 	}
 	if st.Problem != "" {
-		log.Infof("%s can be read again", Printable(st.Path))
+		log.Infof("%s can be read again", safe.Printable(st.Path))
 	}
 	fs.readAgain(st, r)
 	fs.total += r.info.Size() - st.Size
@@ -641,7 +651,7 @@ func (fs *Files[T]) judge(st *fileState[T], r read[T], now time.Time) bool {
 
 // readAgain schedules another read of a file that was changed just before it was read: a further change may leave its
 // times unchanged.
-func (fs *Files[T]) readAgain(st *fileState[T], r read[T]) {
+func (fs *Followed[T]) readAgain(st *fileState[T], r read[T]) {
 	known := sameFile(r.info, st.info)
 	st.again = time.Time{}
 	if known {
@@ -662,8 +672,8 @@ func (fs *Files[T]) readAgain(st *fileState[T], r read[T]) {
 }
 
 // refuse records why a file can't be used in its current state. info may be nil.
-func (fs *Files[T]) refuse(st *fileState[T], info os.FileInfo, err error, passing bool) {
-	text := Printable(err.Error())
+func (fs *Followed[T]) refuse(st *fileState[T], info os.FileInfo, err error, passing bool) {
+	text := safe.Printable(err.Error())
 	repeated := text == st.Problem
 	if !repeated || info != nil && !sameFile(info, st.info) {
 		st.Refused++
@@ -677,15 +687,15 @@ func (fs *Files[T]) refuse(st *fileState[T], info os.FileInfo, err error, passin
 }
 
 // stays reports whether a deleted file goes on serving.
-func (fs *Files[T]) stays(st *fileState[T]) bool {
+func (fs *Followed[T]) stays(st *fileState[T]) bool {
 	if st.pattern.last.err != nil {
 		return true // it may exist
 	}
-	if !fs.reading.KeepGone || isGlob(st.pattern.pattern) || !st.Good {
+	if !fs.reading.KeepGone || IsPattern(st.pattern.pattern) || !st.Good {
 		return false
 	}
 	if !st.gone {
-		log.Warningf("%s no longer exists; its last content stays", Printable(st.Path))
+		log.Warningf("%s no longer exists; its last content stays", safe.Printable(st.Path))
 	}
 	st.gone, st.info, st.changed, st.passing = true, nil, time.Time{}, false
 	return true

@@ -1,4 +1,4 @@
-package source
+package files
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // changes are the events to watch for, of directories and files alike. fsnotify does not offer IN_CLOSE_WRITE, which
@@ -52,7 +54,7 @@ func (n *notifier) open() error {
 		return err
 	}
 	n.fd = fd
-	Go(context.Background(), "the notice of changed files", func(context.Context) {
+	safe.Go(context.Background(), "the notice of changed files", func(context.Context) {
 		_ = conn.Read(func(uintptr) bool { // never ends: f is never closed
 			n.drain()
 			return false // wait for more

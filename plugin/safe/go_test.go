@@ -1,4 +1,4 @@
-package source
+package safe
 
 import (
 	"go/ast"
@@ -15,8 +15,8 @@ import (
 // unguarded are the goroutines, timers and callbacks that do not go through Go, Recovered or Scraped, by their file and
 // what is called, each with the reason why it can't end the process.
 var unguarded = map[string]string{
-	"plugin/source/goroutine.go: restarting":        "it is Go itself, and calls f through Recovered",
-	"plugin/source/open.go: func literal":           "the work is called through Recovered, and then a channel with room takes the outcome",
+	"plugin/safe/goroutine.go: restarting":          "it is Go itself, and calls f through Recovered",
+	"plugin/files/open.go: func literal":            "the work is called through Recovered, and then a channel with room takes the outcome",
 	"plugin/source/watch.go: func literal":          "it removes an entry from a map",
 	"plugin/source/metrics.go: cancel":              "it ends a context",
 	"plugin/source/collector.go: (*pace).collected": "it calls Recovered",
@@ -40,8 +40,8 @@ func TestGoroutinesRecover(t *testing.T) {
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
 			}
-			files := token.NewFileSet()
-			f, err := goparser.ParseFile(files, path, nil, 0)
+			fset := token.NewFileSet()
+			f, err := goparser.ParseFile(fset, path, nil, 0)
 			if err != nil {
 				return err
 			}
@@ -50,8 +50,8 @@ func TestGoroutinesRecover(t *testing.T) {
 				count++
 				key := name + ": " + what
 				if used[key] = true; unguarded[key] == "" {
-					t.Errorf("%s: %s does not recover from a panic: call it through source.Go, source.Recovered or source.Scraped",
-						files.Position(at), what)
+					t.Errorf("%s: %s does not recover from a panic: call it through safe.Go, safe.Recovered or safe.Scraped",
+						fset.Position(at), what)
 				}
 			}
 			return nil
@@ -88,7 +88,7 @@ func unrecovered(f *ast.File) map[token.Pos]string {
 				}
 			case of.Sel.Name == "Notify" && types.ExprString(of.X) == "signal":
 				found[n.Pos()] = "signal.Notify" // its receiver has to be looked at
-			case of.Sel.Name == "Go" && types.ExprString(of.X) != "source":
+			case of.Sel.Name == "Go" && types.ExprString(of.X) != "safe":
 				found[n.Pos()] = types.ExprString(of)
 			}
 		}
@@ -107,7 +107,7 @@ func recovers(body *ast.BlockStmt) bool {
 		call, ok := n.(*ast.CallExpr)
 		if ok && !guarded {
 			name := types.ExprString(call.Fun)
-			guarded = slices.Contains([]string{"Recovered", "Scraped"}, strings.TrimPrefix(name, "source."))
+			guarded = slices.Contains([]string{"Recovered", "Scraped"}, strings.TrimPrefix(name, "safe."))
 			return false // only the outermost call counts
 		}
 		return !guarded
@@ -128,8 +128,8 @@ func TestUnrecovered(t *testing.T) {
 	for body, want := range map[string]string{
 		"go f()": "f", "go a.b()": "a.b", "go func() {}()": "func literal", "time.AfterFunc(d, f)": "f", "time.AfterFunc(d, func() { f() })": "func literal",
 		"context.AfterFunc(ctx, func() { g(func() { Recovered(w, f) }) })": "func literal", "group.Go(f)": "group.Go", "runtime.AddCleanup(p, f, x)": "f",
-		"signal.Notify(c, s)":  "signal.Notify",
-		"source.Go(ctx, w, f)": "", "Go(ctx, w, f)": "", "time.AfterFunc(d, func() { _ = source.Recovered(w, f) })": "", "f()": "",
+		"signal.Notify(c, s)": "signal.Notify",
+		"safe.Go(ctx, w, f)":  "", "Go(ctx, w, f)": "", "time.AfterFunc(d, func() { _ = safe.Recovered(w, f) })": "", "f()": "",
 	} {
 		f, err := goparser.ParseFile(token.NewFileSet(), "f.go", "package p\nfunc x() {\n"+body+"\n}", 0)
 		must(t, err)

@@ -1,4 +1,4 @@
-package source
+package files
 
 import (
 	"errors"
@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 const (
@@ -28,10 +30,10 @@ const (
 	globMeta  = `*?[\`
 )
 
-func isGlob(s string) bool { return strings.ContainsAny(s, globMeta) }
+func IsPattern(s string) bool { return strings.ContainsAny(s, globMeta) }
 
 // escape makes a pattern that matches s only.
-func escape(s string) string {
+func Escape(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
 		if strings.IndexByte(globMeta, s[i]) >= 0 {
@@ -82,7 +84,7 @@ type scan struct {
 // choose what else is read. beat is called again and again, as long as the file system responds.
 func look(pattern string, beat func()) *scan {
 	s := &scan{dirs: make(map[string]names), pattern: pattern, beat: beat}
-	if !isGlob(pattern) {
+	if !IsPattern(pattern) {
 		s.named()
 		return s
 	}
@@ -186,7 +188,7 @@ func (s *scan) step(path, at string) (real string, info os.FileInfo, err error) 
 
 // matches returns the names in dir that match pattern, sorted.
 func (s *scan) matches(dir, pattern string) ([]string, error) {
-	if !isGlob(pattern) {
+	if !IsPattern(pattern) {
 		return []string{pattern}, nil
 	}
 	s.beat()
@@ -223,8 +225,8 @@ func (s *scan) within(path, real string) bool {
 	if rel, err := filepath.Rel(s.root, real); err == nil && filepath.IsLocal(rel) {
 		return true
 	}
-	if once("link " + path) {
-		log.Warningf("%s is left out: it is a link out of %s, to %s; to include it, name it without a wildcard", Printable(path), Printable(s.root), Printable(real))
+	if logged.First("link " + path) {
+		log.Warningf("%s is left out: it is a link out of %s, to %s; to include it, name it without a wildcard", safe.Printable(path), safe.Printable(s.root), safe.Printable(real))
 	}
 	return false
 }

@@ -1,4 +1,6 @@
-package source
+// Package safe confines what outside text and faults of code may do: goroutines that recover from a panic and start
+// again, and texts and log entries of one printable line.
+package safe
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package source
+package files
 
 import (
 	"cmp"
@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // open opens a regular file for reading, and nothing else: it neither blocks on nor reads a named pipe or a device in
@@ -55,7 +57,7 @@ func Stat(path string) (os.FileInfo, error) {
 		info os.FileInfo
 		err  error
 	}
-	r, err := begin("looking at "+Printable(path), func(_, _ func()) (r result) {
+	r, err := begin("looking at "+safe.Printable(path), func(_, _ func()) (r result) {
 		r.info, r.err = os.Stat(path)
 		return r
 	}).wait(context.Background(), stuck)
@@ -98,7 +100,7 @@ func begin[R any](what string, work func(beat, returned func()) R) *errand[R] {
 	beat()
 	go func() { // its work is recovered, and the panic is the outcome
 		var o outcome[R]
-		o.err = Recovered(what, func() { o.result = work(beat, func() { e.since.Store(0) }) })
+		o.err = safe.Recovered(what, func() { o.result = work(beat, func() { e.since.Store(0) }) })
 		e.done <- o
 	}()
 	return e
@@ -160,30 +162,42 @@ func tooLarge(size, most int64) error {
 	return fmt.Errorf("it has %d bytes or more, above the limit of %d MiB", size, most>>20)
 }
 
-// readTime is how long ReadFile may take.
+// readTime is how long ReadAll may take.
 const readTime = 30 * time.Second
 
-// ReadFile returns the content of the file path, which may have most bytes. It is os.ReadFile for a path that others
-// may change at any time: it neither waits for a named pipe nor reads a device, and gives up when the file system does
-// not respond for 5 s, or after 30 s. The error begins with the path.
-func ReadFile(path string, most int64) ([]byte, error) {
+// ReadAll returns the content of the file path, which may have most bytes. It is os.ReadFile for a path that others may
+// change at any time: see Read. It also gives up after 30 s.
+func ReadAll(path string, most int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), readTime)
 	defer cancel()
+	return Read(ctx, path, most, func(in io.Reader) ([]byte, error) {
+		content, err := io.ReadAll(in)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", safe.Printable(path), err)
+		}
+		return content, nil
+	})
+}
+
+// Read returns what parse makes of the file path, which may have most bytes. It neither waits for a named pipe nor
+// reads a device, and gives up when ctx ends or the file system does not respond for 5 s. The error begins with the
+// path, unless it is one of parse.
+func Read[T any](ctx context.Context, path string, most int64, parse func(io.Reader) (T, error)) (T, error) {
 	type result struct {
-		content []byte
-		err     error
+		content     T
+		bad, failed error
 	}
-	r, err := begin("reading "+Printable(path), func(beat, returned func()) (r result) {
-		r.err = readFile("", path, most, beat, returned, func(in io.Reader) (err error) {
-			r.content, err = io.ReadAll(in)
-			return err
+	r, err := begin("reading "+safe.Printable(path), func(beat, returned func()) (r result) {
+		r.failed = readFile("", path, most, beat, returned, func(in io.Reader) error {
+			r.content, r.bad = parse(in)
+			return nil
 		})
 		return r
 	}).wait(ctx, stuck)
-	if err = cmp.Or(err, r.err); err != nil {
-		return nil, fmt.Errorf("%s: %w", Printable(path), err)
+	if err = cmp.Or(err, r.failed); err != nil {
+		return r.content, fmt.Errorf("%s: %w", safe.Printable(path), err)
 	}
-	return r.content, nil
+	return r.content, r.bad
 }
 
 // readFile calls f to read the file path, below root unless that is "".
@@ -200,16 +214,19 @@ func readFile(root, path string, most int64, beat, returned func(), f func(io.Re
 	return f(&input{file: file, most: most, beat: beat, returned: returned})
 }
 
+// rereadTime is how long Reread may take.
+const rereadTime = 2 * time.Second
+
 // Reread reads a file of FILE once more, at most most bytes of it, to search it. path is one of its matches. As when it
 // was read first, it must not be a link out of the folder before the first wildcard. Reread gives up after 2 s, or when
 // ctx ends. The error may come from f.
 func Reread(ctx context.Context, pattern, path string, most int64, f func(io.Reader) error) error {
-	ctx, cancel := context.WithTimeout(ctx, factsTime)
+	ctx, cancel := context.WithTimeout(ctx, rereadTime)
 	defer cancel()
-	err, waited := begin("reading "+Printable(path)+" again", func(beat, returned func()) error {
+	err, waited := begin("reading "+safe.Printable(path)+" again", func(beat, returned func()) error {
 		s := &scan{dirs: make(map[string]names), pattern: pattern, beat: beat}
 		real, _, err := s.walk(path)
-		if err == nil && isGlob(pattern) {
+		if err == nil && IsPattern(pattern) {
 			s.root, _, err = s.walk(fixedPart(pattern))
 		}
 		if err != nil {
@@ -221,4 +238,4 @@ func Reread(ctx context.Context, pattern, path string, most int64, f func(io.Rea
 }
 
 // At returns a line of a file in the form of errors and explanations: "corp.hosts:12".
-func At(path string, line int) string { return fmt.Sprintf("%s:%d", Printable(path), line) }
+func At(path string, line int) string { return fmt.Sprintf("%s:%d", safe.Printable(path), line) }

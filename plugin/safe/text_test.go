@@ -1,9 +1,11 @@
-package source
+package safe
 
 import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/kubehosts/kubehosts/plugin/hostile"
 )
 
 func TestPrintable(t *testing.T) {
@@ -37,4 +39,26 @@ func FuzzPrintable(f *testing.F) {
 			t.Errorf("Printable(%q) = %q", s, got)
 		}
 	})
+}
+
+// A line of the log is printable whatever it quotes, and else as it was.
+func TestLine(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"", ""},
+		{`grüße "a\b" 'c'`, `grüße "a\b" 'c'`},
+		{"a\nb\xffc\u202ed", `a\nb\xffc\u202ed`},
+		{"\uFFFD", "\uFFFD"},
+	} {
+		if got := Line(tt.text); got != tt.want {
+			t.Errorf("%q: %q, want %q", tt.text, got, tt.want)
+		}
+	}
+	for _, name := range hostile.Names {
+		if got := Line(name); !hostile.Printable(got) {
+			t.Errorf("%q: %q", name, got)
+		}
+	}
+	if got := Line(strings.Repeat("\n", 1<<20)); len(got) > 20<<10 {
+		t.Errorf("%d bytes", len(got))
+	}
 }

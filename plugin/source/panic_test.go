@@ -7,66 +7,10 @@ import (
 	"time"
 
 	"github.com/coredns/coredns/plugin/metrics/vars"
-	"github.com/prometheus/client_golang/prometheus"
 	api "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	core "k8s.io/client-go/kubernetes/typed/core/v1"
 )
-
-func TestGoStartsAgainAfterPanic(t *testing.T) {
-	quietly(t)
-	before := value(vars.Panic)
-	calls := 0
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		restarting(t.Context(), "a test", time.Millisecond, func(context.Context) {
-			if calls++; calls < 3 {
-				panic("hostile")
-			}
-		})
-	}()
-	select {
-	case <-done:
-	case <-time.After(patience):
-		t.Fatal("it does not return after f did")
-	}
-	if calls != 3 {
-		t.Errorf("f was called %d times, want 3", calls)
-	}
-	if n := value(vars.Panic) - before; n != 2 {
-		t.Errorf("%v panics are counted, want 2", n)
-	}
-}
-
-func TestGoEndsWithContext(t *testing.T) {
-	quietly(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		restarting(ctx, "a test", time.Hour, func(context.Context) {
-			cancel()
-			panic("hostile")
-		})
-	}()
-	select {
-	case <-done:
-	case <-time.After(patience):
-		t.Error("it continues after its context ended")
-	}
-}
-
-func TestRecovered(t *testing.T) {
-	quietly(t)
-	if err := Recovered("a test", func() {}); err != nil {
-		t.Errorf("without a panic: %v", err)
-	}
-	err := Recovered("a test", func() { panic("forged\n[INFO] line") })
-	if want := `panic: "forged\n[INFO] line"`; err == nil || err.Error() != want {
-		t.Errorf("a panic becomes %v, want %s", err, want)
-	}
-}
 
 // A follower of a ConfigMap that panics is called again with the same state, and then with the next ones.
 func TestPanicOfFollower(t *testing.T) {
@@ -172,22 +116,3 @@ func TestFailingEvents(t *testing.T) {
 		t.Errorf("an API server that comes and goes: %q", lines)
 	}
 }
-
-// A scrape outlasts a panic of a collector.
-func TestScraped(t *testing.T) {
-	quietly(t)
-	before := value(vars.Panic)
-	registry := prometheus.NewRegistry()
-	must(t, registry.Register(panicking{}))
-	if _, err := registry.Gather(); err != nil {
-		t.Error(err)
-	}
-	if n := value(vars.Panic) - before; n != 1 {
-		t.Errorf("%v panics are counted, want 1", n)
-	}
-}
-
-type panicking struct{}
-
-func (panicking) Describe(ch chan<- *prometheus.Desc) { ch <- sourceNews }
-func (panicking) Collect(chan<- prometheus.Metric)    { Scraped("a test", func() { panic("hostile") }) }

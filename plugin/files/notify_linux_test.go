@@ -1,4 +1,4 @@
-package source
+package files
 
 import (
 	"errors"
@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/kubehosts/kubehosts/plugin/hostile"
+	"github.com/kubehosts/kubehosts/plugin/safe"
 )
 
 // unprivileged runs the calling test as user 65532, the user of the image, and reports whether the process is that
@@ -96,14 +97,14 @@ func TestFollowUnreadable(t *testing.T) {
 }
 
 // blind returns Files without notifications, which poll fast.
-func blind(t *testing.T, patterns ...string) *Files[string] {
+func blind(t *testing.T, patterns ...string) *Followed[string] {
 	t.Helper()
 	null, err := os.Open(os.DevNull)
 	must(t, err)
 	t.Cleanup(func() { null.Close() })
 	r := reading(func() {}, patterns...)
 	r.Poll = pollLeast
-	fs, err := newFiles(r)
+	fs, err := newFollowed(r)
 	must(t, err)
 	fs.watches.by = newNotifier(int(null.Fd())) // which is not an inotify instance
 	go fs.run(t.Context())
@@ -171,7 +172,7 @@ func TestFollowWaitsForWriter(t *testing.T) {
 }
 
 // settledAfter returns how long a change of a file waits until the file is read.
-func settledAfter(t *testing.T, fs *Files[string], st *fileState[string], m match, told bool) time.Duration {
+func settledAfter(t *testing.T, fs *Followed[string], st *fileState[string], m match, told bool) time.Duration {
 	t.Helper()
 	start := time.Now()
 	for d := time.Duration(0); d < time.Hour; d += time.Second {
@@ -185,7 +186,7 @@ func settledAfter(t *testing.T, fs *Files[string], st *fileState[string], m matc
 }
 
 func TestSettled(t *testing.T) {
-	quietly(t)
+	hostile.CheckLog(t)
 	for _, tc := range []struct {
 		name    string
 		blind   bool // no events
@@ -209,7 +210,7 @@ func TestSettled(t *testing.T) {
 			write(t, path, tc.old)
 			old, err := os.Stat(path)
 			must(t, err)
-			fs, err := newFiles(reading(func() {}, path))
+			fs, err := newFollowed(reading(func() {}, path))
 			must(t, err)
 			fs.first = false
 			if !tc.blind {
@@ -251,7 +252,7 @@ func TestOneNotifier(t *testing.T) {
 	}
 	dir := t.TempDir()
 	write(t, dir+"/f", "1")
-	var all []*Files[string]
+	var all []*Followed[string]
 	for range 300 {
 		fs, _ := followed(t, dir+"/f")
 		all = append(all, fs)
@@ -342,7 +343,7 @@ func putAnything(r *rand.Rand, out, path string) {
 // Files in a folder are swapped, as fast as possible, for links out of it, named pipes, devices and folders. Nothing
 // outside the folder is ever read, and nothing hangs.
 func TestHostileSwaps(t *testing.T) {
-	quietly(t)
+	hostile.CheckLog(t)
 	out, dir := t.TempDir(), t.TempDir()
 	write(t, out+"/f", "secret")
 	must(t, os.Mkdir(out+"/d", 0o700))
@@ -364,7 +365,7 @@ func TestHostileSwaps(t *testing.T) {
 		put(between, fmt.Sprintf("%s/%c", dir, 'a'+between.IntN(2))) // between the check and this
 		return open(root, path)
 	}
-	fs, err := newFiles(r)
+	fs, err := newFollowed(r)
 	must(t, err)
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
@@ -424,15 +425,6 @@ func TestFollowHostileNames(t *testing.T) {
 	eventually(t, "all are read again", func() bool { return strings.Count(contents(fs), "22") == len(names) })
 }
 
-// A snapshot that is a named pipe is an error, and blocks nothing.
-func TestSnapshotNamedPipe(t *testing.T) {
-	path := t.TempDir() + "/snapshot"
-	must(t, syscall.Mkfifo(path, 0o600))
-	if _, err := readSnapshot(path, func() {}, func() {}); err == nil || err.Error() != path+": it is a named pipe, not a file" {
-		t.Errorf("got %v", err)
-	}
-}
-
 // A file is read again for an explanation, or read once at a start, while its path is swapped as fast as possible.
 // Nothing outside the folder of a pattern is read, and nothing hangs.
 func TestReadingWhatIsSwapped(t *testing.T) {
@@ -464,7 +456,7 @@ func TestReadingWhatIsSwapped(t *testing.T) {
 		if err == nil {
 			good++
 		}
-		if b, err := ReadFile(dir+"/a", 100); err == nil && len(b) > 0 {
+		if b, err := ReadAll(dir+"/a", 100); err == nil && len(b) > 0 {
 			whole++
 		}
 		if time.Since(begun) > 20*time.Second {
@@ -491,18 +483,18 @@ func TestReadFile(t *testing.T) {
 		{dir + "/none", "no such file or directory"},
 		{dir + "/a\nb", "no such file or directory"},
 	} {
-		b, err := ReadFile(tt.path, 10)
+		b, err := ReadAll(tt.path, 10)
 		switch {
 		case tt.want == "" && (err != nil || string(b) != "0123456789"):
 			t.Errorf("%s: %q, %v", tt.path, b, err)
-		case tt.want != "" && (err == nil || err.Error() != Printable(tt.path)+": "+tt.want):
+		case tt.want != "" && (err == nil || err.Error() != safe.Printable(tt.path)+": "+tt.want):
 			t.Errorf("%s: error %v, want %s", tt.path, err, tt.want)
 		}
 	}
-	if _, err := ReadFile(dir+"/file", 9); err == nil || !strings.Contains(err.Error(), "above the limit") {
+	if _, err := ReadAll(dir+"/file", 9); err == nil || !strings.Contains(err.Error(), "above the limit") {
 		t.Errorf("a file over the limit: %v", err)
 	}
-	if _, err := ReadFile(dir+"/none", 9); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := ReadAll(dir+"/none", 9); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package source
+package files
 
 import (
 	"errors"
@@ -12,14 +12,15 @@ import (
 	"testing"
 	"time"
 
-	grown "github.com/kubehosts/kubehosts/plugin/growth" // growth is a constant of this package
+	"github.com/kubehosts/kubehosts/plugin/growth"
+	"github.com/kubehosts/kubehosts/plugin/hostile"
 )
 
 const patience = 20 * time.Second
 
 // followed follows patterns without polling, and returns a channel that receives a token for each
 // call.
-func followed(t *testing.T, patterns ...string) (*Files[string], <-chan struct{}) {
+func followed(t *testing.T, patterns ...string) (*Followed[string], <-chan struct{}) {
 	t.Helper()
 	calls := make(chan struct{}, 100)
 	fs, err := Follow(reading(func() { calls <- struct{}{} }, patterns...))
@@ -42,7 +43,7 @@ func reading(changed func(), patterns ...string) Reading[string] {
 }
 
 // contents returns the contents of the files, separated by spaces.
-func contents(fs *Files[string]) string {
+func contents(fs *Followed[string]) string {
 	var all []string
 	for _, f := range fs.All() {
 		if f.Good {
@@ -56,6 +57,19 @@ func write(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// eventually waits until ok is true.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick, end := time.Tick(time.Millisecond), time.After(patience)
+	for !ok() {
+		select {
+		case <-tick:
+		case <-end:
+			t.Fatalf("%s: not reached after %v", what, patience)
+		}
 	}
 }
 
@@ -297,19 +311,19 @@ func TestFollowLimits(t *testing.T) {
 
 // The work for many files is in proportion to their number: no file is compared with all others.
 func TestFollowGrowth(t *testing.T) {
-	grown.Linear(t, 2000, func(n int) []grown.Work {
+	growth.Linear(t, 2000, func(n int) []growth.Work {
 		dir := t.TempDir()
 		for i := range n {
 			write(t, fmt.Sprintf("%s/%d.hosts", dir, i), "1")
 		}
-		fs, err := newFiles(reading(func() {}, dir+"/*.hosts"))
+		fs, err := newFollowed(reading(func() {}, dir+"/*.hosts"))
 		must(t, err)
 		defer fs.watches.close()
-		first := grown.Of(func() { fs.round(t.Context(), true) })
+		first := growth.Of(func() { fs.round(t.Context(), true) })
 		if len(fs.All()) != n {
 			t.Fatalf("%d files are followed, want %d", len(fs.All()), n)
 		}
-		return []grown.Work{first}
+		return []growth.Work{first}
 	})
 }
 
@@ -330,7 +344,7 @@ func TestFollowKeepsGone(t *testing.T) {
 
 // A panic in the parser affects one file.
 func TestFollowParserPanics(t *testing.T) {
-	quietly(t)
+	hostile.CheckLog(t)
 	dir := t.TempDir()
 	write(t, dir+"/a", "bad")
 	write(t, dir+"/b", "2")
@@ -355,7 +369,7 @@ func TestFollowParserPanics(t *testing.T) {
 
 // A file system that does not respond for one file holds up only that file.
 func TestFollowStuck(t *testing.T) {
-	quietly(t)
+	hostile.CheckLog(t)
 	dir := t.TempDir()
 	write(t, dir+"/a", "1")
 	write(t, dir+"/b", "2")
@@ -383,7 +397,7 @@ func TestFollowStuck(t *testing.T) {
 }
 
 func TestFollowBoundsWhatIsStuck(t *testing.T) {
-	quietly(t)
+	hostile.CheckLog(t)
 	dir := t.TempDir()
 	for i := range 10 {
 		write(t, fmt.Sprintf("%s/%d", dir, i), "1")
