@@ -131,7 +131,7 @@ differential: kube stock
 # manifests, snapshots and objects. DRAW=1 runs the test with a memory limit, and draws docs/memory.svg.
 faults: kube stock
 	@echo "faults of everything that ./coredns depends on"
-	@$(if $(FULL),HOSTILE_INPUTS=20000 CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 60m -run Hostile ./plugin ./plugin/source)
+	@$(if $(FULL),HOSTILE_INPUTS=20000 CGO_ENABLED=0 $(GO) test -count=1 -v -timeout 60m -run Hostile ./plugin ./plugin/files ./plugin/source)
 	@cd test && $(if $(FULL),FAULTS_LASTS=30s FAULTS_HOSTILE=10s FAULTS_RELOADS=10000) \
 		$(if $(DRAW),FAULTS_LASTS=5s FAULTS_PICTURE=$(CURDIR)/docs/memory.csv) CGO_ENABLED=0 \
 		$(GO) test -count=1 -v -timeout 60m $(if $(DRAW),-run TestMemoryLimit) ./faults
