@@ -47,7 +47,7 @@ const (
 	retryLeast = time.Second
 	retryMost  = 30 * time.Second
 
-	// maxStuck is the number of reads of one Files that may hang in the file system at the same time.
+	// maxStuck is the number of reads of one Followed that may hang in the file system at the same time.
 	maxStuck = 4
 )
 
@@ -91,8 +91,8 @@ type File[T any] struct {
 	Refused  int       // how often it could not be used
 }
 
-// Files follows files, and alone decides whether a file changed. It has one goroutine, plus one for each check or read
-// that hangs: one for each pattern, and four for files. Make one with Follow.
+// Followed is the state of followed files, and alone decides whether a file changed. It has one goroutine, plus one for
+// each check or read that hangs: one for each pattern, and four for files. Make one with Follow.
 type Followed[T any] struct {
 	reading Reading[T]
 	poll    atomic.Int64 // nanoseconds

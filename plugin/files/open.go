@@ -92,8 +92,8 @@ type outcome[R any] struct {
 	err    error // a panic
 }
 
-// begin begins work. what names it, as for Go. work calls beat before each system call, and returned after it if other
-// work follows.
+// begin begins work. what names it, as for safe.Go. work calls beat before each system call, and returned after it if
+// other work follows.
 func begin[R any](what string, work func(beat, returned func()) R) *errand[R] {
 	e := &errand[R]{done: make(chan outcome[R], 1)}
 	beat := func() { e.since.Store(time.Now().UnixNano()) }

@@ -30,9 +30,10 @@ const (
 	globMeta  = `*?[\`
 )
 
+// IsPattern reports whether s has a wildcard or an escape of filepath.Match.
 func IsPattern(s string) bool { return strings.ContainsAny(s, globMeta) }
 
-// escape makes a pattern that matches s only.
+// Escape returns a pattern that matches s only.
 func Escape(s string) string {
 	var b strings.Builder
 	for i := range len(s) {

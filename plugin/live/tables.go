@@ -132,7 +132,7 @@ func (t *fileTables) open(origins []string, poll time.Duration) {
 	parse := func(_ string, r io.Reader) (*hosts.Table, error) {
 		return hosts.Parse(r, hosts.Options{Origins: origins, Pause: t.pause()})
 	}
-	files, err := files.Follow(files.Reading[*hosts.Table]{
+	followed, err := files.Follow(files.Reading[*hosts.Table]{
 		Patterns: []string{t.key.path}, Poll: poll, MaxSize: hosts.MaxSize, MaxTotal: maxHostsFiles, KeepGone: true,
 		Parse: parse, Refused: refuseHosts, Changed: t.publish,
 	})
@@ -140,7 +140,7 @@ func (t *fileTables) open(origins []string, poll time.Duration) {
 		t.err = err
 		return
 	}
-	t.files.Store(files)
+	t.files.Store(followed)
 	t.publish()
 	t.serving.Store(true)
 }
